@@ -1,0 +1,1 @@
+"""Ptychographic reconstruction with neural networks and the physics of the measurement."""

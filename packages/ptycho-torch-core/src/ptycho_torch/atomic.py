@@ -1,0 +1,73 @@
+"""Write files so that a reader sees the old content or the new content, never a part of either."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any, Literal
+
+__all__ = ["atomic_write"]
+
+
+@contextmanager
+def atomic_write(path: str | PathLike[str], mode: Literal["wb", "w"] = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary file beside ``path`` that takes its place when the block ends well.
+
+    The temporary name starts with a dot and ends with ``.tmp``, so that patterns like ``*.npz`` never match it. It lies
+    in the directory of ``path`` because a rename is atomic only within one file system. When the block raises, the
+    temporary file is removed and an existing ``path`` keeps its content.
+
+    Parameters
+    ----------
+    path
+        File to create or replace. A symbolic link is followed: the file it points to is replaced.
+    mode
+        ``"wb"`` for bytes, ``"w"`` for UTF-8 text with ``\\n`` line ends.
+
+    Yields
+    ------
+    file object
+        Open for writing. Libraries that derive a format from a file name must be told the format.
+
+    Raises
+    ------
+    FileNotFoundError
+        The directory of ``path`` does not exist.
+    IsADirectoryError
+        ``path`` is a directory.
+    ValueError
+        ``mode`` is neither of the two.
+
+    Examples
+    --------
+    >>> import json, tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "result.json"
+    >>> with atomic_write(target, "w") as stream:
+    ...     json.dump({"error": 0.1}, stream)
+    >>> target.read_text()
+    '{"error": 0.1}'
+    """
+    if mode not in ("wb", "w"):
+        raise ValueError(f"mode: expected 'wb' or 'w', got {mode!r}")
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{target.parent}: no such directory; create it before writing {target.name}")
+    if target.is_dir():
+        raise IsADirectoryError(f"{target}: is a directory; give the name of a file")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    # Created here rather than by tempfile, whose files are readable by their owner only.
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+    text: dict[str, Any] = {} if mode == "wb" else {"encoding": "utf-8", "newline": "\n"}
+    try:
+        with os.fdopen(descriptor, mode, **text) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    finally:
+        # After a successful rename the temporary name is gone; whatever is left here is an unfinished file.
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,86 @@
+"""Errors of the package: each is a `ValueError` with fields that a program can read.
+
+A message says what was wrong with its value, what was expected and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ptycho_config.errors import ConfigError
+
+__all__ = ["BundleError", "ConfigError", "DataError", "ShapeError"]
+
+
+def _listed(source: Path | None, problems: tuple[str, ...]) -> str:
+    where = "" if source is None else f"{source}: "
+    if len(problems) == 1:
+        return f"{where}{problems[0]}"
+    lines = "".join(f"\n  - {problem}" for problem in problems)
+    return f"{where}{len(problems)} problems{lines}"
+
+
+class _SourceError(ValueError):
+    """Problems found in one source, reported together.
+
+    Parameters
+    ----------
+    problems
+        One sentence per problem, or a single string.
+    source
+        File or directory the problems were found in.
+    """
+
+    def __init__(self, problems: str | Iterable[str], source: str | PathLike[str] | None = None) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        if not self.problems:
+            raise TypeError(f"{type(self).__name__} needs at least one problem")
+        self.source: Path | None = None if source is None else Path(source)
+        super().__init__(_listed(self.source, self.problems))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Worker processes send exceptions by pickle, which would otherwise replay the joined message only.
+        return type(self), (self.problems, self.source)
+
+
+class DataError(_SourceError):
+    """A scan breaks the data contract; ``problems`` lists everything found in ``source``."""
+
+
+class BundleError(_SourceError):
+    """A model bundle is missing, incomplete, damaged or of another kind; ``problems`` says how."""
+
+
+class ShapeError(ValueError):
+    """An array has another shape than its axes require.
+
+    Parameters
+    ----------
+    name
+        Name of the argument.
+    expected
+        Axes in words, or the shape required.
+    actual
+        Shape that came.
+    hint
+        What to do about it.
+    """
+
+    def __init__(self, name: str, expected: object, actual: object, hint: str = "") -> None:
+        self.name = name
+        self.expected = expected
+        self.actual = actual
+        self.hint = hint
+        message = f"{name}: expected {expected}, got {actual}"
+        super().__init__(f"{message}; {hint}" if hint else message)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The message as a tuple of one, so that all errors of the package read alike."""
+        return (str(self),)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.expected, self.actual, self.hint)
