@@ -1,0 +1,241 @@
+"""Configuration files: YAML, TOML and JSON in, YAML and JSON out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ptycho_config.base import Config, plain, to_dict
+from ptycho_config.errors import MISSING, ConfigError, Problem
+from ptycho_config.keys import LEGACY_SPELLINGS, SECTIONS, KeyTable
+from ptycho_config.provenance import Resolution
+
+__all__ = ["dump_config", "load_config", "to_json", "to_yaml", "write_resolved"]
+
+_FORMAT = "ptycho-config resolved"
+_FORMAT_VERSION = 1
+
+
+class _Broken(Exception):
+    """A file that cannot be read: line (or 0) and reason."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+def _parse_yaml(text: str) -> Any:
+    import yaml  # here, because most uses of this package read no YAML
+
+    from ptycho_config.yamlio import parse_yaml
+
+    try:
+        return parse_yaml(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _Broken(mark.line + 1 if mark else 0, error.problem or "broken YAML") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise _Broken(0, str(error)) from error
+
+
+def _parse_toml(text: str) -> Any:
+    import re
+    import tomllib
+
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"at line (\d+)", str(error))
+        raise _Broken(int(found.group(1)) if found else 0, str(error)) from error
+    return _read_nulls(data, "")
+
+
+def _read_nulls(data: dict[str, Any], section: str) -> dict[str, Any]:
+    """TOML has no null, so the word none stands for it in settings that are optional and no path."""
+    result = dict(data)
+    table = KeyTable(SECTIONS)
+    for key, value in data.items():
+        if isinstance(value, dict):
+            result[key] = _read_nulls(value, key)
+        elif value in ("none", "null"):
+            name = LEGACY_SPELLINGS[key].field if key in LEGACY_SPELLINGS else key
+            addresses = table.addresses(f"{section}.{name}" if section else name)
+            if any(table.specs[a].optional and table.specs[a].kind != "path" for a in addresses):
+                result[key] = None
+    return result
+
+
+def _parse_json(text: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise _Broken(0, f"the key {twice!r} is given twice")
+        return result
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise _Broken(error.lineno, error.msg) from error
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    ".yaml": _parse_yaml,
+    ".yml": _parse_yaml,
+    ".toml": _parse_toml,
+    ".json": _parse_json,
+}
+
+
+def load_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a configuration file.
+
+    Parameters
+    ----------
+    path : path-like
+        A ``.yaml``, ``.yml``, ``.toml`` or ``.json`` file, or the ``resolved_config.json`` of an earlier run, of
+        which the values are taken. In TOML, which has no null, ``"none"`` stands for it.
+
+    Returns
+    -------
+    dict
+        Keys as written, flat or by section; a layer for :func:`ptycho_config.resolve`.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ConfigError
+        For another kind of file, broken syntax (with file and line), a key given twice, a file that is no mapping,
+        and unknown keys (with a suggestion). Values are checked by :func:`ptycho_config.resolve`.
+    """
+    file = Path(path)
+    if file.suffix.lower() not in _PARSERS:
+        expected = f"a configuration file ending in {', '.join(_PARSERS)}"
+        raise ConfigError(Problem("config file", str(file), expected, "rename the file after what it holds"))
+    try:
+        data = _PARSERS[file.suffix.lower()](file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(Problem("config file", str(file), "text in UTF-8", str(error))) from error
+    except _Broken as error:
+        place = f"{file}, line {error.line}" if error.line else str(file)
+        language = file.suffix.lower().lstrip(".").upper().replace("YML", "YAML")
+        raise ConfigError(Problem("config file", place, f"valid {language}", str(error))) from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        expected = f"settings by name in {file}, such as nepochs: 30"
+        raise ConfigError(Problem("config file", data, expected, f"the file holds a {type(data).__name__}"))
+    if data.get("format") == _FORMAT:
+        data = _values_of_run(data, file)
+    _refuse_unknown(data, file)
+    return data
+
+
+def _values_of_run(data: dict[str, Any], file: Path) -> dict[str, Any]:
+    version = data.get("format_version")
+    if version != _FORMAT_VERSION:
+        hint = "update ptycho-config, or keep only the values of the file"
+        raise ConfigError(Problem(f"format_version of {file}", version, str(_FORMAT_VERSION), hint))
+    values = data.get("values", MISSING)
+    if not isinstance(values, dict):
+        raise ConfigError(Problem(f"values of {file}", values, "settings by section", "the file is damaged"))
+    return values
+
+
+def _refuse_unknown(data: Mapping[str, Any], file: Path) -> None:
+    problems: list[Problem] = []
+    KeyTable(SECTIONS).read(data, name=str(file), lenient=True, problems=problems, notes=[])
+    if problems:
+        raise ConfigError(problems)
+
+
+def _as_data(config: Config | Mapping[str, Any]) -> Any:
+    return to_dict(config) if isinstance(config, Config) else {
+        str(name): to_dict(item) if isinstance(item, Config) else plain(item) for name, item in config.items()
+    }
+
+
+def to_yaml(config: Config | Mapping[str, Any]) -> str:
+    """Write a configuration, or a mapping of sections, as YAML."""
+    from ptycho_config.yamlio import dump_yaml
+
+    return dump_yaml(_as_data(config))
+
+
+def to_json(config: Config | Mapping[str, Any]) -> str:
+    """Write a configuration, or a mapping of sections, as JSON."""
+    return json.dumps(_as_data(config), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def dump_config(path: str | os.PathLike[str], config: Config | Mapping[str, Any]) -> None:
+    """Write a configuration, or a mapping of sections, to a YAML or JSON file.
+
+    The file appears complete or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        Ends in ``.yaml``, ``.yml`` or ``.json``.
+    config : Config or mapping
+        What to write.
+
+    Raises
+    ------
+    ConfigError
+        For another ending.
+    """
+    writers = {".yaml": to_yaml, ".yml": to_yaml, ".json": to_json}
+    write = writers.get(Path(path).suffix.lower())
+    if write is None:
+        raise ConfigError(Problem("config file", str(path), f"a name ending in {', '.join(writers)}"))
+    _replace(Path(path), write(config))
+
+
+def write_resolved(
+    path: str | os.PathLike[str],
+    resolution: Resolution,
+    versions: Mapping[str, str],
+    command: Sequence[str] | str,
+) -> None:
+    """Write what a run was made with, so that it can be read again by :func:`load_config`.
+
+    The file appears complete or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        Usually ``resolved_config.json`` beside the results.
+    resolution : Resolution
+        Values and their origin.
+    versions : mapping of str to str
+        Package -> version.
+    command : sequence of str or str
+        The command line, or how the run was started from Python.
+    """
+    record = {
+        "format": _FORMAT,
+        "format_version": _FORMAT_VERSION,
+        "command": command if isinstance(command, str) else list(command),
+        "versions": dict(versions),
+        **resolution.to_dict(),
+    }
+    _replace(Path(path), to_json(record))
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()

@@ -1,0 +1,172 @@
+"""Rules that join several settings, and the pass that collects every problem of one object.
+
+A rule names the settings it reads. It is skipped while one of them is wrong by itself, so that one
+mistake is reported once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ptycho_config.errors import Problem
+from ptycho_config.fields import field_specs, nested_fields
+
+__all__ = [
+    "EXECUTION_RULES",
+    "GROUPING_RULES",
+    "MODEL_RULES",
+    "TRAINING_RULES",
+    "Rule",
+    "check_rules",
+    "check_values",
+]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition over several settings of one object.
+
+    Parameters
+    ----------
+    reads : tuple of str
+        The settings the condition looks at, an inner configuration included.
+    check : callable
+        Takes a mapping of all values and returns a :class:`Problem` or ``None``.
+    """
+
+    reads: tuple[str, ...]
+    check: Callable[[Mapping[str, Any]], Problem | None]
+
+
+def check_rules(rules: Iterable[Rule], values: Mapping[str, Any], bad: Collection[str]) -> list[Problem]:
+    """Apply all rules whose settings are right by themselves.
+
+    Parameters
+    ----------
+    rules : iterable of Rule
+        The rules of the class.
+    values : mapping
+        Value of every setting.
+    bad : collection of str
+        Names of settings that are already known to be wrong.
+
+    Returns
+    -------
+    list of Problem
+    """
+    found = (rule.check(values) for rule in rules if not any(name in bad for name in rule.reads))
+    return [problem for problem in found if problem is not None]
+
+
+def check_values(
+    cls: type, values: Mapping[str, Any], rules: Iterable[Rule]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Convert and check the values of every setting of a class, then the rules between them.
+
+    Parameters
+    ----------
+    cls : type
+        A configuration dataclass.
+    values : mapping
+        Name -> value, complete.
+    rules : iterable of Rule
+        The rules of the class.
+
+    Returns
+    -------
+    stored : dict
+        The converted values.
+    problems : list of Problem
+        Empty when everything is right.
+    """
+    stored = dict(values)
+    problems: list[Problem] = []
+    for spec in field_specs(cls):
+        stored[spec.name], problem = spec.coerce(values[spec.name])
+        if problem is not None:
+            problems.append(problem)
+    for name, inner in nested_fields(cls).items():
+        if not isinstance(values[name], inner):
+            hint = f"build it with {inner.__name__}(...)"
+            problems.append(Problem(name, values[name], f"a {inner.__name__}", hint))
+    problems += check_rules(rules, stored, {problem.field for problem in problems})
+    return stored, problems
+
+
+def _mask_fits(v: Mapping[str, Any]) -> Problem | None:
+    if v["probe_mask_diameter"] is None or v["probe_mask_diameter"] <= v["N"]:
+        return None
+    expected = f"at most N = {v['N']} px, the width of the probe"
+    return Problem("probe_mask_diameter", v["probe_mask_diameter"], expected, "use None for N/2")
+
+
+def _some_loss(v: Mapping[str, Any]) -> Problem | None:
+    names = ("mae_weight", "nll_weight", "realspace_mae_weight", "realspace_weight")
+    if any(v[name] > 0 for name in names):
+        return None
+    expected = "at least one loss weight greater than 0"
+    return Problem("nll_weight", v["nll_weight"], expected, f"all of {', '.join(names)} are 0, nothing would be learned")
+
+
+def _enough_neighbors(v: Mapping[str, Any]) -> Problem | None:
+    needed = v["model"].gridsize ** 2 - 1
+    pool = v["neighbor_pool_size"]
+    name = "neighbor_count" if pool is None else "neighbor_pool_size"
+    if v[name] >= needed:
+        return None
+    expected = f"at least {needed}, because gridsize = {v['model'].gridsize} makes groups of {needed + 1} frames"
+    return Problem(name, v[name], expected, f"raise {name} or lower gridsize")
+
+
+def _persistent_needs_workers(v: Mapping[str, Any]) -> Problem | None:
+    if not v["persistent_workers"] or v["num_workers"] > 0:
+        return None
+    return Problem("persistent_workers", True, "False while num_workers = 0", "set num_workers to at least 1")
+
+
+def _prefetch_needs_workers(v: Mapping[str, Any]) -> Problem | None:
+    if v["prefetch_factor"] is None or v["num_workers"] > 0:
+        return None
+    value = v["prefetch_factor"]
+    return Problem("prefetch_factor", value, "None while num_workers = 0", "set num_workers to at least 1")
+
+
+def _picture_log_is_on(v: Mapping[str, Any]) -> Problem | None:
+    if v["recon_log_every_n_epochs"] is not None:
+        return None
+    for name, off in (("recon_log_stitch", False), ("recon_log_fixed_indices", None)):
+        if v[name] != off:
+            hint = "set recon_log_every_n_epochs to draw pictures during training"
+            return Problem(name, v[name], f"{off} while recon_log_every_n_epochs is None", hint)
+    return None
+
+
+def _stitch_log_is_on(v: Mapping[str, Any]) -> Problem | None:
+    if v["recon_log_max_stitch_samples"] is None or v["recon_log_stitch"]:
+        return None
+    value = v["recon_log_max_stitch_samples"]
+    hint = "set recon_log_stitch to True, or leave the limit away"
+    return Problem("recon_log_max_stitch_samples", value, "None while recon_log_stitch is False", hint)
+
+
+MODEL_RULES = (Rule(("N", "probe_mask_diameter"), _mask_fits),)
+"""Rules of :class:`~ptycho_config.ModelConfig`."""
+
+GROUPING_RULES = (Rule(("model", "neighbor_count", "neighbor_pool_size"), _enough_neighbors),)
+"""Rules of every configuration that groups scan positions."""
+
+TRAINING_RULES = (
+    Rule(("mae_weight", "nll_weight", "realspace_mae_weight", "realspace_weight"), _some_loss),
+    *GROUPING_RULES,
+)
+"""Rules of :class:`~ptycho_config.TrainingConfig`."""
+
+EXECUTION_RULES = (
+    Rule(("persistent_workers", "num_workers"), _persistent_needs_workers),
+    Rule(("prefetch_factor", "num_workers"), _prefetch_needs_workers),
+    Rule(("recon_log_every_n_epochs", "recon_log_stitch", "recon_log_fixed_indices"), _picture_log_is_on),
+    Rule(("recon_log_max_stitch_samples", "recon_log_stitch"), _stitch_log_is_on),
+)
+"""Rules of :class:`~ptycho_config.PyTorchExecutionConfig`."""
