@@ -17,9 +17,9 @@ __all__ = ["atomic_write"]
 def atomic_write(path: str | PathLike[str], mode: Literal["wb", "w"] = "wb") -> Iterator[IO[Any]]:
     """Open a temporary file beside ``path`` that takes its place when the block ends well.
 
-    The temporary name starts with a dot and ends with ``.tmp``, so that patterns like ``*.npz`` never match it. It lies
-    in the directory of ``path`` because a rename is atomic only within one file system. When the block raises, the
-    temporary file is removed and an existing ``path`` keeps its content.
+    The temporary name starts with a dot and ends with ``.tmp``, so that patterns like ``*.npz`` never match
+    it. It lies in the directory of ``path`` because a rename is atomic only within one file system. When the
+    block raises, the temporary file is removed and an existing ``path`` keeps its content.
 
     Parameters
     ----------

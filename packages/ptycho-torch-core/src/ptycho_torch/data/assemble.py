@@ -1,4 +1,4 @@
-"""From named arrays, as a file holds them, to one sound `Scan` or one `DataError` that lists every problem."""
+"""From named arrays, as a file holds them, to one sound `Scan` or one `DataError` with every problem."""
 
 from __future__ import annotations
 
@@ -70,10 +70,14 @@ def _report_missing(keys: set[str], problems: list[str]) -> None:
         missing.insert(0, " or ".join(FRAME_KEYS))
     if missing:
         found = ", ".join(sorted(keys)) or "none"
-        problems.append(f"missing {'key' if len(missing) == 1 else 'keys'} {', '.join(missing)}; keys found: {found}")
+        problems.append(
+            f"missing {'key' if len(missing) == 1 else 'keys'} {', '.join(missing)}; keys found: {found}"
+        )
 
 
-def _pair(arrays: Mapping[str, npt.NDArray[Any]], suffix: str, draft: _Draft) -> npt.NDArray[np.float64] | None:
+def _pair(
+    arrays: Mapping[str, npt.NDArray[Any]], suffix: str, draft: _Draft
+) -> npt.NDArray[np.float64] | None:
     """Positions (n, 2) ``[y, x]`` from the two coordinate arrays with this suffix."""
     names = (f"ycoords{suffix}", f"xcoords{suffix}")
     present = [name for name in names if name in arrays]
@@ -86,7 +90,9 @@ def _pair(arrays: Mapping[str, npt.NDArray[Any]], suffix: str, draft: _Draft) ->
     if y is None or x is None:
         return None
     if y.size != x.size:
-        draft.problems.append(f"{names[1]}, {names[0]}: {x.size} and {y.size} entries, expected one of each per frame")
+        draft.problems.append(
+            f"{names[1]}, {names[0]}: {x.size} and {y.size} entries, expected one of each per frame"
+        )
         return None
     return np.stack([y, x], axis=1)
 
@@ -104,8 +110,8 @@ def _statements(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> str | 
             stated["its own key"] = text
     if len(set(stated.values())) > 1:
         draft.problems.append(
-            f"measurement_domain: _metadata says {stated['_metadata']!r}, the key says {stated['its own key']!r}; "
-            "correct one of them"
+            f"measurement_domain: _metadata says {stated['_metadata']!r}, the key says "
+            f"{stated['its own key']!r}; correct one of them"
         )
     draft.stated_domain = next(iter(stated.values()), None)
     axis = draft.metadata.pop(FRAME_AXIS_ENTRY, None)
@@ -136,17 +142,26 @@ def _optional(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> None:
     problems = draft.problems
     found: dict[str, npt.NDArray[Any] | None] = {}
     if "objectGuess" in arrays:
-        found["objectGuess"] = checks.canonical_complex(arrays["objectGuess"], "objectGuess", ("height", "width"), problems)
+        found["objectGuess"] = checks.canonical_complex(
+            arrays["objectGuess"], "objectGuess", ("height", "width"), problems
+        )
     if ORIGIN_KEY in arrays:
         origin = arrays[ORIGIN_KEY]
         if origin.shape == (2,) and origin.dtype.kind in "iuf" and np.isfinite(origin).all():
             found[ORIGIN_KEY] = origin.astype(np.float64)
         else:
-            problems.append(f"{ORIGIN_KEY}: expected two finite numbers [y, x], got {origin.dtype} of shape {origin.shape}")
+            problems.append(
+                f"{ORIGIN_KEY}: expected two finite numbers [y, x], got {origin.dtype} of shape "
+                f"{origin.shape}"
+            )
     if draft.positions is not None and "scan_index" in arrays:
-        found["scan_index"] = checks.canonical_scan_index(arrays["scan_index"], len(draft.positions), problems)
+        found["scan_index"] = checks.canonical_scan_index(
+            arrays["scan_index"], len(draft.positions), problems
+        )
     if draft.frames is not None and "bad_pixels" in arrays:
-        found["bad_pixels"] = checks.canonical_bad_pixels(arrays["bad_pixels"], draft.frames.shape[1], problems)
+        found["bad_pixels"] = checks.canonical_bad_pixels(
+            arrays["bad_pixels"], draft.frames.shape[1], problems
+        )
     if draft.frames is not None and "Y" in arrays:
         labels = checks.canonical_complex(arrays["Y"], "Y", ("frames", "N", "N"), problems)
         if labels is not None and labels.shape != draft.frames.shape:
@@ -157,23 +172,27 @@ def _optional(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> None:
 
 
 def _sizes(draft: _Draft, N: int | None) -> bool:
-    """Whether frames and probe fit each other and ``N``; True when they can be used as they are or cropped."""
+    """Whether frames and probe fit each other and ``N``, as they are or cropped."""
     if draft.frames is None or draft.probe is None:
         return False
     size, probe_size = int(draft.frames.shape[1]), int(draft.probe.shape[1])
     before = len(draft.problems)
-    if N is not None and N > size:
-        draft.problems.append(f"N: {N} was asked for but the frames are {size} x {size} px; ask for {size} or less")
-    if N is not None and N < size and (N < 2 or N % 2 or size % 2):
+    if N is not None and size < N:
+        draft.problems.append(
+            f"N: {N} was asked for but the frames are {size} x {size} px; ask for {size} or less"
+        )
+    if N is not None and size > N and (N < 2 or N % 2 or size % 2):
         draft.problems.append(f"N: cropping frames of {size} px to {N} needs even sizes; ask for an even N")
     if probe_size > size:
         draft.problems.append(
-            f"probeGuess: the probe ({probe_size} px) is larger than the frames ({size} px); crop the probe to the frames"
+            f"probeGuess: the probe ({probe_size} px) is larger than the frames ({size} px); crop the probe "
+            "to the frames"
         )
     elif probe_size != size and probe_size != N:
         draft.problems.append(
-            f"probeGuess: the probe is {probe_size} px but the frames are {size} px; store a probe of the size of the frames, "
-            f"or ask for N={probe_size} to crop the frames to a probe that was made for cropped frames"
+            f"probeGuess: the probe is {probe_size} px but the frames are {size} px; store a probe of the "
+            f"size of the frames, or ask for N={probe_size} to crop the frames to a probe that was made for "
+            "cropped frames"
         )
     return len(draft.problems) == before
 
@@ -203,7 +222,8 @@ def assemble_scan(
     problems
         Problems found while reading, reported with those found here.
     keys
-        All keys of the source, read or not; they are named when one is missing. The keys of ``arrays`` when left out.
+        All keys of the source, read or not; they are named when one is missing. The keys of ``arrays`` when
+        left out.
     owned
         The arrays belong to this call, which may convert them in place.
 
@@ -222,9 +242,14 @@ def assemble_scan(
     axis = _statements(arrays, draft)
     draft.positions = _pair(arrays, "", draft)
     draft.nominal = _pair(arrays, "_start", draft)
-    if draft.positions is not None and draft.nominal is not None and draft.nominal.shape != draft.positions.shape:
+    if (
+        draft.positions is not None
+        and draft.nominal is not None
+        and draft.nominal.shape != draft.positions.shape
+    ):
         draft.problems.append(
-            f"xcoords_start, ycoords_start: {len(draft.nominal)} entries, expected {len(draft.positions)} as xcoords"
+            f"xcoords_start, ycoords_start: {len(draft.nominal)} entries, expected {len(draft.positions)} as "
+            "xcoords"
         )
     if draft.positions is not None:
         checks.check_positions(draft.positions, draft.problems)
@@ -234,7 +259,13 @@ def assemble_scan(
     _optional(arrays, draft)
     fits = _sizes(draft, N)
     decision = _values(draft, measurement_domain, N if fits else None)
-    if draft.problems or draft.frames is None or draft.positions is None or draft.probe is None or decision is None:
+    if (
+        draft.problems
+        or draft.frames is None
+        or draft.positions is None
+        or draft.probe is None
+        or decision is None
+    ):
         raise DataError(draft.problems, source)
     return _finish(draft, decision, N, source, owned)
 
@@ -245,15 +276,19 @@ def _values(draft: _Draft, measurement_domain: str, N: int | None) -> DomainDeci
         return None
     bad = draft.optional.get("bad_pixels")
     frames = draft.frames
-    if N is not None and N < frames.shape[1]:
+    if N is not None and frames.shape[1] > N:
         frames = crop_frames(frames, N)
         bad = None if bad is None else crop_frames(bad, N)
         if bad is not None and bad.all():
-            draft.problems.append(f"bad_pixels: every pixel of the central {N} x {N} is marked as not measured")
+            draft.problems.append(
+                f"bad_pixels: every pixel of the central {N} x {N} is marked as not measured"
+            )
             return None
     checks.check_frame_values(frames, bad, draft.frames_name, draft.problems)
     try:
-        return decide_domain(frames, requested=measurement_domain, in_file=draft.stated_domain, bad_pixels=bad)
+        return decide_domain(
+            frames, requested=measurement_domain, in_file=draft.stated_domain, bad_pixels=bad
+        )
     except DataError as error:
         draft.problems.extend(error.problems)
         return None
@@ -264,7 +299,7 @@ def _finish(draft: _Draft, decision: DomainDecision, N: int | None, source: Path
     assert draft.positions is not None
     assert draft.probe is not None
     frames, bad = draft.frames, draft.optional.get("bad_pixels")
-    crop_to = N if N is not None and N < frames.shape[1] else None
+    crop_to = N if N is not None and frames.shape[1] > N else None
     if crop_to is not None:
         frames = crop_frames(frames, crop_to)
     bad_here = bad if bad is None or crop_to is None else crop_frames(bad, crop_to)

@@ -1,7 +1,7 @@
 """Checks and canonical forms of the single arrays of a scan.
 
-Each function returns the canonical array, or None, and appends one sentence per problem to the list it is given, so that
-a file is refused once, with everything that is wrong with it.
+Each function returns the canonical array, or None, and appends one sentence per problem to the list it is
+given, so that a file is refused once, with everything that is wrong with it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def frames_first(
     """
     shape = frames.shape
     if frames.dtype.kind not in "biuf":
-        problems.append(f"{name}: expected a real dtype, got {frames.dtype}; frames are intensities or their roots")
+        problems.append(
+            f"{name}: expected a real dtype, got {frames.dtype}; frames are intensities or their roots"
+        )
         return None
     if frames.ndim != 3 or 0 in shape:
         problems.append(f"{name}: expected shape (frames, N, N) with at least one frame, got {shape}")
@@ -71,8 +73,9 @@ def frames_first(
     if first and last and shape[0] == shape[1]:
         if stated not in ("first", "last"):
             problems.append(
-                f"{name}: shape {shape} with {n_positions} positions is ambiguous, the frame axis may be the first or the "
-                "last; state it with \"frame_axis\": \"first\" or \"last\" in _metadata"
+                f"{name}: shape {shape} with {n_positions} positions is ambiguous, the frame axis may be the "
+                "first or the "
+                'last; state it with "frame_axis": "first" or "last" in _metadata'
             )
             return None
         first = stated == "first"
@@ -87,8 +90,8 @@ def frames_first(
     found = frames if first else np.moveaxis(frames, 2, 0)
     if found.shape[1] != found.shape[2]:
         problems.append(
-            f"{name}: frames are {found.shape[1]} x {found.shape[2]} px, expected square frames; crop them around the "
-            "zero frequency"
+            f"{name}: frames are {found.shape[1]} x {found.shape[2]} px, expected square frames; crop them "
+            "around the zero frequency"
         )
         return None
     return found
@@ -97,7 +100,7 @@ def frames_first(
 def check_frame_values(
     frames: npt.NDArray[Any], bad_pixels: npt.NDArray[np.bool_] | None, name: str, problems: Problems
 ) -> None:
-    """Refuse values that are not finite, negative values and frames without any signal; bad pixels do not count.
+    """Refuse values that are not finite, negative values and empty frames, bad pixels aside.
 
     Parameters
     ----------
@@ -122,18 +125,24 @@ def check_frame_values(
         empty[part] = ~block.any(axis=(1, 2))
     if broken.any():
         problems.append(
-            f"{name}: NaN or infinity in frames {_indices(broken)}; repair these pixels or mark them in bad_pixels"
+            f"{name}: NaN or infinity in frames {_indices(broken)}; repair these pixels or mark them in "
+            "bad_pixels"
         )
     if negative.any():
         problems.append(
-            f"{name}: negative counts, down to {lowest:g}, in frames {_indices(negative)}; counts and amplitudes are zero or "
-            "more, so set background-subtracted pixels to zero or mark them in bad_pixels"
+            f"{name}: negative counts, down to {lowest:g}, in frames {_indices(negative)}; counts and "
+            "amplitudes are zero or more, so set background-subtracted pixels to zero or mark them in "
+            "bad_pixels"
         )
     if empty.any():
-        problems.append(f"{name}: all-zero frames: {_indices(empty)}; remove these frames and their positions")
+        problems.append(
+            f"{name}: all-zero frames: {_indices(empty)}; remove these frames and their positions"
+        )
 
 
-def canonical_coordinate(values: npt.NDArray[Any], name: str, problems: Problems) -> npt.NDArray[np.float64] | None:
+def canonical_coordinate(
+    values: npt.NDArray[Any], name: str, problems: Problems
+) -> npt.NDArray[np.float64] | None:
     """One coordinate per frame as (n,) float64, finite; px."""
     if values.ndim != 1 or values.size == 0:
         problems.append(f"{name}: expected shape (frames,) with at least one position, got {values.shape}")
@@ -143,7 +152,9 @@ def canonical_coordinate(values: npt.NDArray[Any], name: str, problems: Problems
         return None
     finite = np.isfinite(values)
     if not finite.all():
-        problems.append(f"{name}: positions that are not finite: {_indices(~finite)}; remove them and their frames")
+        problems.append(
+            f"{name}: positions that are not finite: {_indices(~finite)}; remove them and their frames"
+        )
         return None
     return values.astype(np.float64)
 
@@ -159,8 +170,9 @@ def check_positions(positions: npt.NDArray[np.float64], problems: Problems) -> N
     extent = np.ptp(positions, axis=0)
     if positions.shape[0] > 1 and extent.max() < 1.0:
         problems.append(
-            f"xcoords, ycoords: all {positions.shape[0]} positions lie inside one pixel (x spans {extent[1]:g}, y spans "
-            f"{extent[0]:g}); they must be object pixels, so divide positions in metres by the object pixel size"
+            f"xcoords, ycoords: all {positions.shape[0]} positions lie inside one pixel (x spans "
+            f"{extent[1]:g}, y spans {extent[0]:g}); they must be object pixels, so divide positions in "
+            "metres by the object pixel size"
         )
 
 
@@ -180,13 +192,18 @@ def canonical_probe(probe: npt.NDArray[Any], problems: Problems) -> npt.NDArray[
         hint = ""
         if len(shape) == 3 and shape[0] == shape[1]:
             hint = "; move the mode axis to the front with numpy.moveaxis(probe, -1, 0)"
-        problems.append(f"probeGuess: expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}{hint}")
+        problems.append(
+            f"probeGuess: expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}{hint}"
+        )
         return None
     if probe.dtype.kind not in "cf":
         problems.append(f"probeGuess: expected a complex dtype, got {probe.dtype}")
         return None
     if not np.isfinite(probe).all():
-        problems.append(f"probeGuess: NaN or infinity in {int(np.count_nonzero(~np.isfinite(probe)))} of {probe.size} pixels")
+        problems.append(
+            f"probeGuess: NaN or infinity in {int(np.count_nonzero(~np.isfinite(probe)))} of {probe.size} "
+            "pixels"
+        )
         return None
     if not probe.any():
         problems.append("probeGuess: the probe is zero everywhere; store a guess of the illumination")
@@ -202,7 +219,10 @@ def canonical_complex(
 ) -> npt.NDArray[np.complex64] | None:
     """Optional complex array of the rank of ``axes`` as complex64, finite."""
     if values.ndim != len(axes) or 0 in values.shape:
-        problems.append(f"{name}: expected shape ({', '.join(axes)}), got {values.shape}; leave the key out if there is none")
+        problems.append(
+            f"{name}: expected shape ({', '.join(axes)}), got {values.shape}; leave the key out if there is "
+            "none"
+        )
         return None
     if values.dtype.kind not in "cf":
         problems.append(f"{name}: expected a complex dtype, got {values.dtype}")
@@ -214,7 +234,9 @@ def canonical_complex(
     return np.ascontiguousarray(values, dtype=np.complex64)
 
 
-def canonical_scan_index(values: npt.NDArray[Any], n: int, problems: Problems) -> npt.NDArray[np.int64] | None:
+def canonical_scan_index(
+    values: npt.NDArray[Any], n: int, problems: Problems
+) -> npt.NDArray[np.int64] | None:
     """Scan number of each frame as (n,) int64."""
     if values.shape != (n,):
         problems.append(f"scan_index: expected shape ({n},), one entry per position, got {values.shape}")
@@ -225,13 +247,17 @@ def canonical_scan_index(values: npt.NDArray[Any], n: int, problems: Problems) -
     return values.astype(np.int64)
 
 
-def canonical_bad_pixels(values: npt.NDArray[Any], size: int, problems: Problems) -> npt.NDArray[np.bool_] | None:
+def canonical_bad_pixels(
+    values: npt.NDArray[Any], size: int, problems: Problems
+) -> npt.NDArray[np.bool_] | None:
     """Mask of pixels that were not measured as (size, size) bool."""
     if values.shape != (size, size):
         problems.append(f"bad_pixels: expected shape ({size}, {size}) as the frames, got {values.shape}")
         return None
     if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
-        problems.append(f"bad_pixels: expected True and False, got {values.dtype} with other values than 0 and 1")
+        problems.append(
+            f"bad_pixels: expected True and False, got {values.dtype} with other values than 0 and 1"
+        )
         return None
     mask = values.astype(np.bool_)
     if mask.all():
@@ -264,6 +290,8 @@ def parse_metadata(values: npt.NDArray[Any], problems: Problems) -> dict[str, An
         problems.append(f"_metadata: not valid JSON ({error})")
         return {}
     if not isinstance(parsed, dict):
-        problems.append(f"_metadata: expected a JSON object with names and values, got {type(parsed).__name__}")
+        problems.append(
+            f"_metadata: expected a JSON object with names and values, got {type(parsed).__name__}"
+        )
         return {}
     return parsed

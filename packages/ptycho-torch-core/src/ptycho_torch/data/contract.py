@@ -47,13 +47,14 @@ def _optional() -> Any:
 class Scan:
     """One ptychographic scan in the program's conventions.
 
-    Positions are ``[y, x]`` (row, column) in object pixels and name the centre of a patch: pixel ``(r, c)`` of the patch
-    at ``(y, x)`` lies at object coordinate ``(y - N // 2 + r, x - N // 2 + c)``.
+    Positions are ``[y, x]`` (row, column) in object pixels and name the centre of a patch: pixel ``(r, c)``
+    of the patch at ``(y, x)`` lies at object coordinate ``(y - N // 2 + r, x - N // 2 + c)``.
 
     Attributes
     ----------
     diffraction
-        (n, N, N) float32 or an integer dtype; counts, zero frequency at ``[N // 2, N // 2]``, zero at bad pixels.
+        (n, N, N) float32 or an integer dtype; counts, zero frequency at ``[N // 2, N // 2]``, zero at bad
+        pixels.
     positions
         (n, 2) float64 ``[y, x]``; px.
     probe
@@ -142,7 +143,10 @@ class Scan:
 
     def counts_per_frame(self) -> npt.NDArray[np.float64]:
         """Total counts of each frame: (n,) float64, summed in double precision."""
-        totals = [self.diffraction[part].sum(axis=(1, 2), dtype=np.float64) for part in frame_chunks(self.diffraction)]
+        totals = [
+            self.diffraction[part].sum(axis=(1, 2), dtype=np.float64)
+            for part in frame_chunks(self.diffraction)
+        ]
         return np.concatenate(totals)
 
     def take(self, indices: npt.ArrayLike) -> Scan:

@@ -1,12 +1,12 @@
 """Crop detector frames around the zero frequency and bring everything in real space to the new pixel size.
 
-An object pixel is ``wavelength * distance / (N * detector_pixel)`` wide. Frames of N0 px cropped to N px therefore belong
-to object pixels that are N0 / N times larger, and to a window of the same physical width. So the frames are cropped as they
-are; of the probe its *Fourier transform* is cropped, with the same indices; positions shrink by N / N0; object and labels are
-low-pass filtered and resampled. With orthonormal transforms the cropped probe keeps its scale: for an empty object it
-predicts exactly the cropped frame. For another object the agreement is limited by the light that the object scatters
-beyond the crop. Cutting the centre out of the probe in real space instead would describe frames that were binned, not
-cropped.
+An object pixel is ``wavelength * distance / (N * detector_pixel)`` wide. Frames of N0 px cropped to N px
+therefore belong to object pixels that are N0 / N times larger, and to a window of the same physical width. So
+the frames are cropped as they are; of the probe its *Fourier transform* is cropped, with the same indices;
+positions shrink by N / N0; object and labels are low-pass filtered and resampled. With orthonormal transforms
+the cropped probe keeps its scale: for an empty object it predicts exactly the cropped frame. For another
+object the agreement is limited by the light that the object scatters beyond the crop. Cutting the centre out
+of the probe in real space instead would describe frames that were binned, not cropped.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def resample(values: npt.NDArray[Any], size_from: int, size_to: int) -> npt.NDAr
 def crop_detector(parts: Mapping[str, Any], size: int, N: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Bring the real-space parts of a scan to the object pixels of frames cropped from ``size`` to ``N``.
 
-    A probe that already has N pixels says that probe, positions, object and labels were made for the cropped frames: they
-    stay as they are.
+    A probe that already has N pixels says that probe, positions, object and labels were made for the cropped
+    frames: they stay as they are.
 
     Parameters
     ----------
@@ -130,8 +130,8 @@ def crop_detector(parts: Mapping[str, Any], size: int, N: int) -> tuple[dict[str
     message = f"frames of {size} x {size} px were cropped to the central {N} x {N}"
     if scale != 1.0:
         message += (
-            f"; object pixels are {1 / scale:g} times larger, so positions were multiplied by {scale:g} and probe and object "
-            "resampled"
+            f"; object pixels are {1 / scale:g} times larger, so positions were multiplied by {scale:g} and "
+            "probe and object resampled"
         )
     else:
         message += "; the probe has that size already, so probe, positions and object stay as they are"

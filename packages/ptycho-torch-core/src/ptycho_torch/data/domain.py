@@ -2,9 +2,9 @@
 
 Nothing else in the package converts frames from one domain to the other when they are read.
 
-Evidence comes from a bounded sample that is the same on every run: nonzero values of at most 32 evenly spaced frames,
-thinned to at most 65,536. A value is informative for a test only where the spacing of its dtype is fine enough for
-the test to be able to fail: every float32 above 2**24 is an integer, and says nothing.
+Evidence comes from a bounded sample that is the same on every run: nonzero values of at most 32 evenly spaced
+frames, thinned to at most 65,536. A value is informative for a test only where the spacing of its dtype is
+fine enough for the test to be able to fail: every float32 above 2**24 is an integer, and says nothing.
 """
 
 from __future__ import annotations
@@ -85,18 +85,20 @@ def _contradiction(domain: Domain, said_by: str, evidence: _Evidence) -> str | N
     """Sentence that says why a stated domain cannot be right, or None."""
     if domain == "counts":
         wrong = (
-            not evidence.integer_valued and evidence.squares_integer and evidence.n_fractional >= _MIN_FRACTIONAL
+            not evidence.integer_valued
+            and evidence.squares_integer
+            and evidence.n_fractional >= _MIN_FRACTIONAL
         )
         if wrong:
             return (
-                f"measurement_domain: {said_by} says 'counts', but the values are not integers while their squares are, "
-                "so they are amplitudes; state 'amplitude' or 'auto'"
+                f"measurement_domain: {said_by} says 'counts', but the values are not integers while their "
+                "squares are, so they are amplitudes; state 'amplitude' or 'auto'"
             )
     elif evidence.integer_valued and evidence.largest > 1:
         kind = "have an integer dtype" if evidence.integer_dtype else "are all integers"
         return (
-            f"measurement_domain: {said_by} says 'amplitude', but the values {kind} up to {evidence.largest:g}, as only "
-            "counts do; state 'counts' or 'auto'"
+            f"measurement_domain: {said_by} says 'amplitude', but the values {kind} up to "
+            f"{evidence.largest:g}, as only counts do; state 'counts' or 'auto'"
         )
     return None
 
@@ -107,8 +109,10 @@ def _from_values(evidence: _Evidence) -> DomainDecision:
     if evidence.integer_valued:
         return DomainDecision(domain="counts", stated=False, reason="the sampled values are integers")
     if evidence.squares_integer:
-        return DomainDecision(domain="amplitude", stated=False, reason="the squares of the sampled values are integers")
-    reason = "neither the sampled values nor their squares are integers; amplitude is the usual meaning of such files"
+        return DomainDecision(
+            domain="amplitude", stated=False, reason="the squares of the sampled values are integers"
+        )
+    reason = "neither the sampled values nor their squares are integers, and amplitude is the usual meaning"
     return DomainDecision(domain="amplitude", stated=False, reason=reason)
 
 
@@ -121,8 +125,9 @@ def decide_domain(
 ) -> DomainDecision:
     """Decide what the values of ``frames`` are.
 
-    A statement, by the caller or in the file, decides. Without one, integer dtype or integer values mean counts,
-    integer squares mean amplitude, and anything else is taken as amplitude. A guess is logged as a warning.
+    A statement, by the caller or in the file, decides. Without one, integer dtype or integer values mean
+    counts, integer squares mean amplitude, and anything else is taken as amplitude. A guess is logged as a
+    warning.
 
     Parameters
     ----------
@@ -143,12 +148,14 @@ def decide_domain(
     Raises
     ------
     DataError
-        An unknown name, two statements that differ, or a statement that the values disprove: non-integer values with
-        integer squares are not counts, and integers above one are not amplitudes.
+        An unknown name, two statements that differ, or a statement that the values disprove: non-integer
+        values with integer squares are not counts, and integers above one are not amplitudes.
     """
     for said_by, value in (("the caller", requested), ("the file", in_file or "auto")):
         if value not in DOMAINS:
-            raise DataError(f"measurement_domain: {said_by} says {value!r}, expected one of {', '.join(DOMAINS)}")
+            raise DataError(
+                f"measurement_domain: {said_by} says {value!r}, expected one of {', '.join(DOMAINS)}"
+            )
     stated = {
         said_by: value
         for said_by, value in (("the caller", requested), ("the file", in_file))
@@ -156,8 +163,8 @@ def decide_domain(
     }
     if len(set(stated.values())) > 1:
         raise DataError(
-            f"measurement_domain: the caller says {requested!r} but the file says {in_file!r}; "
-            "leave it at 'auto' to follow the file, or correct the file"
+            f"measurement_domain: the caller says {requested!r} but the file says {in_file!r}; leave it at "
+            "'auto' to follow the file, or correct the file"
         )
     evidence = _gather(frames, bad_pixels)
     if stated:
@@ -197,8 +204,8 @@ def to_counts(
 ) -> npt.NDArray[Any]:
     """Frames as counts, bad pixels set to zero.
 
-    ``counts = amplitude**2``. A square that is an integer to within the rounding of the stored root becomes that integer,
-    so that Poisson counts come back exactly.
+    ``counts = amplitude**2``. A square that is an integer to within the rounding of the stored root becomes
+    that integer, so that Poisson counts come back exactly.
 
     Parameters
     ----------
@@ -214,7 +221,8 @@ def to_counts(
     Returns
     -------
     ndarray
-        (n, N, N) counts; an integer dtype is kept in native byte order (bool becomes uint8), everything else is float32.
+        (n, N, N) counts; an integer dtype is kept in native byte order (bool becomes uint8), everything else
+        is float32.
     """
     native = frames.dtype.newbyteorder("=")
     if domain == "counts" and native.kind in "biu":

@@ -40,7 +40,9 @@ def _foreign(path: Path) -> str:
     if not start:
         return "the file is empty; expected an NPZ archive"
     if start.startswith(b"PK\x03\x04"):
-        return "truncated zip archive: its table of contents at the end is missing; copy or write the file again"
+        return (
+            "truncated zip archive: its table of contents at the end is missing; copy or write the file again"
+        )
     kind = "not a zip archive"
     if start.startswith(b"\x89HDF"):
         kind = "an HDF5 file"
@@ -78,7 +80,9 @@ def _header(stream: IO[bytes]) -> tuple[Header, int]:
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return {
-        info.filename.removesuffix(_SUFFIX): info for info in archive.infolist() if info.filename.endswith(_SUFFIX)
+        info.filename.removesuffix(_SUFFIX): info
+        for info in archive.infolist()
+        if info.filename.endswith(_SUFFIX)
     }
 
 
@@ -93,11 +97,14 @@ def _read_headers(archive: zipfile.ZipFile, problems: list[str]) -> dict[str, He
             continue
         if dtype.hasobject:
             problems.append(
-                f"{key}: holds Python objects (dtype {dtype}), which are pickled and never loaded; store numbers, or text as "
-                "a string array"
+                f"{key}: holds Python objects (dtype {dtype}), which are pickled and never loaded; store "
+                "numbers, or text as a string array"
             )
         elif offset + math.prod(shape) * dtype.itemsize != info.file_size:
-            problems.append(f"{key}: damaged array, its header promises shape {shape} but {info.file_size} bytes are stored")
+            problems.append(
+                f"{key}: damaged array, its header promises shape {shape} but {info.file_size} bytes are "
+                "stored"
+            )
         else:
             headers[key] = (shape, dtype)
     return headers
@@ -147,7 +154,9 @@ def infer_probe_size(path: str | PathLike[str]) -> int:
     shape = headers["probeGuess"][0]
     size = probe_size_from_shape(shape)
     if size is None:
-        raise DataError(f"probeGuess: expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}", path)
+        raise DataError(
+            f"probeGuess: expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}", path
+        )
     return size
 
 
@@ -199,13 +208,14 @@ def load_scan(path: str | PathLike[str], *, measurement_domain: str = "auto", N:
     Parameters
     ----------
     path
-        NPZ file with ``diff3d`` (or ``diffraction``), ``xcoords``, ``ycoords`` and ``probeGuess``; optional keys as the data
-        contract lists them.
+        NPZ file with ``diff3d`` (or ``diffraction``), ``xcoords``, ``ycoords`` and ``probeGuess``; optional
+        keys as the data contract lists them.
     measurement_domain
         ``"auto"``, ``"counts"`` or ``"amplitude"``: what the caller states about the frames.
     N
-        Edge of the frames wanted; px. Smaller than the frames: they are cropped around the zero frequency and probe,
-        positions and object are brought to the larger object pixels (see `ptycho_torch.data.crop`), with a `UserWarning`.
+        Edge of the frames wanted; px. Smaller than the frames: they are cropped around the zero frequency and
+        probe, positions and object are brought to the larger object pixels (see `ptycho_torch.data.crop`),
+        with a `UserWarning`.
 
     Returns
     -------
@@ -234,8 +244,8 @@ def load_scan(path: str | PathLike[str], *, measurement_domain: str = "auto", N:
 def save_scan(path: str | PathLike[str], scan: Scan) -> None:
     """Write ``scan`` as compressed NPZ in counts; `load_scan` gives back the same arrays and metadata.
 
-    The metadata state the measurement domain, ``counts``, and that the frame axis is the first. A truth whose origin is not
-    zero is accompanied by the key ``objectGuess_origin``.
+    The metadata state the measurement domain, ``counts``, and that the frame axis is the first. A truth whose
+    origin is not zero is accompanied by the key ``objectGuess_origin``.
 
     Parameters
     ----------
@@ -257,7 +267,9 @@ def save_scan(path: str | PathLike[str], scan: Scan) -> None:
     try:
         metadata = json.dumps({**scan.metadata, "measurement_domain": "counts", FRAME_AXIS_ENTRY: "first"})
     except TypeError as error:
-        raise DataError(f"metadata: cannot be written as JSON ({error}); keep to text, numbers, lists and dicts", target) from error
+        raise DataError(
+            f"metadata: cannot be written as JSON ({error}); keep to text, numbers, lists and dicts", target
+        ) from error
     arrays: dict[str, npt.NDArray[Any]] = {
         "diff3d": scan.diffraction,
         "xcoords": scan.positions[:, 1],

@@ -1,0 +1,275 @@
+"""What is in a scan file, for people: shapes, domain, geometry, dose, and what is wrong with it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from ptycho_torch.data.assemble import KNOWN_KEYS, assemble_scan
+from ptycho_torch.data.contract import DomainDecision, Scan, frame_chunks
+from ptycho_torch.data.npz import Header, read_arrays, read_npz_headers
+from ptycho_torch.errors import DataError
+
+__all__ = [
+    "PhotonStatistics",
+    "PositionStatistics",
+    "ScanSummary",
+    "inspect_scan",
+    "probe_diameter",
+    "summarise_scan",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhotonStatistics:
+    """Counts of a scan.
+
+    Attributes
+    ----------
+    mean, minimum, maximum
+        Counts per frame.
+    max_pixel
+        Largest value of one pixel; counts.
+    zero_share
+        Share of pixels without a count.
+    n_hot_pixels
+        Pixels whose largest count is above ten, whose smallest count over all frames is a quarter of that or
+        more, while the largest counts of their eight neighbours have a median below a twentieth of it:
+        candidates for ``bad_pixels``.
+    """
+
+    mean: float
+    minimum: float
+    maximum: float
+    max_pixel: float
+    zero_share: float
+    n_hot_pixels: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PositionStatistics:
+    """Geometry of a scan; px.
+
+    Attributes
+    ----------
+    y_min, y_max, x_min, x_max
+        Extent of the positions.
+    median_step
+        Median distance to the nearest different position; NaN for a single one.
+    probe_diameter
+        See `probe_diameter`.
+    overlap
+        ``1 - median_step / probe_diameter``, not below zero; NaN for a single position.
+    """
+
+    y_min: float
+    y_max: float
+    x_min: float
+    x_max: float
+    median_step: float
+    probe_diameter: float
+    overlap: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScanSummary:
+    """Content of one scan file; what could not be determined is None.
+
+    Attributes
+    ----------
+    source
+        The file, None for a scan in memory.
+    headers
+        Key to (shape, dtype) of what is stored; empty for a scan in memory.
+    problems
+        Why the file is refused; empty when it is sound.
+    notes
+        Worth knowing, though no reason to refuse.
+    """
+
+    source: Path | None
+    headers: dict[str, Header]
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    domain: DomainDecision | None = None
+    n_frames: int | None = None
+    N: int | None = None
+    n_modes: int | None = None
+    has_truth: bool | None = None
+    n_bad_pixels: int | None = None
+    positions: PositionStatistics | None = None
+    photons: PhotonStatistics | None = None
+    metadata: dict[str, Any] | None = None
+
+    @property
+    def is_sound(self) -> bool:
+        """True when the file can be used."""
+        return not self.problems
+
+
+def probe_diameter(probe: npt.NDArray[Any]) -> float:
+    """Diameter of the disk that has the participation area of the probe intensity; px.
+
+    ``A = (sum I)**2 / sum I**2`` with ``I = sum_m |P_m|**2``, and ``D = 2 sqrt(A / pi)``: exact for a uniform
+    disk, four standard deviations for a Gaussian, and not misled by fringes as a half-maximum contour is.
+
+    Parameters
+    ----------
+    probe
+        (P, N, N) complex.
+    """
+    intensity = (np.abs(probe).astype(np.float64) ** 2).sum(axis=0)
+    intensity /= intensity.max()
+    area = float(intensity.sum() ** 2 / np.square(intensity).sum())
+    return 2.0 * math.sqrt(area / math.pi)
+
+
+def _positions(scan: Scan) -> PositionStatistics:
+    low, high = scan.positions.min(axis=0), scan.positions.max(axis=0)
+    diameter = probe_diameter(scan.probe)
+    different = np.unique(scan.positions, axis=0)
+    step = math.nan
+    if len(different) > 1:
+        distances, _ = cKDTree(different).query(different, k=2)
+        step = float(np.median(distances[:, 1]))
+    return PositionStatistics(
+        y_min=float(low[0]),
+        y_max=float(high[0]),
+        x_min=float(low[1]),
+        x_max=float(high[1]),
+        median_step=step,
+        probe_diameter=diameter,
+        overlap=math.nan if math.isnan(step) else max(0.0, 1.0 - step / diameter),
+    )
+
+
+def _hot_pixels(highest: npt.NDArray[np.float64], lowest: npt.NDArray[np.float64]) -> int:
+    padded = np.pad(highest, 1, mode="edge")
+    size_y, size_x = highest.shape
+    neighbours = [
+        padded[1 + dy : 1 + dy + size_y, 1 + dx : 1 + dx + size_x]
+        for dy in (-1, 0, 1)
+        for dx in (-1, 0, 1)
+        if dy or dx
+    ]
+    around = np.median(np.stack(neighbours), axis=0)
+    return int(np.count_nonzero((highest > 10) & (lowest >= 0.25 * highest) & (around < 0.05 * highest)))
+
+
+def _photons(scan: Scan) -> PhotonStatistics:
+    totals = scan.counts_per_frame()
+    highest = np.zeros((scan.N, scan.N))
+    lowest = np.full((scan.N, scan.N), np.inf)
+    zeros = 0
+    for part in frame_chunks(scan.diffraction):
+        block = scan.diffraction[part]
+        np.maximum(highest, block.max(axis=0), out=highest)
+        np.minimum(lowest, block.min(axis=0), out=lowest)
+        zeros += block.size - int(np.count_nonzero(block))
+    measured = scan.N**2 - (0 if scan.bad_pixels is None else int(scan.bad_pixels.sum()))
+    zeros -= (scan.N**2 - measured) * scan.n_frames
+    return PhotonStatistics(
+        mean=float(totals.mean()),
+        minimum=float(totals.min()),
+        maximum=float(totals.max()),
+        max_pixel=float(highest.max()),
+        zero_share=zeros / (measured * scan.n_frames),
+        n_hot_pixels=_hot_pixels(highest, lowest),
+    )
+
+
+def _notes(scan: Scan, positions: PositionStatistics, photons: PhotonStatistics) -> list[str]:
+    notes = []
+    if positions.overlap < 0.5:
+        notes.append(
+            f"neighbouring patches overlap by {positions.overlap:.0%} of the probe diameter; 60 % or more is "
+            "usual"
+        )
+    if photons.n_hot_pixels:
+        notes.append(f"{photons.n_hot_pixels} pixels look hot; mark them in bad_pixels")
+    if scan.object_truth is not None:
+        low = scan.positions.min(axis=0) - scan.N // 2 + scan.object_truth_origin
+        high = scan.positions.max(axis=0) - scan.N // 2 + scan.N - 1 + scan.object_truth_origin
+        if (low < 0).any() or (high > np.array(scan.object_truth.shape) - 1).any():
+            notes.append(
+                f"patches reach beyond objectGuess {scan.object_truth.shape}: rows {low[0]:.1f} to "
+                f"{high[0]:.1f}, columns {low[1]:.1f} to {high[1]:.1f}"
+            )
+    return notes
+
+
+def summarise_scan(scan: Scan, headers: dict[str, Header] | None = None) -> ScanSummary:
+    """Summary of a scan in memory.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    headers
+        Headers of the file it came from.
+    """
+    positions, photons = _positions(scan), _photons(scan)
+    return ScanSummary(
+        source=scan.source,
+        headers=dict(headers or {}),
+        notes=tuple(_notes(scan, positions, photons)),
+        domain=scan.domain,
+        n_frames=scan.n_frames,
+        N=scan.N,
+        n_modes=scan.n_modes,
+        has_truth=scan.object_truth is not None,
+        n_bad_pixels=0 if scan.bad_pixels is None else int(scan.bad_pixels.sum()),
+        positions=positions,
+        photons=photons,
+        metadata=dict(scan.metadata),
+    )
+
+
+def inspect_scan(
+    path: str | PathLike[str], *, measurement_domain: str = "auto", N: int | None = None
+) -> ScanSummary:
+    """Summary of a scan file; what is wrong with the data is returned, not raised.
+
+    Parameters
+    ----------
+    path, measurement_domain, N
+        As for `ptycho_torch.data.npz.load_scan`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    """
+    source = Path(path)
+    headers: dict[str, Header] = {}
+    try:
+        arrays, keys, problems = read_arrays(source, KNOWN_KEYS)
+        headers = {key: (array.shape, array.dtype) for key, array in arrays.items()}
+        if not problems:
+            headers = read_npz_headers(source)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            scan = assemble_scan(
+                arrays,
+                measurement_domain=measurement_domain,
+                N=N,
+                source=source,
+                problems=problems,
+                keys=keys,
+                owned=True,
+            )
+    except DataError as error:
+        return ScanSummary(source=source, headers=headers, problems=error.problems)
+    summary = summarise_scan(scan, headers)
+    if caught:
+        raised = tuple(str(warning.message) for warning in caught)
+        return replace(summary, notes=raised + summary.notes)
+    return summary
