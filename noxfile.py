@@ -1,0 +1,203 @@
+"""Every check and every build of the project, generated from one table of packages.
+
+`nox --list` shows the sessions, `nox` runs the default ones, `nox -s "unit(ptycho-config)"` runs one of them, and
+`nox -R -s ...` runs it again in the environment that is already there. Arguments after `--` replace the default
+arguments of the tool that a session runs: `nox -R -s "unit(ptycho-config)" -- -k precedence`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_external_run = True
+
+ROOT = Path(__file__).resolve().parent
+CONSTRAINTS = ROOT / "constraints.txt"
+
+# A path that the caller exported would put modules in front of what a session installs.
+os.environ.pop("PYTHONPATH", None)
+os.environ.update(
+    MPLBACKEND="Agg",
+    # Two OpenMP teams that spin on a small machine slow each other down several times.
+    OMP_WAIT_POLICY="PASSIVE",
+    # The environments in which packages are built take their versions from the same file.
+    PIP_BUILD_CONSTRAINT=str(CONSTRAINTS),
+    PIP_DISABLE_PIP_VERSION_CHECK="1",
+    # Compiling all of torch costs more time than the tests save by it.
+    PIP_NO_COMPILE="1",
+)
+
+
+@dataclass(frozen=True)
+class Package:
+    """One distribution of this repository.
+
+    Attributes
+    ----------
+    dist, import_name : str
+        Name to install and name to import.
+    siblings : tuple of str
+        Distributions of this repository that it depends on, directly or through another one.
+    absent : tuple of str
+        Modules that an environment with nothing but this package must not hold.
+    """
+
+    dist: str
+    import_name: str
+    siblings: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        return ROOT / "packages" / self.dist
+
+    @property
+    def family(self) -> tuple[Package, ...]:
+        """The siblings, then the package itself."""
+        return (*(package for package in PACKAGES if package.dist in self.siblings), self)
+
+
+PACKAGES = (
+    Package("ptycho-config", "ptycho_config", absent=("torch", "numpy", "lightning", "ptycho_torch")),
+    Package("ptycho-torch-core", "ptycho_torch", siblings=("ptycho-config",), absent=("ptycho_torch_cli",)),
+    Package("ptycho-torch-cli", "ptycho_torch_cli", siblings=("ptycho-config", "ptycho-torch-core")),
+)
+each_package = nox.parametrize("package", [nox.param(package, id=package.dist) for package in PACKAGES])
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    """Install third-party requirements at the versions of constraints.txt."""
+    session.install("-c", str(CONSTRAINTS), *requirements)
+
+
+def install_from_source(session: nox.Session, packages: tuple[Package, ...], *requirements: str) -> None:
+    """Install packages in editable form, in one resolve with what they and the session need."""
+    editable = [argument for package in packages for argument in ("-e", str(package.path))]
+    install(session, *editable, *requirements)
+
+
+@contextmanager
+def outside_the_tree(session: nox.Session) -> Iterator[Path]:
+    """Work in an empty directory elsewhere, so that nothing is found only because the sources lie near."""
+    with tempfile.TemporaryDirectory(prefix="ptycho-") as folder, session.chdir(folder):
+        yield Path(folder)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting of all Python code (arguments replace `check .`)."""
+    install(session, "ruff")
+    if session.posargs:
+        session.run("ruff", *session.posargs)
+        return
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the three packages as one program."""
+    install(session, "mypy", "numpy", "types-PyYAML")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+@each_package
+def unit(session: nox.Session, package: Package) -> None:
+    """Run the tests of one package with its siblings installed from this tree."""
+    install_from_source(session, package.family, "pytest")
+    session.run("pytest", *(session.posargs or [str(package.path / "tests")]))
+
+
+@nox.session
+@each_package
+def alone(session: nox.Session, package: Package) -> None:
+    """Build wheels, install them with plain pip in one resolve, and try the package where nothing else is.
+
+    A dependency that is used but not declared, a file that the wheel forgets, and a version range that the sibling
+    does not satisfy all fail here and nowhere else.
+    """
+    check = ROOT / "tests" / "installs" / "check_alone.py"
+    with outside_the_tree(session) as folder:
+        session.run(
+            "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder),
+            *(str(member.path) for member in package.family),
+        )  # fmt: skip
+        wheels = sorted(str(wheel) for wheel in folder.glob("*.whl"))
+        # Not session.install: with `nox -R` that would leave the wheels of the previous run in place.
+        session.run(
+            "python", "-m", "pip", "uninstall", "--quiet", "--yes", *(member.dist for member in PACKAGES)
+        )
+        session.run("python", "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS), *wheels)
+        session.run("python", "-m", "pip", "check")
+        session.run("python", str(check), package.dist, package.import_name, "--absent", *package.absent)
+
+
+@nox.session
+def boundaries(session: nox.Session) -> None:
+    """Check who may import whom, what stays lazy, and the rules that every file of the tree follows."""
+    # Without torch: a stand-in takes its place, which shows an import just as well and installs in no time.
+    install(session, "PyYAML", "pytest")
+    editable = [argument for package in PACKAGES for argument in ("-e", str(package.path))]
+    session.install("-c", str(CONSTRAINTS), "--no-deps", *editable)
+    session.run("pytest", *(session.posargs or [str(ROOT / "tests" / "boundaries")]))
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Run the tests that need several packages at once."""
+    install_from_source(session, PACKAGES, "pytest")
+    default = [str(ROOT / "tests"), f"--ignore={ROOT / 'tests' / 'boundaries'}"]
+    session.run("pytest", *(session.posargs or default))
+
+
+@nox.session(default=False)
+def demo(session: nox.Session) -> None:
+    """Train on the measured scan in data/, reconstruct it, and compare with the reference, in demo_output/."""
+    install_from_source(session, PACKAGES)
+    scan = ROOT / "data" / "siemens_star_128.npz"
+    reference = ROOT / "data" / "siemens_star_reference.npz"
+    output = ROOT / "demo_output"
+    model, result = output / "model", output / "reconstruction"
+    session.run(
+        "ptycho-torch", "train", "--train-data-file", str(scan), "--output-dir", str(model), "--overwrite",
+        *session.posargs,
+    )  # fmt: skip
+    session.run(
+        "ptycho-torch", "infer", "--model-path", str(model), "--test-data", str(scan),
+        "--output-dir", str(result), "--overwrite",
+    )  # fmt: skip
+    session.run("ptycho-torch", "evaluate", str(result / "reconstruction.npz"), str(reference))
+    pictures = sorted(path.relative_to(ROOT) for path in output.rglob("*.png"))
+    session.log("Pictures: " + ", ".join(str(path) for path in pictures))
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build the guides in docs/ as HTML; a warning, such as a link that leads nowhere, is an error."""
+    install(session, "sphinx", "myst-parser")
+    session.run(
+        "sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html", *session.posargs
+    )
+    session.log("Open docs/_build/html/index.html")
+
+
+@nox.session(default=False)
+def build(session: nox.Session) -> None:
+    """Build source archives and wheels of all packages into dist/ and check what an index would refuse."""
+    install(session, "build", "twine")
+    dist = ROOT / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    for package in PACKAGES:
+        session.run("python", "-m", "build", "--outdir", str(dist), str(package.path))
+    session.run("twine", "check", "--strict", *sorted(str(path) for path in dist.iterdir()))
