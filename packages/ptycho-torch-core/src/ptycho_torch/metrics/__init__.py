@@ -1,0 +1,22 @@
+"""Scores of a reconstruction against its truth: one definition, used everywhere."""
+
+from ptycho_torch.metrics.alignment import Alignment, align
+from ptycho_torch.metrics.frc import FrcCurve, fourier_ring_correlation
+from ptycho_torch.metrics.region import common_region, coverage_region, probe_diameter_px
+from ptycho_torch.metrics.report import MetricReport, compare
+from ptycho_torch.metrics.scores import Scores, forward_residual, score
+
+__all__ = [
+    "Alignment",
+    "FrcCurve",
+    "MetricReport",
+    "Scores",
+    "align",
+    "common_region",
+    "compare",
+    "coverage_region",
+    "forward_residual",
+    "fourier_ring_correlation",
+    "probe_diameter_px",
+    "score",
+]

@@ -1,0 +1,113 @@
+"""Everything the experiment cannot tell is removed, and nothing else."""
+
+import numpy as np
+import pytest
+from skimage.registration import phase_cross_correlation
+
+from ptycho_torch.metrics import align
+from ptycho_torch.metrics.alignment import find_ramp
+
+SHIFT = (3.3, -5.7)
+RAMP = (0.031, -0.112)
+FACTOR = 2.3 * np.exp(1.1j)
+
+
+@pytest.fixture
+def mask():
+    region = np.zeros((96, 96), dtype=bool)
+    region[12:-12, 14:-10] = True
+    return region
+
+
+def test_all_at_once_are_recovered(scenes, kind, mask):
+    truth = scenes.make(kind)
+    image = FACTOR * scenes.ramped(scenes.shifted(truth, SHIFT), RAMP)
+    result = align(image, truth, mask)
+    np.testing.assert_allclose(result.shift_px, SHIFT, atol=0.01)
+    np.testing.assert_allclose(result.ramp_rad_per_px, RAMP, atol=1e-4)
+    assert abs(result.scale) == pytest.approx(1 / abs(FACTOR), rel=1e-3)
+    error = np.linalg.norm((result.aligned - truth)[mask]) / np.linalg.norm(truth[mask])
+    assert error < 2e-3
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (7, -4), (0.5, 0.5), (-0.25, 11.6)])
+@pytest.mark.parametrize("ramp", [(0, 0), (0.4, 0.9), (-0.002, 0.0015)])
+def test_shift_and_ramp_do_not_disturb_each_other(scenes, mask, shift, ramp):
+    truth = scenes.make("both")
+    image = scenes.ramped(scenes.shifted(truth, shift), ramp) + scenes.noise(truth.shape, 0.02)
+    result = align(image, truth, mask)
+    np.testing.assert_allclose(result.shift_px, shift, atol=0.05)
+    np.testing.assert_allclose(result.ramp_rad_per_px, ramp, atol=1e-3)
+
+
+def test_shift_agrees_with_scikit_image(scenes, mask):
+    truth = scenes.make("both")
+    image = scenes.shifted(truth, SHIFT)
+    reference, *_ = phase_cross_correlation(
+        truth - truth.mean(), image - image.mean(), upsample_factor=100, normalization=None
+    )
+    np.testing.assert_allclose(align(image, truth, mask).shift_px, -reference, atol=0.02)
+
+
+def test_a_perfect_image_stays_untouched(scenes, kind, mask):
+    truth = scenes.make(kind)
+    result = align(truth, truth, mask)
+    assert result.shift_px == (0.0, 0.0)
+    assert result.ramp_rad_per_px == (0.0, 0.0)
+    assert result.scale == pytest.approx(1)
+    np.testing.assert_allclose(result.aligned, truth, rtol=1e-12)
+
+
+def test_scale_is_the_least_squares_solution(scenes, mask):
+    truth = scenes.make("both")
+    image = truth + scenes.noise(truth.shape, 0.3)
+    result = align(image, truth, mask, max_shift_px=0)
+    unscaled = result.aligned / result.scale
+    solution = np.linalg.lstsq(unscaled[mask][:, None], truth[mask], rcond=None)[0]
+    assert result.scale == pytest.approx(complex(solution[0]))
+
+
+def test_ramp_survives_wrapping(scenes):
+    """Forty turns across the field: a fit to the phase itself would fail."""
+    truth = scenes.make("phase", size=128)
+    mask = np.ones(truth.shape, dtype=bool)
+    ramp = np.array([2.0, -1.7])
+    half_bin = 0.5 * 2 * np.pi / 256
+    assert np.all(np.abs(find_ramp(scenes.ramped(truth, ramp), truth, mask) - ramp) <= half_bin * 1.001)
+
+
+@pytest.mark.parametrize("what", ["flat", "noise", "bright noise", "other scene"])
+def test_an_unrelated_image_gains_nothing_from_registration(scenes, mask, what):
+    truth = scenes.make("both")
+    image = {
+        "flat": np.ones_like(truth),
+        "noise": scenes.noise(truth.shape, 1.0),
+        "bright noise": 1 + scenes.noise(truth.shape, 0.2),
+        "other scene": scenes.make("both", seed=5),
+    }[what]
+    registered, fixed = (align(image, truth, mask, max_shift_px=reach) for reach in (16, 0))
+    assert max(np.abs(registered.shift_px)) <= 1
+
+    def explained(result):
+        return 1 - np.linalg.norm((result.aligned - truth)[mask]) ** 2 / np.linalg.norm(truth[mask]) ** 2
+
+    assert explained(registered) - explained(fixed) < 0.003
+
+
+def test_shift_stays_within_its_limit(scenes, mask):
+    truth = scenes.make("both")
+    result = align(scenes.shifted(truth, (9.4, 0)), truth, mask, max_shift_px=4)
+    assert max(np.abs(result.shift_px)) <= 4
+
+
+def test_known_fraction_is_not_reported_as_displacement(scenes, mask):
+    truth = scenes.make("both")
+    result = align(scenes.shifted(truth, (2.3, -0.4)), truth, mask, offset=np.array([0.3, -0.4]))
+    np.testing.assert_allclose(result.shift_px, (2, 0), atol=0.02)
+
+
+def test_zero_image_is_no_failure(scenes, mask):
+    truth = scenes.make("both")
+    result = align(np.zeros_like(truth), truth, mask)
+    assert result.scale == 0
+    assert not result.aligned.any()

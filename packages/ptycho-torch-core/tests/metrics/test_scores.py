@@ -1,0 +1,159 @@
+"""Each score against an independent implementation or an analytic case."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from skimage.metrics import (
+    mean_squared_error,
+    normalized_root_mse,
+    peak_signal_noise_ratio,
+    structural_similarity,
+)
+
+from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.metrics import forward_residual, score
+
+
+@pytest.fixture
+def pair(scenes):
+    truth = scenes.make("both")
+    image = truth + scenes.noise(truth.shape, 0.05)
+    mask = np.ones(truth.shape, dtype=bool)
+    return image, truth, mask
+
+
+@pytest.mark.parametrize(("part", "view"), [("amplitude", np.abs), ("phase", np.angle)])
+def test_scores_agree_with_reference_implementations(pair, part, view):
+    image, truth, mask = pair
+    scores = score(image, truth, mask)
+    a, t = view(image), view(truth)
+    span = np.ptp(t)
+    reference = {
+        "mae": np.mean(np.abs(a - t)),
+        "rmse": math.sqrt(mean_squared_error(t, a)),
+        "psnr": peak_signal_noise_ratio(t, a, data_range=span),
+        "correlation": stats.pearsonr(a.ravel(), t.ravel()).statistic,
+        "std_ratio": a.std() / t.std(),
+        "range": span,
+    }
+    for name, value in reference.items():
+        assert getattr(scores, f"{part}_{name}") == pytest.approx(value, rel=1e-9), name
+
+
+@pytest.mark.parametrize(("part", "view"), [("amplitude", np.abs), ("phase", np.angle)])
+def test_ssim_is_that_of_scikit_image_on_contrast(pair, part, view):
+    """The mean that scikit-image takes leaves out the five pixels its window cannot fill, and so do we."""
+    image, truth, mask = pair
+    a, t = view(image), view(truth)
+    reference = structural_similarity(
+        a - t.mean(), t - t.mean(), data_range=np.ptp(t), gaussian_weights=True, use_sample_covariance=False
+    )
+    assert getattr(score(image, truth, mask), f"{part}_ssim") == pytest.approx(reference, rel=1e-9)
+
+
+def test_complex_error_agrees_with_scikit_image(pair):
+    image, truth, mask = pair
+    stacked = [np.stack([z.real, z.imag]) for z in (truth, image)]
+    assert score(image, truth, mask).complex_nrmse == pytest.approx(normalized_root_mse(*stacked))
+
+
+def test_pixels_outside_the_region_change_nothing(pair, scenes):
+    image, truth, mask = pair
+    mask = mask.copy()
+    mask[:20] = mask[:, 70:] = False
+    wild = np.where(mask, image, 50 * scenes.noise(truth.shape, 1.0))
+    assert score(wild, truth, mask) == score(image, truth, mask)
+
+
+def test_perfect_image_scores_perfectly(scenes, kind):
+    truth = scenes.make(kind)
+    scores = score(truth, truth, np.ones(truth.shape, dtype=bool))
+    assert scores.complex_nrmse == 0
+    for part in ("amplitude", "phase"):
+        values = {
+            name: getattr(scores, f"{part}_{name}") for name in ("mae", "rmse", "psnr", "ssim", "correlation")
+        }
+        assert values == pytest.approx({"mae": 0, "rmse": 0, "psnr": math.inf, "ssim": 1, "correlation": 1})
+
+
+def test_phase_error_is_wrapped(scenes):
+    """Phases on both sides of the cut at pi differ by little, not by a turn."""
+    truth = np.exp(1j * (np.pi + 0.01 * scenes.make("amplitude").real))
+    image = truth * np.exp(0.02j)
+    scores = score(image, truth, np.ones(truth.shape, dtype=bool))
+    assert scores.phase_mae == pytest.approx(0.02)
+    assert scores.phase_rmse == pytest.approx(0.02)
+
+
+def test_reference_phase_moves_the_cut(scenes):
+    truth = scenes.make("phase") * np.exp(3.1j)
+    image = truth * np.exp(1j * scenes.noise(truth.shape, 0.05).real)
+    mask = np.ones(truth.shape, dtype=bool)
+    assert score(image, truth, mask).phase_correlation < 0.95
+    assert score(image, truth, mask, reference_phase=3.1).phase_correlation > 0.98
+
+
+@pytest.mark.parametrize("value", [1.0, 0.0])
+def test_constant_image_has_no_correlation(scenes, kind, value):
+    truth = scenes.make(kind)
+    scores = score(np.full_like(truth, value), truth, np.ones(truth.shape, dtype=bool))
+    for part in ("amplitude", "phase"):
+        assert getattr(scores, f"{part}_correlation") == 0
+        assert getattr(scores, f"{part}_std_ratio") == 0
+        assert getattr(scores, f"{part}_ssim") < 0.15
+        assert getattr(scores, f"{part}_mae") > 0
+
+
+def test_truth_without_contrast_makes_scores_undefined_not_wrong():
+    truth = np.ones((32, 32), complex)
+    scores = score(truth * np.exp(0.1j), truth, np.ones(truth.shape, dtype=bool))
+    assert scores.amplitude_correlation == 0
+    written = scores.to_dict()
+    assert written["amplitude_ssim"] is None
+    assert written["phase_psnr"] is None
+    assert written["phase_mae"] == pytest.approx(0.1)
+    json.dumps(written, allow_nan=False)
+
+
+def test_forward_residual_against_numpy():
+    rng = np.random.default_rng(0)
+    counts, predicted = rng.poisson(20, (5, 8, 8)), rng.uniform(5, 40, (5, 8, 8))
+    expected = np.sum(np.abs(predicted**0.5 - counts**0.5)) / np.sum(counts**0.5)
+    assert forward_residual(counts, predicted) == pytest.approx(expected)
+    assert forward_residual(counts, counts) == 0
+    assert forward_residual(counts, 0 * predicted) == 1
+    # Amplitudes twice as large everywhere.
+    assert forward_residual(counts, 4 * counts) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_bad_pixels_carry_no_residual(stacked):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(20, (5, 8, 8)).astype(float)
+    bad = np.zeros((8, 8), dtype=bool)
+    bad[2, 3] = True
+    measured = counts.copy()
+    measured[:, 2, 3] = np.nan
+    assert forward_residual(measured, counts, np.stack([bad] * 5) if stacked else bad) == 0
+    with pytest.raises(DataError, match="measured_counts"):
+        forward_residual(measured, counts)
+
+
+@pytest.mark.parametrize(
+    ("measured", "predicted", "bad", "error"),
+    [
+        (np.ones((2, 4, 4)), np.ones((4, 4)), None, ShapeError),
+        (np.ones(4), np.ones(4), None, ShapeError),
+        (np.ones((4, 4)), np.ones((4, 4)), np.ones((4, 4)), ShapeError),
+        (np.ones((4, 4)), np.ones((4, 4)), np.ones((3, 4), bool), ShapeError),
+        (np.ones((4, 4)), -np.ones((4, 4)), None, DataError),
+        (np.ones((4, 4)), np.full((4, 4), np.inf), None, DataError),
+        (np.zeros((4, 4)), np.ones((4, 4)), None, DataError),
+    ],
+)
+def test_forward_residual_refuses(measured, predicted, bad, error):
+    with pytest.raises(error, match=r"counts|bad_pixels"):
+        forward_residual(measured, predicted, bad)
