@@ -121,7 +121,8 @@ class MetricReport:
         lines.append(
             f"region {self.n_pixels} px within {height} x {across}, inset {self.inset_px:.1f} px; removed: "
             f"shift ({self.shift_px[0]:+.2f}, {self.shift_px[1]:+.2f}) px, "
-            f"ramp ({self.ramp_rad_per_px[0]:+.4f}, {self.ramp_rad_per_px[1]:+.4f}) rad/px, scale {abs(self.scale):.4g}"
+            f"ramp ({self.ramp_rad_per_px[0]:+.4f}, {self.ramp_rad_per_px[1]:+.4f}) rad/px, "
+            f"scale {abs(self.scale):.4g}"
         )
         return "\n".join(lines)
 
