@@ -1,8 +1,8 @@
 """Every check and every build of the project, generated from one table of packages.
 
-`nox --list` shows the sessions, `nox` runs the default ones, `nox -s "unit(ptycho-config)"` runs one of them, and
-`nox -R -s ...` runs it again in the environment that is already there. Arguments after `--` replace the default
-arguments of the tool that a session runs: `nox -R -s "unit(ptycho-config)" -- -k precedence`.
+`nox --list` shows the sessions, `nox` runs the default ones, `nox -s "unit(ptycho-config)"` runs one of them,
+and `nox -R -s ...` runs it again in the environment that is already there. Arguments after `--` replace those
+that a session gives to its tool: `nox -R -s "unit(ptycho-config)" -- packages/ptycho-config -k precedence`.
 """
 
 from __future__ import annotations
@@ -80,10 +80,9 @@ def install(session: nox.Session, *requirements: str) -> None:
     session.install("-c", str(CONSTRAINTS), *requirements)
 
 
-def install_from_source(session: nox.Session, packages: tuple[Package, ...], *requirements: str) -> None:
-    """Install packages in editable form, in one resolve with what they and the session need."""
-    editable = [argument for package in packages for argument in ("-e", str(package.path))]
-    install(session, *editable, *requirements)
+def editable(packages: tuple[Package, ...], extra: str = "") -> list[str]:
+    """Arguments of pip that install packages from this tree, without copying them."""
+    return [argument for package in packages for argument in ("-e", f"{package.path}{extra}")]
 
 
 @contextmanager
@@ -115,7 +114,7 @@ def types(session: nox.Session) -> None:
 @each_package
 def unit(session: nox.Session, package: Package) -> None:
     """Run the tests of one package with its siblings installed from this tree."""
-    install_from_source(session, package.family, "pytest")
+    install(session, *editable(package.family, "[test]"))
     session.run("pytest", *(session.posargs or [str(package.path / "tests")]))
 
 
@@ -124,8 +123,8 @@ def unit(session: nox.Session, package: Package) -> None:
 def alone(session: nox.Session, package: Package) -> None:
     """Build wheels, install them with plain pip in one resolve, and try the package where nothing else is.
 
-    A dependency that is used but not declared, a file that the wheel forgets, and a version range that the sibling
-    does not satisfy all fail here and nowhere else.
+    A dependency that is used but not declared, a file that the wheel forgets, and a version range that the
+    sibling does not satisfy all fail here and nowhere else.
     """
     check = ROOT / "tests" / "installs" / "check_alone.py"
     with outside_the_tree(session) as folder:
@@ -148,23 +147,22 @@ def boundaries(session: nox.Session) -> None:
     """Check who may import whom, what stays lazy, and the rules that every file of the tree follows."""
     # Without torch: a stand-in takes its place, which shows an import just as well and installs in no time.
     install(session, "PyYAML", "pytest")
-    editable = [argument for package in PACKAGES for argument in ("-e", str(package.path))]
-    session.install("-c", str(CONSTRAINTS), "--no-deps", *editable)
+    install(session, "--no-deps", *editable(PACKAGES))
     session.run("pytest", *(session.posargs or [str(ROOT / "tests" / "boundaries")]))
 
 
 @nox.session
 def integration(session: nox.Session) -> None:
     """Run the tests that need several packages at once."""
-    install_from_source(session, PACKAGES, "pytest")
+    install(session, *editable(PACKAGES, "[test]"))
     default = [str(ROOT / "tests"), f"--ignore={ROOT / 'tests' / 'boundaries'}"]
     session.run("pytest", *(session.posargs or default))
 
 
 @nox.session(default=False)
 def demo(session: nox.Session) -> None:
-    """Train on the measured scan in data/, reconstruct it, and compare with the reference, in demo_output/."""
-    install_from_source(session, PACKAGES)
+    """Train on the measured scan in data/, reconstruct it, compare with the reference; see demo_output/."""
+    install(session, *editable(PACKAGES))
     scan = ROOT / "data" / "siemens_star_128.npz"
     reference = ROOT / "data" / "siemens_star_reference.npz"
     output = ROOT / "demo_output"
