@@ -76,7 +76,9 @@ def _rename(deprecated: Mapping[str, str], stated: dict[str, Any]) -> list[Probl
         value = stated.pop(old, None)
         if value is None:
             continue
-        warnings.warn(f"{old} is the older spelling of {new}; write {new}={value!r}", DeprecationWarning, stacklevel=3)
+        warnings.warn(
+            f"{old} is the older spelling of {new}; write {new}={value!r}", DeprecationWarning, stacklevel=3
+        )
         if stated.setdefault(new, value) != value:
             expected = f"the same value as {new} = {stated[new]!r}, which it is the older spelling of"
             problems.append(Problem(old, value, expected, f"keep only {new}"))
@@ -153,7 +155,9 @@ def evolve(config: ConfigT, **changes: Any) -> ConfigT:
     unknown = [name for name in changes if name not in known]
     if unknown:
         owner = type(config).__name__
-        raise ConfigError(Problem(name, changes[name], f"a setting of {owner}", suggest(name, known)) for name in unknown)
+        raise ConfigError(
+            Problem(name, changes[name], f"a setting of {owner}", suggest(name, known)) for name in unknown
+        )
     start = stated_fields(config)
     for old, new in config.deprecated.items():
         if old in changes and new not in changes:
@@ -215,7 +219,9 @@ def from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     ready: dict[str, Any] = {}
     for name, value in values.items():
         if name not in names and name not in cls.deprecated:
-            problems.append(Problem(str(name), value, f"a setting of {cls.__name__}", suggest(str(name), names)))
+            problems.append(
+                Problem(str(name), value, f"a setting of {cls.__name__}", suggest(str(name), names))
+            )
         elif name in inner and isinstance(value, Mapping):
             try:
                 ready[name] = from_dict(inner[name], value)

@@ -19,7 +19,7 @@ _CHECKPOINT = "Checkpoints and stopping"
 _LOG = "Logging"
 _INFER = "Inference"
 _VALID = "Validation"
-_MAX_TIME = (r"\d\d:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d", "a time as DD:HH:MM:SS, such as '00:12:00:00',")
+_MAX_TIME = (r"\d\d:\d\d:[0-5]\d:[0-5]\d", "a time as DD:HH:MM:SS, such as '00:12:00:00',")
 
 
 @config_class
@@ -27,8 +27,9 @@ _MAX_TIME = (r"\d\d:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d", "a time as DD:HH:MM:SS, 
 class PyTorchExecutionConfig(Config):
     """Hardware, data loading, checkpoints and logs of one run.
 
-    ``n_devices`` is taken as the older spelling of ``devices``, with a ``DeprecationWarning``. Words such as
-    ``"auto"`` are stored as they are and given a meaning when the run starts; building this touches no device.
+    ``n_devices`` is taken as the older spelling of ``devices``, with a ``DeprecationWarning``. Words such
+    as ``"auto"`` are stored as they are and get their meaning when the run starts; building this touches
+    no device.
 
     Examples
     --------
@@ -49,13 +50,16 @@ class PyTorchExecutionConfig(Config):
     devices: int | Literal["auto"] = setting("auto", help="how many devices", ge=1, group=_TRAINER)
     num_nodes: int = setting(1, help="how many machines", ge=1, group=_TRAINER)
     strategy: str = setting(
-        "auto", help="how work is spread over devices: auto, ddp, ddp_spawn, fsdp, ...", group=_TRAINER
+        "auto", help="how work is spread over devices, such as auto, ddp, ddp_spawn or fsdp", group=_TRAINER
     )
     deterministic: bool | Literal["warn"] = setting(
         True, help="repeat a run bit for bit; warn only reports operations that cannot", group=_TRAINER
     )
     precision: str = setting(
-        "32-true", help="arithmetic of the network", choices=("32-true", "16-mixed", "bf16-mixed"), group=_TRAINER
+        "32-true",
+        help="arithmetic of the network",
+        choices=("32-true", "16-mixed", "bf16-mixed"),
+        group=_TRAINER,
     )
     max_time: str | None = setting(
         None, help="stop training after this time", unit="DD:HH:MM:SS", pattern=_MAX_TIME, group=_TRAINER
@@ -64,11 +68,17 @@ class PyTorchExecutionConfig(Config):
         None, help="bound on the gradients; none is off", gt=0, group=_TRAINER
     )
     accum_steps: int = setting(
-        1, help="batches whose gradients make one step", ge=1, cli=("--accumulate-grad-batches",), group=_TRAINER
+        1,
+        help="batches whose gradients make one step",
+        ge=1,
+        cli=("--accumulate-grad-batches",),
+        group=_TRAINER,
     )
     compile: bool = setting(False, help="compile the network before training", group=_TRAINER)
 
-    num_workers: int = setting(0, help="processes that load data; 0 loads in the main one", ge=0, group=_LOADER)
+    num_workers: int = setting(
+        0, help="processes that load data; 0 loads in the main one", ge=0, group=_LOADER
+    )
     pin_memory: bool = setting(False, help="load into page-locked memory", group=_LOADER)
     persistent_workers: bool = setting(
         False, help="keep the loading processes between epochs; needs num_workers", group=_LOADER
@@ -104,7 +114,11 @@ class PyTorchExecutionConfig(Config):
     )
 
     logger_backend: str | None = setting(
-        "csv", help="where metrics are logged", choices=("csv", "tensorboard", "mlflow"), cli=("--logger",), group=_LOG
+        "csv",
+        help="where metrics are logged",
+        choices=("csv", "tensorboard", "mlflow"),
+        cli=("--logger",),
+        group=_LOG,
     )
     recon_log_every_n_epochs: int | None = setting(
         None, help="draw reconstructed patches this often; none is off", unit="epochs", ge=1, group=_LOG
@@ -122,7 +136,11 @@ class PyTorchExecutionConfig(Config):
         None, help="patterns per prediction batch; none means the training batch size", ge=1, group=_INFER
     )
     middle_trim: int = setting(
-        0, help="side of the middle of each patch that is stitched; 0 uses the whole patch", unit="px", ge=0, group=_INFER
+        0,
+        help="side of the middle of each patch that is stitched; 0 uses the whole patch",
+        unit="px",
+        ge=0,
+        group=_INFER,
     )
     pad_eval: bool = setting(False, help="extend the canvas so that no border patch is cut", group=_INFER)
 

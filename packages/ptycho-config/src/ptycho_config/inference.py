@@ -58,7 +58,9 @@ class InferenceConfig(Config):
         None, help="frames to draw from the scan before grouping; none means all", ge=1, group=_DATA
     )
     subsample_seed: int | None = setting(None, help="seed of that draw", ge=0, group=_DATA)
-    neighbor_count: int = setting(4, help="K: nearest neighbours from which groups are formed", ge=1, group=_DATA)
+    neighbor_count: int = setting(
+        4, help="K: nearest neighbours from which groups are formed", ge=1, group=_DATA
+    )
     enable_oversampling: bool = setting(
         False, help="let several groups start from the same frame", group=_DATA
     )
@@ -67,7 +69,10 @@ class InferenceConfig(Config):
     )
     debug: bool = setting(False, help="keep intermediate results and log more", group=_DATA)
     output_dir: Path = setting(
-        Path("inference_outputs"), help="folder for everything the run writes", cli=("--output_dir",), group=_DATA
+        Path("inference_outputs"),
+        help="folder for everything the run writes",
+        cli=("--output_dir",),
+        group=_DATA,
     )
     backend: str = setting(
         "pytorch", help="program that reconstructs", choices=("pytorch", "tensorflow"), group=_DATA

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_config.base import Config, plain, to_dict
-from ptycho_config.errors import MISSING, ConfigError, Problem
+from ptycho_config.errors import MISSING, ConfigError, MissingType, Problem
 from ptycho_config.keys import LEGACY_SPELLINGS, SECTIONS, KeyTable
 from ptycho_config.provenance import Resolution
 
@@ -98,8 +98,8 @@ def load_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     Parameters
     ----------
     path : path-like
-        A ``.yaml``, ``.yml``, ``.toml`` or ``.json`` file, or the ``resolved_config.json`` of an earlier run, of
-        which the values are taken. In TOML, which has no null, ``"none"`` stands for it.
+        A ``.yaml``, ``.yml``, ``.toml`` or ``.json`` file, or the ``resolved_config.json`` of an earlier
+        run, of which the values are taken. In TOML, which has no null, ``"none"`` stands for it.
 
     Returns
     -------
@@ -111,15 +111,15 @@ def load_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     FileNotFoundError
         When there is no such file.
     ConfigError
-        For another kind of file, broken syntax (with file and line), a key given twice, a file that is no mapping,
-        and unknown keys (with a suggestion). Values are checked by :func:`ptycho_config.resolve`.
+        For another kind of file, broken syntax (with file and line), a key given twice, a file that is no
+        mapping, and unknown keys (with a suggestion). Values are checked by :func:`ptycho_config.resolve`.
     """
     file = Path(path)
     if file.suffix.lower() not in _PARSERS:
         expected = f"a configuration file ending in {', '.join(_PARSERS)}"
         raise ConfigError(Problem("config file", str(file), expected, "rename the file after what it holds"))
     try:
-        data = _PARSERS[file.suffix.lower()](file.read_text(encoding="utf-8"))
+        data: Any = _PARSERS[file.suffix.lower()](file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ConfigError(Problem("config file", str(file), "text in UTF-8", str(error))) from error
     except _Broken as error:
@@ -142,7 +142,7 @@ def _values_of_run(data: dict[str, Any], file: Path) -> dict[str, Any]:
     if version != _FORMAT_VERSION:
         hint = "update ptycho-config, or keep only the values of the file"
         raise ConfigError(Problem(f"format_version of {file}", version, str(_FORMAT_VERSION), hint))
-    values = data.get("values", MISSING)
+    values: dict[str, Any] | MissingType = data.get("values", MISSING)
     if not isinstance(values, dict):
         raise ConfigError(Problem(f"values of {file}", values, "settings by section", "the file is damaged"))
     return values
@@ -156,7 +156,9 @@ def _refuse_unknown(data: Mapping[str, Any], file: Path) -> None:
 
 
 def _as_data(config: Config | Mapping[str, Any]) -> Any:
-    return to_dict(config) if isinstance(config, Config) else {
+    if isinstance(config, Config):
+        return to_dict(config)
+    return {
         str(name): to_dict(item) if isinstance(item, Config) else plain(item) for name, item in config.items()
     }
 

@@ -38,14 +38,20 @@ def _same(value: Any) -> Any:
 
 
 def _mode(value: Any) -> Any:
-    return {"Unsupervised": "pinn", "Supervised": "supervised"}.get(value, value) if isinstance(value, str) else value
+    return (
+        {"Unsupervised": "pinn", "Supervised": "supervised"}.get(value, value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _square_grid(value: Any) -> Any:
     items = [part.strip() for part in value.strip("()[] ").split(",")] if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)):
         return value
-    sides = [int(item) if isinstance(item, str) and item.isdecimal() else unwrap_scalar(item) for item in items]
+    sides = [
+        int(item) if isinstance(item, str) and item.isdecimal() else unwrap_scalar(item) for item in items
+    ]
     return sides[0] if len(sides) in (1, 2) and len(set(map(repr, sides))) == 1 else value
 
 
@@ -113,7 +119,9 @@ class KeyTable:
         self.schema = dict(schema)
         self.everything: dict[str, type[Config]] = {**SECTIONS, **self.schema}
         self.specs: dict[str, FieldSpec] = {
-            f"{section}.{spec.name}": spec for section, cls in self.schema.items() for spec in field_specs(cls)
+            f"{section}.{spec.name}": spec
+            for section, cls in self.schema.items()
+            for spec in field_specs(cls)
         }
         self._homes: dict[str, list[str]] = {}
         for section, cls in self.everything.items():
@@ -160,7 +168,9 @@ class KeyTable:
         for section, key, value in _walk(layer, self.everything):
             written = f"{section}.{key}" if section else str(key)
             if not isinstance(key, str):
-                problems.append(Problem(repr(key), value, "the name of a setting as text", f"given by {name}"))
+                problems.append(
+                    Problem(repr(key), value, "the name of a setting as text", f"given by {name}")
+                )
                 continue
             legacy = LEGACY_SPELLINGS.get(key) if key not in self._homes else None
             field = legacy.field if legacy else key
@@ -172,14 +182,21 @@ class KeyTable:
             if not used and not lenient:
                 where = " or ".join(homes)
                 expected = f"a setting of {', '.join(self.schema)}"
-                problems.append(Problem(written, value, expected, f"it belongs to {where}, which plays no part here"))
+                problems.append(
+                    Problem(written, value, expected, f"it belongs to {where}, which plays no part here")
+                )
             elif not used:
-                notes.append(f"{name}: {written} belongs to {' and '.join(homes)}, which plays no part here; left aside")
+                where = " and ".join(homes)
+                notes.append(f"{name}: {written} belongs to {where}, which plays no part here; left aside")
             converted = legacy.convert(value) if legacy else value
             entries += [Entry(f"{home}.{field}", converted, written, key if legacy else "") for home in used]
         return entries
 
     def _unknown(self, section: str, written: str, value: Any, name: str) -> Problem:
+        if written in self.everything:
+            return Problem(
+                written, value, f"settings by name, such as {written}: {{...}}", f"given by {name}"
+            )
         if section and section in self.everything:
             names = [spec.name for spec in field_specs(self.everything[section])] + list(LEGACY_SPELLINGS)
             hint = suggest(written.partition(".")[2], names)
@@ -188,7 +205,9 @@ class KeyTable:
             word = section or written
             expected = f"one of the sections {', '.join(self.everything)}"
             return Problem(written, value, expected, suggest(word, self.everything) or f"given by {name}")
-        return Problem(written, value, "a known setting", suggest(written, self.known_keys()) or f"given by {name}")
+        return Problem(
+            written, value, "a known setting", suggest(written, self.known_keys()) or f"given by {name}"
+        )
 
 
 def _walk(layer: Mapping[Any, Any], sections: Mapping[str, type[Config]]) -> Iterator[tuple[str, Any, Any]]:

@@ -61,7 +61,7 @@ def dataclass_to_legacy_dict(config: Config) -> dict[str, Any]:
         )
     if not isinstance(config, Config):
         raise TypeError(
-            f"expected a ModelConfig, TrainingConfig or InferenceConfig, got {type(config).__name__}: {config!r}"
+            f"expected a ModelConfig, TrainingConfig or InferenceConfig, got {type(config).__name__}"
         )
     flat: dict[str, Any] = {}
     for field in dataclasses.fields(config):

@@ -29,7 +29,12 @@ class ModelConfig(Config):
     rules: ClassVar[tuple[Rule, ...]] = MODEL_RULES
 
     N: int = setting(
-        64, help="side of a diffraction pattern and of an object patch", unit="px", ge=32, multiple_of=16, group=_NET
+        64,
+        help="side of a diffraction pattern and of an object patch",
+        unit="px",
+        ge=32,
+        multiple_of=16,
+        group=_NET,
     )
     gridsize: int = setting(
         1, help="g: groups of g x g overlapping patches are solved together", ge=1, group=_NET
@@ -62,5 +67,9 @@ class ModelConfig(Config):
     pad_object: bool = setting(True, help="pad decoded patches to the full size of the frame", group=_PHYSICS)
     probe_scale: float = setting(4.0, help="normalisation constant of the probe", gt=0, group=_PHYSICS)
     gaussian_smoothing_sigma: float = setting(
-        0.0, help="width of the Gaussian that smooths the illuminated field; 0 is off", unit="px", ge=0, group=_PHYSICS
+        0.0,
+        help="width of the Gaussian that smooths the illuminated field; 0 is off",
+        unit="px",
+        ge=0,
+        group=_PHYSICS,
     )

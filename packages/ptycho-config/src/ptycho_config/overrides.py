@@ -1,8 +1,8 @@
 """From layers of settings to one resolved configuration.
 
-Precedence, highest first: ``overrides``, ``execution_config``, ``cli``, ``file``, ``profile``, defaults. What is
-absent from a layer is not ``None``: a layer that states ``None`` has spoken. Facts read from the data are no layer:
-they fill what nobody stated, and contradict what somebody stated wrongly.
+Precedence, highest first: ``overrides``, ``execution_config``, ``cli``, ``file``, ``profile``, defaults. What
+is absent from a layer is not ``None``: a layer that states ``None`` has spoken. Facts read from the data are
+no layer: they fill what nobody stated, and contradict what somebody stated wrongly.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ptycho_config.base import Config, stated_fields
+from ptycho_config.coerce import unwrap_scalar
 from ptycho_config.errors import MISSING, ConfigError, Problem, suggest
 from ptycho_config.execution import PyTorchExecutionConfig
 from ptycho_config.fields import FieldSpec, nested_fields
-from ptycho_config.keys import LEGACY_SPELLINGS, SECTIONS, KeyTable
+from ptycho_config.keys import SECTIONS, KeyTable
 from ptycho_config.profiles import Profile, get_profile
 from ptycho_config.provenance import Fact, Provenance, ProvenanceTable, Resolution, show
 from ptycho_config.validation import check_rules
@@ -65,9 +66,9 @@ def resolve(
     schema : mapping of str to type
         Section -> configuration class, for the sections this command uses; part of :data:`SECTIONS`.
     overrides, cli, file : mapping, optional
-        Layers. Keys are flat, dotted or grouped by section, and may be older spellings. A flat key that several
-        sections of the schema have counts for all of them. In ``file`` (and a profile), settings of known sections
-        outside the schema are left aside with a note; elsewhere they are refused.
+        Layers. Keys are flat, dotted or grouped by section, and may be older spellings. A flat key that
+        several sections of the schema have counts for all of them. In ``file`` (and a profile), settings of
+        known sections outside the schema are left aside with a note; elsewhere they are refused.
     execution_config : PyTorchExecutionConfig or mapping, optional
         Of an object, only the settings its caller stated count.
     profile : Profile or str, optional
@@ -86,6 +87,8 @@ def resolve(
     ------
     ConfigError
         With every problem of every layer: unknown keys, wrong values, missing settings, contradictions.
+    KeyError
+        When ``required`` names a setting the schema does not have, which is a mistake of the caller's code.
 
     Warns
     -----
@@ -114,10 +117,9 @@ def resolve(
     _read_facts(facts or {}, work)
     if chosen:
         _hold_locks(chosen, work)
-    found = {
-        address: _decide(address, spec, chosen.name if chosen else "", work)
-        for address, spec in work.table.specs.items()
-    }
+    found: dict[str, Provenance | None] = {}
+    for address, spec in work.table.specs.items():
+        found[address] = _decide(address, spec, chosen.name if chosen else "", work)
     _demand(required, found, work)
     return _build(found, work)
 
@@ -135,7 +137,9 @@ def _choose_profile(profile: Profile | str | None, work: _Work) -> Profile | Non
 def _read_layer(name: str, layer: Mapping[str, Any] | None, work: _Work) -> None:
     written: dict[str, tuple[str, Any]] = {}
     lenient = name in _LENIENT
-    for entry in work.table.read(layer or {}, name=name, lenient=lenient, problems=work.problems, notes=work.notes):
+    for entry in work.table.read(
+        layer or {}, name=name, lenient=lenient, problems=work.problems, notes=work.notes
+    ):
         spec = work.table.specs[entry.address]
         value, problem = spec.coerce(entry.value, name=work.table.label(entry.address))
         if problem is not None:
@@ -143,11 +147,15 @@ def _read_layer(name: str, layer: Mapping[str, Any] | None, work: _Work) -> None
             work.fail(entry.address, Problem(problem.field, problem.value, problem.expected, hint))
             continue
         if entry.legacy:
-            work.notes.append(f"{name}: {entry.key} is an older spelling, read as {spec.name} = {show(value)}")
+            work.notes.append(
+                f"{name}: {entry.key} is an older spelling, read as {spec.name} = {show(value)}"
+            )
         if entry.address in written:
             other, before = written[entry.address]
             if before != value:
-                expected = f"one value, but {other} = {show(before)} is given beside {entry.key} = {show(value)}"
+                expected = (
+                    f"one value, but {other} = {show(before)} is given beside {entry.key} = {show(value)}"
+                )
                 label = work.table.label(entry.address)
                 work.fail(entry.address, Problem(label, value, expected, f"keep one of them in {name}"))
             continue
@@ -162,7 +170,8 @@ def _read_facts(facts: Mapping[str, Any], work: _Work) -> None:
             hint = suggest(key, work.table.known_keys())
             work.problems.append(Problem(key, value, "a known setting to fill from the data", hint))
         for address in addresses:
-            work.facts[address] = value if isinstance(value, Fact) else Fact(value)
+            fact = value if isinstance(value, Fact) else Fact(value)
+            work.facts[address] = Fact(unwrap_scalar(fact.value), fact.source)
 
 
 def _hold_locks(profile: Profile, work: _Work) -> None:
@@ -211,7 +220,7 @@ def _contradict(address: str, label: str, said: tuple[str, Any], fact: Fact, wor
     source = f" ({fact.source})" if fact.source else ""
     if address == _CROPPED and value < fact.value:
         text = f"{label} = {value} [{layer}] is smaller than the {fact.value} of the data{source}"
-        warnings.warn(f"{text}; frames and probe are cropped around the centre", UserWarning, stacklevel=5)
+        warnings.warn(f"{text}; frames and probe are cropped around the centre", UserWarning, stacklevel=4)
         work.notes.append(f"{text}; frames and probe cropped around the centre")
         return
     expected = f"{show(fact.value)}, which the data say{source}, but {layer} states {show(value)}"
@@ -230,13 +239,18 @@ def _explain_fact(address: str, problem: Problem, fact: Fact) -> Problem:
 
 def _demand(required: Iterable[str], found: Mapping[str, Provenance | None], work: _Work) -> None:
     needed = [address for key in required for address in _known(key, work)]
-    needed += [address for address, spec in work.table.specs.items() if spec.required and address not in needed]
+    needed += [
+        address for address, spec in work.table.specs.items() if spec.required and address not in needed
+    ]
     for address in needed:
         spec, item = work.table.specs[address], found[address]
-        given = item is not None and item.layer != "default" and (item.value is not None or spec.kind != "path")
+        given = (
+            item is not None and item.layer != "default" and (item.value is not None or spec.kind != "path")
+        )
         if not given and address not in work.bad:
-            hint = f"{spec.help}; state it with {spec.flags[0]} or {address} in a file"
-            work.fail(address, Problem(work.table.label(address), MISSING, spec.allowed.removesuffix(" or None"), hint))
+            expected = spec.allowed.removesuffix(" or None") if spec.kind == "path" else spec.allowed
+            hint = f"{spec.help}; state it with {spec.flags[0]} or as {address} in a file"
+            work.fail(address, Problem(work.table.label(address), MISSING, expected, hint))
 
 
 def _known(key: str, work: _Work) -> list[str]:
@@ -257,12 +271,16 @@ def _build(found: Mapping[str, Provenance | None], work: _Work) -> Resolution:
         bad = {address.partition(".")[2] for address in mine if address in work.bad}
         bad |= {name for name in nested_fields(cls) if name in schema and name not in configs}
         values = {name: make() for name, make in nested_fields(cls).items()} | inner
-        values |= {address.partition(".")[2]: item.value for address, item in mine.items() if item is not None}
+        values |= {
+            address.partition(".")[2]: item.value for address, item in mine.items() if item is not None
+        }
         problems = check_rules(cls.rules, values, bad)
         work.problems += problems
         if problems or bad:
             continue
-        said = {a.partition(".")[2]: item.value for a, item in mine.items() if item and item.layer != "default"}
+        said = {
+            a.partition(".")[2]: item.value for a, item in mine.items() if item and item.layer != "default"
+        }
         configs[section] = cls(**inner, **said)
     if work.problems:
         raise ConfigError(work.problems)
@@ -320,7 +338,9 @@ def parse_assignments(schema: Mapping[str, type[Config]], texts: Iterable[str]) 
             try:
                 values[key] = table.specs[entry.address].parse(entry.value)
             except ConfigError as error:
-                problems += [Problem(key, found.value, found.expected, found.hint) for found in error.problems]
+                problems += [
+                    Problem(key, found.value, found.expected, found.hint) for found in error.problems
+                ]
     if problems:
         raise ConfigError(problems)
     return values

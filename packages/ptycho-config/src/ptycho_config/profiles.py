@@ -1,7 +1,7 @@
 """Named starting points.
 
 A profile is a function that returns a whole set of values at once. It ranks below a configuration file, so
-each of its values can be changed, except those it locks because the profile would no longer be what its name says.
+each of its values can be changed, except those it locks because it would no longer be what its name says.
 """
 
 from __future__ import annotations

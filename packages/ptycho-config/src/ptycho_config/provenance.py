@@ -47,7 +47,8 @@ class Provenance:
     value : object
         The value that counts.
     layer : str
-        ``"overrides"``, ``"execution_config"``, ``"cli"``, ``"file"``, ``"profile"``, ``"data"`` or ``"default"``.
+        ``"overrides"``, ``"execution_config"``, ``"cli"``, ``"file"``, ``"profile"``, ``"data"`` or
+        ``"default"``.
     outranked : tuple of (str, object)
         Layer and value of every lower statement, highest first.
     source : str

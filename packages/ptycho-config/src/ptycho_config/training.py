@@ -53,12 +53,16 @@ class TrainingConfig(Config):
     nepochs: int = setting(
         50, help="passes over the training data", ge=1, cli=("--max-epochs", "--max_epochs"), group=_OPTIM
     )
-    mae_weight: float = setting(0.0, help="weight of the mean absolute error of the amplitudes", ge=0, group=_LOSS)
+    mae_weight: float = setting(
+        0.0, help="weight of the mean absolute error of the amplitudes", ge=0, group=_LOSS
+    )
     nll_weight: float = setting(1.0, help="weight of the Poisson negative log-likelihood", ge=0, group=_LOSS)
     realspace_mae_weight: float = setting(
         0.0, help="weight of the mean absolute error to labelled patches", ge=0, group=_LOSS
     )
-    realspace_weight: float = setting(0.0, help="weight of the total variation of the object", ge=0, group=_LOSS)
+    realspace_weight: float = setting(
+        0.0, help="weight of the total variation of the object", ge=0, group=_LOSS
+    )
     nphotons: float = setting(1e9, help="photons per diffraction pattern", unit="photons", gt=0, group=_DATA)
     measurement_domain: str = setting(
         "auto",
@@ -77,7 +81,9 @@ class TrainingConfig(Config):
         None, help="frames to draw from the scan before grouping; none means all", ge=1, group=_DATA
     )
     subsample_seed: int | None = setting(None, help="seed of that draw", ge=0, group=_DATA)
-    neighbor_count: int = setting(4, help="K: nearest neighbours from which groups are formed", ge=1, group=_DATA)
+    neighbor_count: int = setting(
+        4, help="K: nearest neighbours from which groups are formed", ge=1, group=_DATA
+    )
     enable_oversampling: bool = setting(
         False, help="let several groups start from the same frame", group=_DATA
     )
@@ -87,9 +93,14 @@ class TrainingConfig(Config):
     positions_provided: bool = setting(True, help="use the scan positions of the data file", group=_DATA)
     probe_trainable: bool = setting(False, help="refine the probe during training", group=_LOSS)
     probe_learning_rate: float = setting(1e-3, help="learning rate of the probe", gt=0, group=_OPTIM)
-    intensity_scale_trainable: bool = setting(True, help="refine the intensity scale during training", group=_LOSS)
+    intensity_scale_trainable: bool = setting(
+        True, help="refine the intensity scale during training", group=_LOSS
+    )
     output_dir: Path = setting(
-        Path("training_outputs"), help="folder for everything the run writes", cli=("--output_dir",), group=_DATA
+        Path("training_outputs"),
+        help="folder for everything the run writes",
+        cli=("--output_dir",),
+        group=_DATA,
     )
     sequential_sampling: bool = setting(
         False, help="take frames in scan order instead of at random", group=_DATA

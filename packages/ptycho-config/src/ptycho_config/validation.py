@@ -107,7 +107,9 @@ def _some_loss(v: Mapping[str, Any]) -> Problem | None:
     if any(v[name] > 0 for name in names):
         return None
     expected = "at least one loss weight greater than 0"
-    return Problem("nll_weight", v["nll_weight"], expected, f"all of {', '.join(names)} are 0, nothing would be learned")
+    return Problem(
+        "nll_weight", v["nll_weight"], expected, f"all of {', '.join(names)} are 0, nothing would be learned"
+    )
 
 
 def _enough_neighbors(v: Mapping[str, Any]) -> Problem | None:
@@ -116,7 +118,9 @@ def _enough_neighbors(v: Mapping[str, Any]) -> Problem | None:
     name = "neighbor_count" if pool is None else "neighbor_pool_size"
     if v[name] >= needed:
         return None
-    expected = f"at least {needed}, because gridsize = {v['model'].gridsize} makes groups of {needed + 1} frames"
+    expected = (
+        f"at least {needed}, because gridsize = {v['model'].gridsize} makes groups of {needed + 1} frames"
+    )
     return Problem(name, v[name], expected, f"raise {name} or lower gridsize")
 
 
