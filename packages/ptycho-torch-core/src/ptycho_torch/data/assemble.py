@@ -311,6 +311,7 @@ def _finish(draft: _Draft, decision: DomainDecision, N: int | None, source: Path
         "object_truth": draft.optional.get("objectGuess"),
         "object_truth_origin": draft.optional.get(ORIGIN_KEY, np.zeros(2)),
         "labels": draft.optional.get("Y"),
+        "scan_index": draft.optional.get("scan_index"),
     }
     metadata = dict(draft.metadata)
     if crop_to is not None:
@@ -318,7 +319,6 @@ def _finish(draft: _Draft, decision: DomainDecision, N: int | None, source: Path
         metadata[CROP_ENTRY] = note
     return Scan(
         diffraction=counts,
-        scan_index=draft.optional.get("scan_index"),
         bad_pixels=bad_here,
         domain=decision,
         metadata=metadata,

@@ -74,8 +74,8 @@ def frames_first(
         if stated not in ("first", "last"):
             problems.append(
                 f"{name}: shape {shape} with {n_positions} positions is ambiguous, the frame axis may be the "
-                "first or the "
-                'last; state it with "frame_axis": "first" or "last" in _metadata'
+                "first or the last; state it with "
+                '"frame_axis": "first" or "last" in _metadata'
             )
             return None
         first = stated == "first"

@@ -38,9 +38,9 @@ class DomainDecision:
     reason: str
 
 
-def _optional() -> Any:
-    """Field that may be left out; `Scan` fills it from the others."""
-    return field(default=None)
+def _left_out() -> Any:
+    """Default of a field that `Scan` fills from the others, so that its type is never None for a reader."""
+    return None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,10 +88,10 @@ class Scan:
     positions: npt.NDArray[np.float64]
     probe: npt.NDArray[np.complex64]
     object_truth: npt.NDArray[np.complex64] | None = None
-    object_truth_origin: npt.NDArray[np.float64] = _optional()
-    scan_index: npt.NDArray[np.int64] = _optional()
+    object_truth_origin: npt.NDArray[np.float64] = field(default_factory=_left_out)
+    scan_index: npt.NDArray[np.int64] = field(default_factory=_left_out)
     bad_pixels: npt.NDArray[np.bool_] | None = None
-    positions_nominal: npt.NDArray[np.float64] = _optional()
+    positions_nominal: npt.NDArray[np.float64] = field(default_factory=_left_out)
     labels: npt.NDArray[np.complex64] | None = None
     domain: DomainDecision = DomainDecision(domain="counts", stated=True, reason="built in memory as counts")
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -157,9 +157,10 @@ class Scan:
         ShapeError
             No frame is left, or ``indices`` is not one-dimensional.
         """
-        chosen = np.arange(self.n_frames)[np.asarray(indices)]
-        if chosen.ndim != 1 or chosen.size == 0:
-            raise ShapeError("indices", "one axis with at least one frame", chosen.shape)
+        wanted = np.asarray(indices)
+        if wanted.ndim != 1 or not wanted.size or (wanted.dtype == np.bool_ and not wanted.any()):
+            raise ShapeError("indices", "one axis with at least one frame", wanted.shape)
+        chosen = np.arange(self.n_frames)[wanted]
         return replace(
             self,
             diffraction=self.diffraction[chosen],

@@ -270,7 +270,7 @@ def save_scan(path: str | PathLike[str], scan: Scan) -> None:
         raise DataError(
             f"metadata: cannot be written as JSON ({error}); keep to text, numbers, lists and dicts", target
         ) from error
-    arrays: dict[str, npt.NDArray[Any]] = {
+    arrays: dict[str, Any] = {
         "diff3d": scan.diffraction,
         "xcoords": scan.positions[:, 1],
         "ycoords": scan.positions[:, 0],

@@ -1,6 +1,7 @@
 """Objects, probes and scan patterns to simulate with.
 
-Everything random is drawn from the seed that is passed in. Objects are transmission functions: (H, W) complex64, amplitude at most one, phase in rad.
+Everything random is drawn from the seed that is passed in. Objects are transmission functions:
+(H, W) complex64, amplitude at most one, phase in rad.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def lines_object(
 def _random_field(
     rng: np.random.Generator, shape: tuple[int, int], filter_of: Callable[[FloatImage], FloatImage]
 ) -> FloatImage:
-    """Random field of zero mean and unit variance; amplitude spectrum ``filter_of(|f|)``, f in cycles per px."""
+    """Random field, zero mean, unit variance; amplitude spectrum ``filter_of(|f|)``, f in cycles per px."""
     fy, fx = np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1])[None, :]
     spectrum = np.fft.fft2(rng.standard_normal(shape)) * filter_of(np.hypot(fy, fx))
     spectrum[0, 0] = 0.0

@@ -1,0 +1,269 @@
+"""Every kind of unsound file is refused with words that say what to do, all problems at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ptycho_torch.data.assemble import assemble_scan
+from ptycho_torch.data.npz import load_scan
+from ptycho_torch.errors import DataError
+
+
+def _with(arrays, key, index, value, dtype=np.float32):
+    changed = arrays[key].astype(dtype)
+    changed[index] = value
+    return arrays | {key: changed}
+
+
+def _without(arrays, *keys):
+    return {key: value for key, value in arrays.items() if key not in keys}
+
+
+CASES = {
+    "missing key": (
+        lambda a: _without(a, "ycoords"),
+        r"missing key ycoords; keys found: diff3d, probeGuess, xcoords",
+    ),
+    "missing frames": (lambda a: _without(a, "diff3d"), "missing key diff3d or diffraction; keys found"),
+    "rank of frames": (lambda a: a | {"diff3d": a["diff3d"][0]}, r"diff3d: expected shape \(frames, N, N\)"),
+    "length of frames": (
+        lambda a: a | {"diff3d": a["diff3d"][:5]},
+        r"no frame axis of the length of xcoords \(6\)",
+    ),
+    "square frames": (lambda a: a | {"diff3d": a["diff3d"][:, :, :12]}, "16 x 12 px, expected square frames"),
+    "complex frames": (
+        lambda a: a | {"diff3d": a["diff3d"] * 1j},
+        "diff3d: expected a real dtype, got complex128",
+    ),
+    "NaN": (lambda a: _with(a, "diff3d", (4, 1, 1), np.nan), r"NaN or infinity in frames 1 of 6 \(index 4\)"),
+    "infinity": (
+        lambda a: _with(a, "diff3d", (0, 1, 1), np.inf),
+        r"NaN or infinity in frames 1 of 6 \(index 0\)",
+    ),
+    "negative": (
+        lambda a: _with(a, "diff3d", (2, 1, 1), -3),
+        r"negative counts, down to -3, in frames 1 of 6",
+    ),
+    "negative integers": (
+        lambda a: _with(a, "diff3d", (2, 1, 1), -3, np.int32),
+        "negative counts, down to -3",
+    ),
+    "all zero": (
+        lambda a: _with(a, "diff3d", [1, 3], 0),
+        r"all-zero frames: 2 of 6 \(first indices 1, 3\); remove these frames",
+    ),
+    "lengths of positions": (
+        lambda a: a | {"ycoords": a["ycoords"][:4]},
+        "xcoords, ycoords: 6 and 4 entries",
+    ),
+    "rank of positions": (
+        lambda a: a | {"ycoords": a["ycoords"][:, None]},
+        r"ycoords: expected shape \(frames,\)",
+    ),
+    "text positions": (lambda a: a | {"ycoords": a["ycoords"].astype(str)}, "ycoords: expected a real dtype"),
+    "position not finite": (
+        lambda a: _with(a, "xcoords", 2, np.nan),
+        r"xcoords: positions that are not finite: 1 of 6",
+    ),
+    "metres": (
+        lambda a: a | {"xcoords": a["xcoords"] * 1e-8, "ycoords": a["ycoords"] * 1e-8},
+        "all 6 positions lie inside one pixel .* divide positions in metres",
+    ),
+    "one start": (
+        lambda a: a | {"xcoords_start": a["xcoords"]},
+        "ycoords_start: missing beside xcoords_start",
+    ),
+    "length of start": (
+        lambda a: a | {"xcoords_start": a["xcoords"][:3], "ycoords_start": a["xcoords"][:3]},
+        "xcoords_start, ycoords_start: 3 entries, expected 6",
+    ),
+    "zero probe": (lambda a: a | {"probeGuess": a["probeGuess"] * 0}, "the probe is zero everywhere"),
+    "non-square probe": (
+        lambda a: a | {"probeGuess": a["probeGuess"][:, :12]},
+        r"square modes .* got \(16, 12\)",
+    ),
+    "modes last": (
+        lambda a: a | {"probeGuess": np.stack([a["probeGuess"]] * 3, axis=2)},
+        r"got \(16, 16, 3\); move the mode axis to the front",
+    ),
+    "rank of probe": (
+        lambda a: a | {"probeGuess": a["probeGuess"][None, None]},
+        r"square modes .* got \(1, 1, 16, 16\)",
+    ),
+    "larger probe": (
+        lambda a: a | {"probeGuess": np.ones((32, 32), np.complex64)},
+        r"the probe \(32 px\) is larger than the frames \(16 px\)",
+    ),
+    "smaller probe": (
+        lambda a: a | {"probeGuess": np.ones((8, 8), np.complex64)},
+        "the probe is 8 px but the frames are 16 px; .* ask for N=8",
+    ),
+    "NaN in probe": (
+        lambda a: _with(a, "probeGuess", (1, 1), np.nan, np.complex64),
+        "probeGuess: NaN or infinity in 1",
+    ),
+    "integer probe": (
+        lambda a: a | {"probeGuess": np.ones((16, 16), int)},
+        "probeGuess: expected a complex dtype",
+    ),
+    "rank of object": (
+        lambda a: a | {"objectGuess": np.ones((1, 9, 9), complex)},
+        r"objectGuess: expected shape \(height",
+    ),
+    "NaN in object": (
+        lambda a: a | {"objectGuess": np.full((9, 9), np.nan + 0j)},
+        "objectGuess: NaN or infinity in 81",
+    ),
+    "origin": (
+        lambda a: a | {"objectGuess_origin": np.zeros(3)},
+        "objectGuess_origin: expected two finite numbers",
+    ),
+    "scan_index": (lambda a: a | {"scan_index": np.zeros(5, int)}, r"scan_index: expected shape \(6,\)"),
+    "fractional scan_index": (lambda a: a | {"scan_index": np.full(6, 0.5)}, "scan_index: expected integers"),
+    "shape of bad_pixels": (
+        lambda a: a | {"bad_pixels": np.zeros((8, 8), bool)},
+        r"bad_pixels: expected shape \(16, 16\)",
+    ),
+    "values of bad_pixels": (
+        lambda a: a | {"bad_pixels": np.full((16, 16), 2)},
+        "bad_pixels: expected True and False",
+    ),
+    "all bad": (
+        lambda a: a | {"bad_pixels": np.ones((16, 16), bool)},
+        "every pixel is marked as not measured",
+    ),
+    "labels": (
+        lambda a: a | {"Y": np.ones((6, 8, 8), complex)},
+        r"Y: expected one patch per frame, \(6, 16, 16\)",
+    ),
+    "broken JSON": (lambda a: a | {"_metadata": np.array("{")}, "_metadata: not valid JSON"),
+    "JSON list": (lambda a: a | {"_metadata": np.array("[1]")}, "_metadata: expected a JSON object"),
+    "metadata no text": (lambda a: a | {"_metadata": np.zeros(3)}, "_metadata: expected one string"),
+    "frame_axis": (
+        lambda a: a | {"_metadata": np.array('{"frame_axis": 0}')},
+        "frame_axis is 0, expected 'first' or",
+    ),
+    "unknown domain": (
+        lambda a: a | {"measurement_domain": np.array("volts")},
+        "the file says 'volts', expected one of",
+    ),
+    "two domains": (
+        lambda a: (
+            a
+            | {
+                "measurement_domain": np.array("counts"),
+                "_metadata": np.array('{"measurement_domain": "amplitude"}'),
+            }
+        ),
+        "_metadata says 'amplitude', the key says 'counts'",
+    ),
+    "counts as amplitude": (lambda a: a | {"measurement_domain": np.array("amplitude")}, "as only counts do"),
+    "amplitude as counts": (
+        lambda a: a | {"diff3d": np.sqrt(a["diff3d"]), "measurement_domain": np.array("counts")},
+        "so they are amplitudes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused_with_the_reason(arrays, write, case):
+    change, words = CASES[case]
+    path = write(change(arrays))
+    with pytest.raises(DataError, match=words) as caught:
+        load_scan(path)
+    assert caught.value.source == path
+    assert str(caught.value).startswith(str(path))
+
+
+def test_every_problem_in_one_error(arrays, write):
+    arrays = _with(_with(_with(arrays, "diff3d", 1, 0), "diff3d", (2, 0, 0), np.nan), "diff3d", (3, 0, 0), -1)
+    arrays = _with(_without(arrays, "ycoords"), "xcoords", 0, np.inf) | {
+        "probeGuess": np.zeros((16, 16), complex)
+    }
+    with pytest.raises(DataError) as caught:
+        load_scan(write(arrays | {"bad_pixels": np.zeros(3)}))
+    starts = ["missing key ycoords", "xcoords: positions", "probeGuess", "bad_pixels", *["diff3d"] * 3]
+    assert [
+        problem.startswith(start) for problem, start in zip(caught.value.problems, starts, strict=True)
+    ] == [True] * 7
+    assert str(caught.value).count("\n  - ") == 7
+
+
+def test_caller_against_file_names_both(arrays, write):
+    path = write(arrays, {"measurement_domain": "counts"})
+    with pytest.raises(DataError, match="the caller says 'amplitude' but the file says 'counts'"):
+        load_scan(path, measurement_domain="amplitude")
+
+
+@pytest.mark.parametrize(
+    ("N", "words"),
+    [
+        (32, "N: 32 was asked for but the frames are 16 x 16 px"),
+        (7, "needs even sizes"),
+        (0, "needs even sizes"),
+    ],
+)
+def test_sizes_that_cannot_be_had(arrays, write, N, words):
+    with pytest.raises(DataError, match=words):
+        load_scan(write(arrays), N=N)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file is empty"),
+        (b"PK\x03\x04 and the rest is lost", "truncated zip archive"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "the content is an HDF5 file"),
+        (b"\x93NUMPY" + bytes(100), r"a single \.npy array"),
+        (b"\x80\x04\x95 a pickle", "not a zip archive"),
+    ],
+)
+def test_other_content_is_named(tmp_path, content, words):
+    path = tmp_path / "scan.npz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        load_scan(path)
+
+
+def test_a_directory_is_no_scan(tmp_path):
+    with pytest.raises(DataError, match="not a file"):
+        load_scan(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_truncated_anywhere(arrays, write, share):
+    path = write(arrays)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError, match="truncated zip archive"):
+        load_scan(path)
+
+
+def test_a_damaged_required_array_is_not_called_missing(arrays, write):
+    path = write(arrays)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"probeGuess.npy") + 400
+    content[start : start + 200] = bytes(200)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="probeGuess: damaged array") as caught:
+        load_scan(path)
+    assert len(caught.value.problems) == 1
+
+
+def test_arrays_of_a_caller_are_never_changed(arrays):
+    arrays["diff3d"] = np.sqrt(arrays["diff3d"]).astype(np.float32)
+    before = {key: value.copy() for key, value in arrays.items()}
+    scan = assemble_scan(arrays)
+    assert scan.source is None
+    for key, value in before.items():
+        np.testing.assert_array_equal(arrays[key], value)
+
+
+def test_a_single_frame_is_a_scan(arrays):
+    assert (
+        assemble_scan(
+            {key: value if key == "probeGuess" else value[:1] for key, value in arrays.items()}
+        ).n_frames
+        == 1
+    )

@@ -1,0 +1,84 @@
+"""A file is complete or unchanged, and nothing is left beside it."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from ptycho_torch.atomic import atomic_write
+
+
+def test_creates_and_replaces(tmp_path):
+    target = tmp_path / "a.json"
+    for text in ("one", "two\n"):
+        with atomic_write(target, "w") as stream:
+            stream.write(text)
+        assert target.read_bytes() == text.encode()
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def _write_half(target, error):
+    with atomic_write(target) as stream:
+        stream.write(b"half of the new")
+        raise error
+
+
+def test_failure_keeps_the_old_file(tmp_path):
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError):
+        _write_half(target, ZeroDivisionError)
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_interrupt_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        _write_half(tmp_path / "a.bin", KeyboardInterrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_target_is_untouched_until_the_end_and_temporary_matches_no_data_pattern(tmp_path):
+    target = tmp_path / "scan.npz"
+    with atomic_write(target) as stream:
+        np.savez(stream, a=np.arange(3))
+        assert not target.exists()
+        assert len(list(tmp_path.iterdir())) == 1
+        assert not list(tmp_path.glob("*.npz"))
+    with np.load(target) as archive:
+        np.testing.assert_array_equal(archive["a"], np.arange(3))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX")
+def test_permissions_follow_the_umask(tmp_path):
+    with atomic_write(tmp_path / "a") as stream:
+        stream.write(b"")
+    (tmp_path / "b").write_bytes(b"")
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"]
+    assert modes[0] == modes[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="symbolic links need rights elsewhere")
+def test_symbolic_link_stays_a_link(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    with atomic_write(link) as stream:
+        stream.write(b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+
+
+def test_missing_directory_and_directory_as_target(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such directory"), atomic_write(tmp_path / "no" / "a"):
+        pass
+    with pytest.raises(IsADirectoryError, match="name of a file"), atomic_write(tmp_path):
+        pass
+
+
+def test_other_modes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="expected 'wb' or 'w', got 'a'"), atomic_write(tmp_path / "x", "a"):
+        pass

@@ -1,0 +1,62 @@
+"""Errors carry fields, survive pickling and read as sentences."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+import ptycho_config.errors
+from ptycho_torch.errors import BundleError, ConfigError, DataError, ShapeError
+
+
+@pytest.mark.parametrize("kind", [DataError, BundleError])
+def test_one_problem_is_one_line(kind):
+    error = kind("frames: all zero", "scan.npz")
+    assert str(error) == "scan.npz: frames: all zero"
+    assert error.problems == ("frames: all zero",)
+    assert error.source == Path("scan.npz")
+
+
+@pytest.mark.parametrize("kind", [DataError, BundleError])
+def test_several_problems_are_listed(kind):
+    error = kind(["first", "second"])
+    assert str(error) == "2 problems\n  - first\n  - second"
+    assert error.source is None
+
+
+def test_no_problem_is_a_mistake_of_the_program():
+    with pytest.raises(TypeError, match="at least one problem"):
+        DataError([])
+
+
+def test_shape_error_names_expected_and_actual():
+    error = ShapeError(
+        "probe", "(modes, height, width)", (64, 64), "add a leading mode axis with probe[None]"
+    )
+    assert str(error) == (
+        "probe: expected (modes, height, width), got (64, 64); add a leading mode axis with probe[None]"
+    )
+    assert (error.name, error.actual) == ("probe", (64, 64))
+    assert error.problems == (str(error),)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [DataError(["a", "b"], "x.npz"), BundleError("a"), ShapeError("probe", (1, 2), (3,), "transpose it")],
+)
+def test_pickling_keeps_the_fields(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
+
+
+@pytest.mark.parametrize("kind", [DataError, BundleError, ShapeError, ConfigError])
+def test_all_are_value_errors(kind):
+    assert issubclass(kind, ValueError)
+
+
+def test_config_error_is_the_one_of_ptycho_config():
+    assert ConfigError is ptycho_config.errors.ConfigError
