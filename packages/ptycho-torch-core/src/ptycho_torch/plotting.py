@@ -233,17 +233,18 @@ def save_comparison_figure(path: str | PathLike[str], report: MetricReport) -> N
             _AMPLITUDE_MAP,
             _limits(amplitudes[1][mask]),
         ),
-        ("phase", " (rad)", phases, np.angle(np.exp(1j * (phases[0] - phases[1]))), phase_map, phase_limits),
+        ("phase", " rad", phases, np.angle(np.exp(1j * (phases[0] - phases[1]))), phase_map, phase_limits),
     )
     figure = _new_figure(11.0, float(np.clip(7.0 * mask.shape[0] / mask.shape[1], 3.0, 16.0)))
     grid = figure.subplots(2, 3, sharex=True, sharey=True)
     for line, (part, unit, pair, difference, cmap, limits) in zip(grid, rows, strict=True):
+        label = f" ({unit.strip()})" if unit else ""
         for axes, values in zip(line[:2], pair, strict=True):
             shown = _show(axes, values, mask, cmap, limits, extent)
-        _colorbar(figure, shown, line[1], f"{part}{unit}")
+        _colorbar(figure, shown, line[1], f"{part}{label}")
         reach = max(float(np.percentile(np.abs(difference[mask]), 99.5)), 1e-6)
         shown = _show(line[2], difference, mask, _DIFFERENCE_MAP, (-reach, reach), extent)
-        _colorbar(figure, shown, line[2], f"{part} difference{unit}")
+        _colorbar(figure, shown, line[2], f"{part} difference{label}")
         correlation, similarity = (getattr(scores, f"{part}_{name}") for name in ("correlation", "ssim"))
         line[0].set_title(f"reconstruction: correlation {correlation:.3f}, SSIM {similarity:.3f}", fontsize=9)
         line[1].set_title("truth", fontsize=9)
@@ -344,20 +345,23 @@ def save_training_figure(
     stack = np.zeros((0, 1, 1), complex) if examples is None else np.asarray(examples)
     stack = stack[None] if stack.ndim == 2 else stack[:4]
     if stack.ndim != 3:
-        raise ShapeError("examples", "(height, width) or (n, height, width)", np.shape(examples))
-    figure = _new_figure(5.0 + 2.6 * max(len(stack), 0), 4.0 if len(stack) < 2 else 4.6)
+        raise ShapeError("examples", "(height, width) or (n, height, width)", stack.shape)
+    figure = _new_figure(5.0 + 2.6 * len(stack), 4.0 if len(stack) < 2 else 4.6)
     if len(stack):
-        left, right = figure.subfigures(1, 2, width_ratios=(4.4, 2.6 * len(stack) + 0.4))
-        _draw_examples(right, stack)
+        parts: Any = figure.subfigures(1, 2, width_ratios=(4.4, 2.6 * len(stack) + 0.4))
+        _draw_examples(parts[1], stack)
+        axes = parts[0].subplots()
     else:
-        left = figure
-    _draw_losses(left.subplots(), curves, history.get("epoch"))
+        axes = figure.subplots()
+    _draw_losses(axes, curves, history.get("epoch"))
     _write(figure, path)
 
 
 def _draw_losses(
     axes: Axes, curves: Mapping[str, NDArray[np.float64]], epochs: Sequence[float] | None
 ) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     seen: list[float] = []
     for (name, values), colour in zip(curves.items(), _COLOURS * len(curves), strict=False):
         numbers = np.arange(1, len(values) + 1) if epochs is None else np.asarray(epochs, dtype=np.float64)
@@ -377,7 +381,7 @@ def _draw_losses(
         seen.extend(values[known].tolist())
     if seen and min(seen) > 0 and max(seen) > 10 * min(seen):
         axes.set_yscale("log")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch", fontsize=9)
     axes.set_ylabel("loss", fontsize=9)
     axes.legend(fontsize=8, frameon=False)

@@ -90,10 +90,10 @@ def find_ramp(
     padded = tuple(fft.next_fast_len(2 * n) for n in mask.shape)
     spectrum = np.abs(fft.fft2(np.where(mask, reconstruction * np.conj(truth), 0), s=padded))
     # A tie or a mere rounding difference must not turn an absent ramp into the highest frequency.
-    index = (0, 0)
-    if spectrum.max() > spectrum[0, 0] * (1 + 1e-9):
-        index = np.unravel_index(int(np.argmax(spectrum)), padded)
-    return np.array([2 * np.pi * fft.fftfreq(n)[i] for n, i in zip(padded, index, strict=True)])
+    if spectrum.max() <= spectrum[0, 0] * (1 + 1e-9):
+        return np.zeros(2)
+    peak = np.unravel_index(int(np.argmax(spectrum)), padded)
+    return np.array([2 * np.pi * fft.fftfreq(n)[i] for n, i in zip(padded, peak, strict=True)])
 
 
 def _features(image: NDArray[np.complexfloating]) -> list[NDArray[np.complex128]]:
@@ -297,24 +297,24 @@ def align(
     """
     known = np.zeros(2) if offset is None else np.asarray(offset, dtype=np.float64)
     image = np.asarray(reconstruction, dtype=np.complex128)
-    truth = np.asarray(truth, dtype=np.complex128)
-    start = known + (find_shift(image, truth, mask, max_shift_px) if max_shift_px >= 1 else 0)
+    target = np.asarray(truth, dtype=np.complex128)
+    start = known + (find_shift(image, target, mask, max_shift_px) if max_shift_px >= 1 else 0)
     whole = np.rint(start).astype(int)
     moved = np.roll(image, tuple((-whole).tolist()), axis=(0, 1))
-    coarse = find_ramp(moved, truth, mask & _inside(mask.shape, whole.astype(np.float64)))
+    coarse = find_ramp(moved, target, mask & _inside(mask.shape, whole.astype(np.float64)))
     # One pixel about the start at most: the search has found the peak, the fit only finds its top.
     low = np.concatenate([np.maximum(start - 1, known - max_shift_px), [-np.inf, -np.inf]])
     high = np.concatenate([np.minimum(start + 1, known + max_shift_px), [np.inf, np.inf]])
     model = _Model(image, mask & _inside(mask.shape, start + np.sign(start)), coarse)
     parameters = np.concatenate([start, [0.0, 0.0]])
     current = model(parameters)
-    scale, fit = _explained(current[model.mask], truth[model.mask])
+    scale, fit = _explained(current[model.mask], target[model.mask])
     for _ in range(_MAX_STEPS):
-        step = model.step(current, truth, scale, movable=max_shift_px > 0)
+        step = model.step(current, target, scale, movable=max_shift_px > 0)
         for halving in range(6):
             trial = np.clip(parameters + step * 0.5**halving, low, high)
             candidate = model(trial)
-            trial_scale, trial_fit = _explained(candidate[model.mask], truth[model.mask])
+            trial_scale, trial_fit = _explained(candidate[model.mask], target[model.mask])
             if trial_fit > fit:
                 break
         else:

@@ -121,7 +121,8 @@ def fourier_ring_correlation(
     ring = np.rint(radius * size).astype(int).ravel()
 
     def sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(ring, weights=values.ravel(), minlength=n_rings + 1)[1 : n_rings + 1]
+        total = np.bincount(ring, weights=values.ravel(), minlength=n_rings + 1)
+        return np.asarray(total[1 : n_rings + 1], dtype=np.float64)
 
     cross = sums((spectra[0] * spectra[1].conj()).real)
     power = np.sqrt(sums(np.abs(spectra[0]) ** 2) * sums(np.abs(spectra[1]) ** 2))

@@ -155,6 +155,27 @@ def _pixels(name: str, value: Sequence[float] | NDArray[np.floating] | None) -> 
     return pair
 
 
+def _inputs(
+    reconstruction: NDArray[np.complexfloating],
+    truth: NDArray[np.complexfloating],
+    weight: NDArray[np.floating] | None,
+    probe_diameter: float | None,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+    image, expected = _checked("reconstruction", reconstruction), _checked("truth", truth)
+    if weight is not None:
+        weight = _checked("weight", weight)
+        if weight.shape != image.shape:
+            raise ShapeError("weight", f"the shape {image.shape} of the reconstruction", weight.shape)
+        if np.iscomplexobj(weight) or weight.min() < 0:
+            raise DataError(
+                f"weight: expected real values of at least 0, got dtype {weight.dtype} with a smallest value "
+                f"of {weight.min()}; pass the weight map that stitching returns"
+            )
+    if probe_diameter is not None and not (math.isfinite(probe_diameter) and probe_diameter >= 0):
+        raise DataError(f"probe_diameter: expected at least 0 px, got {probe_diameter}")
+    return image, expected, weight
+
+
 def compare(
     reconstruction: NDArray[np.complexfloating],
     truth: NDArray[np.complexfloating],
@@ -213,18 +234,7 @@ def compare(
     >>> round(report.scores.phase_correlation, 6), report.flat.phase_correlation
     (1.0, 0.0)
     """
-    image, expected = _checked("reconstruction", reconstruction), _checked("truth", truth)
-    if weight is not None:
-        weight = _checked("weight", weight)
-        if weight.shape != image.shape:
-            raise ShapeError("weight", f"the shape {image.shape} of the reconstruction", weight.shape)
-        if np.iscomplexobj(weight) or weight.min() < 0:
-            raise DataError(
-                f"weight: expected real values of at least 0, got dtype {weight.dtype} with a smallest value "
-                f"of {weight.min()}; pass the weight map that stitching returns"
-            )
-    if probe_diameter is not None and not (math.isfinite(probe_diameter) and probe_diameter >= 0):
-        raise DataError(f"probe_diameter: expected at least 0 px, got {probe_diameter}")
+    image, expected, weight = _inputs(reconstruction, truth, weight, probe_diameter)
     start, truth_start = _pixels("origin", origin), _pixels("truth_origin", truth_origin)
     window, truth_window, offset = common_region(image.shape, start, expected.shape, truth_start)
     image, expected = image[window].astype(np.complex128), expected[truth_window].astype(np.complex128)

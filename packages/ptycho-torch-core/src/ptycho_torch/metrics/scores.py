@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.metrics import structural_similarity
 
 from ptycho_torch.errors import DataError, ShapeError
 
@@ -108,12 +107,12 @@ def score(
     Scores
     """
     turn = np.exp(-1j * np.asarray(reference_phase))
-    amplitudes, phases = (
-        [view(image) for image in (aligned * turn, truth * turn)] for view in (np.abs, np.angle)
-    )
-    amplitude = _compare(*amplitudes, mask, amplitudes[0] - amplitudes[1])
+    images = (aligned * turn, truth * turn)
+    ours, expected = np.abs(images[0]), np.abs(images[1])
+    amplitude = _compare(ours, expected, mask, ours - expected)
     # Taken from the phases, not from aligned · truth*: the phase of a zero would agree with everything.
-    phase = _compare(*phases, mask, np.angle(np.exp(1j * (phases[0] - phases[1]))), level=1.0)
+    ours, expected = np.angle(images[0]), np.angle(images[1])
+    phase = _compare(ours, expected, mask, np.angle(np.exp(1j * (ours - expected))), level=1.0)
     difference = (aligned - truth)[mask]
     return Scores(
         complex_nrmse=float(np.linalg.norm(difference) / np.linalg.norm(truth[mask])),
@@ -163,6 +162,9 @@ def _similarity(
         return math.nan
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    # Loading scikit-image takes a while that only those who score should spend.
+    from skimage.metrics import structural_similarity
+
     mask, level = mask[box], float(truth[mask].mean())
     # What lies outside is unknown and may be wild: both images are set to the mean there.
     pair = [np.where(mask, a[box] - level, 0.0) for a in (image, truth)]
