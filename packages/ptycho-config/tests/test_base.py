@@ -36,7 +36,9 @@ def test_an_older_keyword_states_the_field_of_today() -> None:
     assert stated_fields(config) == {"devices": 2}
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))])
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))]
+)
 def test_what_was_stated_survives_copies(
     duplicate: Callable[[PyTorchExecutionConfig], PyTorchExecutionConfig],
 ) -> None:

@@ -18,7 +18,9 @@ def test_tpus_are_refused_with_a_reason() -> None:
 
 
 def test_the_older_spelling_of_devices() -> None:
-    with pytest.warns(DeprecationWarning, match="n_devices is the older spelling of devices; write devices=2"):
+    with pytest.warns(
+        DeprecationWarning, match="n_devices is the older spelling of devices; write devices=2"
+    ):
         assert PyTorchExecutionConfig(n_devices=2).devices == 2  # type: ignore[call-arg]
 
 
@@ -40,7 +42,9 @@ def test_a_time_limit(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["10:00", "1:00:00:00", "00:00:61:00", "00:00:00:99", 600, "00:00:10:00 "])
 def test_other_times_are_refused(value: object) -> None:
-    with pytest.raises(ConfigError, match="max_time = .*expected a time as DD:HH:MM:SS, such as '00:12:00:00',"):
+    with pytest.raises(
+        ConfigError, match="max_time = .*expected a time as DD:HH:MM:SS, such as '00:12:00:00',"
+    ):
         PyTorchExecutionConfig(max_time=value)  # type: ignore[arg-type]
 
 

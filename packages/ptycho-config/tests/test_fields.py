@@ -163,7 +163,9 @@ def test_parse_refuses_in_words(cls: type, name: str, text: str, words: str) -> 
 
 
 def test_an_unknown_setting_is_suggested() -> None:
-    with pytest.raises(ConfigError, match="nepoch: missing; expected a setting of TrainingConfig; did you mean"):
+    with pytest.raises(
+        ConfigError, match="nepoch: missing; expected a setting of TrainingConfig; did you mean"
+    ):
         spec_of(TrainingConfig, "nepoch")
 
 
@@ -195,7 +197,9 @@ class _OddType:
     value: complex = setting(1j, help="no such kind", group="x")
 
 
-@pytest.mark.parametrize(("cls", "words"), [(_TwoTypes, "exactly one base type"), (_OddType, "cannot be of type")])
+@pytest.mark.parametrize(
+    ("cls", "words"), [(_TwoTypes, "exactly one base type"), (_OddType, "cannot be of type")]
+)
 def test_a_setting_of_an_unsupported_type_is_a_programming_error(cls: type, words: str) -> None:
     with pytest.raises(TypeError, match=words):
         field_specs(cls)

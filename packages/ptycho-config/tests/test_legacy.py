@@ -59,7 +59,11 @@ def test_none_never_overwrites() -> None:
 def test_paths_become_strings() -> None:
     cfg: dict[str, Any] = {}
     update_legacy_dict(cfg, InferenceConfig(model_path="m", test_data_file="t.npz"))  # type: ignore[arg-type]
-    assert (cfg["model_path"], cfg["test_data_file_path"], cfg["output_prefix"]) == ("m", "t.npz", "inference_outputs")
+    assert (cfg["model_path"], cfg["test_data_file_path"], cfg["output_prefix"]) == (
+        "m",
+        "t.npz",
+        "inference_outputs",
+    )
     assert all(isinstance(value, (str, int, float, bool)) for value in cfg.values())
 
 
@@ -71,5 +75,7 @@ def test_execution_settings_never_enter() -> None:
 
 
 def test_other_objects_are_refused() -> None:
-    with pytest.raises(TypeError, match="expected a ModelConfig, TrainingConfig or InferenceConfig, got dict"):
+    with pytest.raises(
+        TypeError, match="expected a ModelConfig, TrainingConfig or InferenceConfig, got dict"
+    ):
         update_legacy_dict({}, {"N": 64})  # type: ignore[arg-type]

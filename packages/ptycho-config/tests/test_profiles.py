@@ -24,7 +24,9 @@ def test_names_are_those_of_the_registry() -> None:
 
 
 def test_an_unknown_profile_is_suggested() -> None:
-    with pytest.raises(ConfigError, match="profile = 'quik': expected one of 'quick', .*did you mean 'quick'"):
+    with pytest.raises(
+        ConfigError, match="profile = 'quik': expected one of 'quick', .*did you mean 'quick'"
+    ):
         get_profile("quik")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jsonschema
 import pytest
 
 from ptycho_config import (
@@ -19,8 +20,6 @@ from ptycho_config import (
     markdown_table,
     to_dict,
 )
-
-jsonschema = pytest.importorskip("jsonschema", reason="the schema is judged by an independent reader")
 
 
 @pytest.mark.parametrize("cls", SECTIONS.values())

@@ -45,6 +45,7 @@ TRAINING = {
     "output_dir": "training_outputs",
     "sequential_sampling": False,
     "backend": "pytorch",
+    "seed": 0,
     "torch_loss_mode": "poisson",
     "optimizer": "adam",
     "momentum": 0.9,
@@ -113,6 +114,7 @@ EXECUTION = {
 
 def test_names_and_defaults() -> None:
     now = {
-        section: {spec.name: plain(spec.default) for spec in field_specs(cls)} for section, cls in SECTIONS.items()
+        section: {spec.name: plain(spec.default) for spec in field_specs(cls)}
+        for section, cls in SECTIONS.items()
     }
     assert now == {"model": MODEL, "training": TRAINING, "inference": INFERENCE, "execution": EXECUTION}

@@ -15,12 +15,16 @@ def test_it_contains_a_model() -> None:
 
 
 def test_the_model_must_be_one() -> None:
-    with pytest.raises(ConfigError, match=r"model = \{'N': 64\}: expected a ModelConfig; build it with ModelConfig"):
+    with pytest.raises(
+        ConfigError, match=r"model = \{'N': 64\}: expected a ModelConfig; build it with ModelConfig"
+    ):
         TrainingConfig(model={"N": 64})  # type: ignore[arg-type]
 
 
 def test_the_older_spelling_of_the_number_of_groups_is_carried_over() -> None:
-    with pytest.warns(DeprecationWarning, match="n_images is the older spelling of n_groups; write n_groups=300"):
+    with pytest.warns(
+        DeprecationWarning, match="n_images is the older spelling of n_groups; write n_groups=300"
+    ):
         config = TrainingConfig(n_images=300)  # type: ignore[call-arg]
     assert config.n_groups == 300
     assert config.n_images == 300
@@ -35,7 +39,10 @@ def test_the_warning_points_at_the_caller() -> None:
 def test_both_spellings_may_agree_but_not_differ() -> None:
     with pytest.warns(DeprecationWarning):
         assert TrainingConfig(n_images=5, n_groups=5).n_groups == 5  # type: ignore[call-arg]
-    with pytest.warns(DeprecationWarning), pytest.raises(ConfigError, match="n_images = 5.*n_groups = 6.*keep only"):
+    with (
+        pytest.warns(DeprecationWarning),
+        pytest.raises(ConfigError, match="n_images = 5.*n_groups = 6.*keep only"),
+    ):
         TrainingConfig(n_images=5, n_groups=6)  # type: ignore[call-arg]
 
 

@@ -24,7 +24,12 @@ RULES: list[tuple[type, dict[str, Any], str, str]] = [
         "neighbor_pool_size",
         "at least 3",
     ),
-    (PyTorchExecutionConfig, {"persistent_workers": True}, "persistent_workers", "set num_workers to at least 1"),
+    (
+        PyTorchExecutionConfig,
+        {"persistent_workers": True},
+        "persistent_workers",
+        "set num_workers to at least 1",
+    ),
     (PyTorchExecutionConfig, {"prefetch_factor": 2}, "prefetch_factor", "set num_workers to at least 1"),
     (PyTorchExecutionConfig, {"recon_log_stitch": True}, "recon_log_stitch", "set recon_log_every_n_epochs"),
     (
@@ -73,7 +78,9 @@ def test_the_same_settings_without_the_contradiction_pass(cls: type, values: dic
         assert getattr(config, name) == value
 
 
-def test_a_rule_is_silent_while_one_of_its_settings_is_wrong(problems_of: Callable[..., dict[str, str]]) -> None:
+def test_a_rule_is_silent_while_one_of_its_settings_is_wrong(
+    problems_of: Callable[..., dict[str, str]],
+) -> None:
     found = problems_of(PyTorchExecutionConfig, persistent_workers=True, num_workers=-1)
     assert list(found) == ["num_workers"]
 

@@ -37,7 +37,8 @@ def _parse_yaml(text: str) -> Any:
         return parse_yaml(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _Broken(mark.line + 1 if mark else 0, error.problem or "broken YAML") from error
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+        raise _Broken(mark.line + 1 if mark else 0, reason or "broken YAML") from error
     except (yaml.YAMLError, ValueError) as error:
         raise _Broken(0, str(error)) from error
 

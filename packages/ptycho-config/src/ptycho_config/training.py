@@ -80,7 +80,7 @@ class TrainingConfig(Config):
     n_subsample: int | None = setting(
         None, help="frames to draw from the scan before grouping; none means all", ge=1, group=_DATA
     )
-    subsample_seed: int | None = setting(None, help="seed of that draw", ge=0, group=_DATA)
+    subsample_seed: int | None = setting(None, help="seed of that draw; none means seed", ge=0, group=_DATA)
     neighbor_count: int = setting(
         4, help="K: nearest neighbours from which groups are formed", ge=1, group=_DATA
     )
@@ -108,6 +108,7 @@ class TrainingConfig(Config):
     backend: str = setting(
         "pytorch", help="program that trains", choices=("pytorch", "tensorflow"), group=_DATA
     )
+    seed: int = setting(0, help="seed of the first weights and of the batch order", ge=0, group=_OPTIM)
     torch_loss_mode: str = setting(
         "poisson", help="statistics of the diffraction loss", choices=("poisson", "mae"), group=_LOSS
     )

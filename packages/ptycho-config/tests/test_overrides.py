@@ -1,0 +1,256 @@
+"""Layers, facts and requirements become one configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptycho_config import (
+    LAYERS,
+    SECTIONS,
+    Config,
+    Fact,
+    ModelConfig,
+    Profile,
+    PyTorchExecutionConfig,
+    TrainingConfig,
+    parse_assignments,
+    resolve,
+    stated_fields,
+)
+
+Schema = dict[str, type[Config]]
+
+
+def _layer(name: str, value: int) -> Any:
+    return (
+        Profile("p", "p", {"execution": {"num_workers": value}})
+        if name == "profile"
+        else {"num_workers": value}
+    )
+
+
+@pytest.mark.parametrize(
+    "present", [names for size in range(6) for names in itertools.combinations(LAYERS, size)], ids="+".join
+)
+def test_the_highest_layer_that_speaks_wins(present: tuple[str, ...], training_schema: Schema) -> None:
+    values = {name: number for number, name in enumerate(present, start=1)}
+    done = resolve(training_schema, **{name: _layer(name, value) for name, value in values.items()})
+    found = done.provenance["num_workers"]
+    assert found.layer == (present[0] if present else "default")
+    assert found.value == (1 if present else 0)
+    below = [(name, values[name]) for name in present[1:]]
+    assert list(found.outranked) == ([*below, ("default", 0)] if present else [])
+    assert done.configs["execution"].num_workers == found.value  # type: ignore[attr-defined]
+
+
+def test_none_speaks_and_absence_does_not(training_schema: Schema) -> None:
+    assert (
+        resolve(training_schema, overrides={"n_groups": None}, cli={"n_groups": 5})
+        .provenance["n_groups"]
+        .value
+        is None
+    )
+    assert resolve(training_schema, overrides={}, cli={"n_groups": 5}).provenance["n_groups"].value == 5
+
+
+def test_the_objects_are_built_and_the_model_is_shared(training_schema: Schema) -> None:
+    done = resolve(training_schema, overrides={"N": 128, "nepochs": 2, "num_workers": 1})
+    assert list(done.configs) == ["model", "training", "execution"]
+    assert done.configs["training"] == TrainingConfig(model=ModelConfig(N=128), nepochs=2)
+    assert done.configs["training"].model is done.configs["model"]  # type: ignore[attr-defined]
+    assert done.configs["execution"] == PyTorchExecutionConfig(num_workers=1)
+    assert stated_fields(done.configs["execution"]) == {"num_workers": 1}
+
+
+def test_what_was_applied_is_what_differs_and_every_execution_setting(training_schema: Schema) -> None:
+    done = resolve(training_schema, overrides={"nepochs": 2, "batch_size": 16})
+    knobs = PyTorchExecutionConfig()
+    assert done.overrides_applied == {
+        "nepochs": 2,
+        **{field.name: getattr(knobs, field.name) for field in dataclasses.fields(knobs)},
+    }
+
+
+def test_all_problems_of_all_layers_come_at_once(
+    training_schema: Schema, problems_of: Callable[..., dict[str, str]]
+) -> None:
+    found = problems_of(
+        resolve,
+        training_schema,
+        overrides={"nepoch": 3, "batch_size": 0},
+        cli={"gridsize": "two"},
+        file={"num_worker": 1, "execution": {"prefetch_factor": 2}},
+        profile="quik",
+        facts={"nphotons": 3.0},
+        required=("train_data_file",),
+    )
+    assert set(found) == {
+        "profile", "nepoch", "batch_size", "gridsize", "num_worker", "prefetch_factor", "train_data_file",
+    }  # fmt: skip
+    assert "given by overrides as batch_size" in found["batch_size"]
+
+
+def test_contradictions_between_layers_are_found(
+    training_schema: Schema, problems_of: Callable[..., dict[str, str]]
+) -> None:
+    found = problems_of(
+        resolve, training_schema, overrides={"num_workers": 0}, file={"persistent_workers": True}
+    )
+    assert "set num_workers to at least 1" in found["persistent_workers"]
+    grid = problems_of(resolve, training_schema, cli={"gridsize": 3})
+    assert "raise neighbor_count or lower gridsize" in grid["neighbor_count"]
+
+
+def test_a_fact_fills_what_nobody_stated(training_schema: Schema) -> None:
+    done = resolve(
+        training_schema, facts={"N": Fact(128, "probeGuess in scan.npz"), "training.nphotons": 1e6}
+    )
+    assert str(done.provenance["N"]) == "N = 128  [data: probeGuess in scan.npz]  over default=64"
+    assert str(done.provenance["nphotons"]) == "nphotons = 1e+06  [data]  over default=1e+09"
+
+
+@pytest.mark.parametrize("layer", ["overrides", "cli", "file", "profile"])
+def test_a_fact_contradicts_any_layer(
+    layer: str, training_schema: Schema, problems_of: Callable[..., dict[str, str]]
+) -> None:
+    values: Any = {"training": {"nphotons": 5.0}}
+    stated = Profile("p", "p", values) if layer == "profile" else values
+    found = problems_of(
+        resolve, training_schema, facts={"nphotons": Fact(7.0, "_metadata")}, **{layer: stated}
+    )
+    assert f"expected 7, which the data say (_metadata), but {layer} states 5" in found["nphotons"]
+
+
+def test_a_fact_in_single_precision_is_no_contradiction(training_schema: Schema) -> None:
+    done = resolve(training_schema, cli={"nphotons": 1.1e6}, facts={"nphotons": 1100000.05})
+    assert done.provenance["nphotons"].value == 1.1e6
+
+
+def test_agreeing_with_a_fact_leaves_no_trace(training_schema: Schema) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        done = resolve(training_schema, cli={"N": 128}, facts={"N": 128})
+    assert str(done.provenance["N"]) == "N = 128  [cli]  over default=64"
+    assert done.notes == ()
+
+
+def test_a_smaller_frame_is_cropped_with_a_warning_and_a_note(training_schema: Schema) -> None:
+    with pytest.warns(
+        UserWarning, match="N = 64.*smaller than the 128 of the data.*probe.*cropped"
+    ) as caught:
+        done = resolve(training_schema, cli={"N": 64}, facts={"N": Fact(128, "probe")})
+    assert caught[0].filename == __file__
+    assert done.configs["model"].N == 64  # type: ignore[attr-defined]
+    assert str(done.provenance["N"]) == "N = 64  [cli]  over data=128  over default=64"
+    assert done.notes == (
+        "N = 64 [cli] is smaller than the 128 of the data (probe); frames and probe cropped around the centre",
+    )
+
+
+def test_frames_that_fit_no_network_can_be_cropped(
+    training_schema: Schema, problems_of: Callable[..., dict[str, str]]
+) -> None:
+    found = problems_of(resolve, training_schema, facts={"N": Fact(100, "probe")})
+    assert "read from the data (probe); state N = 96 to crop the frames" in found["N"]
+    with pytest.warns(UserWarning, match="smaller than the 100"):
+        assert resolve(training_schema, cli={"N": 96}, facts={"N": 100}).configs["model"] == ModelConfig(N=96)
+
+
+def test_a_larger_frame_is_an_error(
+    training_schema: Schema, problems_of: Callable[..., dict[str, str]]
+) -> None:
+    found = problems_of(resolve, training_schema, cli={"N": 128}, facts={"N": 64})
+    assert "expected 64, which the data say, but cli states 128" in found["N"]
+    assert "never enlarged" in found["N"]
+
+
+def test_an_unknown_fact_is_a_problem(
+    training_schema: Schema, problems_of: Callable[..., dict[str, str]]
+) -> None:
+    assert "did you mean 'nphotons'" in problems_of(resolve, training_schema, facts={"nphoton": 1})["nphoton"]
+
+
+def test_required_settings(training_schema: Schema, problems_of: Callable[..., dict[str, str]]) -> None:
+    needed = ("train_data_file", "n_groups")
+    found = problems_of(resolve, training_schema, required=needed)
+    assert set(found) == set(needed)
+    assert "train_data_file: missing; expected a path; scan to learn from" in found["train_data_file"]
+    assert "state it with --n-groups or as training.n_groups in a file" in found["n_groups"]
+    done = resolve(
+        training_schema, file={"train_data_file": "a.npz"}, cli={"n_groups": None}, required=needed
+    )
+    assert done.configs["training"].train_data_file == Path("a.npz")  # type: ignore[attr-defined]
+
+
+def test_none_is_no_answer_to_a_required_path(
+    training_schema: Schema, problems_of: Callable[..., dict[str, str]]
+) -> None:
+    found = problems_of(
+        resolve, training_schema, overrides={"train_data_file": None}, required=("training.train_data_file",)
+    )
+    assert set(found) == {"train_data_file"}
+
+
+def test_a_wrong_required_setting_is_not_called_missing_too(
+    training_schema: Schema, problems_of: Callable[..., dict[str, str]]
+) -> None:
+    found = problems_of(resolve, training_schema, cli={"n_groups": 0}, required=("n_groups",))
+    assert "missing" not in found["n_groups"]
+
+
+def test_requiring_what_does_not_exist_is_a_programming_error(training_schema: Schema) -> None:
+    with pytest.raises(KeyError, match="model_path"):
+        resolve(training_schema, required=("model_path",))
+
+
+def test_resolving_changes_none_of_its_inputs(training_schema: Schema) -> None:
+    overrides = {"max_epochs": 3, "training": {"n_groups": 5}}
+    resolve(training_schema, overrides=overrides)
+    assert overrides == {"max_epochs": 3, "training": {"n_groups": 5}}
+
+
+def test_a_fresh_schema_may_hold_one_section_only() -> None:
+    assert resolve({"model": ModelConfig}, cli={"N": 96}).configs == {"model": ModelConfig(N=96)}
+    assert resolve({"training": TrainingConfig}).configs["training"] == TrainingConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("training.nepochs=30", "training.nepochs", 30),
+        ("n_groups = none", "n_groups", None),
+        ("max_epochs=4", "max_epochs", 4),
+        ("mode=Unsupervised", "mode", "pinn"),
+        ("grid_size=2,2", "grid_size", 2),
+        ("train_data_file=a=b.npz", "train_data_file", Path("a=b.npz")),
+        ("deterministic=warn", "deterministic", "warn"),
+        ("learning_rate=1e-4", "learning_rate", 1e-4),
+    ],
+)
+def test_assignments_are_read_by_their_type(text: str, key: str, value: Any, training_schema: Schema) -> None:
+    layer = parse_assignments(training_schema, [text])
+    assert layer == {key: value}
+    resolve(training_schema, cli=layer)
+
+
+def test_wrong_assignments_are_reported_together(
+    training_schema: Schema, problems_of: Callable[..., dict[str, str]]
+) -> None:
+    found = problems_of(
+        parse_assignments, training_schema, ["nepochs", "nepoch=3", "batch_size=many", "debug=true"]
+    )
+    assert set(found) == {"--set", "nepoch", "batch_size", "debug"}
+    assert "expected key=value; write --set training.nepochs=30" in found["--set"]
+    assert "expected an integer of at least 1" in found["batch_size"]
+    assert "belongs to inference" in found["debug"]
+
+
+def test_the_last_assignment_of_a_key_counts() -> None:
+    assert parse_assignments(SECTIONS, ["nepochs=3", "nepochs=4"]) == {"nepochs": 4}
