@@ -31,7 +31,7 @@ def test_only_what_the_caller_passed_is_stated() -> None:
 
 
 def test_an_older_keyword_states_the_field_of_today() -> None:
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="older spelling"):
         config = PyTorchExecutionConfig(n_devices=2)  # type: ignore[call-arg]
     assert stated_fields(config) == {"devices": 2}
 
@@ -64,7 +64,7 @@ def test_evolve_checks_again() -> None:
     config = PyTorchExecutionConfig(num_workers=2, persistent_workers=True)
     with pytest.raises(ConfigError, match="persistent_workers"):
         evolve(config, num_workers=0)
-    with pytest.raises(ConfigError, match="num_worker = 0.*did you mean 'num_workers'"):
+    with pytest.raises(ConfigError, match=r"num_worker = 0.*did you mean 'num_workers'"):
         evolve(config, num_worker=0)
 
 

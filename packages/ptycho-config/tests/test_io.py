@@ -24,11 +24,25 @@ from ptycho_config import (
 )
 
 SAME = {
-    "a.yaml": "nepochs: 3\nexecution:\n  learning_rate: 1e-3\n  max_time: 10:00:00:00\n  logger_backend: null\n",
+    "a.yaml": """
+nepochs: 3
+execution:
+  learning_rate: 1e-3
+  max_time: 10:00:00:00
+  logger_backend: null
+""",
     "b.yml": "{nepochs: 3, execution: {learning_rate: .001, max_time: '10:00:00:00', logger_backend: ~}}",
-    "c.toml": 'nepochs = 3\n[execution]\nlearning_rate = 1e-3\nmax_time = "10:00:00:00"\nlogger_backend = "none"\n',
-    "d.json": '{"nepochs": 3, "execution": {"learning_rate": 1e-3, "max_time": "10:00:00:00", "logger_backend": null}}',
-    "E.JSON": '\ufeff{"nepochs": 3, "execution": {"learning_rate": 0.001, "max_time": "10:00:00:00", "logger_backend": null}}',
+    "c.toml": """
+nepochs = 3
+[execution]
+learning_rate = 1e-3
+max_time = "10:00:00:00"
+logger_backend = "none"
+""",
+    "D.JSON": """\ufeff{
+"nepochs": 3,
+"execution": {"learning_rate": 1e-3, "max_time": "10:00:00:00", "logger_backend": null}
+}""",
 }
 
 

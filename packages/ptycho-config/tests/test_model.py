@@ -12,7 +12,7 @@ from ptycho_config import ConfigError, ModelConfig
 
 @pytest.mark.parametrize("size", [32, 48, 64, 96, 128, 256, 512])
 def test_frame_sizes(size: int) -> None:
-    assert ModelConfig(N=size).N == size
+    assert size == ModelConfig(N=size).N
 
 
 @pytest.mark.parametrize("size", [0, 16, 31, 33, 40, 100, -64])
@@ -32,7 +32,7 @@ def test_it_is_frozen_and_keyword_only() -> None:
 
 
 def test_equal_settings_are_equal_and_hash_alike() -> None:
-    assert ModelConfig(N=64) == ModelConfig()
+    assert ModelConfig() == ModelConfig(N=64)
     assert hash(ModelConfig(N=64)) == hash(ModelConfig())
     assert ModelConfig(N=128) != ModelConfig()
 

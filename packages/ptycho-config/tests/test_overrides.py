@@ -150,7 +150,8 @@ def test_a_smaller_frame_is_cropped_with_a_warning_and_a_note(training_schema: S
     assert done.configs["model"].N == 64  # type: ignore[attr-defined]
     assert str(done.provenance["N"]) == "N = 64  [cli]  over data=128  over default=64"
     assert done.notes == (
-        "N = 64 [cli] is smaller than the 128 of the data (probe); frames and probe cropped around the centre",
+        "N = 64 [cli] is smaller than the 128 of the data (probe); "
+        "frames and probe cropped around the centre",
     )
 
 

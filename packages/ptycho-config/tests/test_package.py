@@ -42,7 +42,8 @@ def test_importing_loads_few_modules() -> None:
 
 def test_resolving_and_building_load_no_yaml_reader() -> None:
     code = (
-        "import sys; from ptycho_config import *; resolve(SECTIONS, cli={'nepochs': 3}); json_schema(ModelConfig);"
+        "import sys; from ptycho_config import *;"
+        "resolve(SECTIONS, cli={'nepochs': 3}); json_schema(ModelConfig);"
         "print('yaml' in sys.modules)"
     )
     assert _fresh(code).strip() == "False"

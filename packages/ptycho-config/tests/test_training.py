@@ -31,23 +31,26 @@ def test_the_older_spelling_of_the_number_of_groups_is_carried_over() -> None:
 
 
 def test_the_warning_points_at_the_caller() -> None:
-    with pytest.warns(DeprecationWarning) as caught:
+    with pytest.warns(DeprecationWarning, match="older spelling") as caught:
         TrainingConfig(n_images=300)  # type: ignore[call-arg]
     assert caught[0].filename == __file__
 
 
 def test_both_spellings_may_agree_but_not_differ() -> None:
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="older spelling"):
         assert TrainingConfig(n_images=5, n_groups=5).n_groups == 5  # type: ignore[call-arg]
     with (
-        pytest.warns(DeprecationWarning),
-        pytest.raises(ConfigError, match="n_images = 5.*n_groups = 6.*keep only"),
+        pytest.warns(DeprecationWarning, match="older spelling"),
+        pytest.raises(ConfigError, match=r"n_images = 5.*n_groups = 6.*keep only"),
     ):
         TrainingConfig(n_images=5, n_groups=6)  # type: ignore[call-arg]
 
 
 def test_a_wrong_older_value_is_refused_as_the_new_field() -> None:
-    with pytest.warns(DeprecationWarning), pytest.raises(ConfigError, match="n_groups = 0"):
+    with (
+        pytest.warns(DeprecationWarning, match="older spelling"),
+        pytest.raises(ConfigError, match="n_groups = 0"),
+    ):
         TrainingConfig(n_images=0)  # type: ignore[call-arg]
 
 
@@ -58,7 +61,7 @@ def test_an_older_spelling_of_none_says_nothing() -> None:
 
 
 def test_the_older_spelling_replaces_a_stated_value_when_a_copy_is_changed() -> None:
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="older spelling"):
         assert evolve(TrainingConfig(n_groups=10), n_images=20).n_groups == 20
 
 

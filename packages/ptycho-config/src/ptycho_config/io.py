@@ -132,10 +132,9 @@ def load_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(data, dict):
         expected = f"settings by name in {file}, such as nepochs: 30"
         raise ConfigError(Problem("config file", data, expected, f"the file holds a {type(data).__name__}"))
-    if data.get("format") == _FORMAT:
-        data = _values_of_run(data, file)
-    _refuse_unknown(data, file)
-    return data
+    settings: dict[str, Any] = _values_of_run(data, file) if data.get("format") == _FORMAT else data
+    _refuse_unknown(settings, file)
+    return settings
 
 
 def _values_of_run(data: dict[str, Any], file: Path) -> dict[str, Any]:
