@@ -183,9 +183,16 @@ def demo(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the guides in docs/ as HTML; a warning, such as a link that leads nowhere, is an error."""
     install(session, "sphinx", "myst-parser")
-    session.run(
-        "sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html", *session.posargs
-    )
+    settings = {
+        "extensions": "myst_parser",
+        "root_doc": "index",
+        "project": "ptycho-torch",
+        "exclude_patterns": "_build",
+        "myst_heading_anchors": "3",
+    }
+    defined = [argument for name, value in settings.items() for argument in ("-D", f"{name}={value}")]
+    arguments = ["-W", "--keep-going", "-q", "-b", "html", "-C", *defined, "docs", "docs/_build/html"]
+    session.run("sphinx-build", *arguments, *session.posargs)
     session.log("Open docs/_build/html/index.html")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import boundary_documents
 import boundary_imports
 import boundary_packaging
 import boundary_source
@@ -155,6 +156,28 @@ def test_wrong_words(tmp_path: Path, line: str) -> None:
 def test_right_words(tmp_path: Path, line: str) -> None:
     (tmp_path / "a.md").write_text(line, encoding="utf-8")
     assert boundary_source.wrong_words(text_files(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("example", "words"),
+    [
+        ("x = = 1", ["README.md:2: the example is no Python"]),
+        ("\nimport ptycho_torch.nowhere", ["README.md:3: no module ptycho_torch.nowhere"]),
+        ("from ptycho_torch.nowhere import f", ["README.md:2: no module ptycho_torch.nowhere"]),
+        ("from ptycho_torch.a import g", ["README.md:2: ptycho_torch.a has no public g"]),
+        ("import ptycho_torch.a\nfrom ptycho_torch import a\nfrom ptycho_torch.a import f\nimport numpy", []),
+    ],
+)
+def test_broken_examples(write: Write, tmp_path: Path, example: str, words: list[str]) -> None:
+    tree = [
+        write("ptycho_torch/__init__.py", ""),
+        write("ptycho_torch/a.py", '__all__ = ["f"]\ndef g(): ...\n'),
+    ]
+    document = tmp_path / "README.md"
+    document.write_text(f"```python\n{example}\n```\n", encoding="utf-8")
+    problems = boundary_documents.broken_examples([document], tree)
+    assert len(problems) == len(words)
+    assert all(word in problem for word, problem in zip(words, problems, strict=True))
 
 
 def test_ignored_folders_are_not_read(tmp_path: Path) -> None:

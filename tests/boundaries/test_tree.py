@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+import boundary_documents
 import boundary_imports
 import boundary_packaging
 import boundary_source
@@ -61,6 +62,12 @@ def test_files_and_functions_stay_short() -> None:
 
 def test_text_belongs_to_every_machine_and_is_finished() -> None:
     problems = boundary_source.wrong_words(text_files())
+    assert not problems, report(problems)
+
+
+def test_examples_in_documents_use_names_that_exist() -> None:
+    documents = [path for path in text_files() if path.suffix == ".md"]
+    problems = boundary_documents.broken_examples(documents, modules())
     assert not problems, report(problems)
 
 

@@ -52,11 +52,16 @@ def check_import(dist: importlib.metadata.Distribution, import_name: str) -> lis
     package = importlib.import_module(import_name)
     if not Path(package.__file__ or "").resolve().is_relative_to(Path(sys.prefix).resolve()):
         found.append(f"{import_name} was imported from {package.__file__}, not from the environment")
-    if package.__version__ != dist.version:
-        found.append(f"{import_name}.__version__ is {package.__version__}, the wheel says {dist.version}")
+    version = getattr(package, "__version__", None)
+    if version != dist.version:
+        found.append(f"{import_name}.__version__ is {version!r}, the wheel says {dist.version!r}")
     for module in pkgutil.walk_packages(package.__path__, f"{import_name}."):
-        if not module.name.endswith("__main__"):
+        if module.name.endswith("__main__"):
+            continue
+        try:
             importlib.import_module(module.name)
+        except ImportError as error:
+            found.append(f"import {module.name}: {error}; is the dependency declared?")
     return found
 
 

@@ -74,7 +74,7 @@ CASES = (
     _import("ptycho_torch", "ptycho-torch-core", "lightning", "pytorch_lightning", "matplotlib"),
     _import("ptycho_torch.data.npz", "ptycho-torch-core", "torch", "lightning", "matplotlib"),
     _import("ptycho_torch.metrics", "ptycho-torch-core", "torch", "lightning", "matplotlib"),
-    _import("ptycho_torch.physics", "ptycho-torch-core", "lightning", "matplotlib", "ptycho_config"),
+    _import("ptycho_torch.physics", "ptycho-torch-core", "lightning", "matplotlib"),
     _import("ptycho_torch.models", "ptycho-torch-core", "lightning", "matplotlib"),
 )
 
