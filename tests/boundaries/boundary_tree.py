@@ -15,8 +15,8 @@ IMPORT_NAMES = {
     "ptycho-torch-cli": "ptycho_torch_cli",
 }
 IGNORED_FOLDERS = {"build", "dist", "demo_output", "lightning_logs", "_build", "__pycache__", "node_modules"}
+TEXT_NAMES = {"LICENSE", "run", ".gitignore"}
 TEXT_SUFFIXES = {
-    "",
     ".cfg",
     ".csv",
     ".ini",
@@ -67,7 +67,7 @@ def python_files(root: Path = ROOT) -> list[Path]:
 
 def text_files(root: Path = ROOT) -> list[Path]:
     """Return every text file that people wrote in the tree."""
-    return [path for path in _walk(root) if path.suffix in TEXT_SUFFIXES]
+    return [path for path in _walk(root) if path.suffix in TEXT_SUFFIXES or path.name in TEXT_NAMES]
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -142,7 +142,7 @@ WRONG = [
     "see " + "/" + "home/someone/scan.npz",
     "pypi" + ".org",
 ]
-RIGHT = ["todo lists", "a/home/b", "example.org/work/x", "`{root}/tmp/x`", "~/data", "ptycho-torch/root"]
+RIGHT = ["todo lists", "a/home/b", "example.org/opt/x", "`{root}/tmp/x`", "~/data", "ptycho-torch/root"]
 
 
 @pytest.mark.parametrize("line", WRONG)
