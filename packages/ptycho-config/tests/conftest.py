@@ -1,4 +1,4 @@
-"""Helpers shared by the tests of ptycho-config."""
+"""Fixtures shared by the tests of ptycho-config."""
 
 from __future__ import annotations
 

@@ -84,6 +84,10 @@ def test_two_spellings_in_two_layers_are_ranked(training_schema: dict[str, type[
         ({"training.N": 64}, "training.N", "expected a setting of training"),
         ({"training": 3}, "training", "expected settings by name, such as training: {...}"),
         ({"zzzz": 3}, "zzzz", "given by cli"),
+        ({"max_epoch": 3}, "max_epoch", "did you mean 'max_epochs'"),
+        ({"execution.nepochs": 3}, "execution.nepochs", "expected a setting of execution; given by cli"),
+        ({"": 3}, "", "expected a known setting"),
+        ({"training.": 3}, "training.", "expected a setting of training"),
         ({3: 4}, "3", "the name of a setting as text"),
     ],
 )

@@ -172,6 +172,14 @@ def test_a_larger_frame_is_an_error(
     assert "never enlarged" in found["N"]
 
 
+@pytest.mark.parametrize("value", [None, "x"])
+def test_a_fact_that_is_no_size_contradicts_like_any_other(
+    value: Any, training_schema: Schema, problems_of: Callable[..., dict[str, str]]
+) -> None:
+    found = problems_of(resolve, training_schema, cli={"N": 64}, facts={"N": value})
+    assert f"expected {value}, which the data say, but cli states 64" in found["N"]
+
+
 def test_an_unknown_fact_is_a_problem(
     training_schema: Schema, problems_of: Callable[..., dict[str, str]]
 ) -> None:

@@ -198,7 +198,8 @@ class KeyTable:
                 written, value, f"settings by name, such as {written}: {{...}}", f"given by {name}"
             )
         if section and section in self.everything:
-            names = [spec.name for spec in field_specs(self.everything[section])] + list(LEGACY_SPELLINGS)
+            names = [spec.name for spec in field_specs(self.everything[section])]
+            names += [old for old, now in LEGACY_SPELLINGS.items() if now.field in names]
             hint = suggest(written.partition(".")[2], names)
             return Problem(written, value, f"a setting of {section}", hint or f"given by {name}")
         if section or isinstance(value, Mapping):

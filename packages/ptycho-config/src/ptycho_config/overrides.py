@@ -218,7 +218,7 @@ def _agree(stated: Any, read: Any) -> bool:
 def _contradict(address: str, label: str, said: tuple[str, Any], fact: Fact, work: _Work) -> None:
     layer, value = said
     source = f" ({fact.source})" if fact.source else ""
-    if address == _CROPPED and value < fact.value:
+    if address == _CROPPED and isinstance(fact.value, int) and value < fact.value:
         text = f"{label} = {value} [{layer}] is smaller than the {fact.value} of the data{source}"
         warnings.warn(f"{text}; frames and probe are cropped around the centre", UserWarning, stacklevel=4)
         work.notes.append(f"{text}; frames and probe cropped around the centre")
