@@ -1,0 +1,289 @@
+"""Model bundles: one archive with everything a reconstruction needs, and nothing that runs.
+
+``wts.h5.zip`` is a zip file with three members:
+
+=============== ==========================================================================
+member          content
+=============== ==========================================================================
+manifest.json   format, backend, package versions, model settings, calibration, checksums
+weights.pt      the state of the :class:`~ptycho_torch.models.PatchModel`, tensors only
+resolved.json   the resolved configuration of the training
+=============== ==========================================================================
+
+Weights are read by PyTorch's weights-only loader, which builds tensors and refuses to call code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptycho_config import ConfigError, ModelConfig, from_dict
+from ptycho_torch.atomic import atomic_write
+from ptycho_torch.errors import BundleError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ptycho_torch.models import PatchModel
+
+__all__ = [
+    "BUNDLE_NAME",
+    "Manifest",
+    "find_bundle",
+    "installed_versions",
+    "load_bundle",
+    "read_manifest",
+    "save_bundle",
+]
+
+BUNDLE_NAME = "wts.h5.zip"
+
+_FORMAT = "ptycho-torch bundle"
+_FORMAT_VERSION = 1
+_MANIFEST, _WEIGHTS, _RESOLVED = "manifest.json", "weights.pt", "resolved.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a bundle says about itself.
+
+    Attributes
+    ----------
+    backend
+        Always ``"pytorch"``.
+    versions
+        Package versions that wrote it.
+    configuration
+        Settings by section; ``configuration["model"]`` builds the network.
+    calibration
+        ``intensity_scale``, ``mean_counts``, ``n_modes``.
+    checksums
+        SHA-256 of each other member.
+    """
+
+    backend: str
+    versions: Mapping[str, str]
+    configuration: Mapping[str, Mapping[str, Any]]
+    calibration: Mapping[str, float]
+    checksums: Mapping[str, str]
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that determine a result."""
+    return {
+        name: version(name) for name in ("ptycho-config", "ptycho-torch-core", "torch", "lightning", "numpy")
+    }
+
+
+def find_bundle(model_path: str | PathLike[str]) -> Path:
+    """Path of the bundle file that a user meant.
+
+    Parameters
+    ----------
+    model_path
+        The bundle itself, or a directory that holds ``wts.h5.zip``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the path does not exist.
+    BundleError
+        If it is a directory without a bundle.
+    """
+    path = Path(model_path)
+    if not path.exists():
+        raise FileNotFoundError(f"model_path: {path}: no such file or directory")
+    if path.is_file():
+        return path
+    if not (path / BUNDLE_NAME).is_file():
+        found = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
+        raise BundleError(
+            f"no {BUNDLE_NAME} in this directory (found {found}); give the output directory of a "
+            "training or the bundle file",
+            path,
+        )
+    return path / BUNDLE_NAME
+
+
+def save_bundle(
+    path: str | PathLike[str],
+    model: PatchModel,
+    configuration: Mapping[str, Mapping[str, Any]],
+    resolved: Mapping[str, Any],
+) -> None:
+    """Write a bundle; complete or not at all.
+
+    Parameters
+    ----------
+    path
+        File to create or replace.
+    model
+        Its state is saved as it is.
+    configuration
+        Settings by section, plain data; must hold the section ``model``.
+    resolved
+        Resolved configuration with provenance, plain data.
+    """
+    import torch
+
+    stream = io.BytesIO()
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    torch.save(state, stream)
+    members = {
+        _WEIGHTS: stream.getvalue(),
+        _RESOLVED: json.dumps(resolved, indent=2).encode(),
+    }
+    manifest = {
+        "format": _FORMAT,
+        "format_version": _FORMAT_VERSION,
+        "backend": "pytorch",
+        "versions": installed_versions(),
+        "configuration": configuration,
+        "calibration": {
+            "intensity_scale": float(model.intensity_scale),
+            "mean_counts": float(model.mean_counts),
+            "n_modes": int(model.probe_modes.shape[0]),
+        },
+        "checksums": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
+    }
+    with atomic_write(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(_MANIFEST, json.dumps(manifest, indent=2))
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def read_manifest(model_path: str | PathLike[str]) -> Manifest:
+    """Read what a bundle says about itself; loads no weights and no PyTorch.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the path does not exist.
+    BundleError
+        If it is no bundle, of another backend, of a newer format, or damaged.
+    """
+    path = find_bundle(model_path)
+    with _open(path) as archive:
+        return _parse_manifest(_member(archive, _MANIFEST, path), path)
+
+
+def load_bundle(
+    model_path: str | PathLike[str], *, device: torch.device | str = "cpu"
+) -> tuple[PatchModel, Manifest]:
+    """Load a model for inference.
+
+    Parameters
+    ----------
+    model_path
+        The bundle itself, or a directory that holds ``wts.h5.zip``.
+    device
+        Where the model goes.
+
+    Returns
+    -------
+    model : PatchModel
+        In evaluation mode, gradients off.
+    manifest : Manifest
+
+    Raises
+    ------
+    FileNotFoundError
+        If the path does not exist.
+    BundleError
+        If it is no bundle, of another backend or a newer format, damaged, or does not fit its own
+        settings.
+    """
+    import torch
+
+    path = find_bundle(model_path)
+    with _open(path) as archive:
+        manifest = _parse_manifest(_member(archive, _MANIFEST, path), path)
+        content = _member(archive, _WEIGHTS, path)
+    expected = manifest.checksums.get(_WEIGHTS)
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise BundleError(f"{_WEIGHTS} does not match its checksum; the file was changed or damaged", path)
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise BundleError(f"{_WEIGHTS} holds something other than tensors: {error}", path) from error
+    model = _empty_model(manifest, path)
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{_WEIGHTS} does not fit the model settings of the manifest: {error}", path
+        ) from error
+    return model.to(device).eval().requires_grad_(False), manifest
+
+
+def _empty_model(manifest: Manifest, path: Path) -> PatchModel:
+    import torch
+
+    from ptycho_torch.models import build_patch_model
+    from ptycho_torch.physics import calibrate
+
+    try:
+        config = from_dict(ModelConfig, manifest.configuration["model"])
+        n_modes = int(manifest.calibration["n_modes"])
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{_MANIFEST}: model settings cannot be used: {error}", path) from error
+    placeholder = torch.ones(n_modes, config.N, config.N, dtype=torch.complex64)
+    return build_patch_model(config, calibrate(placeholder, 1.0))
+
+
+def _open(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise BundleError(f"not a complete zip archive ({error}); copy or train it again", path) from error
+
+
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    try:
+        return archive.read(name)
+    except KeyError as error:
+        found = ", ".join(archive.namelist()[:8]) or "nothing"
+        raise BundleError(
+            f"no {name} in the archive (found {found}); this is not a model bundle", path
+        ) from error
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OSError, RuntimeError) as error:
+        raise BundleError(f"{name} is damaged ({error}); copy or train it again", path) from error
+
+
+def _parse_manifest(content: bytes, path: Path) -> Manifest:
+    try:
+        data = json.loads(content)
+    except ValueError as error:
+        raise BundleError(f"{_MANIFEST} is not JSON ({error}); this is not a model bundle", path) from error
+    if not isinstance(data, dict) or data.get("format") != _FORMAT:
+        raise BundleError(f"{_MANIFEST} does not describe a {_FORMAT}", path)
+    if data.get("backend") != "pytorch":
+        raise BundleError(f"backend is {data.get('backend')!r}, expected 'pytorch'", path)
+    if data.get("format_version") != _FORMAT_VERSION:
+        raise BundleError(
+            f"format version is {data.get('format_version')!r}, this package reads {_FORMAT_VERSION}; "
+            "install the version of ptycho-torch-core that wrote it",
+            path,
+        )
+    try:
+        return Manifest(
+            backend=data["backend"],
+            versions=dict(data["versions"]),
+            configuration={name: dict(values) for name, values in data["configuration"].items()},
+            calibration=dict(data["calibration"]),
+            checksums=dict(data["checksums"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            f"{_MANIFEST} lacks or garbles {error}; this is not a complete bundle", path
+        ) from error

@@ -1,0 +1,295 @@
+"""From files, flags and arguments to one checked configuration.
+
+The command line, the workflows and other programs all come through here. Settings are merged by
+:func:`ptycho_config.resolve`; this module adds what the data say (the frame size, the photon
+count, the number of frames) and fills the legacy dictionary before any data is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ptycho_config import (
+    SECTIONS,
+    ConfigError,
+    Fact,
+    InferenceConfig,
+    Problem,
+    PyTorchExecutionConfig,
+    Resolution,
+    TrainingConfig,
+    load_config,
+    resolve,
+    update_legacy_dict,
+)
+from ptycho_config.params import cfg as legacy_cfg
+from ptycho_torch.bundle import BUNDLE_NAME, find_bundle, read_manifest
+from ptycho_torch.config_support import check_supported
+from ptycho_torch.data.checks import parse_metadata
+from ptycho_torch.data.npz import infer_probe_size, read_arrays, read_npz_headers
+
+__all__ = [
+    "BUNDLE_NAME",
+    "InferencePayload",
+    "TrainingPayload",
+    "create_inference_payload",
+    "create_training_payload",
+    "infer_probe_size",
+    "populate_legacy_params",
+]
+
+AnyPath = str | PathLike[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Payload:
+    execution_config: PyTorchExecutionConfig
+    overrides_applied: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    resolution: Resolution = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPayload(_Payload):
+    """What a training needs.
+
+    Attributes
+    ----------
+    training_config
+        What is learned from which data; ``training_config.model`` is the network.
+    execution_config
+        Where and how it runs; always an instance.
+    overrides_applied
+        Each setting that differs from its default, and every execution setting, with its value.
+    provenance
+        Origin of every value; prints as ``nepochs = 30  [cli]  over file=20  over default=50``.
+    notes
+        Audit entries: older spellings, cropped frames, limits set by the data.
+    resolution
+        The whole outcome of the merge, as written to ``resolved_config.json``.
+    """
+
+    training_config: TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferencePayload(_Payload):
+    """What a reconstruction needs; attributes as in :class:`TrainingPayload`.
+
+    Attributes
+    ----------
+    inference_config
+        Bundle, data and output; ``inference_config.model`` is the network of the bundle.
+    """
+
+    inference_config: InferenceConfig
+
+
+def create_training_payload(
+    train_data_file: AnyPath | None,
+    output_dir: AnyPath | None,
+    overrides: Mapping[str, Any] | None = None,
+    execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    test_data_file: AnyPath | None = None,
+    cli: Mapping[str, Any] | None = None,
+    config_file: AnyPath | None = None,
+    profile: str | None = None,
+) -> TrainingPayload:
+    """Resolve and check the configuration of a training.
+
+    Parameters
+    ----------
+    train_data_file
+        Scan to learn from. ``None`` leaves it to the other layers.
+    output_dir
+        Folder of the run. ``None`` leaves it to the other layers.
+    overrides
+        Settings that outrank everything else: flat, dotted or grouped by section.
+    execution_config
+        Its stated fields rank below the overrides.
+    test_data_file
+        Scan to validate on.
+    cli
+        Command-line flags that were typed.
+    config_file
+        YAML, TOML or JSON.
+    profile
+        Name of a profile.
+
+    Returns
+    -------
+    TrainingPayload
+
+    Raises
+    ------
+    FileNotFoundError
+        If a data or configuration file does not exist.
+    ConfigError
+        With every problem of every layer; a ``ValueError``.
+    DataError
+        If the data file cannot be read; a ``ValueError``.
+    """
+    arguments = {
+        "train_data_file": train_data_file,
+        "output_dir": output_dir,
+        "test_data_file": test_data_file,
+    }
+    layers = _layers(arguments, overrides, execution_config, cli, config_file, profile)
+    schema = {name: SECTIONS[name] for name in ("model", "training", "execution")}
+    required = ("train_data_file",)
+    first = resolve(schema, required=required, **layers)
+    stated = first.configs["training"]
+    assert isinstance(stated, TrainingConfig)
+    for name in ("train_data_file", "test_data_file"):
+        _require_file(getattr(stated, name), name)
+    assert stated.train_data_file is not None
+    facts = _scan_facts(stated.train_data_file)
+    limit = _frame_limit(first, stated.train_data_file)
+    if limit is not None:
+        facts["n_groups"] = limit
+    done = resolve(schema, required=required, facts=facts, **layers)
+    training, execution = done.configs["training"], done.configs["execution"]
+    assert isinstance(training, TrainingConfig)
+    assert isinstance(execution, PyTorchExecutionConfig)
+    check_supported(training.model, training, execution)
+    populate_legacy_params(training)
+    return TrainingPayload(
+        training_config=training,
+        execution_config=execution,
+        overrides_applied=done.overrides_applied,
+        provenance=done.provenance,
+        notes=done.notes,
+        resolution=done,
+    )
+
+
+def create_inference_payload(
+    model_path: AnyPath | None,
+    test_data_file: AnyPath | None,
+    output_dir: AnyPath | None,
+    overrides: Mapping[str, Any] | None = None,
+    execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    cli: Mapping[str, Any] | None = None,
+    config_file: AnyPath | None = None,
+    profile: str | None = None,
+) -> InferencePayload:
+    """Resolve and check the configuration of a reconstruction.
+
+    The model part comes from the bundle: a layer may leave it out or agree with it.
+
+    Parameters
+    ----------
+    model_path
+        Bundle file, or a directory that holds ``wts.h5.zip``.
+    test_data_file
+        Scan to reconstruct.
+    output_dir
+        Folder of the results.
+    overrides, execution_config, cli, config_file, profile
+        As in :func:`create_training_payload`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the model path or a file does not exist.
+    ConfigError
+        With every problem of every layer; a ``ValueError``.
+    BundleError
+        If the path holds no bundle or the bundle is damaged; a ``ValueError``.
+    """
+    arguments = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
+    layers = _layers(arguments, overrides, execution_config, cli, config_file, profile)
+    schema = {name: SECTIONS[name] for name in ("model", "inference", "execution")}
+    required = ("model_path", "test_data_file")
+    stated = resolve(schema, required=required, **layers).configs["inference"]
+    assert isinstance(stated, InferenceConfig)
+    assert stated.model_path is not None
+    _require_file(stated.test_data_file, "test_data_file")
+    source = str(find_bundle(stated.model_path))
+    values = read_manifest(stated.model_path).configuration["model"]
+    facts = {f"model.{name}": Fact(value, source) for name, value in values.items()}
+    done = resolve(schema, required=required, facts=facts, **layers)
+    inference, execution = done.configs["inference"], done.configs["execution"]
+    assert isinstance(inference, InferenceConfig)
+    assert isinstance(execution, PyTorchExecutionConfig)
+    check_supported(inference.model, inference, execution)
+    populate_legacy_params(inference)
+    return InferencePayload(
+        inference_config=inference,
+        execution_config=execution,
+        overrides_applied=done.overrides_applied,
+        provenance=done.provenance,
+        notes=done.notes,
+        resolution=done,
+    )
+
+
+def populate_legacy_params(config: TrainingConfig | InferenceConfig) -> None:
+    """Fill the legacy dictionary ``ptycho_config.params.cfg`` for programs that read it.
+
+    Nothing in this package reads it.
+    """
+    update_legacy_dict(legacy_cfg, config)
+
+
+def _layers(
+    arguments: Mapping[str, AnyPath | None],
+    overrides: Mapping[str, Any] | None,
+    execution_config: PyTorchExecutionConfig | None,
+    cli: Mapping[str, Any] | None,
+    config_file: AnyPath | None,
+    profile: str | None,
+) -> dict[str, Any]:
+    stated = {name: value for name, value in arguments.items() if value is not None}
+    clash = sorted(set(stated) & set(overrides or {}))
+    if clash:
+        raise ConfigError(
+            Problem(name, (overrides or {})[name], "a value in one place", f"it is also the argument {name}")
+            for name in clash
+        )
+    if config_file is not None:
+        _require_file(Path(config_file), "config")
+    return {
+        "overrides": {**stated, **(overrides or {})},
+        "execution_config": execution_config,
+        "cli": cli,
+        "file": None if config_file is None else load_config(config_file),
+        "profile": profile,
+    }
+
+
+def _require_file(path: Path | None, name: str) -> None:
+    if path is not None and not path.is_file():
+        what = "is a directory, expected a file" if path.is_dir() else "no such file"
+        raise FileNotFoundError(f"{name}: {path}: {what}")
+
+
+def _scan_facts(path: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = {"model.N": Fact(infer_probe_size(path), f"probe in {path.name}")}
+    photons = _metadata(path).get("nphotons")
+    if isinstance(photons, int | float):
+        facts["nphotons"] = Fact(float(photons), f"metadata of {path.name}")
+    return facts
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    arrays, _, _ = read_arrays(path, ("_metadata",))
+    problems: list[str] = []
+    return parse_metadata(arrays["_metadata"], problems) if "_metadata" in arrays else {}
+
+
+def _frame_limit(resolution: Resolution, path: Path) -> Fact | None:
+    """The number of frames, when nobody asked for a number and the default exceeds it."""
+    asked = resolution.provenance["n_groups"]
+    headers = read_npz_headers(path)
+    n_frames = headers["xcoords"][0][0] if "xcoords" in headers and headers["xcoords"][0] else None
+    if asked.layer != "default" or n_frames is None or n_frames >= asked.value:
+        return None
+    return Fact(n_frames, f"frames in {path.name}")

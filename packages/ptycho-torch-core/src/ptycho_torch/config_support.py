@@ -1,0 +1,69 @@
+"""Settings that the shared configuration knows and this version of the package does not implement.
+
+A setting without an effect would be a promise not kept, so each of these is refused when it asks
+for anything but what happens anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ptycho_config import Config, ConfigError, Problem, field_specs
+
+__all__ = ["check_supported"]
+
+_GROUPS = "groups of several patches are not available in this version"
+_DISTRIBUTED = "one process on one device is available in this version"
+_IMAGES = "logging images while training is not available in this version"
+
+_ONLY_DEFAULT: Mapping[str, str] = {
+    "gridsize": _GROUPS,
+    "model_type": "supervised training is not available in this version",
+    "probe_scale": "the probe is calibrated from the data instead",
+    "realspace_mae_weight": "it needs supervised training, which is not available in this version",
+    "neighbor_count": _GROUPS,
+    "enable_oversampling": _GROUPS,
+    "neighbor_pool_size": _GROUPS,
+    "positions_provided": "reconstruction without scan positions is not available in this version",
+    "backend": "this package runs on PyTorch; the TensorFlow backend is another program",
+    "num_nodes": _DISTRIBUTED,
+    "strategy": _DISTRIBUTED,
+    "compile": "compiling the network is not available in this version",
+    "recon_log_every_n_epochs": _IMAGES,
+    "recon_log_num_patches": _IMAGES,
+    "recon_log_fixed_indices": _IMAGES,
+    "recon_log_stitch": _IMAGES,
+    "recon_log_max_stitch_samples": _IMAGES,
+    "pad_eval": "the canvas always holds every patch whole",
+    "debug": "nothing more than the results is written in this version",
+}
+
+
+def check_supported(*configs: Config) -> None:
+    """Refuse settings that would have no effect.
+
+    Raises
+    ------
+    ConfigError
+        With every such setting, and why it is not available.
+    """
+    problems = []
+    for config in configs:
+        for spec in field_specs(type(config)):
+            value = getattr(config, spec.name)
+            reason = _refusal(spec.name, value, spec.default)
+            if reason is not None:
+                problems.append(Problem(spec.name, value, *reason))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _refusal(name: str, value: Any, default: Any) -> tuple[str, str] | None:
+    if name in _ONLY_DEFAULT and value != default:
+        return repr(default), _ONLY_DEFAULT[name]
+    if name == "devices" and value not in ("auto", 1):
+        return "1 or 'auto'", _DISTRIBUTED
+    if name == "logger_backend" and value == "mlflow":
+        return "csv, tensorboard or none", "MLflow is not available in this version"
+    return None

@@ -1,0 +1,8 @@
+"""Everything that needs Lightning."""
+
+from ptycho_torch.lightning.callbacks import EpochReport, History
+from ptycho_torch.lightning.datamodule import ScanDataModule
+from ptycho_torch.lightning.module import PtychoModule
+from ptycho_torch.lightning.objective import Objective
+
+__all__ = ["EpochReport", "History", "Objective", "PtychoModule", "ScanDataModule"]

@@ -1,0 +1,100 @@
+"""Training of a :class:`~ptycho_torch.models.PatchModel` under Lightning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from ptycho_config import PyTorchExecutionConfig, TrainingConfig
+from ptycho_torch.data.dataset import Batch
+from ptycho_torch.lightning.objective import Objective
+from ptycho_torch.lightning.optim import build_optimizer, build_schedule
+from ptycho_torch.models.patch_model import PatchModel
+from ptycho_torch.types import ComplexPatches, Counts
+
+__all__ = ["PtychoModule"]
+
+
+class PtychoModule(pl.LightningModule):
+    """Loss, metrics and optimiser of one training.
+
+    Logged each epoch: ``train_loss`` and ``val_loss``, their terms (``train_poisson`` ...),
+    ``val_residual``, the forward residual :math:`\\sum|\\sqrt\\lambda-\\sqrt I| / \\sum\\sqrt I`, and
+    ``val_contrast``, the illumination-weighted standard deviation of the predicted object inside
+    a patch. A falling loss with a contrast near zero is a collapse onto a flat image.
+
+    Parameters
+    ----------
+    model
+        What is trained.
+    training, execution
+        Loss weights, optimiser and schedule.
+    has_validation
+        Whether validation data will be given; decides what is monitored.
+    """
+
+    def __init__(
+        self,
+        model: PatchModel,
+        training: TrainingConfig,
+        execution: PyTorchExecutionConfig,
+        *,
+        has_validation: bool,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.training_config = training
+        self.execution_config = execution
+        self.objective = Objective.from_config(training)
+        self.loss_name = "train_loss"
+        self.val_loss_name = "val_loss" if has_validation else "train_loss"
+
+    def forward(self, counts: Counts) -> ComplexPatches:
+        """Object patches of counts, both ``(batch, channel, N, N)``."""
+        return self.model(counts)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one batch."""
+        counts = batch["counts"]
+        terms = self.objective(self.model, self.model(counts), counts)
+        self._log_terms("train", terms, len(counts))
+        return terms["loss"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log losses, forward residual and contrast of one batch."""
+        counts = batch["counts"]
+        patches = self.model(counts)
+        self._log_terms("val", self.objective(self.model, patches, counts), len(counts))
+        measured = torch.sqrt(counts) * self.model.measured
+        predicted = torch.sqrt(self.model.predict_counts(patches)) * self.model.measured
+        extra = {
+            "val_residual": (predicted - measured).abs().sum() / measured.sum(),
+            "val_contrast": _contrast(patches, self.model.patch_weight()),
+        }
+        self.log_dict(extra, on_epoch=True, batch_size=len(counts), sync_dist=True)
+
+    def _log_terms(self, stage: str, terms: dict[str, Tensor], batch_size: int) -> None:
+        values = {f"{stage}_{name}": value.detach() for name, value in terms.items()}
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
+
+    def on_train_epoch_start(self) -> None:
+        """Log the learning rate that this epoch uses."""
+        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        self.log("learning_rate", rate, on_step=False, on_epoch=True, batch_size=1)
+
+    def configure_optimizers(self) -> Any:
+        """Optimiser, with its schedule if there is one."""
+        optimizer = build_optimizer(self.model, self.training_config, self.execution_config)
+        schedule = build_schedule(
+            optimizer, self.training_config, self.execution_config, monitor=self.val_loss_name
+        )
+        return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+def _contrast(patches: ComplexPatches, weight: Tensor) -> Tensor:
+    share = weight / weight.sum()
+    mean = (share * patches).sum(dim=(-2, -1), keepdim=True)
+    return torch.sqrt((share * (patches - mean).abs().square()).sum(dim=(-2, -1))).mean()

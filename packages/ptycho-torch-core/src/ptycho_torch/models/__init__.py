@@ -1,0 +1,23 @@
+"""Generators by name, and the model that couples one to the physics."""
+
+from ptycho_torch.models import cnn as _cnn  # registers "cnn"
+from ptycho_torch.models import unrolled as _unrolled  # registers "unrolled"
+from ptycho_torch.models.build import build_patch_model
+from ptycho_torch.models.patch_model import PatchModel
+from ptycho_torch.models.registry import (
+    GeneratorSpec,
+    build_generator,
+    generator_names,
+    register_generator,
+)
+
+__all__ = [
+    "GeneratorSpec",
+    "PatchModel",
+    "build_generator",
+    "build_patch_model",
+    "generator_names",
+    "register_generator",
+]
+
+del _cnn, _unrolled

@@ -1,0 +1,74 @@
+"""The gauge: how counts, probe and object share one intensity scale.
+
+Ptychography determines the product of probe and object, so a factor can move between them. The
+scale is fixed once per scan: the probe has power :math:`(N/2)^2` and the intensity scale is
+
+.. math:: s = \\frac{\\langle \\sum I \\rangle_{frames}}{(N/2)^2},
+
+so that a fully transmitting object, :math:`|O| = 1` everywhere, predicts the mean measured
+counts. The same number normalises the network input, :math:`A = \\sqrt{I / s}`, whose mean power
+per frame is then :math:`(N/2)^2`: amplitudes on the detector, probe and object are all of order
+one at every dose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ptycho_torch.physics.probe import with_power
+from ptycho_torch.types import Amplitudes, Counts, Probe
+
+__all__ = ["Calibration", "calibrate", "normalised_amplitude"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What fixes the gauge of one scan.
+
+    Attributes
+    ----------
+    probe
+        Complex64, ``(modes, N, N)``, power ``(N / 2) ** 2``.
+    intensity_scale
+        Counts per unit of normalised intensity, positive.
+    mean_counts
+        Mean over the calibration frames of the counts per frame.
+    """
+
+    probe: Probe
+    intensity_scale: float
+    mean_counts: float
+
+
+def calibrate(probe: Probe, mean_counts: float) -> Calibration:
+    """Fix the gauge from a probe of any scale and the mean counts per frame.
+
+    Parameters
+    ----------
+    probe
+        Complex, ``(modes, N, N)``, any positive power.
+    mean_counts
+        Mean over the training frames of the sum over measured pixels, in counts.
+
+    Raises
+    ------
+    ShapeError
+        If the probe has the wrong rank.
+    ValueError
+        If the mean counts are not positive and finite.
+    """
+    if not 0 < mean_counts < float("inf"):
+        raise ValueError(f"mean_counts: expected a positive finite number of counts, got {mean_counts}")
+    power = (probe.shape[-1] / 2) ** 2
+    return Calibration(
+        probe=with_power(probe.to(torch.complex128), power).to(torch.complex64),
+        intensity_scale=mean_counts / power,
+        mean_counts=mean_counts,
+    )
+
+
+def normalised_amplitude(counts: Counts, intensity_scale: float | torch.Tensor) -> Amplitudes:
+    """Network input :math:`\\sqrt{I / s}` from counts; same shape, same real dtype."""
+    return torch.sqrt(counts / intensity_scale)

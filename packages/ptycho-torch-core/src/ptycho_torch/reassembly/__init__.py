@@ -1,0 +1,5 @@
+"""Patches of a scan become one object."""
+
+from ptycho_torch.reassembly.stitching import Canvas, CanvasGeometry, StitchedObject, canvas_for, stitch
+
+__all__ = ["Canvas", "CanvasGeometry", "StitchedObject", "canvas_for", "stitch"]

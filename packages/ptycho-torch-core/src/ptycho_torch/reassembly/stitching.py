@@ -1,0 +1,197 @@
+"""From overlapping patches to one object.
+
+.. math:: O(q) = \\frac{\\sum_j w(q - r_j)\\, e^{i\\varphi_j} O_j(q - r_j)}{\\sum_j w(q - r_j)}
+
+Patches stream through a canvas whose memory does not grow with their number. Numerator and
+denominator are placed by the same operator, so an object cut into patches comes back as it was
+wherever the weight is positive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptycho_torch.errors import ShapeError
+from ptycho_torch.physics.patches import extract_patches, place_patches
+from ptycho_torch.types import ComplexPatches, Positions
+
+__all__ = ["Canvas", "CanvasGeometry", "StitchedObject", "canvas_for", "stitch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanvasGeometry:
+    """Size and place of an object array.
+
+    Attributes
+    ----------
+    shape
+        ``(height, width)`` in px.
+    origin
+        ``(y, x)`` in px: array index = coordinate + origin.
+    """
+
+    shape: tuple[int, int]
+    origin: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StitchedObject:
+    """A reconstruction that can be laid over the truth without guessing.
+
+    Attributes
+    ----------
+    object
+        Complex64, ``(height, width)``; one where nothing was measured.
+    weight
+        Float32, ``(height, width)``: summed patch weights, the coverage.
+    origin
+        Float64, ``(2,)``, ``[y, x]``: array index = coordinate + origin.
+    """
+
+    object: np.ndarray
+    weight: np.ndarray
+    origin: np.ndarray
+
+
+def canvas_for(positions: np.ndarray, n_pixels: int) -> CanvasGeometry:
+    """Smallest canvas that holds every patch whole, on whole-pixel coordinates.
+
+    Parameters
+    ----------
+    positions
+        Float, ``(n, 2)``, ``[y, x]`` in px.
+    n_pixels
+        Side ``N`` of a patch.
+
+    Raises
+    ------
+    ShapeError
+        If there is no position or the array has another shape.
+    """
+    if positions.ndim != 2 or positions.shape[1] != 2 or len(positions) == 0:
+        raise ShapeError("positions", "(n, 2) with n >= 1", positions.shape)
+    half = n_pixels // 2
+    low = np.floor(positions.min(axis=0)).astype(int) - half
+    high = np.ceil(positions.max(axis=0)).astype(int) - half + n_pixels
+    height, width = (high - low).tolist()
+    return CanvasGeometry(shape=(height, width), origin=(float(-low[0]), float(-low[1])))
+
+
+class Canvas:
+    """Running sums of weighted patches and of weights.
+
+    Parameters
+    ----------
+    geometry
+        From :func:`canvas_for`.
+    weight
+        Real, ``(N, N)``: weight of each patch pixel, zero or more.
+    device
+        Where the sums live.
+    """
+
+    def __init__(
+        self, geometry: CanvasGeometry, weight: Tensor, *, device: torch.device | str = "cpu"
+    ) -> None:
+        self.geometry = geometry
+        self.weight = weight.detach().to(device=device, dtype=torch.float32)
+        self.origin = torch.tensor(geometry.origin, dtype=torch.float64, device=device)
+        self.numerator = torch.zeros(geometry.shape, dtype=torch.complex64, device=device)
+        self.denominator = torch.zeros(geometry.shape, dtype=torch.float32, device=device)
+
+    def add(self, patches: ComplexPatches, positions: Positions) -> None:
+        """Add patches ``(batch, N, N)`` at positions ``(batch, 2)``, float64, ``[y, x]`` in px.
+
+        Raises
+        ------
+        ShapeError
+            If a patch lies outside the canvas or shapes do not match.
+        """
+        shape = self.geometry.shape
+        weights = self.weight.expand(len(patches), -1, -1)
+        self.numerator += place_patches(patches * self.weight, positions, shape, origin=self.origin)
+        self.denominator += place_patches(weights, positions, shape, origin=self.origin)
+
+    def merge(self, other: Canvas) -> None:
+        """Add the sums of another canvas of the same geometry, from another process for example.
+
+        Raises
+        ------
+        ShapeError
+            If the geometries differ.
+        """
+        if other.geometry != self.geometry:
+            raise ShapeError("canvas", self.geometry, other.geometry, "build both from the whole scan")
+        self.numerator += other.numerator.to(self.numerator.device)
+        self.denominator += other.denominator.to(self.denominator.device)
+
+    def mean(self) -> Tensor:
+        """Weighted mean, complex ``(height, width)``; one where no weight was added."""
+        covered = self.denominator > 0
+        safe = torch.where(covered, self.denominator, torch.ones_like(self.denominator))
+        return torch.where(covered, self.numerator / safe, torch.ones_like(self.numerator))
+
+    def phase_factors(self, patches: ComplexPatches, positions: Positions, against: Tensor) -> Tensor:
+        """Unit factors ``(batch,)`` that turn each patch to the phase of an object ``against``.
+
+        The global phase of a patch is not measured. The least-squares factor is the phase of the
+        weighted inner product of the object with the patch.
+        """
+        seen = extract_patches(against, positions, patches.shape[-1], origin=self.origin)
+        product = (self.weight * patches.conj() * seen).sum(dim=(-2, -1))
+        return torch.where(product == 0, torch.ones_like(product), torch.sgn(product))
+
+    def result(self) -> StitchedObject:
+        """The stitched object as NumPy arrays."""
+        return StitchedObject(
+            object=self.mean().cpu().numpy(),
+            weight=self.denominator.cpu().numpy(),
+            origin=self.origin.cpu().numpy(),
+        )
+
+
+def stitch(
+    batches: Callable[[], Iterable[tuple[ComplexPatches, Positions]]],
+    geometry: CanvasGeometry,
+    weight: Tensor,
+    *,
+    alignment_passes: int = 3,
+    device: torch.device | str = "cpu",
+) -> StitchedObject:
+    """Stitch streamed patches, turning each to the phase of its neighbours.
+
+    Parameters
+    ----------
+    batches
+        Called once per pass; yields ``(patches (batch, N, N), positions (batch, 2))``. It must
+        yield the same patches in every pass.
+    geometry
+        Canvas of the whole scan.
+    weight
+        Real, ``(N, N)``, zero or more.
+    alignment_passes
+        How often every patch is turned to the phase of the current mean before it is averaged
+        again; 0 averages the patches as they come.
+    device
+        Where the canvas lives.
+
+    Returns
+    -------
+    StitchedObject
+    """
+    canvas = Canvas(geometry, weight, device=device)
+    for patches, positions in batches():
+        canvas.add(patches, positions)
+    for _ in range(alignment_passes):
+        mean = canvas.mean()
+        aligned = Canvas(geometry, weight, device=device)
+        for patches, positions in batches():
+            factors = aligned.phase_factors(patches, positions, mean)
+            aligned.add(patches * factors[:, None, None], positions)
+        canvas = aligned
+    return canvas.result()

@@ -1,0 +1,99 @@
+"""Reconstructions on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptycho_torch.atomic import atomic_write
+from ptycho_torch.data.npz import read_arrays
+from ptycho_torch.errors import DataError
+from ptycho_torch.reassembly import StitchedObject
+
+__all__ = ["load_object", "save_reconstruction"]
+
+
+def save_reconstruction(
+    path: str | PathLike[str],
+    result: StitchedObject,
+    *,
+    positions: np.ndarray,
+    configuration: Mapping[str, Any],
+) -> None:
+    """Write ``object``, ``weight``, ``origin``, ``positions`` and ``configuration`` (JSON) as NPZ.
+
+    Parameters
+    ----------
+    path
+        File to create or replace; complete or not at all.
+    result
+        The reconstruction.
+    positions
+        Float64, ``(n, 2)``, ``[y, x]`` in px: positions used.
+    configuration
+        Resolved settings, plain data.
+    """
+    with atomic_write(path) as stream:
+        np.savez_compressed(
+            stream,
+            object=result.object,
+            weight=result.weight,
+            origin=result.origin,
+            positions=positions,
+            configuration=np.array(json.dumps(configuration)),
+        )
+
+
+def load_object(path: str | PathLike[str]) -> StitchedObject:
+    """Read an object to compare with or to go on from.
+
+    Parameters
+    ----------
+    path
+        A saved reconstruction or reference (``object``, optional ``weight`` and ``origin``), or a
+        scan with ``objectGuess``.
+
+    Returns
+    -------
+    StitchedObject
+        ``weight`` is one everywhere if the file has none.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file does not exist.
+    DataError
+        If it holds no object or its arrays do not fit each other.
+    """
+    keys = ("object", "weight", "origin", "objectGuess", "objectGuess_origin")
+    arrays, found, problems = read_arrays(path, keys)
+    source = Path(path)
+    if problems:
+        raise DataError(problems, source)
+    prefix = "object" if "object" in arrays else "objectGuess"
+    if prefix not in arrays:
+        listed = ", ".join(sorted(found)) or "none"
+        raise DataError(f"no key object or objectGuess; keys found: {listed}", source)
+    image = arrays[prefix]
+    if image.ndim != 2 or not np.iscomplexobj(image):
+        raise DataError(
+            f"{prefix}: expected complex (height, width), got {image.dtype} {image.shape}", source
+        )
+    if not np.isfinite(image).all():
+        raise DataError(f"{prefix}: holds NaN or infinity", source)
+    weight = arrays.get("weight", np.ones(image.shape, dtype=np.float32))
+    origin = arrays.get("origin" if prefix == "object" else "objectGuess_origin", np.zeros(2))
+    if weight.shape != image.shape or origin.shape != (2,):
+        raise DataError(
+            f"weight {weight.shape} and origin {origin.shape} do not fit the object {image.shape}", source
+        )
+    return StitchedObject(
+        object=image.astype(np.complex64),
+        weight=weight.astype(np.float32),
+        origin=origin.astype(np.float64),
+    )

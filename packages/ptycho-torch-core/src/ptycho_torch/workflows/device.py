@@ -1,0 +1,75 @@
+"""Which device a run uses, decided when the run starts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ptycho_config import ConfigError, Problem
+
+__all__ = ["numerics", "resolve_accelerator"]
+
+
+def resolve_accelerator(accelerator: str) -> str:
+    """Device type for an accelerator setting: ``"cuda"``, ``"mps"`` or ``"cpu"``.
+
+    Parameters
+    ----------
+    accelerator
+        ``"auto"`` takes CUDA, then MPS, then the CPU; ``"gpu"`` takes CUDA, then MPS.
+
+    Raises
+    ------
+    ConfigError
+        If a device was asked for by name and is not there.
+
+    Warns
+    -----
+    UserWarning
+        POLICY-001, when ``"auto"`` finds no GPU.
+    """
+    has_cuda = torch.cuda.is_available()
+    has_mps = torch.backends.mps.is_available()
+    available = {
+        "cpu": "cpu",
+        "cuda": "cuda" if has_cuda else None,
+        "mps": "mps" if has_mps else None,
+        "gpu": "cuda" if has_cuda else "mps" if has_mps else None,
+    }
+    if accelerator == "auto":
+        if available["gpu"] is None:
+            warnings.warn(
+                "POLICY-001: no GPU found, running on the CPU; install a CUDA build of torch to use "
+                "one, or set accelerator to 'cpu' to silence this",
+                UserWarning,
+                stacklevel=3,
+            )
+        return available["gpu"] or "cpu"
+    found = available.get(accelerator)
+    if found is None:
+        hint = f"torch {torch.__version__} sees none; install a build for your GPU or use 'auto'"
+        raise ConfigError(Problem("accelerator", accelerator, "a device that is there", hint))
+    return found
+
+
+@contextmanager
+def numerics() -> Iterator[None]:
+    """Floating-point settings of a run, put back when it ends.
+
+    Denormal numbers appear in the dark corners of diffraction patterns and slow every transform
+    that meets them; they are flushed to zero. Lightning switches deterministic algorithms for the
+    whole process and leaves them so; they are restored.
+    """
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark

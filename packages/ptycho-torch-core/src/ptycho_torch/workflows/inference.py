@@ -1,0 +1,216 @@
+"""Reconstruct a scan with a bundle and leave arrays, pictures and metrics behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ptycho_config import write_resolved
+from ptycho_torch.atomic import atomic_write
+from ptycho_torch.bundle import installed_versions, load_bundle
+from ptycho_torch.config_factory import InferencePayload
+from ptycho_torch.data.contract import Scan
+from ptycho_torch.data.sampling import choose_frames
+from ptycho_torch.metrics import MetricReport, compare, probe_diameter_px
+from ptycho_torch.plotting import save_comparison_figure, save_frc_figure, save_object_figures
+from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.results import load_object, save_reconstruction
+from ptycho_torch.workflows.device import numerics, resolve_accelerator
+from ptycho_torch.workflows.preparation import read_scan
+from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
+from ptycho_torch.workflows.run_directory import RunDirectory
+
+__all__ = ["EvaluationOutcome", "InferenceOutcome", "evaluate", "infer"]
+
+logger = logging.getLogger(__name__)
+
+_ARRAYS, _METRICS, _RESOLVED = "reconstruction.npz", "metrics.json", "resolved_config.json"
+INFERENCE_FILES = (_ARRAYS, "amplitude.png", "phase.png", _METRICS, _RESOLVED)
+EVALUATION_FILES = (_METRICS, "comparison.png", "frc.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceOutcome:
+    """What a reconstruction left behind.
+
+    Attributes
+    ----------
+    output_dir
+        Folder of the results.
+    reconstruction
+        Object, coverage and origin.
+    report
+        Comparison with the truth, if the scan holds one.
+    forward_residual
+        Misfit of the stitched object to all frames.
+    patterns_per_second
+        Frames predicted and stitched per second, reading and writing excluded.
+    files
+        Everything written.
+    """
+
+    output_dir: Path
+    reconstruction: StitchedObject = field(repr=False)
+    report: MetricReport | None
+    forward_residual: float
+    patterns_per_second: float
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOutcome:
+    """Comparison of a reconstruction with the truth, and the files written."""
+
+    report: MetricReport
+    files: tuple[Path, ...]
+
+
+def infer(
+    payload: InferencePayload,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    command: Sequence[str] | None = None,
+) -> InferenceOutcome:
+    """Reconstruct a scan.
+
+    Parameters
+    ----------
+    payload
+        From :func:`ptycho_torch.config_factory.create_inference_payload`.
+    overwrite
+        Replace older results in the same directory once these are complete.
+    progress
+        Called with frames done and frames in all.
+    command
+        Command line, for the record.
+
+    Raises
+    ------
+    BundleError
+        If the bundle cannot be used.
+    ConfigError
+        If the settings do not fit the data or the directory holds other results.
+    DataError
+        If the scan breaks the data contract. Nothing has been written then.
+    """
+    config, execution = payload.inference_config, payload.execution_config
+    assert config.model_path is not None
+    assert config.test_data_file is not None
+    run = RunDirectory.check(config.output_dir, INFERENCE_FILES, overwrite=overwrite)
+    device = resolve_accelerator(execution.accelerator)
+    model, manifest = load_bundle(config.model_path, device=device)
+    training: Any = manifest.configuration.get("training", {})
+    scan = _chosen_scan(payload, nphotons=float(training.get("nphotons", 1e9)))
+    batch_size = execution.inference_batch_size or int(training.get("batch_size", 16))
+    with numerics():
+        started = time.perf_counter()
+        result = reconstruct(
+            model, scan, batch_size=batch_size, middle_trim=execution.middle_trim, progress=progress
+        )
+        seconds = time.perf_counter() - started
+        residual = forward_residual_of(result, model, scan, batch_size=batch_size)
+    report = _compare_with_truth(result, scan)
+    work = run.open()
+    save_reconstruction(
+        work / _ARRAYS, result, positions=scan.positions, configuration=payload.resolution.to_dict()
+    )
+    save_object_figures(work, result.object, result.weight, result.origin)
+    if report is not None:
+        _write_metrics(work / _METRICS, report, forward_residual=residual)
+    write_resolved(
+        work / _RESOLVED, payload.resolution, versions=installed_versions(), command=list(command or ())
+    )
+    return InferenceOutcome(
+        output_dir=run.path,
+        reconstruction=result,
+        report=report,
+        forward_residual=residual,
+        patterns_per_second=scan.n_frames / seconds,
+        files=run.publish(),
+    )
+
+
+def evaluate(
+    reconstruction_file: str | Path,
+    truth_file: str | Path,
+    *,
+    output_dir: str | Path | None = None,
+    overwrite: bool = False,
+) -> EvaluationOutcome:
+    """Compare a saved reconstruction with a known object.
+
+    Parameters
+    ----------
+    reconstruction_file
+        As :func:`infer` writes it.
+    truth_file
+        A scan with ``objectGuess``, or an NPZ with ``object`` and ``origin``.
+    output_dir
+        Where ``metrics.json``, ``comparison.png`` and ``frc.png`` go; ``None`` writes nothing.
+    overwrite
+        Replace older results there.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file does not exist.
+    DataError
+        If a file holds no object.
+    ShapeError
+        If the two do not overlap.
+    ConfigError
+        If the directory holds other results.
+    """
+    run = None
+    if output_dir is not None:
+        run = RunDirectory.check(Path(output_dir), EVALUATION_FILES, overwrite=overwrite)
+    ours, truth = load_object(reconstruction_file), load_object(truth_file)
+    report = compare(
+        ours.object, truth.object, weight=ours.weight, origin=ours.origin, truth_origin=truth.origin
+    )
+    if run is None:
+        return EvaluationOutcome(report=report, files=())
+    work = run.open()
+    _write_metrics(work / _METRICS, report)
+    save_comparison_figure(work / "comparison.png", report)
+    save_frc_figure(work / "frc.png", report)
+    return EvaluationOutcome(report=report, files=run.publish())
+
+
+def _chosen_scan(payload: InferencePayload, *, nphotons: float) -> Scan:
+    config = payload.inference_config
+    assert config.test_data_file is not None
+    scan = read_scan(
+        config.test_data_file,
+        n_pixels=config.model.N,
+        measurement_domain=config.measurement_domain,
+        nphotons=nphotons,
+    )
+    frames = choose_frames(
+        scan.n_frames, config.n_groups, n_subsample=config.n_subsample, seed=config.subsample_seed or 0
+    )
+    return scan if len(frames) == scan.n_frames else scan.take(frames)
+
+
+def _compare_with_truth(result: StitchedObject, scan: Scan) -> MetricReport | None:
+    if scan.object_truth is None:
+        return None
+    return compare(
+        result.object,
+        scan.object_truth,
+        weight=result.weight,
+        origin=result.origin,
+        truth_origin=scan.object_truth_origin,
+        probe_diameter=probe_diameter_px(scan.probe),
+    )
+
+
+def _write_metrics(path: Path, report: MetricReport, **extra: float) -> None:
+    with atomic_write(path, "w") as stream:
+        json.dump({**report.to_dict(), **extra}, stream, indent=2)

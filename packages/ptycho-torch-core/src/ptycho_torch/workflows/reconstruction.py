@@ -1,0 +1,193 @@
+"""Predict every patch of a scan and stitch one object, in memory."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptycho_torch.data.contract import Scan
+from ptycho_torch.errors import DataError
+from ptycho_torch.models import PatchModel
+from ptycho_torch.physics.patches import extract_patches
+from ptycho_torch.reassembly import StitchedObject, canvas_for, stitch
+from ptycho_torch.types import ComplexPatches, Positions
+
+__all__ = ["forward_residual_of", "reconstruct"]
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+_PATCH_MEMORY_BYTES = 512 * 2**20
+_LARGEST_DOSE_CHANGE = 2.0
+
+
+@dataclass
+class _PatchStream:
+    """Patches of a scan in batches, kept in memory when they are few, predicted anew when not."""
+
+    model: PatchModel
+    scan: Scan
+    frames: np.ndarray
+    batch_size: int
+    progress: Progress | None
+
+    def __post_init__(self) -> None:
+        n = self.model.n_pixels
+        self._keep = len(self.frames) * n * n * 8 <= _PATCH_MEMORY_BYTES
+        self._kept: list[tuple[ComplexPatches, Positions]] | None = None
+
+    def __call__(self) -> Iterator[tuple[ComplexPatches, Positions]]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept = []
+        for batch in self._predict():
+            if self._keep:
+                kept.append(batch)
+            yield batch
+        if self._keep:
+            self._kept = kept
+
+    @torch.no_grad()
+    def _predict(self) -> Iterator[tuple[ComplexPatches, Positions]]:
+        device = self.model.intensity_scale.device
+        for start in range(0, len(self.frames), self.batch_size):
+            chosen = self.frames[start : start + self.batch_size]
+            counts = torch.from_numpy(self.scan.diffraction[chosen].astype(np.float32))
+            patches = self.model(counts[:, None].to(device))[:, 0]
+            yield patches, torch.from_numpy(self.scan.positions[chosen]).to(device)
+            if self.progress is not None:
+                self.progress(min(start + self.batch_size, len(self.frames)), len(self.frames))
+
+
+def reconstruct(
+    model: PatchModel,
+    scan: Scan,
+    *,
+    frames: np.ndarray | None = None,
+    batch_size: int = 16,
+    middle_trim: int = 0,
+    progress: Progress | None = None,
+) -> StitchedObject:
+    """Reconstruct the object of a scan.
+
+    Parameters
+    ----------
+    model
+        Trained model, on the device to use.
+    scan
+        Frames in counts and their positions, same ``N`` as the model.
+    frames
+        int64, ``(n,)``: which frames to use; all of them if not given.
+    batch_size
+        Frames predicted together.
+    middle_trim
+        Side in px of the middle of each patch that is used; 0 uses all of it.
+    progress
+        Called with frames done and frames in all.
+
+    Returns
+    -------
+    StitchedObject
+
+    Raises
+    ------
+    DataError
+        If the frames do not fit the model.
+
+    Warns
+    -----
+    UserWarning
+        If the dose differs so much from that of the training that the intensity scale is taken
+        from this scan instead of the bundle.
+    """
+    if model.n_pixels != scan.N:
+        raise DataError(
+            f"frames of {scan.N} px do not fit a model of {model.n_pixels} px; read the scan with "
+            f"N={model.n_pixels} or use a model of its size",
+            scan.source,
+        )
+    chosen = np.arange(scan.n_frames) if frames is None else frames
+    was_training = model.training
+    model.eval()
+    own_scale = model.intensity_scale.clone()
+    try:
+        _match_dose(model, scan)
+        weight = _trimmed(model.patch_weight(), middle_trim)
+        stream = _PatchStream(model, scan, chosen, batch_size, progress)
+        geometry = canvas_for(scan.positions[chosen], scan.N)
+        return stitch(stream, geometry, weight, device=weight.device)
+    finally:
+        model.intensity_scale.copy_(own_scale)
+        model.train(was_training)
+
+
+def forward_residual_of(
+    result: StitchedObject, model: PatchModel, scan: Scan, *, batch_size: int = 16
+) -> float:
+    r"""Misfit of a stitched object to the frames, :math:`\sum|\sqrt\lambda-\sqrt I| / \sum\sqrt I`.
+
+    Patches are cut from the object, so that what the stitching lost counts too. The intensity of
+    each frame is scaled to its measured total: the flux of a source varies from frame to frame.
+
+    Parameters
+    ----------
+    result
+        Object with its origin.
+    model
+        Probe, mask and smoothing.
+    scan
+        Frames in counts.
+    batch_size
+        Frames compared together.
+    """
+    device = model.intensity_scale.device
+    image = torch.from_numpy(result.object).to(device)
+    origin = torch.from_numpy(result.origin)
+    misfit = total = 0.0
+    with torch.no_grad():
+        for start in range(0, scan.n_frames, batch_size):
+            part = slice(start, start + batch_size)
+            positions = torch.from_numpy(scan.positions[part])
+            patches = extract_patches(image, positions.to(device), scan.N, origin=origin.to(device))
+            counts = torch.from_numpy(scan.diffraction[part].astype(np.float32)).to(device)
+            counts = counts * model.measured
+            predicted = model.predict_counts(patches) * model.measured
+            sums = predicted.sum(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
+            predicted = predicted * counts.sum(dim=(-2, -1), keepdim=True) / sums
+            misfit += float((predicted.sqrt() - counts.sqrt()).abs().sum())
+            total += float(counts.sqrt().sum())
+    return misfit / total
+
+
+def _match_dose(model: PatchModel, scan: Scan) -> None:
+    measured = float(scan.counts_per_frame().mean())
+    change = measured / float(model.mean_counts)
+    if 1 / _LARGEST_DOSE_CHANGE <= change <= _LARGEST_DOSE_CHANGE:
+        return
+    warnings.warn(
+        f"this scan has {measured:.4g} counts per frame, the training had "
+        f"{float(model.mean_counts):.4g}; the intensity scale is taken from this scan, which assumes "
+        "that both objects transmit alike",
+        UserWarning,
+        stacklevel=3,
+    )
+    model.intensity_scale.mul_(change)
+
+
+def _trimmed(weight: Tensor, middle_trim: int) -> Tensor:
+    n = weight.shape[-1]
+    if middle_trim == 0 or middle_trim >= n:
+        return weight
+    start = (n - middle_trim) // 2
+    inner = slice(start, start + middle_trim)
+    trimmed = torch.zeros_like(weight)
+    trimmed[inner, inner] = weight[inner, inner]
+    return trimmed

@@ -1,0 +1,259 @@
+"""Train a model on a scan and leave a complete run behind."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerStatus
+
+from ptycho_config import write_resolved
+from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
+from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.lightning.callbacks import History, standard_callbacks
+from ptycho_torch.lightning.datamodule import ScanDataModule
+from ptycho_torch.lightning.loggers import build_logger
+from ptycho_torch.lightning.module import PtychoModule
+from ptycho_torch.models import PatchModel
+from ptycho_torch.plotting import save_training_figure
+from ptycho_torch.workflows.device import numerics, resolve_accelerator
+from ptycho_torch.workflows.preparation import PreparedTraining, prepare_training
+from ptycho_torch.workflows.reconstruction import reconstruct
+from ptycho_torch.workflows.run_directory import RunDirectory
+
+__all__ = ["TRAINING_FILES", "TrainingFailed", "TrainingInterrupted", "TrainingOutcome", "train"]
+
+logger = logging.getLogger(__name__)
+
+_CHECKPOINTS, _LOGS, _RESOLVED, _FIGURE = "checkpoints", "logs", "resolved_config.json", "training.png"
+TRAINING_FILES = (BUNDLE_NAME, _RESOLVED, _FIGURE, _CHECKPOINTS, _LOGS)
+
+
+class TrainingFailed(RuntimeError):
+    """The optimisation itself went wrong; the data and the settings could be read."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Training was interrupted; ``checkpoint`` is the last one kept, or ``None``."""
+
+    def __init__(self, checkpoint: Path | None) -> None:
+        self.checkpoint = checkpoint
+        kept = "no checkpoint was written yet" if checkpoint is None else f"last checkpoint: {checkpoint}"
+        super().__init__(f"training was interrupted; {kept}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOutcome:
+    """What a training left behind.
+
+    Attributes
+    ----------
+    output_dir
+        Folder of the run.
+    bundle
+        The model bundle, best weights.
+    best_checkpoint
+        Checkpoint the weights came from; ``None`` if none were kept.
+    metrics
+        Last value of every logged metric.
+    files
+        Everything written.
+    model
+        The trained model, on the CPU.
+    history
+        Metrics of every epoch.
+    """
+
+    output_dir: Path
+    bundle: Path
+    best_checkpoint: Path | None
+    metrics: Mapping[str, float]
+    files: tuple[Path, ...]
+    model: PatchModel = field(repr=False)
+    history: Sequence[Mapping[str, float]] = field(repr=False)
+
+
+def train(
+    payload: TrainingPayload,
+    *,
+    callbacks: Sequence[Callback] = (),
+    overwrite: bool = False,
+    command: Sequence[str] | None = None,
+) -> TrainingOutcome:
+    """Train, save the best weights as a bundle, and draw what was learned.
+
+    Parameters
+    ----------
+    payload
+        From :func:`ptycho_torch.config_factory.create_training_payload`.
+    callbacks
+        Further Lightning callbacks.
+    overwrite
+        Replace the results of an older run in the same directory once this one is complete.
+    command
+        Command line, for the record.
+
+    Returns
+    -------
+    TrainingOutcome
+
+    Raises
+    ------
+    ConfigError
+        If the settings do not fit the data or the directory holds other results.
+    DataError
+        If a scan breaks the data contract. Nothing has been written then.
+    TrainingFailed
+        If the loss stops being a finite number.
+    TrainingInterrupted
+        On Ctrl-C.
+    """
+    config = payload.training_config
+    run = RunDirectory.check(config.output_dir, TRAINING_FILES, overwrite=overwrite)
+    accelerator = resolve_accelerator(payload.execution_config.accelerator)
+    prepared = prepare_training(payload)
+    work = run.open()
+    write_resolved(
+        work / _RESOLVED, payload.resolution, versions=installed_versions(), command=list(command or ())
+    )
+    history = History()
+    with numerics():
+        trainer = _build_trainer(payload, prepared, work, accelerator, [history, *callbacks])
+        module = PtychoModule(
+            prepared.model,
+            config,
+            payload.execution_config,
+            has_validation=len(prepared.validation) > 0,
+        )
+        _fit(trainer, module, _data_module(payload, prepared), work)
+        _require_finite(history.rows)
+        best = _restore_best(trainer, prepared.model)
+        _write_results(payload, prepared, history.rows, work)
+    files = run.publish()
+    return TrainingOutcome(
+        output_dir=run.path,
+        bundle=run.path / BUNDLE_NAME,
+        best_checkpoint=None if best is None else run.path / best.relative_to(work),
+        metrics=history.rows[-1],
+        files=files,
+        model=prepared.model,
+        history=history.rows,
+    )
+
+
+def _data_module(payload: TrainingPayload, prepared: PreparedTraining) -> ScanDataModule:
+    return ScanDataModule(
+        prepared.train,
+        prepared.validation,
+        batch_size=payload.training_config.batch_size,
+        execution=payload.execution_config,
+        seed=payload.training_config.seed,
+    )
+
+
+def _build_trainer(
+    payload: TrainingPayload,
+    prepared: PreparedTraining,
+    work: Path,
+    accelerator: str,
+    callbacks: Sequence[Callback],
+) -> pl.Trainer:
+    config, execution = payload.training_config, payload.execution_config
+    standard = standard_callbacks(execution, work / _CHECKPOINTS, has_validation=len(prepared.validation) > 0)
+    return pl.Trainer(
+        default_root_dir=work,
+        accelerator=accelerator,
+        devices=1,
+        precision=execution.precision,  # type: ignore[arg-type]
+        deterministic=execution.deterministic,  # type: ignore[arg-type]
+        max_epochs=config.nepochs,
+        max_time=execution.max_time,
+        gradient_clip_val=execution.gradient_clip_val,
+        gradient_clip_algorithm=config.gradient_clip_algorithm,
+        accumulate_grad_batches=execution.accum_steps,
+        check_val_every_n_epoch=execution.check_val_every_n_epoch,
+        logger=build_logger(execution.logger_backend, work),
+        callbacks=[*standard, *callbacks],
+        enable_checkpointing=execution.enable_checkpointing,
+        enable_progress_bar=execution.enable_progress_bar,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+
+
+@contextmanager
+def _fit_warnings() -> Iterator[None]:
+    """Silence two warnings of Lightning that advise against what is right here."""
+    with warnings.catch_warnings():
+        # Frames lie in memory; a worker process would only copy them.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # The checkpoint folder was created for this run, or the user asked to overwrite it.
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
+        yield
+
+
+def _fit(trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, work: Path) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with _fit_warnings():
+            trainer.fit(module, datamodule=data)
+    except SystemExit as error:
+        # Lightning turns Ctrl-C into an exit of the process and leaves the signal ignored.
+        if trainer.state.status != TrainerStatus.INTERRUPTED:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        last = work / _CHECKPOINTS / "last.ckpt"
+        raise TrainingInterrupted(last if last.exists() else None) from error
+    if trainer.interrupted:
+        last = work / _CHECKPOINTS / "last.ckpt"
+        raise TrainingInterrupted(last if last.exists() else None)
+
+
+def _require_finite(rows: Sequence[Mapping[str, float]]) -> None:
+    if not rows:
+        raise TrainingFailed("training ended before the first epoch was complete; allow more time")
+    loss = rows[-1]["train_loss"]
+    if not math.isfinite(loss):
+        raise TrainingFailed(
+            f"the training loss became {loss} in epoch {int(rows[-1]['epoch']) + 1}; lower the learning "
+            "rate or set a gradient clip value"
+        )
+
+
+def _restore_best(trainer: pl.Trainer, model: PatchModel) -> Path | None:
+    """Load the best weights into the model; returns the checkpoint they came from."""
+    found = [callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint)]
+    if not found or not found[0].best_model_path:
+        logger.warning("no checkpoint was kept: the bundle holds the weights of the last epoch")
+        model.cpu()
+        return None
+    path = Path(found[0].best_model_path)
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    model.cpu().load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
+    return path
+
+
+def _write_results(
+    payload: TrainingPayload,
+    prepared: PreparedTraining,
+    rows: Sequence[Mapping[str, float]],
+    work: Path,
+) -> None:
+    resolution = payload.resolution
+    save_bundle(work / BUNDLE_NAME, prepared.model, resolution.values(), resolution.to_dict())
+    result = reconstruct(prepared.model, prepared.scan, batch_size=payload.training_config.batch_size)
+    names = ("train_loss", "val_loss")
+    curves = {name: [row.get(name, math.nan) for row in rows] for name in names if name in rows[-1]}
+    curves["epoch"] = [row["epoch"] + 1 for row in rows]
+    save_training_figure(work / _FIGURE, curves, result.object)
