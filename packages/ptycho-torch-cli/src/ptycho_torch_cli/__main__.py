@@ -1,0 +1,63 @@
+"""``ptycho-torch``: one command, its jobs as subcommands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from ptycho_config import suggest
+from ptycho_torch_cli.parsers import CommandParser, add_common_flags
+
+__all__ = ["COMMANDS", "build_parser", "main"]
+
+COMMANDS = {
+    "train": ("train", "train a network on a scan, leave a model bundle"),
+    "infer": ("inference", "reconstruct a scan with a trained model (also: inference)"),
+    "simulate": ("simulate", "make a scan with a known object"),
+    "evaluate": ("evaluate", "score a reconstruction against the known object"),
+    "inspect": ("inspect", "show what a scan file holds and what is wrong with it"),
+    "config": ("config", "show, validate or explain settings"),
+}
+"""Subcommand -> module of this package, and what it does."""
+
+_ALIASES = {"inference": "infer"}
+
+
+def build_parser() -> CommandParser:
+    """Return the parser of everything that stands before a subcommand."""
+    parser = CommandParser(
+        "ptycho-torch",
+        description="Learned reconstruction of ptychography scans.",
+        usage="COMMAND [flags]     (COMMAND --help lists the flags)",
+    )
+    group = parser.add_argument_group("Commands")
+    for name, (_, text) in COMMANDS.items():
+        group.add_argument(f"_{name}", metavar=name, nargs="?", help=text)
+    add_common_flags(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    name = _ALIASES.get(words[0], words[0])
+    if name in COMMANDS:
+        command = import_module(f"ptycho_torch_cli.{COMMANDS[name][0]}")
+        return int(command.main(words[1:]))
+    try:
+        if not name.startswith("-"):
+            hint = suggest(name, COMMANDS) or f"expected one of {', '.join(COMMANDS)}"
+            parser.error(f"{name}: unknown command; {hint}")
+        parser.parse_args(words[:1])
+        parser.error(f"a command is missing; expected one of {', '.join(COMMANDS)}")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

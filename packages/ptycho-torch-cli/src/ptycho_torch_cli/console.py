@@ -1,0 +1,210 @@
+"""What a command says and how it ends: exit codes, error lines, warnings, log lines, progress."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ptycho_config import ConfigError
+from ptycho_torch_cli.parsers import CommandParser
+
+__all__ = ["Progress", "UsageError", "calm_lightning", "note", "run_command", "version_text"]
+
+_DISTRIBUTIONS = ("ptycho-torch-cli", "ptycho-torch-core", "ptycho-config", "torch")
+_OURS = ("ptycho_torch", "ptycho_config", "ptycho_torch_cli")
+_CHATTY = (
+    r"(lightning|pytorch_lightning|lightning_fabric|lightning_utilities|torch|torchmetrics|tensorboard)\b"
+)
+_LIGHTNING_LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning")
+# What a run may end with; anything else is a defect of the program, whose traceback is worth seeing.
+_FAILURES = (ValueError, OSError, RuntimeError, ImportError, ArithmeticError, MemoryError, Warning)
+
+
+class UsageError(Exception):
+    """The command line asks for something that cannot be, such as a file that is not there."""
+
+
+def version_text() -> str:
+    """Versions of the three packages and of torch, one per line; imports none of them."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    lines = []
+    for name in _DISTRIBUTIONS:
+        try:
+            lines.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            lines.append(f"{name} not installed")
+    return "\n".join(lines)
+
+
+def note(text: str) -> None:
+    """Write a line for people to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run_command(
+    parser: CommandParser, work: Callable[[argparse.Namespace], int], argv: Sequence[str] | None
+) -> int:
+    """Parse a command line, do the work, and turn what happens into an exit code.
+
+    Parameters
+    ----------
+    parser
+        Parser of the command.
+    work
+        Does the job and returns the exit code.
+    argv
+        Arguments without the name of the program; None takes those of the process.
+
+    Returns
+    -------
+    int
+        0 done, 1 the run failed, 2 wrong usage or settings, 130 interrupted.
+    """
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    quiet = getattr(args, "quiet", False) or getattr(args, "disable_mlflow", False)
+    with _messages(quiet=quiet):
+        try:
+            return work(args)
+        except (ConfigError, UsageError) as error:
+            code, text = 2, str(error)
+            trace = traceback.format_exc()
+        except KeyboardInterrupt as error:
+            return _interrupted(parser.prog, error)
+        except BrokenPipeError:
+            # The reader went away, as in `... | head`; without this, Python complains again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except _FAILURES as error:
+            code, text = 1, str(error) or type(error).__name__
+            trace = traceback.format_exc()
+        if args.traceback:
+            note(trace.rstrip())
+        note(f"{parser.prog}: {text}")
+        return code
+
+
+def _interrupted(prog: str, error: KeyboardInterrupt) -> int:
+    # Core says in its own exception what was kept; it is not imported here, because it would bring torch.
+    checkpoint = getattr(error, "checkpoint", None)
+    kept = "nothing was kept" if checkpoint is None else f"the last checkpoint is kept: {checkpoint}"
+    note(f"{prog}: interrupted; {kept}")
+    return 130
+
+
+def _warning_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    return f"{category.__name__}: {message}\n"
+
+
+@contextlib.contextmanager
+def _messages(*, quiet: bool) -> Iterator[None]:
+    """Show our own warnings and log lines, each once and on one line, and no chatter of libraries."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    before = []
+    for name in _OURS:
+        logger = logging.getLogger(name)
+        before.append((logger, logger.level, logger.propagate))
+        logger.addHandler(handler)
+        logger.setLevel(logging.WARNING if quiet else logging.INFO)
+        logger.propagate = False
+    usual = warnings.formatwarning
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("default")
+            warnings.filterwarnings("ignore", module=_CHATTY)
+            for category in (ImportWarning, PendingDeprecationWarning, ResourceWarning):
+                warnings.simplefilter("ignore", category)
+        warnings.formatwarning = _warning_line
+        try:
+            yield
+        finally:
+            warnings.formatwarning = usual
+            for logger, level, propagate in before:
+                logger.removeHandler(handler)
+                logger.setLevel(level)
+                logger.propagate = propagate
+
+
+@contextlib.contextmanager
+def calm_lightning() -> Iterator[None]:
+    """Keep Lightning's remarks about devices and tips off the screen, and its bars off standard output.
+
+    Lightning sets the level of its loggers when it is imported, so this imports it first.
+    """
+    import lightning.pytorch  # noqa: F401
+
+    loggers = [logging.getLogger(name) for name in _LIGHTNING_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class Progress:
+    """Progress through a known number of items: a bar on a terminal, a line now and then elsewhere.
+
+    Parameters
+    ----------
+    unit
+        What is counted, such as "pattern".
+    interval_s
+        Least time between two lines; s. The last line is always written.
+    """
+
+    def __init__(self, unit: str, *, interval_s: float = 5.0) -> None:
+        self._unit = unit
+        self._interval_s = interval_s
+        self._bar: Any = None
+        self._first: tuple[float, int] | None = None
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` items are done."""
+        if sys.stderr.isatty():
+            self._draw(done, total)
+            return
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._last = (now, done), now
+        if done == total or now - self._last >= self._interval_s:
+            self._last = now
+            note(f"{done}/{total} {self._unit}s{self._pace(now, done, total)}")
+
+    def _pace(self, now: float, done: int, total: int) -> str:
+        # Counted from the first report on: what came before it was reading and warming up.
+        started, before = self._first or (now, done)
+        if done <= before or now <= started:
+            return ""
+        rate = (done - before) / (now - started)
+        return f"  {rate:.0f} {self._unit}s/s  {(total - done) / rate:.0f} s left"
+
+    def _draw(self, done: int, total: int) -> None:
+        if self._bar is None:
+            from tqdm import tqdm  # type: ignore[import-untyped]
+
+            self._bar = tqdm(total=total, unit=f" {self._unit}s", file=sys.stderr)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """End the bar, if there is one."""
+        if self._bar is not None:
+            self._bar.close()

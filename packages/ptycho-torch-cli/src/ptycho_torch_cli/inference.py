@@ -1,0 +1,123 @@
+"""``ptycho-torch infer``: from a model bundle and a scan to a stitched object."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ptycho_torch_cli.console import Progress, calm_lightning, note, run_command
+from ptycho_torch_cli.parsers import (
+    CommandParser,
+    add_common_flags,
+    add_layer_flags,
+    add_run_flags,
+    add_settings,
+    schema_of,
+)
+from ptycho_torch_cli.shared import (
+    cli_layer,
+    missing_files_are_usage,
+    print_resolution,
+    validate_paths,
+    wants_quiet,
+)
+
+if TYPE_CHECKING:
+    from ptycho_torch.config_factory import InferencePayload
+    from ptycho_torch.workflows import InferenceOutcome
+
+__all__ = ["build_parser", "main"]
+
+_SCHEMA = schema_of("model", "inference", "execution")
+# The rest of the section speaks of trainers, optimisers and checkpoints.
+_EXECUTION = {
+    "accelerator",
+    "devices",
+    "num_workers",
+    "logger_backend",
+    "inference_batch_size",
+    "middle_trim",
+}
+
+
+def build_parser() -> CommandParser:
+    """Return the parser of the command."""
+    parser = CommandParser(
+        "ptycho-torch infer",
+        description="Reconstruct a scan with a trained model. Leaves reconstruction.npz (object, weight, "
+        "origin), amplitude.png, phase.png, resolved_config.json and, when the scan holds the truth, "
+        "metrics.json in the output folder. The network comes from the bundle.",
+        usage="--model-path FOLDER --test-data SCAN.npz --output-dir FOLDER [settings]",
+    )
+    # Profiles are about training.
+    add_layer_flags(parser, _SCHEMA, with_profile=False)
+    add_run_flags(parser)
+    add_settings(parser, "inference", _SCHEMA["inference"])
+    add_settings(parser, "execution", _SCHEMA["execution"], only=_EXECUTION)
+    add_common_flags(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    typed = list(sys.argv[1:] if argv is None else argv)
+
+    def work(args: argparse.Namespace) -> int:
+        return _infer(args, ["ptycho-torch", "infer", *typed])
+
+    return run_command(build_parser(), work, typed)
+
+
+def _infer(args: argparse.Namespace, command: Sequence[str]) -> int:
+    payload = _payload(args)
+    if args.dry_run:
+        print_resolution(payload)
+        return 0
+    for remark in payload.notes:
+        note(f"note: {remark}")
+    progress = None if wants_quiet(args) else Progress("pattern")
+    with calm_lightning():
+        from ptycho_torch.workflows import infer
+
+        try:
+            outcome = infer(payload, overwrite=args.overwrite, progress=progress, command=command)
+        finally:
+            if progress is not None:
+                progress.close()
+    print(_report(outcome))
+    return 0
+
+
+def _payload(args: argparse.Namespace) -> InferencePayload:
+    layer = cli_layer(args, _SCHEMA)
+    config_file = getattr(args, "config_file", None)
+    validate_paths(
+        {
+            "--config": config_file,
+            "--model-path": layer.get("model_path"),
+            "--test-data-file": layer.get("test_data_file"),
+        },
+        folders=("--model-path",),
+    )
+    from ptycho_torch.config_factory import create_inference_payload
+
+    with missing_files_are_usage():
+        return create_inference_payload(None, None, None, cli=layer, config_file=config_file)
+
+
+def _report(outcome: InferenceOutcome) -> str:
+    lines = [
+        f"object    {' x '.join(str(side) for side in outcome.reconstruction.object.shape)} px",
+        f"residual  {outcome.forward_residual:.4f} of the amplitudes",
+        f"speed     {outcome.patterns_per_second:.0f} patterns/s",
+        f"files     {', '.join(path.name for path in outcome.files)} in {outcome.output_dir}",
+    ]
+    if outcome.report is not None:
+        lines += ["", outcome.report.table()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

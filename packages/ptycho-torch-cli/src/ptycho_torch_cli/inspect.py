@@ -1,0 +1,133 @@
+"""``ptycho-torch inspect``: what is in a scan file, and what is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ptycho_config import InferenceConfig, spec_of
+from ptycho_torch_cli.console import run_command
+from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
+from ptycho_torch_cli.shared import validate_paths
+
+if TYPE_CHECKING:
+    from ptycho_torch.data.summary import ScanSummary
+
+__all__ = ["build_parser", "main"]
+
+
+def build_parser() -> CommandParser:
+    """Return the parser of the command."""
+    parser = CommandParser(
+        "ptycho-torch inspect",
+        description="Show what a scan file holds: arrays, measurement domain, geometry, photon statistics, "
+        "problems. Exits with 1 when the file would be refused.",
+        usage="SCAN.npz [--json]",
+    )
+    parser.add_argument("file", metavar="FILE", help="NPZ scan")
+    add_switch(parser, "--json", "print JSON")
+    add_settings(parser, "reading", InferenceConfig, only={"measurement_domain"}, heading="Reading")
+    add_common_flags(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(build_parser(), _inspect, argv)
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    validate_paths({"FILE": args.file})
+    from ptycho_torch.data.summary import inspect_scan
+
+    default = spec_of(InferenceConfig, "measurement_domain").default
+    domain = getattr(args, "measurement_domain", default)
+    summary = inspect_scan(args.file, measurement_domain=domain)
+    print(json.dumps(_as_data(summary), indent=2) if args.json else _as_text(summary))
+    return 0 if summary.is_sound else 1
+
+
+def _as_data(summary: ScanSummary) -> Any:
+    data = asdict(summary)
+    data["source"] = str(summary.source)
+    data["headers"] = {
+        key: {"shape": list(shape), "dtype": str(dtype)} for key, (shape, dtype) in summary.headers.items()
+    }
+    data["is_sound"] = summary.is_sound
+    return _plain(data)
+
+
+def _plain(value: Any) -> Any:
+    """Types that JSON knows; it knows no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _as_text(summary: ScanSummary) -> str:
+    lines = [f"{summary.source}"]
+    if summary.headers:
+        lines.append("arrays")
+        width = max(len(key) for key in summary.headers)
+        lines += [
+            f"  {key:{width}}  {dtype!s:10}  {' x '.join(map(str, shape)) or 'scalar'}"
+            for key, (shape, dtype) in summary.headers.items()
+        ]
+    lines += [f"{title:12}{text}" for title, text in _facts(summary)]
+    for title, texts in (("notes", summary.notes), ("problems", summary.problems)):
+        if texts:
+            lines += [title, *(f"  - {text}" for text in texts)]
+    if summary.is_sound:
+        lines.append("no problems")
+    return "\n".join(lines)
+
+
+def _facts(summary: ScanSummary) -> list[tuple[str, str]]:
+    facts = []
+    if summary.domain is not None:
+        how = "stated" if summary.domain.stated else "decided"
+        facts.append(("domain", f"{summary.domain.domain} ({how}): {summary.domain.reason}"))
+    if summary.n_frames is not None:
+        facts.append(("frames", f"{summary.n_frames} of {summary.N} x {summary.N} px"))
+        facts.append(("probe", f"{summary.n_modes} mode(s)"))
+        facts.append(("truth", "in the file" if summary.has_truth else "not in the file"))
+        facts.append(("bad pixels", str(summary.n_bad_pixels)))
+    where = summary.positions
+    if where is not None:
+        facts.append(
+            (
+                "positions",
+                f"y {where.y_min:.1f} to {where.y_max:.1f}, x {where.x_min:.1f} to {where.x_max:.1f} px",
+            )
+        )
+        facts.append(
+            (
+                "overlap",
+                f"{where.overlap:.0%} (step {where.median_step:.2f} px, probe diameter "
+                f"{where.probe_diameter:.1f} px)",
+            )
+        )
+    dose = summary.photons
+    if dose is not None:
+        facts.append(("counts", f"{dose.mean:.4g} per frame ({dose.minimum:.4g} to {dose.maximum:.4g})"))
+        facts.append(
+            ("pixels", f"largest {dose.max_pixel:.4g} counts, {dose.zero_share:.0%} without a count")
+        )
+    if summary.metadata:
+        facts.append(("metadata", json.dumps(_plain(summary.metadata))))
+    return facts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

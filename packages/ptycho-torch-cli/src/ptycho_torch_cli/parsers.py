@@ -1,0 +1,401 @@
+"""Command lines built from the statements of the settings.
+
+A flag that was not typed is absent from the result, so it cannot outrank anything; the defaults that
+``--help`` shows are those of :mod:`ptycho_config`. Everything wrong with a command line is reported at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from ptycho_config import (
+    MISSING,
+    SECTIONS,
+    Config,
+    ConfigError,
+    FieldSpec,
+    Problem,
+    field_specs,
+    get_profile,
+    parse_assignments,
+    profiles,
+    suggest,
+)
+
+__all__ = [
+    "LIMITED",
+    "WITHOUT_FLAG",
+    "CommandParser",
+    "add_common_flags",
+    "add_layer_flags",
+    "add_run_flags",
+    "add_settings",
+    "add_switch",
+    "flag_summary",
+    "schema_of",
+    "typed_settings",
+]
+
+WITHOUT_FLAG = frozenset(
+    {
+        "backend",
+        "compile",
+        "debug",
+        "enable_oversampling",
+        "model_type",
+        "neighbor_count",
+        "neighbor_pool_size",
+        "pad_eval",
+        "positions_provided",
+        "probe_scale",
+        "realspace_mae_weight",
+        "recon_log_every_n_epochs",
+        "recon_log_fixed_indices",
+        "recon_log_max_stitch_samples",
+        "recon_log_num_patches",
+        "recon_log_stitch",
+    }
+)
+"""Settings that this version of core takes at their default only; a flag would promise a choice."""
+
+LIMITED: Mapping[str, str] = {
+    "devices": "only 1 and auto in this version",
+    "gridsize": "only 1 in this version",
+    "logger_backend": "mlflow is not available in this version",
+    "num_nodes": "only 1 in this version",
+    "strategy": "only auto in this version",
+}
+"""Settings that scripts are used to stating, of which this version of core takes some values only."""
+
+_PROBLEMS = "_problems"
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Spellings first, one placeholder after them, and none of the underscored spellings."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=100)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        placeholder = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
+        return ", ".join(_shown_spellings(action)) + placeholder
+
+
+def _shown_spellings(action: argparse.Action) -> list[str]:
+    return [flag for flag in action.option_strings if "_" not in flag] or list(action.option_strings)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser that knows no abbreviations and collects everything that is wrong.
+
+    Parameters
+    ----------
+    prog
+        The command as it is typed.
+    description
+        What it does.
+    usage
+        The flags that matter most; the full list would fill the screen.
+    """
+
+    def __init__(self, prog: str, *, description: str, usage: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            usage=f"{prog} {usage}",
+            formatter_class=_Formatter,
+            argument_default=argparse.SUPPRESS,
+            allow_abbrev=False,
+            exit_on_error=False,
+        )
+        self.schema: dict[str, type[Config]] = {}
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, or report every problem on standard error and exit with code 2."""
+        tokens = list(sys.argv[1:] if args is None else args)
+        found: list[str] = []
+        parsed, rest = self._parse_known(tokens, found)
+        found = [str(problem) for problem in parsed.__dict__.pop(_PROBLEMS, [])] + found
+        found += self._explain_rest(rest)
+        if found:
+            self._refuse(found)
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        """Report one problem and exit with code 2."""
+        self._refuse([message])
+
+    def _parse_known(self, tokens: list[str], found: list[str]) -> tuple[argparse.Namespace, list[str]]:
+        """Parse; a flag that argparse itself refuses is noted and left out, so that the rest is looked at."""
+        while True:
+            try:
+                return self.parse_known_args(tokens, argparse.Namespace())
+            except argparse.ArgumentError as error:
+                found.append(str(error).removeprefix("argument "))
+                names = set((error.argument_name or "").split("/"))
+                at = next((i for i, token in enumerate(tokens) if token.split("=")[0] in names), None)
+                if at is None:
+                    self._refuse(found)
+                del tokens[at]
+
+    def _explain_rest(self, rest: Sequence[str]) -> list[str]:
+        known = [flag for action in self._actions for flag in _shown_spellings(action)]
+        found: list[str] = []
+        after_unknown = False
+        for token in rest:
+            is_flag = token.startswith("-") and not token[1:2].isdigit()
+            if is_flag:
+                hint = suggest(token.split("=")[0], known) or f"{self.prog} --help lists the flags"
+                found.append(f"{token}: unknown flag; {hint}")
+            elif not after_unknown:
+                found.append(f"{token}: unexpected argument; {self.prog} --help shows what is expected")
+            after_unknown = is_flag and "=" not in token
+        return found
+
+    def _refuse(self, problems: Sequence[str]) -> NoReturn:
+        if len(problems) == 1:
+            text = f"{self.prog}: {problems[0]}\n"
+        else:
+            lines = "".join(f"  - {problem}\n" for problem in problems)
+            text = f"{self.prog}: {len(problems)} problems in the command line:\n{lines}"
+        self.exit(2, text)
+
+
+def _note(namespace: argparse.Namespace, problems: Iterable[Problem | str]) -> None:
+    namespace.__dict__.setdefault(_PROBLEMS, []).extend(problems)
+
+
+class _Setting(argparse.Action):
+    """Reads one setting as its statement says; what is wrong is noted, not raised."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, *, spec: FieldSpec, **rest: Any) -> None:
+        self.spec = spec
+        if spec.kind == "bool":
+            rest["nargs"] = "?" if spec.words else 0
+            rest["metavar"] = "[" + "|".join(spec.words) + "]" if spec.words else None
+        super().__init__(option_strings, dest, **rest)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        text = values if isinstance(values, str) else None
+        flag = option_string or self.option_strings[0]
+        if flag in self.spec.off_flags:
+            if text is not None:
+                _note(namespace, [Problem(flag, text, "no value after it")])
+            setattr(namespace, self.dest, False)
+            return
+        try:
+            setattr(namespace, self.dest, True if text is None else self.spec.parse(text))
+        except ConfigError as error:
+            _note(namespace, [Problem(flag, text, item.expected, item.hint) for item in error.problems])
+
+
+class _Checked(argparse.Action):
+    """Keeps a text, or a list of them, that a check lets pass."""
+
+    def __init__(self, *args: Any, check: Callable[[str], object], repeat: bool = False, **rest: Any) -> None:
+        self.check = check
+        self.repeat = repeat
+        super().__init__(*args, **rest)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        try:
+            self.check(values)
+        except ConfigError as error:
+            _note(namespace, error.problems)
+            return
+        before = getattr(namespace, self.dest, [])
+        setattr(namespace, self.dest, [*before, values] if self.repeat else values)
+
+
+def schema_of(*sections: str) -> dict[str, type[Config]]:
+    """Sections of a configuration by name, in the order given."""
+    return {name: SECTIONS[name] for name in sections}
+
+
+def add_settings(
+    parser: CommandParser,
+    section: str,
+    cls: type[Any],
+    *,
+    only: Collection[str] | None = None,
+    heading: str | None = None,
+) -> None:
+    """Add a flag for each setting of a class, under the headings that the settings name.
+
+    Parameters
+    ----------
+    parser
+        Receives the flags; a setting is stored under its own name.
+    section
+        Leads the headings, as in "Training: Loss".
+    cls
+        A dataclass whose fields were stated with :func:`ptycho_config.setting`.
+    only
+        Names of the settings to offer; all by default, except `WITHOUT_FLAG`.
+    heading
+        One heading for all of them instead.
+    """
+    groups: dict[str, Any] = {}
+    for spec in field_specs(cls):
+        if spec.name in WITHOUT_FLAG or (only is not None and spec.name not in only):
+            continue
+        title = heading or f"{section.capitalize()}: {spec.group}"
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        groups[title].add_argument(
+            *spec.flags,
+            *spec.off_flags,
+            action=_Setting,
+            dest=spec.name,
+            spec=spec,
+            metavar=spec.metavar,
+            help=_help_of(spec),
+        )
+
+
+def _help_of(spec: FieldSpec) -> str:
+    text = spec.help
+    if spec.name in LIMITED:
+        text += f"; {LIMITED[spec.name]}"
+    if spec.unit:
+        text += f" [{spec.unit}]"
+    if spec.default is not MISSING:
+        text += f" (default: {_default_text(spec)})"
+    return text.replace("%", "%%")
+
+
+def _default_text(spec: FieldSpec) -> str:
+    value = spec.default
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ",".join(str(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def add_switch(group: Any, flag: str, help: str, *, dest: str | None = None) -> None:
+    """Add a flag that is no setting and is off unless it is typed."""
+    name = dest or flag.removeprefix("--").replace("-", "_")
+    group.add_argument(flag, action="store_true", default=False, dest=name, help=help)
+
+
+def add_layer_flags(
+    parser: CommandParser, schema: Mapping[str, type[Config]], *, with_profile: bool = True
+) -> None:
+    """Add ``--config``, ``--set`` and ``--profile``."""
+    parser.schema = dict(schema)
+    group = parser.add_argument_group("Where settings come from")
+    group.add_argument(
+        "--config",
+        dest="config_file",
+        metavar="FILE",
+        help="YAML, TOML or JSON with settings, or resolved_config.json of an earlier run; typed flags "
+        "outrank it",
+    )
+    group.add_argument(
+        "--set",
+        dest="assignments",
+        metavar="KEY=VALUE",
+        action=_Checked,
+        repeat=True,
+        check=lambda text: parse_assignments(schema, [text]),
+        help="any setting by its name, such as training.nepochs=30; may be repeated; counts like a flag",
+    )
+    if with_profile:
+        names = "; ".join(f"{name}: {profile.help}" for name, profile in profiles().items())
+        group.add_argument(
+            "--profile",
+            metavar="NAME",
+            action=_Checked,
+            check=get_profile,
+            help=f"a named starting point, outranked by a file and by flags. {names}".replace("%", "%%"),
+        )
+
+
+def add_run_flags(parser: CommandParser) -> None:
+    """Add the flags of commands that run for a while, with those that are deprecated."""
+    group = parser.add_argument_group("Run")
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        default=False,
+        help="print every setting with its origin and stop; write nothing",
+    )
+    add_switch(group, "--overwrite", "replace the results in the output folder")
+    add_switch(group, "--quiet", "no progress, no log lines; warnings remain")
+    old = parser.add_argument_group("Deprecated")
+    old.add_argument("--device", metavar="NAME", help="use --accelerator, which wins when both are given")
+    add_switch(old, "--disable_mlflow", "use --logger none and --quiet")
+
+
+def add_common_flags(parser: CommandParser) -> None:
+    """Add ``--debug`` and ``--version``."""
+    group = parser.add_argument_group("Information")
+    add_switch(group, "--debug", "show where an error arose", dest="traceback")
+    group.add_argument("--version", action=_Version, help="versions of the packages, and stop")
+
+
+class _Version(argparse.Action):
+    def __init__(self, *args: Any, **rest: Any) -> None:
+        super().__init__(*args, nargs=0, **rest)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        from ptycho_torch_cli.console import version_text
+
+        print(version_text())
+        parser.exit(0)
+
+
+def typed_settings(args: argparse.Namespace, schema: Mapping[str, type[Config]]) -> dict[str, Any]:
+    """Settings that were typed, as flags or with ``--set``: one layer for a factory.
+
+    Parameters
+    ----------
+    args
+        Result of a parser of this module.
+    schema
+        Section -> class, as given to `add_layer_flags`.
+
+    Returns
+    -------
+    dict
+        Name or dotted key -> value. What was not typed is not in it.
+    """
+    names = [spec.name for cls in schema.values() for spec in field_specs(cls)]
+    typed = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    return {**typed, **parse_assignments(schema, getattr(args, "assignments", []))}
+
+
+def flag_summary(parser: argparse.ArgumentParser) -> list[str]:
+    """One line per argument: all its spellings and the placeholder of its value, sorted."""
+    lines = []
+    for action in parser._actions:
+        spellings = " ".join(action.option_strings) or f"<{action.dest}>"
+        placeholder = "" if action.nargs == 0 or not action.option_strings else f" {action.metavar}"
+        lines.append(f"{spellings}{placeholder}")
+    return sorted(lines)

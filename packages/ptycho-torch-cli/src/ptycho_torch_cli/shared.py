@@ -1,0 +1,144 @@
+"""What `train` and `infer` do alike before a run starts."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ptycho_config import Config, ConfigError, Problem, PyTorchExecutionConfig
+from ptycho_torch_cli.console import UsageError, note
+from ptycho_torch_cli.parsers import typed_settings
+
+__all__ = [
+    "build_execution_config_from_args",
+    "cli_layer",
+    "missing_files_are_usage",
+    "print_resolution",
+    "resolve_accelerator",
+    "validate_paths",
+    "wants_quiet",
+]
+
+
+def resolve_accelerator(accelerator: str | None, device: str | None) -> str | None:
+    """Accelerator that the flags ``--accelerator`` and ``--device`` ask for together.
+
+    Parameters
+    ----------
+    accelerator
+        Value of ``--accelerator``; None when it was not typed.
+    device
+        Value of the deprecated ``--device``; None when it was not typed. ``cuda:0`` counts as ``cuda``.
+
+    Returns
+    -------
+    str or None
+        ``accelerator`` if it names one; else the device; None when neither was typed.
+
+    Warns
+    -----
+    DeprecationWarning
+        When ``device`` is given.
+    """
+    if device is None:
+        return accelerator
+    wins = accelerator not in (None, "auto")
+    outcome = f"; --accelerator {accelerator} wins" if wins else ""
+    warnings.warn(f"--device is deprecated, use --accelerator{outcome}", DeprecationWarning, stacklevel=2)
+    return accelerator if wins else device.partition(":")[0]
+
+
+def cli_layer(args: argparse.Namespace, schema: Mapping[str, type[Config]]) -> dict[str, Any]:
+    """Everything that was typed, as one layer of settings; deprecated flags become what replaces them.
+
+    Warns
+    -----
+    DeprecationWarning
+        Once per deprecated flag.
+    """
+    layer = typed_settings(args, schema)
+    accelerator = resolve_accelerator(layer.get("accelerator"), getattr(args, "device", None))
+    if accelerator is not None:
+        layer["accelerator"] = accelerator
+    if getattr(args, "disable_mlflow", False):
+        warnings.warn(
+            "--disable_mlflow is deprecated, use --logger none and --quiet", DeprecationWarning, stacklevel=2
+        )
+        layer.setdefault("logger_backend", None)
+    return layer
+
+
+def build_execution_config_from_args(args: argparse.Namespace) -> PyTorchExecutionConfig:
+    """Execution settings that were typed as flags, for programs that reuse a parser of this package.
+
+    Parameters
+    ----------
+    args
+        Result of the parser of `train` or `infer`.
+
+    Returns
+    -------
+    PyTorchExecutionConfig
+        Only typed flags are stated in it, so that a factory lets files and profiles decide the rest.
+
+    Raises
+    ------
+    ConfigError
+        When typed flags contradict each other.
+    """
+    flags_only = argparse.Namespace(**{**vars(args), "assignments": []})
+    return PyTorchExecutionConfig(**cli_layer(flags_only, {"execution": PyTorchExecutionConfig}))
+
+
+def validate_paths(paths: Mapping[str, str | PathLike[str] | None], *, folders: tuple[str, ...] = ()) -> None:
+    """Check that the files named on the command line exist.
+
+    Parameters
+    ----------
+    paths
+        Flag or argument -> path; None is left alone.
+    folders
+        Those that may also be a folder.
+
+    Raises
+    ------
+    ConfigError
+        With every path that is missing or of the wrong kind.
+    """
+    problems = []
+    for name, given in paths.items():
+        if given is None:
+            continue
+        path = Path(given)
+        if not path.exists():
+            problems.append(Problem(name, str(path), "a file that exists", "there is no such file"))
+        elif path.is_dir() and name not in folders:
+            problems.append(Problem(name, str(path), "a file", "this is a directory"))
+    if problems:
+        raise ConfigError(problems)
+
+
+@contextmanager
+def missing_files_are_usage() -> Iterator[None]:
+    """Let a file that a setting names and that is not there count as wrong usage."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from error
+
+
+def wants_quiet(args: argparse.Namespace) -> bool:
+    """Whether progress and log lines were switched off."""
+    return bool(args.quiet or args.disable_mlflow)
+
+
+def print_resolution(payload: Any) -> None:
+    """Print every setting with its origin; remarks go to standard error."""
+    print(payload.provenance)
+    for remark in payload.notes:
+        note(f"note: {remark}")

@@ -1,0 +1,114 @@
+"""``ptycho-torch simulate``: a scan whose truth is known."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ptycho_config import ConfigError, Problem, field_specs, setting
+from ptycho_torch_cli.console import UsageError, run_command
+from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
+
+__all__ = ["Scene", "build_parser", "main"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What can be said about a simulated scan.
+
+    The defaults are those of `ptycho_torch.data.simulate.simulate_scene`, stated for ``--help``; only what
+    was typed is passed on.
+    """
+
+    scene: str = setting(
+        "lines",
+        help="object: crossing fibres, a synthetic natural image, or smooth random fields",
+        choices=("lines", "natural", "random_field"),
+    )
+    N: int = setting(64, help="side of frames and probe", unit="px", ge=8)
+    grid: tuple[int, ...] = setting((20, 20), help="rows and columns of the raster", ge=1)
+    step_px: float = setting(6.0, help="step of the raster", unit="px", gt=0, cli=("--step",))
+    jitter_px: float = setting(
+        1.5, help="largest displacement of a point along each axis", unit="px", ge=0, cli=("--jitter",)
+    )
+    photons: float = setting(1e6, help="mean counts per frame", unit="photons", gt=0)
+    modes: int = setting(
+        1, help="incoherent probe modes, each with half the power of the one before", ge=1, le=6
+    )
+    seed: int = setting(0, help="seed of object, positions and noise", ge=0)
+    noise: bool = setting(True, help="draw Poisson counts; off: the expected counts themselves")
+
+
+def build_parser() -> CommandParser:
+    """Return the parser of the command."""
+    parser = CommandParser(
+        "ptycho-torch simulate",
+        description="Simulate a scan and write it as NPZ, with the object it was made from as objectGuess.",
+        usage="--output SCAN.npz [settings]",
+    )
+    group = parser.add_argument_group("Output")
+    group.add_argument("--output", "-o", required=True, metavar="FILE", help="NPZ file to write")
+    add_switch(group, "--overwrite", "replace the file if it exists")
+    add_settings(parser, "scene", Scene, heading="Scene")
+    add_common_flags(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(build_parser(), _simulate, argv)
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    target = _checked_target(Path(args.output), overwrite=args.overwrite)
+    wanted = _wanted(args)
+    from ptycho_torch.data import save_scan
+    from ptycho_torch.data.simulate import simulate_scene
+
+    try:
+        scan = simulate_scene(**wanted)
+    except ValueError as error:
+        # Every number came from the command line.
+        raise UsageError(str(error)) from error
+    save_scan(target, scan)
+    height, width = (0, 0) if scan.object_truth is None else scan.object_truth.shape
+    print(
+        f"{target}: {scan.n_frames} frames of {scan.N} x {scan.N} px, {scan.n_modes} probe mode(s), "
+        f"object {height} x {width} px, {float(scan.counts_per_frame().mean()):.4g} counts per frame"
+    )
+    return 0
+
+
+def _wanted(args: argparse.Namespace) -> dict[str, Any]:
+    names = [spec.name for spec in field_specs(Scene)]
+    wanted = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    grid = wanted.get("grid")
+    if grid is not None and len(grid) != 2:
+        raise ConfigError(Problem("--grid", grid, "rows and columns, such as 20,20"))
+    modes = wanted.pop("modes", None)
+    if modes is not None:
+        wanted["mode_powers"] = tuple(0.5**mode for mode in range(modes))
+    return wanted
+
+
+def _checked_target(path: Path, *, overwrite: bool) -> Path:
+    problems = []
+    if path.suffix != ".npz":
+        problems.append(Problem("--output", str(path), "a name ending in .npz"))
+    if path.is_dir():
+        problems.append(Problem("--output", str(path), "a file", "this is a directory"))
+    elif path.exists() and not overwrite:
+        problems.append(Problem("--output", str(path), "a new file", "it exists; --overwrite replaces it"))
+    if not path.parent.is_dir():
+        problems.append(Problem("--output", str(path), "a file in a folder that exists", "create it first"))
+    if problems:
+        raise ConfigError(problems)
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""``ptycho-torch train``: from a scan to a model bundle."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ptycho_config import PyTorchExecutionConfig, evolve
+from ptycho_torch_cli.console import calm_lightning, note, run_command
+from ptycho_torch_cli.parsers import (
+    CommandParser,
+    add_common_flags,
+    add_layer_flags,
+    add_run_flags,
+    add_settings,
+    schema_of,
+)
+from ptycho_torch_cli.shared import (
+    cli_layer,
+    missing_files_are_usage,
+    print_resolution,
+    validate_paths,
+    wants_quiet,
+)
+
+if TYPE_CHECKING:
+    from ptycho_torch.config_factory import TrainingPayload
+    from ptycho_torch.workflows import TrainingOutcome
+
+__all__ = ["build_parser", "main"]
+
+_SCHEMA = schema_of("model", "training", "execution")
+# Nothing in a training reads these.
+_INFERENCE_ONLY = {"inference_batch_size", "middle_trim", "pad_eval"}
+
+
+def build_parser() -> CommandParser:
+    """Return the parser of the command."""
+    parser = CommandParser(
+        "ptycho-torch train",
+        description="Train a network on a scan. Leaves a model bundle (wts.h5.zip), checkpoints, logs, "
+        "resolved_config.json and training.png in the output folder.",
+        usage="--train-data-file SCAN.npz --output-dir FOLDER [settings]",
+    )
+    add_layer_flags(parser, _SCHEMA)
+    add_run_flags(parser)
+    for section in ("training", "model", "execution"):
+        cls = _SCHEMA[section]
+        offered = {name for name in cls.__dataclass_fields__ if name not in _INFERENCE_ONLY}
+        add_settings(parser, section, cls, only=offered)
+    add_common_flags(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    typed = list(sys.argv[1:] if argv is None else argv)
+
+    def work(args: argparse.Namespace) -> int:
+        return _train(args, ["ptycho-torch", "train", *typed])
+
+    return run_command(build_parser(), work, typed)
+
+
+def _train(args: argparse.Namespace, command: Sequence[str]) -> int:
+    payload = _payload(args)
+    if args.dry_run:
+        print_resolution(payload)
+        return 0
+    for remark in payload.notes:
+        note(f"note: {remark}")
+    with calm_lightning():
+        from ptycho_torch.lightning import EpochReport
+        from ptycho_torch.workflows import train
+
+        payload, wants_lines = _choose_progress(payload, quiet=wants_quiet(args))
+        callbacks = [EpochReport(note)] if wants_lines else []
+        outcome = train(payload, callbacks=callbacks, overwrite=args.overwrite, command=command)
+    print(_report(outcome, payload.execution_config))
+    return 0
+
+
+def _payload(args: argparse.Namespace) -> TrainingPayload:
+    layer = cli_layer(args, _SCHEMA)
+    if wants_quiet(args):
+        layer["enable_progress_bar"] = False
+    config_file = getattr(args, "config_file", None)
+    validate_paths(
+        {
+            "--config": config_file,
+            "--train-data-file": layer.get("train_data_file"),
+            "--test-data-file": layer.get("test_data_file"),
+        }
+    )
+    from ptycho_torch.config_factory import create_training_payload
+
+    with missing_files_are_usage():
+        return create_training_payload(
+            None, None, cli=layer, config_file=config_file, profile=getattr(args, "profile", None)
+        )
+
+
+def _choose_progress(payload: TrainingPayload, *, quiet: bool) -> tuple[TrainingPayload, bool]:
+    """Draw a bar on a terminal unless somebody decided about bars; otherwise lines, unless quiet."""
+    decided = payload.provenance["enable_progress_bar"].layer != "default"
+    if not quiet and not decided and sys.stderr.isatty():
+        execution = evolve(payload.execution_config, enable_progress_bar=True)
+        payload = replace(payload, execution_config=execution)
+    return payload, not quiet and not payload.execution_config.enable_progress_bar
+
+
+def _report(outcome: TrainingOutcome, execution: PyTorchExecutionConfig) -> str:
+    lines = [f"bundle  {outcome.bundle}"]
+    names = (execution.checkpoint_monitor_metric, "train_loss")
+    name = next((name for name in names if any(name in row for row in outcome.history)), None)
+    if name is not None:
+        choose = min if execution.checkpoint_mode == "min" else max
+        best = choose((row for row in outcome.history if name in row), key=lambda row: row[name])
+        lines.append(f"best    {name} {best[name]:.6g} in epoch {best['epoch'] + 1:.0f}")
+    lines.append(f"files   {', '.join(path.name for path in outcome.files)} in {outcome.output_dir}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
