@@ -20,6 +20,7 @@ import io
 import json
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,7 +28,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_config import ConfigError, ModelConfig, from_dict
+from ptycho_config import ModelConfig, from_dict
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.errors import BundleError
 
@@ -235,10 +236,12 @@ def _empty_model(manifest: Manifest, path: Path) -> PatchModel:
     try:
         config = from_dict(ModelConfig, manifest.configuration["model"])
         n_modes = int(manifest.calibration["n_modes"])
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        if n_modes < 1:
+            raise ValueError(f"n_modes is {n_modes}, expected at least 1")
+        placeholder = torch.ones(n_modes, config.N, config.N, dtype=torch.complex64)
+        return build_patch_model(config, calibrate(placeholder, 1.0))
+    except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{_MANIFEST}: model settings cannot be used: {error}", path) from error
-    placeholder = torch.ones(n_modes, config.N, config.N, dtype=torch.complex64)
-    return build_patch_model(config, calibrate(placeholder, 1.0))
 
 
 def _open(path: Path) -> zipfile.ZipFile:
@@ -256,7 +259,7 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
         raise BundleError(
             f"no {name} in the archive (found {found}); this is not a model bundle", path
         ) from error
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OSError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise BundleError(f"{name} is damaged ({error}); copy or train it again", path) from error
 
 

@@ -49,7 +49,7 @@ AnyPath = str | PathLike[str]
 class _Payload:
     execution_config: PyTorchExecutionConfig
     overrides_applied: Mapping[str, Any]
-    provenance: Mapping[str, Any]
+    provenance: Mapping[str, Any] = field(repr=False)
     notes: tuple[str, ...] = ()
     resolution: Resolution = field(repr=False)
 
@@ -208,13 +208,15 @@ def create_inference_payload(
     layers = _layers(arguments, overrides, execution_config, cli, config_file, profile)
     schema = {name: SECTIONS[name] for name in ("model", "inference", "execution")}
     required = ("model_path", "test_data_file")
-    stated = resolve(schema, required=required, **layers).configs["inference"]
+    first = resolve(schema, required=required, **layers)
+    stated = first.configs["inference"]
     assert isinstance(stated, InferenceConfig)
     assert stated.model_path is not None
     _require_file(stated.test_data_file, "test_data_file")
     source = str(find_bundle(stated.model_path))
     values = read_manifest(stated.model_path).configuration["model"]
     facts = {f"model.{name}": Fact(value, source) for name, value in values.items()}
+    _require_size(first, values.get("N"), source)
     done = resolve(schema, required=required, facts=facts, **layers)
     inference, execution = done.configs["inference"], done.configs["execution"]
     assert isinstance(inference, InferenceConfig)
@@ -271,6 +273,16 @@ def _require_file(path: Path | None, name: str) -> None:
         raise FileNotFoundError(f"{name}: {path}: {what}")
 
 
+def _require_size(resolution: Resolution, size: Any, source: str) -> None:
+    """Frames can be cropped to the size of a network, a trained network cannot be cropped."""
+    asked = resolution.provenance["N"]
+    if asked.layer != "default" and asked.value != size:
+        hint = "leave N away; larger frames are cropped to the size of the model"
+        raise ConfigError(
+            Problem("N", asked.value, f"{size}, the size of the model in {source} ({asked.layer})", hint)
+        )
+
+
 def _scan_facts(path: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {"model.N": Fact(infer_probe_size(path), f"probe in {path.name}")}
     photons = _metadata(path).get("nphotons")
@@ -290,6 +302,10 @@ def _frame_limit(resolution: Resolution, path: Path) -> Fact | None:
     asked = resolution.provenance["n_groups"]
     headers = read_npz_headers(path)
     n_frames = headers["xcoords"][0][0] if "xcoords" in headers and headers["xcoords"][0] else None
-    if asked.layer != "default" or n_frames is None or n_frames >= asked.value:
+    if asked.layer != "default" or n_frames is None:
         return None
-    return Fact(n_frames, f"frames in {path.name}")
+    drawn = resolution.provenance["n_subsample"].value
+    limit, reason = n_frames, f"frames in {path.name}"
+    if drawn is not None and drawn < n_frames:
+        limit, reason = drawn, f"n_subsample of the frames in {path.name}"
+    return Fact(limit, reason) if limit < asked.value else None

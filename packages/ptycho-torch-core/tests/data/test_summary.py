@@ -11,6 +11,7 @@ import pytest
 from ptycho_torch.data.npz import save_scan
 from ptycho_torch.data.simulate import simulate_scene
 from ptycho_torch.data.summary import inspect_scan, probe_diameter, summarise_scan
+from ptycho_torch.errors import DataError, ShapeError
 
 
 @pytest.fixture
@@ -73,6 +74,17 @@ def test_probe_diameter_of_a_disk_and_a_gaussian():
     assert probe_diameter(gaussian) == pytest.approx(24, rel=1e-6)
     assert probe_diameter(1e-12 * gaussian) == pytest.approx(24, rel=1e-6)
     assert probe_diameter(np.concatenate([gaussian, gaussian])) == pytest.approx(24, rel=1e-6)
+
+
+@pytest.mark.parametrize("probe", [np.zeros((1, 8, 8), complex), np.full((1, 8, 8), np.nan, complex)])
+def test_probe_diameter_needs_an_intensity(probe):
+    with pytest.raises(DataError, match="peak intensity"):
+        probe_diameter(probe)
+
+
+def test_probe_diameter_needs_a_mode_axis():
+    with pytest.raises(ShapeError, match="add a leading mode axis"):
+        probe_diameter(np.ones((8, 8), complex))
 
 
 def test_hot_pixels_sparse_scans_and_wrong_objects_are_noted(scan):

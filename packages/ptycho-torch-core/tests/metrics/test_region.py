@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ptycho_torch.errors import DataError, ShapeError
-from ptycho_torch.metrics import common_region, coverage_region, probe_diameter_px
+from ptycho_torch.errors import ShapeError
+from ptycho_torch.metrics import common_region, coverage_region
 
 
 @pytest.mark.parametrize(
@@ -74,23 +74,3 @@ def test_without_weights_the_inset_counts_from_the_border():
 def test_a_region_too_small_is_refused(weight):
     with pytest.raises(ShapeError, match="lower probe_diameter"):
         coverage_region(weight, (40, 40), inset_px=14)
-
-
-def test_probe_diameter_of_a_disk_is_its_own():
-    y, x = np.mgrid[-64:64, -64:64]
-    disk = (np.hypot(y, x) <= 20).astype(complex)
-    assert probe_diameter_px(disk) == pytest.approx(40, rel=0.01)
-    # Incoherent modes add their intensities.
-    modes = np.stack([0.8 * disk, 0.6j * disk])
-    assert probe_diameter_px(modes) == pytest.approx(probe_diameter_px(disk))
-
-
-@pytest.mark.parametrize("probe", [np.zeros((8, 8), complex), np.full((8, 8), np.nan, complex)])
-def test_probe_without_intensity_is_refused(probe):
-    with pytest.raises(DataError, match="total intensity"):
-        probe_diameter_px(probe)
-
-
-def test_probe_of_another_rank_is_refused():
-    with pytest.raises(ShapeError, match="probe"):
-        probe_diameter_px(np.ones(8, complex))

@@ -84,15 +84,15 @@ class Scan:
         Shapes do not fit each other.
     """
 
-    diffraction: npt.NDArray[Any]
-    positions: npt.NDArray[np.float64]
-    probe: npt.NDArray[np.complex64]
-    object_truth: npt.NDArray[np.complex64] | None = None
-    object_truth_origin: npt.NDArray[np.float64] = field(default_factory=_left_out)
-    scan_index: npt.NDArray[np.int64] = field(default_factory=_left_out)
-    bad_pixels: npt.NDArray[np.bool_] | None = None
-    positions_nominal: npt.NDArray[np.float64] = field(default_factory=_left_out)
-    labels: npt.NDArray[np.complex64] | None = None
+    diffraction: npt.NDArray[Any] = field(repr=False)
+    positions: npt.NDArray[np.float64] = field(repr=False)
+    probe: npt.NDArray[np.complex64] = field(repr=False)
+    object_truth: npt.NDArray[np.complex64] | None = field(default=None, repr=False)
+    object_truth_origin: npt.NDArray[np.float64] = field(default_factory=_left_out, repr=False)
+    scan_index: npt.NDArray[np.int64] = field(default_factory=_left_out, repr=False)
+    bad_pixels: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
+    positions_nominal: npt.NDArray[np.float64] = field(default_factory=_left_out, repr=False)
+    labels: npt.NDArray[np.complex64] | None = field(default=None, repr=False)
     domain: DomainDecision = DomainDecision(domain="counts", stated=True, reason="built in memory as counts")
     metadata: Mapping[str, Any] = field(default_factory=dict)
     source: Path | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -56,6 +56,6 @@ class GroupDataset(Dataset[Batch]):
         return Batch(counts=torch.from_numpy(counts), frame=torch.from_numpy(frame))
 
 
-def as_is(batch: Batch) -> Batch:
+def as_is(batch: Any) -> Any:
     """Collate function for batches that come whole; a name of its own so that workers can pickle it."""
     return batch

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from ptycho_torch.data.assemble import KNOWN_KEYS, assemble_scan
 from ptycho_torch.data.contract import DomainDecision, Scan, frame_chunks
 from ptycho_torch.data.npz import Header, read_arrays, read_npz_headers
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, ShapeError
 
 __all__ = [
     "PhotonStatistics",
@@ -125,9 +125,22 @@ def probe_diameter(probe: npt.NDArray[Any]) -> float:
     ----------
     probe
         (P, N, N) complex.
+
+    Raises
+    ------
+    ShapeError
+        The array has another rank.
+    DataError
+        It has no intensity, or is not finite.
     """
+    if probe.ndim != 3:
+        hint = "add a leading mode axis with probe[None]" if probe.ndim == 2 else ""
+        raise ShapeError("probe", "(modes, N, N)", probe.shape, hint)
     intensity = (np.abs(probe).astype(np.float64) ** 2).sum(axis=0)
-    intensity /= intensity.max()
+    peak = float(intensity.max())
+    if not (math.isfinite(peak) and peak > 0):
+        raise DataError(f"probe: expected a positive, finite peak intensity, got {peak}; check the probe")
+    intensity /= peak
     area = float(intensity.sum() ** 2 / np.square(intensity).sum())
     return 2.0 * math.sqrt(area / math.pi)
 

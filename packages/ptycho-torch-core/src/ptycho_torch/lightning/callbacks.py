@@ -13,52 +13,66 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_config.errors import ConfigError, Problem
+from ptycho_torch.lightning.objective import Objective
 
 __all__ = ["EpochReport", "History", "monitored_metric", "standard_callbacks"]
 
-_METRICS = (
-    "train_loss",
-    "train_poisson",
-    "train_mae",
-    "train_tv",
-    "val_loss",
-    "val_poisson",
-    "val_mae",
-    "val_tv",
-    "val_residual",
-    "val_contrast",
-)
+_VALIDATION_ONLY = ("val_residual", "val_contrast")
 
 
-def monitored_metric(name: str, *, has_validation: bool) -> str:
+def monitored_metric(name: str, objective: Objective, *, has_validation: bool) -> str:
     """Metric that decides which checkpoint is best.
 
-    A ``val_`` metric without validation data becomes the training metric of the same name.
+    A ``val_`` metric without validation data becomes the training metric of the same name, or the
+    training loss if there is none.
+
+    Parameters
+    ----------
+    name
+        Setting ``checkpoint_monitor_metric``.
+    objective
+        Its terms are logged.
+    has_validation
+        Whether there is validation data.
 
     Raises
     ------
     ConfigError
         If no such metric is logged.
     """
-    if name not in _METRICS:
-        expected = f"one of {', '.join(_METRICS)}"
-        raise ConfigError(Problem("checkpoint_monitor_metric", name, expected))
+    terms = ("loss", *objective.terms)
+    known = (*(f"{stage}_{term}" for stage in ("train", "val") for term in terms), *_VALIDATION_ONLY)
+    if name not in known:
+        hint = "a loss term is logged when its weight is above 0"
+        raise ConfigError(Problem("checkpoint_monitor_metric", name, f"one of {', '.join(known)}", hint))
     if has_validation or not name.startswith("val_"):
         return name
-    trained = name.replace("val_", "train_", 1)
-    return trained if trained in _METRICS else "train_loss"
+    return "train_loss" if name in _VALIDATION_ONLY else name.replace("val_", "train_", 1)
 
 
 class History(Callback):
-    """Keeps the metrics of every epoch in memory: ``rows`` is a list of name-to-number mappings."""
+    """Keeps the metrics of every epoch in memory: ``rows`` is a list of name-to-number mappings.
+
+    Validation metrics are there in the epochs that were validated, and only there.
+    """
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
+        self._validated = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that the validation metrics are of this epoch."""
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add a row; validation of this epoch has already run."""
-        row = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if self._validated or not name.startswith("val_")
+        }
         self.rows.append({"epoch": float(trainer.current_epoch), **row})
+        self._validated = False
 
 
 class EpochReport(Callback):
@@ -93,7 +107,8 @@ class EpochReport(Callback):
 
 
 def _groups_per_epoch(trainer: pl.Trainer) -> int:
-    data: Any = trainer.datamodule
+    # Trainer attaches its data module when fitting starts, and does not declare it.
+    data: Any = getattr(trainer, "datamodule")  # noqa: B009
     return len(data.train)
 
 
@@ -103,20 +118,25 @@ def _clock(seconds: float) -> str:
 
 
 def standard_callbacks(
-    execution: PyTorchExecutionConfig, checkpoint_dir: Path, *, has_validation: bool
+    execution: PyTorchExecutionConfig, checkpoint_dir: Path, *, monitor: str
 ) -> list[Callback]:
     """Checkpoints and early stopping that a configuration asks for.
 
-    Raises
-    ------
-    ConfigError
-        If the monitored metric is not one that is logged.
+    Parameters
+    ----------
+    execution
+        What to keep and when to stop.
+    checkpoint_dir
+        Where checkpoints go.
+    monitor
+        From :func:`monitored_metric`.
     """
-    monitor = monitored_metric(execution.checkpoint_monitor_metric, has_validation=has_validation)
+    # Lightning counts looks at the metric, the setting counts epochs.
+    every = execution.check_val_every_n_epoch if monitor.startswith("val_") else 1
     callbacks: list[Callback] = [
         EarlyStopping(
             monitor,
-            patience=execution.early_stop_patience,
+            patience=math.ceil(execution.early_stop_patience / every),
             mode=execution.checkpoint_mode,
             check_on_train_epoch_end=not monitor.startswith("val_"),
         )

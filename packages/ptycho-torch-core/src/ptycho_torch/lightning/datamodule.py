@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import lightning.pytorch as pl
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_torch.data.dataset import Batch, GroupDataset, as_is
@@ -44,6 +44,9 @@ class ScanDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.execution = execution
         self._order = torch.Generator().manual_seed(seed)
+        # Loaders draw seeds for their workers. Taken from the generator of the order, or from the
+        # global one, the number of workers would change what is trained.
+        self._worker_seeds = torch.Generator().manual_seed(seed)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches in a new random order every epoch."""
@@ -57,11 +60,12 @@ class ScanDataModule(pl.LightningDataModule):
 
     def _loader(self, dataset: GroupDataset, *, shuffle: bool) -> DataLoader[Batch]:
         workers = self.execution.num_workers
+        sampler = RandomSampler(dataset, generator=self._order) if shuffle else SequentialSampler(dataset)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
-            shuffle=shuffle,
-            generator=self._order if shuffle else None,
+            sampler=sampler,
+            generator=self._worker_seeds,
             num_workers=workers,
             pin_memory=self.execution.pin_memory,
             persistent_workers=self.execution.persistent_workers,

@@ -33,6 +33,12 @@ class Objective:
     mae_weight: float
     tv_weight: float
 
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms that have a weight."""
+        weights = {"poisson": self.nll_weight, "mae": self.mae_weight, "tv": self.tv_weight}
+        return tuple(name for name, weight in weights.items() if weight)
+
     @classmethod
     def from_config(cls, config: TrainingConfig) -> Objective:
         """Weights that a configuration asks for.

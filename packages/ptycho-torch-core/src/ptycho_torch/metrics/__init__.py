@@ -2,7 +2,7 @@
 
 from ptycho_torch.metrics.alignment import Alignment, align
 from ptycho_torch.metrics.frc import FrcCurve, fourier_ring_correlation
-from ptycho_torch.metrics.region import common_region, coverage_region, probe_diameter_px
+from ptycho_torch.metrics.region import common_region, coverage_region
 from ptycho_torch.metrics.report import MetricReport, compare
 from ptycho_torch.metrics.scores import Scores, forward_residual, score
 
@@ -17,6 +17,5 @@ __all__ = [
     "coverage_region",
     "forward_residual",
     "fourier_ring_correlation",
-    "probe_diameter_px",
     "score",
 ]

@@ -12,7 +12,7 @@ instead of them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +44,10 @@ class FrcCurve:
         between rings; 0.5 (Nyquist) when it never is, 0.0 when it never was above.
     """
 
-    frequency: NDArray[np.float64]
-    correlation: NDArray[np.float64]
-    threshold_1bit: NDArray[np.float64]
-    n_samples: NDArray[np.float64]
+    frequency: NDArray[np.float64] = field(repr=False)
+    correlation: NDArray[np.float64] = field(repr=False)
+    threshold_1bit: NDArray[np.float64] = field(repr=False)
+    n_samples: NDArray[np.float64] = field(repr=False)
     crossing_half: float
     crossing_1bit: float
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.errors import ShapeError
 
-__all__ = ["MIN_REGION_SIDE", "common_region", "coverage_region", "probe_diameter_px"]
+__all__ = ["MIN_REGION_SIDE", "common_region", "coverage_region"]
 
 #: Shortest side of a region, in pixels, that a structural similarity window of 11 pixels still describes.
 MIN_REGION_SIDE = 16
@@ -121,41 +121,3 @@ def coverage_region(
             "lower probe_diameter or coverage_share, or check the origins and the weight map",
         )
     return region
-
-
-def probe_diameter_px(probe: NDArray[np.complexfloating]) -> float:
-    r"""Diameter of the disk that is as large as the illuminated area.
-
-    The area is the participation ratio :math:`A = (\sum I)^2 / \sum I^2` of the intensity
-    :math:`I = \sum_m |P_m|^2`; a uniform disk gives its own diameter.
-
-    Parameters
-    ----------
-    probe
-        (modes, height, width) or (height, width), complex.
-
-    Returns
-    -------
-    float
-        Diameter in px, :math:`2\sqrt{A/\pi}`.
-
-    Raises
-    ------
-    ShapeError
-        When the array has another rank.
-    DataError
-        When it has no intensity, or is not finite.
-    """
-    probe = np.asarray(probe)
-    if probe.ndim not in (2, 3):
-        raise ShapeError("probe", "(modes, height, width) or (height, width)", probe.shape)
-    intensity = np.abs(probe.astype(np.complex128)) ** 2
-    if probe.ndim == 3:
-        intensity = intensity.sum(axis=0)
-    total = float(intensity.sum())
-    if not (math.isfinite(total) and total > 0):
-        raise DataError(
-            f"probe: expected a positive, finite total intensity, got {total}; check the probe array"
-        )
-    area = total**2 / float((intensity**2).sum())
-    return 2.0 * math.sqrt(area / math.pi)

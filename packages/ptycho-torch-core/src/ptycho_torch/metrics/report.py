@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -72,10 +72,10 @@ class MetricReport:
     n_pixels: int
     coverage_share: float
     inset_px: float
-    frc: FrcCurve | None
-    reconstruction: NDArray[np.complex128]
-    truth: NDArray[np.complex128]
-    mask: NDArray[np.bool_]
+    frc: FrcCurve | None = field(repr=False)
+    reconstruction: NDArray[np.complex128] = field(repr=False)
+    truth: NDArray[np.complex128] = field(repr=False)
+    mask: NDArray[np.bool_] = field(repr=False)
     corner: tuple[float, float]
 
     def to_dict(self) -> dict[str, Any]:
@@ -204,7 +204,7 @@ def compare(
     origin, truth_origin
         [y, x] in px of either array: index = coordinate + origin. None: zeros.
     probe_diameter
-        Diameter of the probe, px (:func:`ptycho_torch.metrics.probe_diameter_px` measures it). The region is
+        Diameter of the probe, px (see :func:`ptycho_torch.data.summary.probe_diameter`). The region is
         inset by half of it. None: no inset.
     coverage_share
         A pixel is well covered when its weight exceeds this share of the median positive weight.

@@ -16,7 +16,8 @@ from ptycho_torch.bundle import installed_versions, load_bundle
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.sampling import choose_frames
-from ptycho_torch.metrics import MetricReport, compare, probe_diameter_px
+from ptycho_torch.data.summary import probe_diameter
+from ptycho_torch.metrics import MetricReport, compare
 from ptycho_torch.plotting import save_comparison_figure, save_frc_figure, save_object_figures
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.results import load_object, save_reconstruction
@@ -207,7 +208,7 @@ def _compare_with_truth(result: StitchedObject, scan: Scan) -> MetricReport | No
         weight=result.weight,
         origin=result.origin,
         truth_origin=scan.object_truth_origin,
-        probe_diameter=probe_diameter_px(scan.probe),
+        probe_diameter=probe_diameter(scan.probe),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +38,10 @@ class PreparedTraining:
         Fresh weights, calibrated on the training groups.
     """
 
-    scan: Scan
-    train: GroupDataset
-    validation: GroupDataset
-    model: PatchModel
+    scan: Scan = field(repr=False)
+    train: GroupDataset = field(repr=False)
+    validation: GroupDataset = field(repr=False)
+    model: PatchModel = field(repr=False)
 
 
 def read_scan(path: Path, *, n_pixels: int, measurement_domain: str, nphotons: float) -> Scan:
@@ -67,14 +67,20 @@ def read_scan(path: Path, *, n_pixels: int, measurement_domain: str, nphotons: f
     """
     scan = load_scan(path, measurement_domain=measurement_domain, N=n_pixels)
     logger.info("%s: %d frames of %d px, %s", path, scan.n_frames, scan.N, scan.domain.reason)
-    sample = scan.diffraction[:_SAMPLE_FRAMES]
-    whole = np.issubdtype(sample.dtype, np.integer) or np.allclose(sample, np.round(sample), atol=0.05)
-    if scan.domain.domain == "counts" or whole:
+    if scan.domain.domain == "counts" or _are_whole_counts(scan.diffraction[:_SAMPLE_FRAMES]):
         return scan
     factor = nphotons / float(scan.counts_per_frame().mean())
     logger.info("%s: amplitudes of unknown dose, scaled to %g photons per frame", path, nphotons)
     counts = scan.diffraction.astype(np.float32) * np.float32(factor)
     return replace(scan, diffraction=counts)
+
+
+def _are_whole_counts(frames: np.ndarray) -> bool:
+    values = frames[frames != 0]
+    # Squares of single-precision roots carry a relative error of some 1e-7.
+    near = np.allclose(values, np.round(values), rtol=5e-7, atol=0.05)
+    # A value that rounds to no count at all is the square of a normalised amplitude.
+    return near and bool((values > 0.5).all())
 
 
 def prepare_training(payload: TrainingPayload) -> PreparedTraining:
@@ -104,7 +110,7 @@ def prepare_training(payload: TrainingPayload) -> PreparedTraining:
     else:
         other = _read(config.test_data_file, payload)
         train, validation = chosen, _groups(other, np.arange(other.n_frames))
-    mean_counts = float(scan.take(train).counts_per_frame().mean())
+    mean_counts = float(scan.counts_per_frame()[train].mean())
     model = build_patch_model(
         config.model,
         calibrate(torch.from_numpy(scan.probe), mean_counts),

@@ -52,6 +52,8 @@ class _PatchStream:
             if self._keep:
                 kept.append(batch)
             yield batch
+        # Later passes are part of the same work: progress that starts again would mislead.
+        self.progress = None
         if self._keep:
             self._kept = kept
 

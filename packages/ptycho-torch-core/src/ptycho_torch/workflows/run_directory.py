@@ -56,6 +56,8 @@ class RunDirectory:
             expected = f"a directory without the results of another run, but it holds {', '.join(held)}"
             raise ConfigError(Problem("output_dir", str(path), expected, hint))
         nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if not nearest.is_dir():
+            raise ConfigError(Problem("output_dir", str(path), f"a directory, but {nearest} is a file"))
         if not os.access(nearest, os.W_OK):
             raise ConfigError(
                 Problem("output_dir", str(path), f"a writable place, but {nearest} is read-only")

@@ -15,15 +15,15 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.trainer.states import TrainerStatus
 
 from ptycho_config import write_resolved
 from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
 from ptycho_torch.config_factory import TrainingPayload
-from ptycho_torch.lightning.callbacks import History, standard_callbacks
+from ptycho_torch.lightning.callbacks import History, monitored_metric, standard_callbacks
 from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.loggers import build_logger
 from ptycho_torch.lightning.module import PtychoModule
+from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel
 from ptycho_torch.plotting import save_training_figure
 from ptycho_torch.workflows.device import numerics, resolve_accelerator
@@ -122,13 +122,19 @@ def train(
     run = RunDirectory.check(config.output_dir, TRAINING_FILES, overwrite=overwrite)
     accelerator = resolve_accelerator(payload.execution_config.accelerator)
     prepared = prepare_training(payload)
+    monitor = monitored_metric(
+        payload.execution_config.checkpoint_monitor_metric,
+        Objective.from_config(config),
+        has_validation=len(prepared.validation) > 0,
+    )
     work = run.open()
     write_resolved(
         work / _RESOLVED, payload.resolution, versions=installed_versions(), command=list(command or ())
     )
     history = History()
     with numerics():
-        trainer = _build_trainer(payload, prepared, work, accelerator, [history, *callbacks])
+        standard = standard_callbacks(payload.execution_config, work / _CHECKPOINTS, monitor=monitor)
+        trainer = _build_trainer(payload, work, accelerator, [*standard, history, *callbacks])
         module = PtychoModule(
             prepared.model,
             config,
@@ -143,8 +149,8 @@ def train(
     return TrainingOutcome(
         output_dir=run.path,
         bundle=run.path / BUNDLE_NAME,
-        best_checkpoint=None if best is None else run.path / best.relative_to(work),
-        metrics=history.rows[-1],
+        best_checkpoint=None if best is None else run.path / _CHECKPOINTS / best.name,
+        metrics={name: value for row in history.rows for name, value in row.items()},
         files=files,
         model=prepared.model,
         history=history.rows,
@@ -162,14 +168,9 @@ def _data_module(payload: TrainingPayload, prepared: PreparedTraining) -> ScanDa
 
 
 def _build_trainer(
-    payload: TrainingPayload,
-    prepared: PreparedTraining,
-    work: Path,
-    accelerator: str,
-    callbacks: Sequence[Callback],
+    payload: TrainingPayload, work: Path, accelerator: str, callbacks: Sequence[Callback]
 ) -> pl.Trainer:
     config, execution = payload.training_config, payload.execution_config
-    standard = standard_callbacks(execution, work / _CHECKPOINTS, has_validation=len(prepared.validation) > 0)
     return pl.Trainer(
         default_root_dir=work,
         accelerator=accelerator,
@@ -183,7 +184,7 @@ def _build_trainer(
         accumulate_grad_batches=execution.accum_steps,
         check_val_every_n_epoch=execution.check_val_every_n_epoch,
         logger=build_logger(execution.logger_backend, work),
-        callbacks=[*standard, *callbacks],
+        callbacks=list(callbacks),
         enable_checkpointing=execution.enable_checkpointing,
         enable_progress_bar=execution.enable_progress_bar,
         enable_model_summary=False,
@@ -194,10 +195,12 @@ def _build_trainer(
 
 @contextmanager
 def _fit_warnings() -> Iterator[None]:
-    """Silence two warnings of Lightning that advise against what is right here."""
+    """Silence warnings of Lightning that advise against what is right here, or address itself."""
     with warnings.catch_warnings():
         # Frames lie in memory; a worker process would only copy them.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Raised inside Lightning by its own use of torch; nobody who trains can do anything about it.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
         # The checkpoint folder was created for this run, or the user asked to overwrite it.
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
         yield
@@ -208,14 +211,13 @@ def _fit(trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, work: 
     try:
         with _fit_warnings():
             trainer.fit(module, datamodule=data)
-    except SystemExit as error:
-        # Lightning turns Ctrl-C into an exit of the process and leaves the signal ignored.
-        if trainer.state.status != TrainerStatus.INTERRUPTED:
+    except SystemExit:
+        # Newer versions of Lightning turn Ctrl-C into an exit of the process, older ones return.
+        if not trainer.interrupted:
             raise
-        signal.signal(signal.SIGINT, handler)
-        last = work / _CHECKPOINTS / "last.ckpt"
-        raise TrainingInterrupted(last if last.exists() else None) from error
     if trainer.interrupted:
+        # Lightning leaves the signal ignored.
+        signal.signal(signal.SIGINT, handler)
         last = work / _CHECKPOINTS / "last.ckpt"
         raise TrainingInterrupted(last if last.exists() else None)
 
@@ -223,22 +225,23 @@ def _fit(trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, work: 
 def _require_finite(rows: Sequence[Mapping[str, float]]) -> None:
     if not rows:
         raise TrainingFailed("training ended before the first epoch was complete; allow more time")
-    loss = rows[-1]["train_loss"]
-    if not math.isfinite(loss):
-        raise TrainingFailed(
-            f"the training loss became {loss} in epoch {int(rows[-1]['epoch']) + 1}; lower the learning "
-            "rate or set a gradient clip value"
-        )
+    for name, word in (("train_loss", "training"), ("val_loss", "validation")):
+        loss = rows[-1].get(name, 0.0)
+        if not math.isfinite(loss):
+            raise TrainingFailed(
+                f"the {word} loss became {loss} in epoch {int(rows[-1]['epoch']) + 1}; lower the "
+                "learning rate or set a gradient clip value"
+            )
 
 
 def _restore_best(trainer: pl.Trainer, model: PatchModel) -> Path | None:
     """Load the best weights into the model; returns the checkpoint they came from."""
-    found = [callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint)]
-    if not found or not found[0].best_model_path:
+    keeper = trainer.checkpoint_callback
+    if not isinstance(keeper, ModelCheckpoint) or not keeper.best_model_path:
         logger.warning("no checkpoint was kept: the bundle holds the weights of the last epoch")
         model.cpu()
         return None
-    path = Path(found[0].best_model_path)
+    path = Path(keeper.best_model_path)
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     model.cpu().load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
     return path
@@ -254,6 +257,7 @@ def _write_results(
     save_bundle(work / BUNDLE_NAME, prepared.model, resolution.values(), resolution.to_dict())
     result = reconstruct(prepared.model, prepared.scan, batch_size=payload.training_config.batch_size)
     names = ("train_loss", "val_loss")
-    curves = {name: [row.get(name, math.nan) for row in rows] for name in names if name in rows[-1]}
+    logged = set().union(*rows)
+    curves = {name: [row.get(name, math.nan) for row in rows] for name in names if name in logged}
     curves["epoch"] = [row["epoch"] + 1 for row in rows]
     save_training_figure(work / _FIGURE, curves, result.object)
