@@ -54,7 +54,8 @@ def build_patch_model(
     if config.probe_mask:
         support = (config.probe_mask_diameter or config.N / 2, config.probe_mask_sigma)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # torch.manual_seed would also reseed accelerators, whose state is not put back here.
+        torch.default_generator.manual_seed(seed)
         return PatchModel(
             config.architecture,
             spec,

@@ -10,6 +10,7 @@ which span orders of magnitude, enter through a logarithm.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -52,9 +53,7 @@ class _Decoder(nn.Module):
     def __init__(self, widths: list[int], spec: GeneratorSpec) -> None:
         super().__init__()
         stages = widths if spec.split_border else [*widths, max(8, widths[-1] // 2)]
-        self.stages = nn.ModuleList(
-            _ConvPair(n_in, n_out) for n_in, n_out in zip(stages[:-1], stages[1:], strict=True)
-        )
+        self.stages = nn.ModuleList(_ConvPair(n_in, n_out) for n_in, n_out in pairwise(stages))
         self.margin = spec.n_pixels // 4 if spec.split_border else 0
         self.border: nn.Module | None = None
         n_centre = stages[-1]

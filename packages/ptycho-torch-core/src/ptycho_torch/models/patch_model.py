@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ptycho_torch.errors import ShapeError
 from ptycho_torch.models.registry import GeneratorSpec, build_generator
 from ptycho_torch.physics.forward import predicted_counts
 from ptycho_torch.physics.probe import illumination, soft_disk, with_power
 from ptycho_torch.physics.scaling import Calibration, normalised_amplitude
-from ptycho_torch.physics.shapes import check_frames
+from ptycho_torch.physics.shapes import check_frames, check_probe
 from ptycho_torch.types import ComplexPatches, Counts, Probe
 
 __all__ = ["PatchModel"]
@@ -43,7 +44,7 @@ class PatchModel(nn.Module):
     ConfigError
         If the architecture or its activation is unknown.
     ShapeError
-        If the probe of the calibration has the wrong rank.
+        If the probe of the calibration or the mask of measured pixels has the wrong shape.
     """
 
     probe_modes: Tensor
@@ -67,6 +68,7 @@ class PatchModel(nn.Module):
     ) -> None:
         super().__init__()
         n = spec.n_pixels
+        _check_sizes(calibration.probe, measured, n)
         self.generator = build_generator(architecture, spec)
         self.n_pixels = n
         self.n_channels = spec.n_channels
@@ -113,7 +115,7 @@ class PatchModel(nn.Module):
         ShapeError
             If the frames have another rank or size.
         """
-        check_frames(counts, self.n_pixels, name="counts")
+        check_frames(counts, self.n_pixels, n_channels=self.n_channels, name="counts")
         amplitude = normalised_amplitude(counts, self.intensity_scale)
         patches = torch.exp(self.log_gain) * self.generator(amplitude, self.probe, self.measured)
         return patches if self.decode_border else patches * self.decoded
@@ -142,3 +144,15 @@ class PatchModel(nn.Module):
         (weights of the object update in Rodenburg and Faulkner 2004), limited to decoded pixels.
         """
         return illumination(self.probe) * self.decoded
+
+
+def _check_sizes(probe: Probe, measured: Tensor | None, n_pixels: int) -> None:
+    check_probe(probe)
+    if probe.shape[-1] != n_pixels:
+        raise ShapeError("probe", f"(modes, {n_pixels}, {n_pixels})", tuple(probe.shape))
+    if measured is None:
+        return
+    if tuple(measured.shape) != (n_pixels, n_pixels):
+        raise ShapeError("measured", f"({n_pixels}, {n_pixels})", tuple(measured.shape))
+    if measured.dtype != torch.bool:
+        raise ShapeError("measured", "a boolean tensor", measured.dtype)

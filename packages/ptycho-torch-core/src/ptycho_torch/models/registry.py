@@ -56,6 +56,10 @@ class GeneratorSpec:
     split_border: bool = True
 
 
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
 def register_generator(name: str) -> Callable[[GeneratorClass], GeneratorClass]:
     """Class decorator that makes a generator known by ``name``.
 
@@ -72,8 +76,8 @@ def register_generator(name: str) -> Callable[[GeneratorClass], GeneratorClass]:
 
     def register(cls: GeneratorClass) -> GeneratorClass:
         known = _REGISTRY.get(name)
-        if known is not None and known.__qualname__ != cls.__qualname__:
-            raise ValueError(f"architecture {name!r} is already registered by {known.__qualname__}")
+        if known is not None and _full_name(known) != _full_name(cls):
+            raise ValueError(f"architecture {name!r} is already registered by {_full_name(known)}")
         _REGISTRY[name] = cls
         return cls
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ptycho_torch.physics.fourier import far_field, far_field_adjoint
 from ptycho_torch.physics.probe import gaussian_transfer
-from ptycho_torch.physics.shapes import check_patches, check_probe
+from ptycho_torch.physics.shapes import check_field, check_patches, check_probe
 from ptycho_torch.types import ComplexPatches, Counts, Field, Probe
 
 __all__ = ["DiffractionOperator", "incoherent_intensity", "predicted_counts"]
@@ -34,14 +34,21 @@ class DiffractionOperator(nn.Module):
         If the probe is not ``(modes, N, N)`` complex.
     """
 
+    probe: Tensor
+    transfer: Tensor | None
+
     def __init__(self, probe: Probe, *, smoothing_sigma: float = 0.0) -> None:
         super().__init__()
         check_probe(probe)
-        self.probe = probe
-        self.transfer: Tensor | None = None
+        if isinstance(probe, nn.Parameter):
+            self.probe = probe
+        else:
+            self.register_buffer("probe", probe, persistent=False)
+        transfer = None
         if smoothing_sigma > 0:
             real = probe.real.dtype
-            self.transfer = gaussian_transfer(probe.shape[-1], smoothing_sigma, dtype=real).to(probe.device)
+            transfer = gaussian_transfer(probe.shape[-1], smoothing_sigma, dtype=real).to(probe.device)
+        self.register_buffer("transfer", transfer, persistent=False)
 
     def forward(self, patches: ComplexPatches) -> Field:
         """Detector fields ``(..., modes, N, N)`` of patches ``(..., N, N)``.
@@ -55,7 +62,14 @@ class DiffractionOperator(nn.Module):
         return far_field(self._smooth(self.probe * patches.unsqueeze(-3)))
 
     def adjoint(self, field: Field) -> ComplexPatches:
-        """Adjoint: patches ``(..., N, N)`` from detector fields ``(..., modes, N, N)``."""
+        """Adjoint: patches ``(..., N, N)`` from detector fields ``(..., modes, N, N)``.
+
+        Raises
+        ------
+        ShapeError
+            If the fields do not match the probe.
+        """
+        check_field(field, self.probe)
         return (self.probe.conj() * self._smooth(far_field_adjoint(field))).sum(dim=-3)
 
     def _smooth(self, exit_wave: Field) -> Field:

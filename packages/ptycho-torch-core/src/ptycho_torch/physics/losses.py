@@ -15,6 +15,14 @@ from ptycho_torch.types import ComplexPatches, Counts, PixelMask
 __all__ = ["amplitude_mae", "poisson_deviance", "total_variation"]
 
 
+def _zero_where_bad(measured_counts: Counts, measured: PixelMask | None) -> Counts:
+    # Whatever a dead pixel reports, not a number included, must not reach the gradient: zero times
+    # an infinite slope would.
+    if measured is None:
+        return measured_counts
+    return torch.where(measured, measured_counts, measured_counts.new_zeros(()))
+
+
 def _frame_mean(per_pixel: Tensor, measured: PixelMask | None) -> Tensor:
     if measured is not None:
         per_pixel = torch.where(measured, per_pixel, per_pixel.new_zeros(()))
@@ -51,7 +59,9 @@ def poisson_deviance(
     Tensor
         Scalar, zero or more.
     """
-    has_counts = measured_counts > 0
+    measured_counts = _zero_where_bad(measured_counts, measured)
+    # A count so small beside the rest that its inverse would overflow is no count.
+    has_counts = measured_counts > 1e-20 * mean_counts
     counts = torch.where(has_counts, measured_counts, torch.ones_like(measured_counts))
     # Where the predicted field vanishes the slope 1 - I / lambda is infinite. One millionth of the
     # measured counts, far below their noise, bounds it without ever making it zero.
@@ -83,6 +93,7 @@ def amplitude_mae(
     The gradient of the square root is infinite at zero. The floor, far below one count, bounds it.
     """
     floor = 1e-6
+    measured_counts = _zero_where_bad(measured_counts, measured)
     difference = torch.sqrt(predicted.clamp(min=floor)) - torch.sqrt(measured_counts)
     n_pixels = predicted.shape[-1]
     return _frame_mean(difference.abs(), measured) / (n_pixels * mean_counts**0.5)

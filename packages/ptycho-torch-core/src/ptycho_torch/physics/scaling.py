@@ -13,11 +13,11 @@ one at every dose.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from ptycho_torch.physics.probe import with_power
+from ptycho_torch.physics.probe import probe_power, with_power
 from ptycho_torch.types import Amplitudes, Counts, Probe
 
 __all__ = ["Calibration", "calibrate", "normalised_amplitude"]
@@ -37,7 +37,7 @@ class Calibration:
         Mean over the calibration frames of the counts per frame.
     """
 
-    probe: Probe
+    probe: Probe = field(repr=False)
     intensity_scale: float
     mean_counts: float
 
@@ -57,13 +57,17 @@ def calibrate(probe: Probe, mean_counts: float) -> Calibration:
     ShapeError
         If the probe has the wrong rank.
     ValueError
-        If the mean counts are not positive and finite.
+        If the mean counts or the power of the probe are not positive and finite.
     """
     if not 0 < mean_counts < float("inf"):
         raise ValueError(f"mean_counts: expected a positive finite number of counts, got {mean_counts}")
+    precise = probe.to(torch.complex128)
+    given = float(probe_power(precise))
+    if not 0 < given < float("inf"):
+        raise ValueError(f"probe: expected a positive finite power, got {given}; check the probe in the data")
     power = (probe.shape[-1] / 2) ** 2
     return Calibration(
-        probe=with_power(probe.to(torch.complex128), power).to(torch.complex64),
+        probe=with_power(precise, power).to(torch.complex64),
         intensity_scale=mean_counts / power,
         mean_counts=mean_counts,
     )

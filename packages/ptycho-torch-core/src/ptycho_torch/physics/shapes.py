@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ptycho_torch.errors import ShapeError
 
-__all__ = ["check_frames", "check_patches", "check_positions", "check_probe"]
+__all__ = ["check_field", "check_frames", "check_patches", "check_positions", "check_probe"]
 
 
 def check_probe(probe: Tensor, *, name: str = "probe") -> None:
@@ -46,7 +46,24 @@ def check_patches(patches: Tensor, probe: Tensor, *, name: str = "patches") -> N
         raise ShapeError(name, "a complex tensor", patches.dtype)
 
 
-def check_frames(frames: Tensor, n_pixels: int, *, name: str = "frames") -> None:
+def check_field(field: Tensor, probe: Tensor, *, name: str = "field") -> None:
+    """Refuse detector fields that are not complex ``(..., modes, N, N)`` with the axes of the probe.
+
+    Raises
+    ------
+    ShapeError
+        With both shapes.
+    """
+    shape, modes = tuple(field.shape), tuple(probe.shape)
+    if shape[-3:] != modes:
+        raise ShapeError(name, f"(..., {', '.join(map(str, modes))}) to match the probe", shape)
+    if not field.is_complex():
+        raise ShapeError(name, "a complex tensor", field.dtype)
+
+
+def check_frames(
+    frames: Tensor, n_pixels: int, *, n_channels: int | None = None, name: str = "frames"
+) -> None:
     """Refuse detector frames that are not real ``(batch, channel, N, N)``.
 
     Raises
@@ -55,8 +72,10 @@ def check_frames(frames: Tensor, n_pixels: int, *, name: str = "frames") -> None
         With the shape that came and the one expected.
     """
     shape = tuple(frames.shape)
-    if frames.ndim != 4 or shape[-2:] != (n_pixels, n_pixels):
-        raise ShapeError(name, f"(batch, channel, {n_pixels}, {n_pixels})", shape)
+    wrong_channels = n_channels is not None and shape[1:2] != (n_channels,)
+    if frames.ndim != 4 or shape[-2:] != (n_pixels, n_pixels) or wrong_channels:
+        channel = "channel" if n_channels is None else n_channels
+        raise ShapeError(name, f"(batch, {channel}, {n_pixels}, {n_pixels})", shape)
     if frames.is_complex():
         raise ShapeError(name, "a real tensor", frames.dtype)
 

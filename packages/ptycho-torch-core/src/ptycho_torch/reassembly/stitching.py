@@ -10,7 +10,7 @@ wherever the weight is positive.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -53,8 +53,8 @@ class StitchedObject:
         Float64, ``(2,)``, ``[y, x]``: array index = coordinate + origin.
     """
 
-    object: np.ndarray
-    weight: np.ndarray
+    object: np.ndarray = field(repr=False)
+    weight: np.ndarray = field(repr=False)
     origin: np.ndarray
 
 
@@ -93,11 +93,18 @@ class Canvas:
         Real, ``(N, N)``: weight of each patch pixel, zero or more.
     device
         Where the sums live.
+
+    Raises
+    ------
+    ShapeError
+        If the weight is not ``(N, N)``.
     """
 
     def __init__(
         self, geometry: CanvasGeometry, weight: Tensor, *, device: torch.device | str = "cpu"
     ) -> None:
+        if weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
+            raise ShapeError("weight", "(N, N)", tuple(weight.shape))
         self.geometry = geometry
         self.weight = weight.detach().to(device=device, dtype=torch.float32)
         self.origin = torch.tensor(geometry.origin, dtype=torch.float64, device=device)
@@ -112,7 +119,9 @@ class Canvas:
         ShapeError
             If a patch lies outside the canvas or shapes do not match.
         """
-        shape = self.geometry.shape
+        shape, side = self.geometry.shape, tuple(self.weight.shape)
+        if patches.ndim != 3 or tuple(patches.shape[1:]) != side:
+            raise ShapeError("patches", f"(batch, {side[0]}, {side[1]})", tuple(patches.shape))
         weights = self.weight.expand(len(patches), -1, -1)
         self.numerator += place_patches(patches * self.weight, positions, shape, origin=self.origin)
         self.denominator += place_patches(weights, positions, shape, origin=self.origin)
