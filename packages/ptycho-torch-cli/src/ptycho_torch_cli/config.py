@@ -135,16 +135,11 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _find(key: str, schema: Mapping[str, type[Config]]) -> list[tuple[str, FieldSpec]]:
-    section, _, name = key.rpartition(".")
-    name = name.removeprefix("--").replace("-", "_") if key.startswith("--") else name
+    section, _, name = key.replace("-", "_").rpartition(".")
     legacy = LEGACY_SPELLINGS.get(name)
     wanted = legacy.field if legacy else name
     everything = [(where, spec) for where, cls in schema.items() for spec in field_specs(cls)]
-    found = [
-        (where, spec)
-        for where, spec in everything
-        if section in ("", where) and (spec.name == wanted or key in (*spec.flags, *spec.off_flags))
-    ]
+    found = [(where, spec) for where, spec in everything if section in ("", where) and spec.name == wanted]
     if not found:
         known = [spec.name for _, spec in everything]
         hint = suggest(name, known) or "config show lists them; --for infer knows those of infer"

@@ -19,8 +19,8 @@ def build_parser() -> CommandParser:
     parser = CommandParser(
         "ptycho-torch evaluate",
         description="Score a reconstruction against the known object, with the scores of a flat object "
-        "beside them. Shift, phase ramp, constant phase and scale, which a measurement leaves open, are removed "
-        "first.",
+        "beside them. Shift, phase ramp, constant phase and scale, which a measurement leaves open, are "
+        "removed first.",
         usage="RECONSTRUCTION.npz TRUTH.npz [--output-dir FOLDER] [--json]",
     )
     parser.add_argument("reconstruction", metavar="RECONSTRUCTION", help="reconstruction.npz of infer")

@@ -355,8 +355,8 @@ def add_common_flags(parser: CommandParser) -> None:
 
 
 class _Version(argparse.Action):
-    def __init__(self, *args: Any, **rest: Any) -> None:
-        super().__init__(*args, nargs=0, **rest)
+    def __init__(self, option_strings: Sequence[str], dest: str, **rest: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **rest)
 
     def __call__(
         self,

@@ -38,7 +38,8 @@ def resolve_accelerator(accelerator: str | None, device: str | None) -> str | No
     Returns
     -------
     str or None
-        ``accelerator`` if it names one; else the device; None when neither was typed.
+        ``accelerator`` if it names one (``auto`` leaves it open); else the device; None when neither was
+        typed.
 
     Warns
     -----
@@ -62,14 +63,17 @@ def cli_layer(args: argparse.Namespace, schema: Mapping[str, type[Config]]) -> d
         Once per deprecated flag.
     """
     layer = typed_settings(args, schema)
-    accelerator = resolve_accelerator(layer.get("accelerator"), getattr(args, "device", None))
-    if accelerator is not None:
-        layer["accelerator"] = accelerator
+    # --set takes dotted keys too.
+    stated = {key.rpartition(".")[2]: (key, value) for key, value in layer.items()}
+    if hasattr(args, "device"):
+        key, accelerator = stated.get("accelerator", ("accelerator", None))
+        layer[key] = resolve_accelerator(accelerator, args.device)
     if getattr(args, "disable_mlflow", False):
         warnings.warn(
             "--disable_mlflow is deprecated, use --logger none and --quiet", DeprecationWarning, stacklevel=2
         )
-        layer.setdefault("logger_backend", None)
+        if "logger_backend" not in stated:
+            layer["logger_backend"] = None
     return layer
 
 

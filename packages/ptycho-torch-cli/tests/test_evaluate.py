@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ptycho_torch_cli.evaluate import main
+
+
+def test_the_table_goes_to_standard_output(
+    result_dir: Path, scan_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(result_dir / "reconstruction.npz"), str(scan_file)]) == 0
+    out, err = capsys.readouterr()
+    assert "phase correlation" in out
+    assert "flat" in out
+    assert err == ""
+
+
+def test_json_and_files(
+    result_dir: Path, scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [str(result_dir / "reconstruction.npz"), str(scan_file), "--output-dir", str(tmp_path / "e")]
+    assert main([*argv, "--json"]) == 0
+    out, err = capsys.readouterr()
+    scores = json.loads(out)["scores"]
+    written = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    assert written["scores"] == scores
+    assert {path.name for path in (tmp_path / "e").iterdir()} == {"metrics.json", "comparison.png", "frc.png"}
+    assert err.count("wrote ") == 3
+    assert main(argv) == 2
+    assert "overwrite" in capsys.readouterr().err
+    assert main([*argv, "--overwrite"]) == 0
+
+
+def test_missing_files_are_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "a.npz"), str(tmp_path / "b.npz")]) == 2
+    err = capsys.readouterr().err
+    assert "a.npz" in err
+    assert "b.npz" in err
+
+
+def test_a_file_without_an_object_fails(
+    edited_scan, result_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = edited_scan(objectGuess=None)
+    assert main([str(result_dir / "reconstruction.npz"), str(truth)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "objectGuess" in err
+
+
+def test_two_files_are_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["only.npz"]) == 2
+    assert "TRUTH" in capsys.readouterr().err

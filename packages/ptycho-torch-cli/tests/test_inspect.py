@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptycho_torch_cli.inspect import main
+
+
+def test_a_sound_file(scan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(scan_file)]) == 0
+    out = capsys.readouterr().out
+    for words in (
+        "diff3d",
+        "30 x 32 x 32",
+        "complex64",
+        "counts (stated): stated by the file",
+        "30 of 32 x 32 px",
+        "1 mode(s)",
+        "in the file",
+        "probe diameter",
+        "per frame",
+        "no problems",
+    ):
+        assert words in out
+
+
+def test_json(scan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(scan_file), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["is_sound"] is True
+    assert data["n_frames"] == 30
+    assert data["headers"]["diff3d"]["shape"] == [30, 32, 32]
+    assert data["domain"]["domain"] == "counts"
+
+
+def test_problems_are_the_result_and_the_exit_code(
+    edited_scan: Callable[..., Path], diffraction: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = diffraction.astype(np.float32)
+    frames[3, 4, 5] = np.nan
+    file = edited_scan(diff3d=frames, ycoords=None)
+    assert main([str(file)]) == 1
+    out = capsys.readouterr().out
+    assert "problems" in out
+    assert "ycoords" in out
+    assert "no problems" not in out
+
+
+def test_problems_in_json(edited_scan: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(edited_scan(probeGuess=None)), "--json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["is_sound"] is False
+    assert "probeGuess" in " ".join(data["problems"])
+
+
+def test_a_stated_domain_is_passed_on(scan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(scan_file), "--measurement-domain", "amplitude"]) == 1
+    assert "amplitude" in capsys.readouterr().out
+
+
+def test_a_missing_file_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "gone.npz")]) == 2
+    assert "gone.npz" in capsys.readouterr().err

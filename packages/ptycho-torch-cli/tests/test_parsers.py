@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ptycho_config import PyTorchExecutionConfig, field_specs
+from ptycho_torch_cli import config, evaluate, inference, inspect, simulate, train
+from ptycho_torch_cli.parsers import LIMITED, WITHOUT_FLAG, flag_summary, schema_of, typed_settings
+
+FLAGS = Path(__file__).with_name("flags.txt")
+TRAIN = schema_of("model", "training", "execution")
+
+
+def parsed(*argv: str) -> dict[str, object]:
+    return typed_settings(train.build_parser().parse_args(argv), TRAIN)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        train.build_parser().parse_args(argv)
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err
+
+
+def test_flags_are_those_on_record() -> None:
+    parsers = {
+        "train": train.build_parser(),
+        "infer": inference.build_parser(),
+        "simulate": simulate.build_parser(),
+        "evaluate": evaluate.build_parser(),
+        "inspect": inspect.build_parser(),
+        "config show": config.build_parser("show"),
+        "config validate": config.build_parser("validate"),
+        "config explain": config.build_parser("explain"),
+    }
+    blocks = ["\n".join([f"[{name}]", *flag_summary(parser)]) for name, parser in parsers.items()]
+    assert "\n\n".join(blocks) + "\n" == FLAGS.read_text(encoding="utf-8")
+
+
+def test_what_was_not_typed_is_absent() -> None:
+    assert parsed() == {}
+    assert parsed("--nepochs", "3", "--max-time", "none") == {"nepochs": 3, "max_time": None}
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (("--train_data_file", "a.npz"), {"train_data_file": Path("a.npz")}),
+        (("--test_data_file", "b.npz"), {"test_data_file": Path("b.npz")}),
+        (("--output_dir", "o"), {"output_dir": Path("o")}),
+        (("--n_images", "7"), {"n_groups": 7}),
+        (("--gridsize", "1"), {"gridsize": 1}),
+        (("--batch_size", "4"), {"batch_size": 4}),
+        (("--max_epochs", "2"), {"nepochs": 2}),
+        (("--torch-loss-mode", "mae"), {"torch_loss_mode": "mae"}),
+        (("--accumulate-grad-batches=2",), {"accum_steps": 2}),
+        (("--checkpoint-monitor", "train_loss"), {"checkpoint_monitor_metric": "train_loss"}),
+        (("--logger", "none"), {"logger_backend": None}),
+        (("--deterministic",), {"deterministic": True}),
+        (("--deterministic", "warn"), {"deterministic": "warn"}),
+        (("--no-deterministic",), {"deterministic": False}),
+        (("--disable-checkpointing",), {"enable_checkpointing": False}),
+        (("--pin-memory",), {"pin_memory": True}),
+        (("--devices", "auto", "--strategy", "auto"), {"devices": "auto", "strategy": "auto"}),
+        (("--set", "training.nepochs=4", "--set", "N=64"), {"training.nepochs": 4, "N": 64}),
+    ],
+)
+def test_spellings(argv: tuple[str, ...], expected: dict[str, object]) -> None:
+    assert parsed(*argv) == expected
+
+
+def test_inference_takes_its_historical_spellings() -> None:
+    args = inference.build_parser().parse_args(
+        ["--model_path", "m", "--test_data", "t.npz", "--n_images", "3"]
+    )
+    typed = typed_settings(args, schema_of("model", "inference", "execution"))
+    assert typed == {"model_path": Path("m"), "test_data_file": Path("t.npz"), "n_groups": 3}
+
+
+def test_everything_wrong_is_reported_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    err = refusal(
+        capsys,
+        *("--nepoch", "3", "--batch-size", "0", "--learning-rate", "fast", "--set", "training.seeed=1"),
+        *("--profile", "quik", "--deterministic", "perhaps", "--quiet=1", "--num-workers"),
+    )
+    assert "8 problems" in err
+    for words in (
+        "--nepoch: unknown flag; did you mean '--nepochs'",
+        "--batch-size = '0': expected an integer of at least 1",
+        "--learning-rate = 'fast': expected a finite number greater than 0",
+        "did you mean 'seed'?",
+        "did you mean 'quick'?",
+        "--deterministic = 'perhaps': expected true or false or 'warn'",
+        "--quiet: ignored explicit argument '1'",
+        "--num-workers: expected one argument",
+    ):
+        assert words in err
+    assert "3: unexpected" not in err, "the value of an unknown flag is not a second mistake"
+
+
+def test_one_problem_takes_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    err = refusal(capsys, "stray")
+    assert err == (
+        "ptycho-torch train: stray: unexpected argument; ptycho-torch train --help shows what is expected\n"
+    )
+
+
+def test_flags_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--max-epoch: unknown flag; did you mean '--max-epochs'" in refusal(capsys, "--max-epoch", "3")
+
+
+def test_a_device_that_does_not_work_is_refused_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "TPUs are not supported" in refusal(capsys, "--accelerator", "tpu")
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--refine", "--pad-eval", "--recon-log-stitch", "--compile"])
+def test_nothing_is_offered_that_is_not_there(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"{flag}: unknown flag" in refusal(capsys, flag)
+    assert flag not in train.build_parser().format_help()
+    assert flag not in inference.build_parser().format_help()
+
+
+def test_help_shows_units_defaults_and_headings() -> None:
+    text = " ".join(train.build_parser().format_help().split())
+    assert "passes over the training data (default: 50)" in text
+    assert "stop training after this time [DD:HH:MM:SS] (default: none)" in text
+    assert "--nepochs, --max-epochs INT" in text
+    assert "--max_epochs" not in text
+    for heading in ("Training: Data:", "Model: Network:", "Execution: Checkpoints and stopping:"):
+        assert heading in text
+
+
+def _another(spec) -> object:
+    """A value that the setting accepts and that is not its default."""
+    if spec.kind == "bool":
+        return not spec.default
+    if spec.kind == "str":
+        return next(word for word in spec.choices or ("ddp",) if word != spec.default)
+    if spec.kind == "int_list":
+        return (1,)
+    return 3 if spec.default != 3 else 4
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_FLAG | (LIMITED.keys() - {"logger_backend"})))
+def test_settings_without_a_choice_are_those_that_core_refuses(name: str) -> None:
+    from ptycho_config import SECTIONS, ConfigError
+    from ptycho_torch.config_support import check_supported
+
+    needs = {
+        "recon_log_stitch": {"recon_log_every_n_epochs": 1},
+        "recon_log_fixed_indices": {"recon_log_every_n_epochs": 1},
+        "recon_log_max_stitch_samples": {"recon_log_every_n_epochs": 1, "recon_log_stitch": True},
+    }
+    homes = [(cls, spec) for cls in SECTIONS.values() for spec in field_specs(cls) if spec.name == name]
+    assert homes
+    for cls, spec in homes:
+        other = cls(**{name: _another(spec)}, **needs.get(name, {}))
+        with pytest.raises(ConfigError) as caught:
+            check_supported(other)
+        assert name in {problem.field for problem in caught.value.problems}
+
+
+def test_every_other_setting_of_a_training_has_a_flag() -> None:
+    known = set(train.build_parser()._option_string_actions)
+    unused = {"inference_batch_size", "middle_trim"}
+    for cls in TRAIN.values():
+        for spec in field_specs(cls):
+            offered = set(spec.flags) <= known
+            assert offered is (spec.name not in WITHOUT_FLAG | unused), spec.name
+
+
+def test_limited_settings_exist() -> None:
+    names = {spec.name for cls in TRAIN.values() for spec in field_specs(cls)}
+    assert set(LIMITED) <= names
+    assert "logger_backend" in {spec.name for spec in field_specs(PyTorchExecutionConfig)}

@@ -1,0 +1,107 @@
+"""What only a process of its own can show: signals, streams, start-up time, modules loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+MODULES = """
+import json, sys
+from ptycho_torch_cli.__main__ import main
+code = main({words!r})
+print()
+print(json.dumps([code, sorted({{name.partition(".")[0] for name in sys.modules}})]))
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["train", "--help"], ["config", "show"], ["config", "explain", "N"]]
+)
+def test_light_commands_load_nothing_heavy(words: list[str]) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", MODULES.format(words=words)], capture_output=True, text=True, check=True
+    )
+    code, loaded = json.loads(run.stdout.splitlines()[-1])
+    assert code == 0
+    assert not {"torch", "numpy", "scipy", "lightning", "matplotlib", "tqdm", "ptycho_torch"} & set(loaded)
+
+
+def test_help_answers_at_once(ptycho_torch) -> None:
+    def seconds() -> float:
+        started = time.perf_counter()
+        assert ptycho_torch("--help").returncode == 0
+        return time.perf_counter() - started
+
+    # The best of several, because the machine may be busy with something else.
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("module", "prog"),
+    [
+        ("ptycho_torch_cli", "ptycho-torch"),
+        ("ptycho_torch_cli.train", "ptycho-torch train"),
+        ("ptycho_torch_cli.inference", "ptycho-torch infer"),
+    ],
+)
+def test_modules_are_commands(module: str, prog: str, ptycho_torch) -> None:
+    run = ptycho_torch("--help", module=module)
+    assert run.returncode == 0
+    assert run.stdout.startswith(f"usage: {prog} ")
+    assert run.stderr == ""
+
+
+def test_deprecated_flags_are_told_to_people(scan_file: Path, tmp_path: Path, ptycho_torch) -> None:
+    run = ptycho_torch(
+        *("train", "--train-data-file", str(scan_file), "--device", "cpu", "--disable_mlflow", "--dry-run"),
+        cwd=tmp_path,
+    )
+    assert run.returncode == 0
+    assert run.stderr.splitlines() == [
+        "DeprecationWarning: --device is deprecated, use --accelerator",
+        "DeprecationWarning: --disable_mlflow is deprecated, use --logger none and --quiet",
+    ]
+    assert "accelerator = cpu  [cli]" in run.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_training_names_its_checkpoint(scan_file: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "ptycho_torch_cli", "train", "--train-data-file", str(scan_file)),
+        *("--output-dir", str(output), "--nepochs", "100000", "--accelerator", "cpu"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=environment) as run:  # fmt: skip
+        assert run.stderr is not None
+        for line in run.stderr:
+            if line.startswith("epoch 2/"):
+                break
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert out == ""
+    last = err.splitlines()[-1]
+    assert last.startswith("ptycho-torch train: interrupted; the last checkpoint is kept: ")
+    assert Path(last.rpartition(": ")[2]).is_file()
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_goes_away_is_no_failure(scan_file: Path) -> None:
+    command = [sys.executable, "-m", "ptycho_torch_cli", "inspect", str(scan_file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.close()
+        err = run.stderr.read()
+        run.wait(timeout=60)
+    assert "Traceback" not in err
+    assert "BrokenPipe" not in err
