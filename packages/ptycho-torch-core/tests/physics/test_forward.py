@@ -123,9 +123,7 @@ def test_mode_axis_never_meets_the_batch_axis():
     operator = DiffractionOperator(probe)
     assert operator(patches).shape == (4, 4, 8, 8)
     assert_close(predicted_counts(patches, probe, 1.0).sum(dim=(-2, -1)), torch.full((4,), 4.0 * 64))
-    with pytest.raises(
-        ShapeError, match=r"field: expected \(..., 4, 8, 8\) to match the probe, got \(8, 8\)"
-    ):
+    with pytest.raises(ShapeError, match=r"field: expected \(..., 4, 8, 8\) .*, got \(8, 8\)"):
         operator.adjoint(patches[0])
     with pytest.raises(ShapeError, match="field"):
         DiffractionOperator(probe[:1]).adjoint(patches)

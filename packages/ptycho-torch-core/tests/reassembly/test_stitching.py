@@ -1,0 +1,235 @@
+"""Patches of a known object, stitched: the object comes back, in its place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho_torch.errors import ShapeError
+from ptycho_torch.reassembly import Canvas, CanvasGeometry, canvas_for, stitch
+
+
+@pytest.mark.parametrize("uniform", [True, False])
+def test_object_comes_back_exactly_at_whole_pixels(uniform, cut):
+    scene = cut(uniform=uniform, jitter_px=0)
+    assert scene.error(scene.stitched()) < 1e-6
+
+
+@pytest.mark.parametrize("scene", ["random_field", "natural"])
+def test_object_comes_back_to_interpolation_error_between_pixels(scene, cut):
+    parts = cut(scene, jitter_px=1.0)
+    truth = parts.scan.object_truth
+    # Bilinear interpolation there and back blurs by at most the second differences over four.
+    curvature = [np.linalg.norm(np.diff(truth, 2, axis=axis)) for axis in (0, 1)]
+    bound = 0.25 * sum(curvature) / np.linalg.norm(truth)
+    assert parts.error(parts.stitched()) < bound
+
+
+def test_constant_object_comes_back_at_any_position(cut):
+    parts = cut(jitter_px=1.3)
+    result = parts.stitched(torch.full_like(parts.patches, 0.4 - 0.7j))
+    covered = result.weight > 1e-6 * result.weight.max()
+    np.testing.assert_allclose(result.object[covered], 0.4 - 0.7j, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mistake", ["sign", "order", "one row", "half a pixel"])
+def test_wrong_placement_is_noticed(mistake, cut):
+    parts = cut(jitter_px=0)
+    wrong = {
+        "sign": 2 * parts.positions.mean(dim=0) - parts.positions,
+        "order": parts.positions.flip(1),
+        "one row": parts.positions + torch.tensor([1.0, 0.0], dtype=torch.float64),
+        "half a pixel": parts.positions + torch.tensor([0.0, 0.5], dtype=torch.float64),
+    }[mistake]
+    assert parts.error(parts.stitched(positions=wrong)) > 0.03
+    assert parts.error(parts.stitched()) < 1e-6
+
+
+def test_origin_lays_the_object_over_the_truth_wherever_the_scan_lies(cut):
+    parts = cut(jitter_px=0)
+    moved = parts.stitched(positions=parts.positions + torch.tensor([-1000.0, 77.0], dtype=torch.float64))
+    at_home = parts.stitched()
+    np.testing.assert_array_equal(moved.origin, at_home.origin + [1000, -77])
+    np.testing.assert_allclose(moved.object, at_home.object, rtol=1e-6)
+
+
+def test_single_patch_lies_where_its_position_says():
+    patch = torch.zeros(1, 8, 8, dtype=torch.complex64)
+    patch[0, 4, 4] = 2j
+    position = torch.tensor([[-3.0, 12.0]], dtype=torch.float64)
+    geometry = canvas_for(position.numpy(), 8)
+    result = stitch(lambda: [(patch, position)], geometry, torch.ones(8, 8), alignment_passes=0)
+    assert result.object.shape == (8, 8)
+    row, column = (position[0].numpy() + result.origin).astype(int)
+    assert result.object[row, column] == pytest.approx(2j)
+
+
+@pytest.mark.parametrize("n", [8, 9])
+@pytest.mark.parametrize("seed", range(4))
+def test_canvas_holds_every_patch_and_no_more(n, seed):
+    rng = np.random.default_rng(seed)
+    positions = rng.uniform(-40, 60, size=(12, 2))
+    positions[rng.random(12) < 0.4] //= 1
+    geometry = canvas_for(positions, n)
+    canvas = Canvas(geometry, torch.ones(n, n))
+    canvas.add(torch.ones(12, n, n, dtype=torch.complex64), torch.from_numpy(positions))
+    assert float(canvas.denominator.sum()) == pytest.approx(12 * n * n, rel=1e-6)
+    for edge in (canvas.denominator[0], canvas.denominator[-1]):
+        assert edge.max() > 0
+    for edge in (canvas.denominator[:, 0], canvas.denominator[:, -1]):
+        assert edge.max() > 0
+    assert all(value == round(value) for value in geometry.origin)
+
+
+def test_canvas_follows_the_real_extent_and_not_the_number_of_frames():
+    positions = np.array([[0.0, 0.0], [500.5, -30.0]])
+    geometry = canvas_for(positions, 64)
+    assert geometry == CanvasGeometry(shape=(565, 94), origin=(32.0, 62.0))
+
+
+@pytest.mark.parametrize("positions", [np.empty((0, 2)), np.zeros(2), np.zeros((3, 3))])
+def test_canvas_needs_positions(positions):
+    with pytest.raises(ShapeError, match=r"positions: expected \(n, 2\) with n >= 1"):
+        canvas_for(positions, 8)
+
+
+def test_numerator_and_denominator_share_their_support(cut):
+    parts = cut(jitter_px=1.0)
+    canvas = Canvas(canvas_for(parts.scan.positions, parts.scan.N), parts.weight)
+    canvas.add(torch.ones_like(parts.patches), parts.positions)
+    assert torch.equal(canvas.numerator.real > 0, canvas.denominator > 0)
+    torch.testing.assert_close(canvas.numerator.real, canvas.denominator)
+
+
+def test_weight_is_the_sum_of_patch_weights_and_zero_weight_says_nothing(cut):
+    parts = cut(jitter_px=0)
+    weight = parts.weight.clone()
+    weight[:, :10] = 0
+    spoiled = parts.patches.clone()
+    spoiled[..., :10] = 1e6
+    geometry = canvas_for(parts.scan.positions, parts.scan.N)
+    result = stitch(lambda: [(spoiled, parts.positions)], geometry, weight, alignment_passes=2)
+    assert result.weight.sum() == pytest.approx(float(weight.sum()) * parts.scan.n_frames, rel=1e-5)
+    assert (result.weight[:, :10] == 0).all()
+    assert (result.object[:, :10] == 1).all()
+    assert parts.error(result, free_phase=True) < 1e-5
+
+
+def test_heavier_patches_count_for_more():
+    positions = torch.tensor([[4.0, 4.0], [4.0, 6.0]], dtype=torch.float64)
+    patches = torch.stack([torch.full((8, 8), 1.0), torch.full((8, 8), 4.0)]).to(torch.complex64)
+    weight = torch.arange(8.0).expand(8, 8) + 1
+    geometry = canvas_for(positions.numpy(), 8)
+    result = stitch(lambda: [(patches, positions)], geometry, weight, alignment_passes=0)
+    # In column 5 the first patch has weight 6 and the second, two columns further, weight 4.
+    assert result.object[0, 5] == pytest.approx((6 * 1 + 4 * 4) / 10)
+
+
+@pytest.mark.parametrize("passes", [0, 2])
+@pytest.mark.parametrize("batch_size", [1, 3, 5])
+def test_batch_size_does_not_change_the_object(batch_size, passes, cut):
+    parts = cut(jitter_px=1.0)
+    whole = parts.stitched(passes=passes)
+    streamed = parts.stitched(batch_size=batch_size, passes=passes)
+    np.testing.assert_allclose(streamed.weight, whole.weight, rtol=1e-5, atol=1e-6 * whole.weight.max())
+    assert _difference(streamed, whole) < 1e-5
+
+
+@pytest.mark.parametrize("passes", [0, 2])
+def test_order_of_frames_does_not_change_the_object(passes, cut):
+    parts = cut(jitter_px=1.0)
+    order = torch.randperm(len(parts.patches), generator=torch.Generator().manual_seed(1))
+    shuffled = parts.stitched(parts.patches[order], parts.positions[order], passes=passes, batch_size=5)
+    assert _difference(shuffled, parts.stitched(passes=passes)) < 1e-5
+
+
+def test_merged_canvases_equal_one(cut):
+    parts = cut(jitter_px=1.0)
+    geometry = canvas_for(parts.scan.positions, parts.scan.N)
+    one, first, second = (Canvas(geometry, parts.weight) for _ in range(3))
+    one.add(parts.patches, parts.positions)
+    first.add(parts.patches[:5], parts.positions[:5])
+    second.add(parts.patches[5:], parts.positions[5:])
+    first.merge(second)
+    torch.testing.assert_close(first.numerator, one.numerator)
+    torch.testing.assert_close(first.denominator, one.denominator)
+    assert _difference(first.result(), one.result()) < 1e-5
+
+
+def test_canvases_of_different_scans_do_not_merge():
+    weight = torch.ones(8, 8)
+    near = Canvas(canvas_for(np.array([[0.0, 0.0]]), 8), weight)
+    far = Canvas(canvas_for(np.array([[1.0, 0.0]]), 8), weight)
+    with pytest.raises(ShapeError, match="build both from the whole scan"):
+        near.merge(far)
+
+
+def _with_random_phases(patches):
+    generator = torch.Generator().manual_seed(5)
+    turns = 2j * torch.pi * torch.rand(len(patches), 1, 1, dtype=torch.float64, generator=generator)
+    return patches * torch.exp(turns).to(patches.dtype)
+
+
+@pytest.mark.parametrize("batch_size", [3, None])
+def test_random_phase_of_each_patch_is_removed(batch_size, cut):
+    parts = cut("random_field", jitter_px=0, grid=(3, 3))
+    turned = _with_random_phases(parts.patches)
+    assert parts.error(parts.stitched(turned), free_phase=True) > 0.5
+    result = parts.stitched(turned, passes=30, batch_size=batch_size)
+    assert parts.error(result, free_phase=True) < 1e-4
+
+
+def test_patches_that_agree_are_left_alone(cut):
+    parts = cut(jitter_px=0)
+    assert parts.error(parts.stitched(passes=3)) < 1e-5
+
+
+def test_common_phase_of_all_patches_is_kept(cut):
+    parts = cut(jitter_px=0)
+    turned = parts.stitched(parts.patches * 1j, passes=2)
+    assert parts.error(turned) > 1
+    assert parts.error(turned, free_phase=True) < 1e-5
+
+
+def test_phase_factor_is_the_least_squares_one(cut):
+    parts = cut(jitter_px=0)
+    canvas = Canvas(canvas_for(parts.scan.positions, parts.scan.N), parts.weight)
+    canvas.add(parts.patches, parts.positions)
+    turned = _with_random_phases(parts.patches)
+    factors = canvas.phase_factors(turned, parts.positions, canvas.mean())
+    torch.testing.assert_close(factors.abs(), torch.ones(len(factors)))
+    assert torch.linalg.vector_norm(factors[:, None, None] * turned - parts.patches) < 1e-3
+    nothing = canvas.phase_factors(torch.zeros_like(turned), parts.positions, canvas.mean())
+    assert torch.equal(nothing, torch.ones_like(nothing))
+
+
+def test_what_nobody_saw_is_one_with_weight_zero():
+    positions = torch.tensor([[4.0, 4.0], [4.0, 40.0]], dtype=torch.float64)
+    patches = torch.full((2, 8, 8), 0.5j, dtype=torch.complex64)
+    geometry = canvas_for(positions.numpy(), 8)
+    result = stitch(lambda: [(patches, positions)], geometry, torch.ones(8, 8))
+    assert (result.weight[:, 10:30] == 0).all()
+    assert (result.object[:, 10:30] == 1).all()
+    assert result.object.dtype == np.complex64
+    assert result.weight.dtype == np.float32
+    assert result.origin.dtype == np.float64
+
+
+def test_shapes_that_would_broadcast_are_refused():
+    geometry, positions = canvas_for(np.zeros((3, 2)), 8), torch.zeros(3, 2, dtype=torch.float64)
+    for weight in (torch.ones(8), torch.ones(1, 8, 8), torch.ones(1, 8)):
+        with pytest.raises(ShapeError, match=r"weight: expected \(N, N\)"):
+            Canvas(geometry, weight)
+    canvas = Canvas(geometry, torch.ones(8, 8))
+    for shape in ((8, 8), (3, 1, 8, 8), (3, 4, 4), (3, 1, 1)):
+        with pytest.raises(ShapeError, match=r"patches: expected \(batch, 8, 8\)"):
+            canvas.add(torch.ones(shape, dtype=torch.complex64), positions)
+    with pytest.raises(ShapeError, match="room for"):
+        canvas.add(torch.ones(3, 8, 8, dtype=torch.complex64), positions + 1)
+
+
+def _difference(result, reference):
+    covered = reference.weight > 1e-3 * reference.weight.max()
+    gap = np.abs(result.object - reference.object)[covered]
+    return float(gap.max() / np.abs(reference.object[covered]).max())
