@@ -1,0 +1,81 @@
+"""Batches: seeded, complete, and the same however they are loaded."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho_torch.data.dataset import GroupDataset
+from ptycho_torch.lightning import ScanDataModule
+
+
+def _module(cpu, *, n_validation=4, seed=0, **execution):
+    frames = np.arange(20 * 16, dtype=np.uint16).reshape(20, 4, 4)
+    train = GroupDataset(frames, np.arange(16)[:, None])
+    validation = GroupDataset(frames, np.arange(16, 16 + n_validation)[:, None])
+    return ScanDataModule(train, validation, batch_size=6, execution=cpu(**execution), seed=seed)
+
+
+def _order(loader):
+    return [batch["frame"].flatten().tolist() for batch in loader]
+
+
+def test_every_frame_comes_once_per_epoch_in_a_new_order(cpu):
+    loader = _module(cpu).train_dataloader()
+    first, second = _order(loader), _order(loader)
+    assert [len(batch) for batch in first] == [6, 6, 4]
+    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(16))
+    assert first != second
+
+
+def test_the_order_depends_on_the_seed_and_not_on_the_global_one(cpu):
+    torch.manual_seed(1)
+    first = _order(_module(cpu, seed=5).train_dataloader())
+    torch.manual_seed(2)
+    assert _order(_module(cpu, seed=5).train_dataloader()) == first
+    assert _order(_module(cpu, seed=6).train_dataloader()) != first
+
+
+def test_loading_leaves_the_global_random_state_alone(cpu):
+    module = _module(cpu)
+    before = torch.get_rng_state()
+    _order(module.train_dataloader())
+    _order(module.val_dataloader())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_validation_comes_in_order_or_not_at_all(cpu):
+    assert _order(_module(cpu).val_dataloader()) == [[16, 17, 18, 19]]
+    assert _module(cpu, n_validation=0).val_dataloader() == []
+
+
+def test_workers_load_the_same_batches_in_other_processes(cpu, monkeypatch):
+    alone = _module(cpu).train_dataloader()
+    expected = [list(alone) for _ in range(2)]
+
+    def refuse(self, indices):
+        raise AssertionError("a batch was loaded in the main process")
+
+    # Workers import the class anew and do not see this.
+    monkeypatch.setattr(GroupDataset, "__getitems__", refuse)
+    settings = {"num_workers": 2, "persistent_workers": True, "prefetch_factor": 1}
+    together = _module(cpu, **settings).train_dataloader()
+    for ours in expected:
+        theirs = list(together)
+        assert len(multiprocessing.active_children()) == 2
+        for mine, other in zip(ours, theirs, strict=True):
+            assert torch.equal(mine["counts"], other["counts"])
+            assert torch.equal(mine["frame"], other["frame"])
+    with pytest.raises(AssertionError, match="main process"):
+        list(alone)
+
+
+def test_loader_settings_arrive(cpu):
+    loader = _module(
+        cpu, num_workers=1, persistent_workers=True, prefetch_factor=3, pin_memory=True
+    ).train_dataloader()
+    assert (loader.num_workers, loader.persistent_workers, loader.prefetch_factor) == (1, True, 3)
+    assert loader.pin_memory

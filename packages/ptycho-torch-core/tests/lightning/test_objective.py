@@ -1,0 +1,71 @@
+"""The loss is the weighted sum it says it is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ptycho_config import ModelConfig, TrainingConfig
+from ptycho_torch.lightning import Objective
+from ptycho_torch.models import build_patch_model
+from ptycho_torch.physics import calibrate
+
+
+@pytest.fixture
+def scene():
+    generator = torch.Generator().manual_seed(0)
+    probe = torch.randn(1, 32, 32, dtype=torch.complex64, generator=generator)
+    model = build_patch_model(ModelConfig(N=32, n_filters_scale=1), calibrate(probe, 1e4))
+    patches = torch.randn(3, 1, 32, 32, dtype=torch.complex64, generator=generator)
+    counts = torch.poisson(torch.full((3, 1, 32, 32), 10.0), generator=generator)
+    return model, patches, counts
+
+
+def _loss(scene, **weights):
+    return Objective(**{"nll_weight": 0.0, "mae_weight": 0.0, "tv_weight": 0.0, **weights})(*scene)
+
+
+def test_terms_are_reported_unweighted_and_summed_weighted(scene):
+    parts = _loss(scene, nll_weight=2.0, mae_weight=3.0, tv_weight=0.5)
+    expected = 2 * parts["poisson"] + 3 * parts["mae"] + 0.5 * parts["tv"]
+    torch.testing.assert_close(parts["loss"], expected)
+    assert all(value > 0 for value in parts.values())
+
+
+@pytest.mark.parametrize(
+    ("weight", "term"), [("nll_weight", "poisson"), ("mae_weight", "mae"), ("tv_weight", "tv")]
+)
+def test_a_term_without_a_weight_is_not_computed(scene, weight, term):
+    assert set(_loss(scene, **{weight: 1.0})) == {"loss", term}
+    assert Objective(**{"nll_weight": 0.0, "mae_weight": 0.0, "tv_weight": 0.0, weight: 1.0}).terms == (term,)
+
+
+def test_the_loss_of_a_batch_is_the_mean_over_its_frames(scene):
+    model, patches, counts = scene
+    objective = Objective(nll_weight=1.0, mae_weight=1.0, tv_weight=1.0)
+    whole = objective(model, patches, counts)["loss"]
+    single = [objective(model, patches[i : i + 1], counts[i : i + 1])["loss"] for i in range(3)]
+    torch.testing.assert_close(whole, torch.stack(single).mean())
+
+
+def test_pixels_that_were_not_measured_carry_no_loss(scene):
+    model, patches, counts = scene
+    model.measured[5, 6] = False
+    objective = Objective(nll_weight=1.0, mae_weight=1.0, tv_weight=0.0)
+    before = objective(model, patches, counts)["loss"]
+    counts[..., 5, 6] = 1e6
+    torch.testing.assert_close(objective(model, patches, counts)["loss"], before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "weights"),
+    [
+        ({}, (1.0, 0.0, 0.0)),
+        ({"mae_weight": 0.3, "realspace_weight": 0.1}, (1.0, 0.3, 0.1)),
+        ({"torch_loss_mode": "mae"}, (0.0, 1.0, 0.0)),
+        ({"torch_loss_mode": "mae", "mae_weight": 0.3}, (0.0, 0.3, 0.0)),
+    ],
+)
+def test_settings_become_weights(settings, weights):
+    made = Objective.from_config(TrainingConfig(**settings))
+    assert (made.nll_weight, made.mae_weight, made.tv_weight) == weights

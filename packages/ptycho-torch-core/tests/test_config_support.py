@@ -1,0 +1,71 @@
+"""Settings without an effect are refused, with the reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from ptycho_config import (
+    ConfigError,
+    InferenceConfig,
+    ModelConfig,
+    PyTorchExecutionConfig,
+    TrainingConfig,
+    field_specs,
+)
+from ptycho_torch import config_support
+from ptycho_torch.config_support import check_supported
+
+_CLASSES = (ModelConfig, TrainingConfig, InferenceConfig, PyTorchExecutionConfig)
+
+
+def test_defaults_are_supported():
+    check_supported(*(make() for make in _CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (ModelConfig(gridsize=2), "groups of several patches"),
+        (ModelConfig(model_type="supervised"), "supervised training"),
+        (ModelConfig(probe_scale=2.0), "calibrated from the data"),
+        (TrainingConfig(realspace_mae_weight=1.0), "supervised training"),
+        (TrainingConfig(neighbor_count=7), "groups of several patches"),
+        (TrainingConfig(positions_provided=False), "without scan positions"),
+        (TrainingConfig(backend="tensorflow"), "TensorFlow backend is another program"),
+        (InferenceConfig(debug=True), "nothing more than the results"),
+        (PyTorchExecutionConfig(devices=2), "one process on one device"),
+        (PyTorchExecutionConfig(num_nodes=2), "one process on one device"),
+        (PyTorchExecutionConfig(strategy="ddp"), "one process on one device"),
+        (PyTorchExecutionConfig(compile=True), "compiling"),
+        (PyTorchExecutionConfig(logger_backend="mlflow"), "MLflow"),
+        (PyTorchExecutionConfig(recon_log_every_n_epochs=1), "logging images"),
+        (PyTorchExecutionConfig(pad_eval=True), "holds every patch whole"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_has_no_effect_is_refused_with_words(config, words):
+    with pytest.raises(ConfigError, match=words):
+        check_supported(config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        PyTorchExecutionConfig(devices=1),
+        PyTorchExecutionConfig(logger_backend=None),
+        PyTorchExecutionConfig(logger_backend="tensorboard"),
+    ],
+)
+def test_the_other_values_of_a_partly_supported_setting_pass(config):
+    check_supported(config)
+
+
+def test_all_problems_are_reported_at_once():
+    with pytest.raises(ConfigError) as caught:
+        check_supported(ModelConfig(gridsize=2), PyTorchExecutionConfig(compile=True, num_nodes=3))
+    assert {problem.field for problem in caught.value.problems} == {"gridsize", "compile", "num_nodes"}
+
+
+def test_every_refused_setting_exists():
+    known = {spec.name for make in _CLASSES for spec in field_specs(make)}
+    assert set(config_support._ONLY_DEFAULT) <= known

@@ -1,0 +1,72 @@
+"""Reconstructions on disk come back as they were."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from ptycho_torch.data.npz import save_scan
+from ptycho_torch.errors import DataError
+from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.results import load_object, save_reconstruction
+
+
+@pytest.fixture
+def stitched():
+    rng = np.random.default_rng(0)
+    image = (rng.normal(size=(12, 15)) + 1j * rng.normal(size=(12, 15))).astype(np.complex64)
+    return StitchedObject(
+        object=image, weight=rng.random((12, 15), dtype=np.float32), origin=np.array([3.0, -2.0])
+    )
+
+
+def test_a_round_trip_is_exact(tmp_path, stitched):
+    positions = np.arange(8.0).reshape(4, 2)
+    save_reconstruction(tmp_path / "r.npz", stitched, positions=positions, configuration={"model": {"N": 32}})
+    back = load_object(tmp_path / "r.npz")
+    for name in ("object", "weight", "origin"):
+        value, expected = getattr(back, name), getattr(stitched, name)
+        assert value.dtype == expected.dtype
+        np.testing.assert_array_equal(value, expected)
+    with np.load(tmp_path / "r.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["positions"], positions)
+        assert json.loads(str(arrays["configuration"])) == {"model": {"N": 32}}
+
+
+def test_a_scan_gives_its_truth(tmp_path, tiny_scan):
+    save_scan(tmp_path / "scan.npz", tiny_scan)
+    found = load_object(tmp_path / "scan.npz")
+    np.testing.assert_array_equal(found.object, tiny_scan.object_truth)
+    assert (found.weight == 1).all()
+    assert not found.origin.any()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"probe": np.ones((4, 4), complex)}, "no key object or objectGuess; keys found: probe"),
+        ({"object": np.ones((4, 4))}, "expected complex"),
+        ({"object": np.ones((2, 4, 4), complex)}, "expected complex"),
+        ({"object": np.full((4, 4), np.nan, complex)}, "NaN or infinity"),
+        ({"object": np.ones((4, 4), complex), "weight": np.ones((3, 4))}, "do not fit the object"),
+        ({"object": np.ones((4, 4), complex), "origin": np.ones(3)}, "do not fit the object"),
+    ],
+)
+def test_what_is_no_object_is_refused(tmp_path, arrays, words):
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(DataError, match=words):
+        load_object(tmp_path / "x.npz")
+
+
+def test_a_missing_or_foreign_file_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_object(tmp_path / "absent.npz")
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(DataError):
+        load_object(tmp_path / "text.npz")
+
+
+def test_the_repr_of_a_result_is_short(stitched):
+    assert len(repr(stitched)) < 200
