@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -76,8 +75,3 @@ def ptycho_torch() -> Command:
         )  # fmt: skip
 
     return run
-
-
-@pytest.fixture
-def stated_counts() -> np.ndarray:
-    return np.array(json.dumps({"measurement_domain": "counts"}))

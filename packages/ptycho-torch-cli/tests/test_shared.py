@@ -40,7 +40,7 @@ def test_an_execution_config_states_what_was_typed_and_nothing_else() -> None:
 
 def test_an_execution_config_takes_deprecated_flags() -> None:
     args = inference.build_parser().parse_args(["--device", "cpu", "--disable_mlflow"])
-    with pytest.warns(DeprecationWarning) as caught:
+    with pytest.warns(DeprecationWarning, match="is deprecated") as caught:
         config = build_execution_config_from_args(args)
     assert len(caught) == 2
     assert stated_fields(config) == {"accelerator": "cpu", "logger_backend": None}
@@ -48,7 +48,7 @@ def test_an_execution_config_takes_deprecated_flags() -> None:
 
 def test_an_explicit_logger_wins_over_disable_mlflow() -> None:
     args = train.build_parser().parse_args(["--disable_mlflow", "--logger", "tensorboard"])
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="is deprecated"):
         assert build_execution_config_from_args(args).logger_backend == "tensorboard"
 
 

@@ -22,7 +22,7 @@ def test_a_simulated_scan_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixt
     assert powers[0] / powers[1] == pytest.approx(2.0, rel=1e-4)
     assert scan.metadata["seed"] == 4
     assert scan.metadata["scene"] == "natural"
-    out, err = capsys.readouterr()
+    out = capsys.readouterr().out
     assert "12 frames of 32 x 32 px" in out
     assert "scan.npz" in out
 

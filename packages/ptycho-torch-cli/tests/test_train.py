@@ -48,7 +48,7 @@ def test_a_bar_on_a_terminal_stays_off_standard_output(
     assert main([*argv, "--accelerator", "cpu"]) == 0
     out, err = capsys.readouterr()
     assert "Epoch 0" in err
-    assert "epoch 1/1" not in err
+    assert "epoch 1/1  train_loss" in err
     assert out.startswith("bundle")
 
 
@@ -72,7 +72,7 @@ def test_deprecated_flags_warn_and_work(
     scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["--train-data-file", str(scan_file), "--output-dir", str(tmp_path / "run"), "--dry-run"]
-    with pytest.warns(DeprecationWarning) as caught:
+    with pytest.warns(DeprecationWarning, match="is deprecated") as caught:
         assert main([*argv, "--device", "cuda", "--accelerator", "cpu", "--disable_mlflow"]) == 0
     assert [str(item.message).split()[0] for item in caught] == ["--device", "--disable_mlflow"]
     out = capsys.readouterr().out
@@ -90,3 +90,13 @@ def test_a_resolved_configuration_repeats_a_run(
     assert "nepochs = 1  [file]" in out
     assert f"train_data_file = {scan_file}  [file]" in out
     assert not output.exists()
+
+
+@pytest.mark.parametrize("flag", ["--disable-progress-bar", "--quiet"])
+def test_a_bar_can_be_declined(
+    flag: str, scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    argv = ["--train-data-file", str(scan_file), "--output-dir", str(tmp_path / "run"), "--nepochs", "1"]
+    assert main([*argv, "--accelerator", "cpu", flag]) == 0
+    assert "Epoch 0" not in capsys.readouterr().err

@@ -196,7 +196,8 @@ def test_a_failed_run_leaves_the_older_results(
 ) -> None:
     before = snapshot(result_dir)
     argv = ["--model-path", str(model_dir), "--test-data", str(edited_scan(probeGuess=None))]
-    assert inference.main([*argv, "--output-dir", str(result_dir), "--overwrite", "--quiet"]) == 1
+    argv += ["--output-dir", str(result_dir), "--overwrite", "--accelerator", "cpu", "--quiet"]
+    assert inference.main(argv) == 1
     assert "probeGuess" in capsys.readouterr().err
     assert snapshot(result_dir) == before
 

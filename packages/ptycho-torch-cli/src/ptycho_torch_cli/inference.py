@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ptycho_torch_cli.console import Progress, calm_lightning, note, run_command
+from ptycho_torch_cli.console import Progress, calm_lightning, run_command
 from ptycho_torch_cli.parsers import (
     CommandParser,
     add_common_flags,
@@ -75,8 +75,6 @@ def _infer(args: argparse.Namespace, command: Sequence[str]) -> int:
     if args.dry_run:
         print_resolution(payload)
         return 0
-    for remark in payload.notes:
-        note(f"note: {remark}")
     progress = None if wants_quiet(args) else Progress("pattern")
     with calm_lightning():
         from ptycho_torch.workflows import infer

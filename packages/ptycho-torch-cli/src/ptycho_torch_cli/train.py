@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ptycho_config import PyTorchExecutionConfig, evolve
-from ptycho_torch_cli.console import calm_lightning, note, run_command
+from ptycho_torch_cli.console import calm_lightning, run_command
 from ptycho_torch_cli.parsers import (
     CommandParser,
     add_common_flags,
@@ -70,14 +70,13 @@ def _train(args: argparse.Namespace, command: Sequence[str]) -> int:
     if args.dry_run:
         print_resolution(payload)
         return 0
-    for remark in payload.notes:
-        note(f"note: {remark}")
     with calm_lightning():
         from ptycho_torch.lightning import EpochReport
         from ptycho_torch.workflows import train
 
-        payload, wants_lines = _choose_progress(payload, quiet=wants_quiet(args))
-        callbacks = [EpochReport(note)] if wants_lines else []
+        quiet = wants_quiet(args)
+        payload = _choose_bar(payload, quiet=quiet)
+        callbacks = [] if quiet else [EpochReport(_line_beside_bar)]
         outcome = train(payload, callbacks=callbacks, overwrite=args.overwrite, command=command)
     print(_report(outcome, payload.execution_config))
     return 0
@@ -85,8 +84,6 @@ def _train(args: argparse.Namespace, command: Sequence[str]) -> int:
 
 def _payload(args: argparse.Namespace) -> TrainingPayload:
     layer = cli_layer(args, _SCHEMA)
-    if wants_quiet(args):
-        layer["enable_progress_bar"] = False
     config_file = getattr(args, "config_file", None)
     validate_paths(
         {
@@ -103,13 +100,20 @@ def _payload(args: argparse.Namespace) -> TrainingPayload:
         )
 
 
-def _choose_progress(payload: TrainingPayload, *, quiet: bool) -> tuple[TrainingPayload, bool]:
-    """Draw a bar on a terminal unless somebody decided about bars; otherwise lines, unless quiet."""
+def _choose_bar(payload: TrainingPayload, *, quiet: bool) -> TrainingPayload:
+    """Draw a bar on a terminal unless somebody decided about bars; never when quiet."""
+    execution = payload.execution_config
     decided = payload.provenance["enable_progress_bar"].layer != "default"
-    if not quiet and not decided and sys.stderr.isatty():
-        execution = evolve(payload.execution_config, enable_progress_bar=True)
-        payload = replace(payload, execution_config=execution)
-    return payload, not quiet and not payload.execution_config.enable_progress_bar
+    wanted = execution.enable_progress_bar if decided else sys.stderr.isatty()
+    execution = evolve(execution, enable_progress_bar=wanted and not quiet)
+    return replace(payload, execution_config=execution)
+
+
+def _line_beside_bar(text: str) -> None:
+    """Write a line to standard error; a bar that stands there is drawn again below it."""
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    tqdm.write(text, file=sys.stderr)
 
 
 def _report(outcome: TrainingOutcome, execution: PyTorchExecutionConfig) -> str:
