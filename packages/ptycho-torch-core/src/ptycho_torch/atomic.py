@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, Any, Literal
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_path", "atomic_write"]
 
 
 @contextmanager
@@ -53,6 +53,34 @@ def atomic_write(path: str | PathLike[str], mode: Literal["wb", "w"] = "wb") -> 
     """
     if mode not in ("wb", "w"):
         raise ValueError(f"mode: expected 'wb' or 'w', got {mode!r}")
+    text: dict[str, Any] = {} if mode == "wb" else {"encoding": "utf-8", "newline": "\n"}
+    with atomic_path(path) as temporary, temporary.open(mode, **text) as stream:
+        yield stream
+
+
+@contextmanager
+def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
+    """Name of an empty temporary file beside ``path`` that takes its place when the block ends well.
+
+    For libraries that open files by name; `atomic_write` is for all others. The block closes the file.
+
+    Parameters
+    ----------
+    path
+        File to create or replace. A symbolic link is followed: the file it points to is replaced.
+
+    Yields
+    ------
+    Path
+        The temporary file.
+
+    Raises
+    ------
+    FileNotFoundError
+        The directory of ``path`` does not exist.
+    IsADirectoryError
+        ``path`` is a directory.
+    """
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target.parent}: no such directory; create it before writing {target.name}")
@@ -60,13 +88,11 @@ def atomic_write(path: str | PathLike[str], mode: Literal["wb", "w"] = "wb") -> 
         raise IsADirectoryError(f"{target}: is a directory; give the name of a file")
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     # Created here rather than by tempfile, whose files are readable by their owner only.
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
-    text: dict[str, Any] = {} if mode == "wb" else {"encoding": "utf-8", "newline": "\n"}
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
-        with os.fdopen(descriptor, mode, **text) as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
         os.replace(temporary, target)
     finally:
         # After a successful rename the temporary name is gone; whatever is left here is an unfinished file.

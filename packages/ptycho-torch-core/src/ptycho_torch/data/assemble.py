@@ -12,12 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.data import checks
-from ptycho_torch.data.contract import DomainDecision, Scan
+from ptycho_torch.data.contract import Domain, DomainDecision, Scan
 from ptycho_torch.data.crop import CROP_ENTRY, crop_detector, crop_frames
 from ptycho_torch.data.domain import decide_domain, to_counts
+from ptycho_torch.data.geometry import rescaled_entries
+from ptycho_torch.data.lazy import FrameStack
 from ptycho_torch.errors import DataError
 
-__all__ = ["FRAME_AXIS_ENTRY", "FRAME_KEYS", "KNOWN_KEYS", "ORIGIN_KEY", "REQUIRED_KEYS", "assemble_scan"]
+__all__ = [
+    "FRAME_AXIS_ENTRY",
+    "FRAME_INDEX_KEY",
+    "FRAME_KEYS",
+    "KNOWN_KEYS",
+    "ORIGIN_KEY",
+    "REQUIRED_KEYS",
+    "assemble_scan",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +40,9 @@ REQUIRED_KEYS = ("xcoords", "ycoords", "probeGuess")
 ORIGIN_KEY = "objectGuess_origin"
 """(2,) float ``[y, x]``: index into objectGuess = coordinate + origin; zeros when the key is absent."""
 
+FRAME_INDEX_KEY = "frame_index"
+"""(n,) int: number of each frame in the measurement; 0 to n - 1 when the key is absent."""
+
 FRAME_AXIS_ENTRY = "frame_axis"
 """Metadata entry, ``"first"`` or ``"last"``; settles the layout where n equals N."""
 
@@ -39,6 +52,7 @@ KNOWN_KEYS = (
     "objectGuess",
     ORIGIN_KEY,
     "scan_index",
+    FRAME_INDEX_KEY,
     "bad_pixels",
     "xcoords_start",
     "ycoords_start",
@@ -61,6 +75,8 @@ class _Draft:
     optional: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     stated_domain: str | None = None
+    layout_domain: Domain | None = None
+    sums: npt.NDArray[np.float64] | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -154,10 +170,9 @@ def _optional(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> None:
                 f"{ORIGIN_KEY}: expected two finite numbers [y, x], got {origin.dtype} of shape "
                 f"{origin.shape}"
             )
-    if draft.positions is not None and "scan_index" in arrays:
-        found["scan_index"] = checks.canonical_scan_index(
-            arrays["scan_index"], len(draft.positions), problems
-        )
+    for name in ("scan_index", FRAME_INDEX_KEY):
+        if draft.positions is not None and name in arrays:
+            found[name] = checks.canonical_index(arrays[name], name, len(draft.positions), problems)
     if draft.frames is not None and "bad_pixels" in arrays:
         found["bad_pixels"] = checks.canonical_bad_pixels(
             arrays["bad_pixels"], draft.frames.shape[1], problems
@@ -201,6 +216,7 @@ def assemble_scan(
     arrays: Mapping[str, npt.NDArray[Any]],
     *,
     measurement_domain: str = "auto",
+    layout_domain: Domain | None = None,
     N: int | None = None,
     source: Path | None = None,
     problems: Iterable[str] = (),
@@ -215,6 +231,8 @@ def assemble_scan(
         Arrays under the names of the data contract (`KNOWN_KEYS`); others are left alone.
     measurement_domain
         ``"auto"``, ``"counts"`` or ``"amplitude"``: what the caller states about the frames.
+    layout_domain
+        What frames in a file of this format are, unless the caller or the file say otherwise.
     N
         Edge of the frames to return; px. Smaller than the frames: crop, see `ptycho_torch.data.crop`.
     source
@@ -237,7 +255,7 @@ def assemble_scan(
     DataError
         With every problem of the scan.
     """
-    draft = _Draft(problems=list(problems))
+    draft = _Draft(problems=list(problems), layout_domain=layout_domain)
     _report_missing(set(arrays if keys is None else keys), draft.problems)
     axis = _statements(arrays, draft)
     draft.positions = _pair(arrays, "", draft)
@@ -284,10 +302,14 @@ def _values(draft: _Draft, measurement_domain: str, N: int | None) -> DomainDeci
                 f"bad_pixels: every pixel of the central {N} x {N} is marked as not measured"
             )
             return None
-    checks.check_frame_values(frames, bad, draft.frames_name, draft.problems)
     try:
+        draft.sums = checks.check_frame_values(frames, bad, draft.frames_name, draft.problems)
         return decide_domain(
-            frames, requested=measurement_domain, in_file=draft.stated_domain, bad_pixels=bad
+            frames,
+            requested=measurement_domain,
+            in_file=draft.stated_domain,
+            in_layout=draft.layout_domain,
+            bad_pixels=bad,
         )
     except DataError as error:
         draft.problems.extend(error.problems)
@@ -304,6 +326,8 @@ def _finish(draft: _Draft, decision: DomainDecision, N: int | None, source: Path
         frames = crop_frames(frames, crop_to)
     bad_here = bad if bad is None or crop_to is None else crop_frames(bad, crop_to)
     counts = to_counts(frames, decision.domain, bad_pixels=bad_here, in_place=owned and crop_to is None)
+    if isinstance(counts, FrameStack) and decision.domain == "counts" and draft.sums is not None:
+        counts.remember_totals(draft.sums)
     parts: dict[str, Any] = {
         "positions": draft.positions,
         "positions_nominal": draft.nominal if draft.nominal is not None else draft.positions.copy(),
@@ -312,11 +336,12 @@ def _finish(draft: _Draft, decision: DomainDecision, N: int | None, source: Path
         "object_truth_origin": draft.optional.get(ORIGIN_KEY, np.zeros(2)),
         "labels": draft.optional.get("Y"),
         "scan_index": draft.optional.get("scan_index"),
+        "frame_index": draft.optional.get(FRAME_INDEX_KEY),
     }
     metadata = dict(draft.metadata)
     if crop_to is not None:
         parts, note = crop_detector(parts, int(draft.frames.shape[1]), crop_to)
-        metadata[CROP_ENTRY] = note
+        metadata = {**rescaled_entries(metadata, 1 / note["position_scale"]), CROP_ENTRY: note}
     return Scan(
         diffraction=counts,
         bad_pixels=bad_here,

@@ -18,8 +18,8 @@ __all__ = [
     "canonical_bad_pixels",
     "canonical_complex",
     "canonical_coordinate",
+    "canonical_index",
     "canonical_probe",
-    "canonical_scan_index",
     "check_frame_values",
     "check_positions",
     "frames_first",
@@ -99,7 +99,7 @@ def frames_first(
 
 def check_frame_values(
     frames: npt.NDArray[Any], bad_pixels: npt.NDArray[np.bool_] | None, name: str, problems: Problems
-) -> None:
+) -> npt.NDArray[np.float64]:
     """Refuse values that are not finite, negative values and empty frames, bad pixels aside.
 
     Parameters
@@ -108,14 +108,22 @@ def check_frame_values(
         (n, N, N), real dtype.
     bad_pixels
         (N, N) bool or None; True: not measured.
+
+    Returns
+    -------
+    ndarray
+        Sum of each frame without bad pixels, (n,) float64: the frames are gone through once.
     """
     n = frames.shape[0]
+    sums = np.zeros(n)
     broken, negative, empty = (np.zeros(n, dtype=np.bool_) for _ in range(3))
     lowest = 0.0
     for part in frame_chunks(frames):
         block: npt.NDArray[Any] = frames[part]
         if bad_pixels is not None:
             block = np.where(bad_pixels, np.zeros((), dtype=block.dtype), block)
+        with np.errstate(invalid="ignore"):
+            sums[part] = block.sum(axis=(1, 2), dtype=np.float64)
         if block.dtype.kind == "f":
             broken[part] = ~np.isfinite(block).all(axis=(1, 2))
         if block.dtype.kind in "if":
@@ -138,6 +146,7 @@ def check_frame_values(
         problems.append(
             f"{name}: all-zero frames: {_indices(empty)}; remove these frames and their positions"
         )
+    return sums
 
 
 def canonical_coordinate(
@@ -234,15 +243,15 @@ def canonical_complex(
     return np.ascontiguousarray(values, dtype=np.complex64)
 
 
-def canonical_scan_index(
-    values: npt.NDArray[Any], n: int, problems: Problems
+def canonical_index(
+    values: npt.NDArray[Any], name: str, n: int, problems: Problems
 ) -> npt.NDArray[np.int64] | None:
-    """Scan number of each frame as (n,) int64."""
+    """One whole number per frame as (n,) int64: the scan it belongs to, or its number in the measurement."""
     if values.shape != (n,):
-        problems.append(f"scan_index: expected shape ({n},), one entry per position, got {values.shape}")
+        problems.append(f"{name}: expected shape ({n},), one entry per position, got {values.shape}")
         return None
     if values.dtype.kind not in "biuf" or not np.array_equal(values, np.rint(values)):
-        problems.append(f"scan_index: expected integers, got {values.dtype} with other values")
+        problems.append(f"{name}: expected integers, got {values.dtype} with other values")
         return None
     return values.astype(np.int64)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.lazy import FrameStack, scaled_frames, take_frames
 from ptycho_torch.errors import ShapeError
 
 __all__ = ["Domain", "DomainDecision", "Scan", "frame_chunks"]
@@ -54,7 +56,8 @@ class Scan:
     ----------
     diffraction
         (n, N, N) float32 or an integer dtype; counts, zero frequency at ``[N // 2, N // 2]``, zero at bad
-        pixels.
+        pixels. An array, or for scans of HDF5 files a `ptycho_torch.data.lazy.FrameStack`, which is indexed
+        along its first axis like one and reads its file when it is.
     positions
         (n, 2) float64 ``[y, x]``; px.
     probe
@@ -65,6 +68,9 @@ class Scan:
         (2,) float64 ``[y, x]``; px. Index into ``object_truth`` = coordinate + origin. Zeros when left out.
     scan_index
         (n,) int64; which scan a frame belongs to. Zeros when left out.
+    frame_index
+        (n,) int64; number of the frame in the measurement, by which formats with two files pair frames and
+        positions. 0 to n - 1 when left out.
     bad_pixels
         (N, N) bool or None; True: not measured.
     positions_nominal
@@ -90,6 +96,7 @@ class Scan:
     object_truth: npt.NDArray[np.complex64] | None = field(default=None, repr=False)
     object_truth_origin: npt.NDArray[np.float64] = field(default_factory=_left_out, repr=False)
     scan_index: npt.NDArray[np.int64] = field(default_factory=_left_out, repr=False)
+    frame_index: npt.NDArray[np.int64] = field(default_factory=_left_out, repr=False)
     bad_pixels: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
     positions_nominal: npt.NDArray[np.float64] = field(default_factory=_left_out, repr=False)
     labels: npt.NDArray[np.complex64] | None = field(default=None, repr=False)
@@ -106,6 +113,8 @@ class Scan:
             object.__setattr__(self, "object_truth_origin", np.zeros(2))
         if self.scan_index is None:
             object.__setattr__(self, "scan_index", np.zeros(n, dtype=np.int64))
+        if self.frame_index is None:
+            object.__setattr__(self, "frame_index", np.arange(n))
         if self.positions_nominal is None:
             object.__setattr__(self, "positions_nominal", self.positions.copy())
         if self.probe.ndim != 3 or self.probe.shape[1:] != (size, size):
@@ -117,6 +126,7 @@ class Scan:
             "positions": (n, 2),
             "positions_nominal": (n, 2),
             "scan_index": (n,),
+            "frame_index": (n,),
             "object_truth_origin": (2,),
             "bad_pixels": (size, size),
             "labels": (n, size, size),
@@ -143,6 +153,8 @@ class Scan:
 
     def counts_per_frame(self) -> npt.NDArray[np.float64]:
         """Total counts of each frame: (n,) float64, summed in double precision."""
+        if isinstance(self.diffraction, FrameStack):
+            return self.diffraction.totals()
         totals = [
             self.diffraction[part].sum(axis=(1, 2), dtype=np.float64)
             for part in frame_chunks(self.diffraction)
@@ -163,12 +175,17 @@ class Scan:
         chosen = np.arange(self.n_frames)[wanted]
         return replace(
             self,
-            diffraction=self.diffraction[chosen],
+            diffraction=take_frames(self.diffraction, chosen),
             positions=self.positions[chosen],
             positions_nominal=self.positions_nominal[chosen],
             scan_index=self.scan_index[chosen],
+            frame_index=self.frame_index[chosen],
             labels=None if self.labels is None else self.labels[chosen],
         )
+
+    def scaled(self, factor: float) -> Scan:
+        """Scan whose counts are ``factor`` times as many, as float32; everything else unchanged."""
+        return replace(self, diffraction=scaled_frames(self.diffraction, factor))
 
 
 def frame_chunks(frames: npt.NDArray[Any]) -> list[slice]:
@@ -184,5 +201,5 @@ def frame_chunks(frames: npt.NDArray[Any]) -> list[slice]:
     list of slice
         They cover all frames in order; at most 2**24 values each, at least one frame.
     """
-    per_chunk = max(1, _CHUNK_VALUES // max(1, frames[:1].size))
+    per_chunk = max(1, _CHUNK_VALUES // max(1, math.prod(frames.shape[1:])))
     return [slice(start, start + per_chunk) for start in range(0, frames.shape[0], per_chunk)]

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.lazy import FrameStack
+
 __all__ = ["CROP_ENTRY", "crop_detector", "crop_fourier", "crop_frames", "resample"]
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,12 @@ CROP_ENTRY = "detector_crop"
 
 
 def crop_frames(frames: npt.NDArray[Any], N: int) -> npt.NDArray[Any]:
-    """Central N x N pixels of the last two axes; index N0 // 2 becomes index N // 2. A view, any dtype."""
+    """Central N x N pixels of the last two axes; index N0 // 2 becomes index N // 2.
+
+    A view of an array, any dtype; nothing is read of a `FrameStack`.
+    """
+    if isinstance(frames, FrameStack):
+        return frames.crop(N)
     top, left = (size // 2 - N // 2 for size in frames.shape[-2:])
     return frames[..., top : top + N, left : left + N]
 

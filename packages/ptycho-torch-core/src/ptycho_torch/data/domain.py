@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.data.contract import Domain, DomainDecision, frame_chunks
+from ptycho_torch.data.lazy import ConvertedFrames, FrameStack
 from ptycho_torch.errors import DataError
 
 __all__ = ["DOMAINS", "decide_domain", "to_counts"]
@@ -121,6 +123,7 @@ def decide_domain(
     *,
     requested: str = "auto",
     in_file: str | None = None,
+    in_layout: Domain | None = None,
     bad_pixels: npt.NDArray[np.bool_] | None = None,
 ) -> DomainDecision:
     """Decide what the values of ``frames`` are.
@@ -137,6 +140,8 @@ def decide_domain(
         ``"auto"``, ``"counts"`` or ``"amplitude"``: what the caller states.
     in_file
         What the file states; None or ``"auto"`` when it states nothing.
+    in_layout
+        What the file format means by its frames; decides when neither caller nor file say otherwise.
     bad_pixels
         (N, N) bool; True: leave out of the sample.
 
@@ -166,6 +171,8 @@ def decide_domain(
             f"measurement_domain: the caller says {requested!r} but the file says {in_file!r}; leave it at "
             "'auto' to follow the file, or correct the file"
         )
+    if not stated and in_layout is not None:
+        stated = {"the file format": in_layout}
     evidence = _gather(frames, bad_pixels)
     if stated:
         said_by, value = next(iter(stated.items()))
@@ -222,13 +229,16 @@ def to_counts(
     -------
     ndarray
         (n, N, N) counts; an integer dtype is kept in native byte order (bool becomes uint8), everything else
-        is float32.
+        is float32. Frames in a file (`FrameStack`) stay there and are converted as they are read.
     """
     native = frames.dtype.newbyteorder("=")
     if domain == "counts" and native.kind in "biu":
         dtype = np.dtype(np.uint8) if native.kind == "b" else native
     else:
         dtype = np.dtype(np.float32)
+    if isinstance(frames, FrameStack):
+        convert = partial(to_counts, domain=domain, bad_pixels=bad_pixels)
+        return cast(Any, ConvertedFrames(frames, convert, dtype))
     reuse = in_place and frames.dtype == dtype and frames.flags.writeable and frames.flags.c_contiguous
     counts = frames if reuse else np.empty(frames.shape, dtype=dtype)
     for part in frame_chunks(frames):

@@ -7,7 +7,7 @@ import logging
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -17,9 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.atomic import atomic_write
-from ptycho_torch.data.assemble import FRAME_AXIS_ENTRY, KNOWN_KEYS, ORIGIN_KEY, assemble_scan
+from ptycho_torch.data.assemble import (
+    FRAME_AXIS_ENTRY,
+    FRAME_INDEX_KEY,
+    FRAME_KEYS,
+    KNOWN_KEYS,
+    ORIGIN_KEY,
+    assemble_scan,
+)
 from ptycho_torch.data.checks import probe_size_from_shape
-from ptycho_torch.data.contract import Scan
+from ptycho_torch.data.contract import Scan, frame_chunks
 from ptycho_torch.errors import DataError
 
 __all__ = ["Header", "infer_probe_size", "load_scan", "read_arrays", "read_npz_headers", "save_scan"]
@@ -27,6 +34,8 @@ __all__ = ["Header", "infer_probe_size", "load_scan", "read_arrays", "read_npz_h
 logger = logging.getLogger(__name__)
 
 Header = tuple[tuple[int, ...], np.dtype[Any]]
+
+Progress = Callable[[int, int], None]
 
 _SUFFIX = ".npy"
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
@@ -241,7 +250,23 @@ def load_scan(path: str | PathLike[str], *, measurement_domain: str = "auto", N:
     )
 
 
-def save_scan(path: str | PathLike[str], scan: Scan) -> None:
+def _write_frames(archive: zipfile.ZipFile, frames: Any, progress: Progress | None) -> None:
+    """Add the frames to an open archive piece by piece, so that they need not fit in memory."""
+    dtype = frames.dtype
+    with archive.open(f"{FRAME_KEYS[0]}{_SUFFIX}", "w", force_zip64=True) as stream:
+        header = {
+            "descr": np.lib.format.dtype_to_descr(dtype),
+            "fortran_order": False,
+            "shape": tuple(frames.shape),
+        }
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in frame_chunks(frames):
+            stream.write(np.ascontiguousarray(frames[part], dtype=dtype).data)
+            if progress is not None:
+                progress(min(part.stop, frames.shape[0]), frames.shape[0])
+
+
+def save_scan(path: str | PathLike[str], scan: Scan, *, progress: Progress | None = None) -> None:
     """Write ``scan`` as compressed NPZ in counts; `load_scan` gives back the same arrays and metadata.
 
     The metadata state the measurement domain, ``counts``, and that the frame axis is the first. A truth whose
@@ -252,7 +277,9 @@ def save_scan(path: str | PathLike[str], scan: Scan) -> None:
     path
         File to create or replace; complete or not there at all.
     scan
-        The scan.
+        The scan; frames in a file are copied piece by piece.
+    progress
+        Called with frames written and frames in all.
 
     Raises
     ------
@@ -271,7 +298,6 @@ def save_scan(path: str | PathLike[str], scan: Scan) -> None:
             f"metadata: cannot be written as JSON ({error}); keep to text, numbers, lists and dicts", target
         ) from error
     arrays: dict[str, Any] = {
-        "diff3d": scan.diffraction,
         "xcoords": scan.positions[:, 1],
         "ycoords": scan.positions[:, 0],
         "xcoords_start": scan.positions_nominal[:, 1],
@@ -284,5 +310,13 @@ def save_scan(path: str | PathLike[str], scan: Scan) -> None:
     arrays.update({key: value for key, value in optional.items() if value is not None})
     if scan.object_truth_origin.any():
         arrays[ORIGIN_KEY] = scan.object_truth_origin
-    with atomic_write(target) as stream:
-        np.savez_compressed(stream, **arrays)
+    if not np.array_equal(scan.frame_index, np.arange(scan.n_frames)):
+        arrays[FRAME_INDEX_KEY] = scan.frame_index
+    with (
+        atomic_write(target) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive,
+    ):
+        _write_frames(archive, scan.diffraction, progress)
+        for key, values in arrays.items():
+            with archive.open(f"{key}{_SUFFIX}", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)

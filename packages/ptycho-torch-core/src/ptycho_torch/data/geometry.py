@@ -1,0 +1,177 @@
+"""Metres and pixels of a far-field scan.
+
+An object pixel is ``wavelength * distance / (N * detector_pixel)`` wide, the sampling of a discrete Fourier
+transform between detector and sample. The relation is its own inverse.
+
+What is known of the geometry travels in the metadata of a scan under the names of `GEOMETRY_ENTRIES`, so it
+survives every file format. Pairs are ``(y, x)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.errors import DataError
+
+__all__ = [
+    "GEOMETRY_ENTRIES",
+    "ScanGeometry",
+    "conjugate_pixel_m",
+    "energy_joule_from_eV",
+    "rescaled_entries",
+    "wavelength_m",
+]
+
+Pair = tuple[float, float]
+
+_PLANCK_J_S = 6.62607015e-34
+_LIGHT_M_PER_S = 299792458.0
+_ELECTRONVOLT_J = 1.602176634e-19
+
+ENERGY, DISTANCE = "photon_energy_eV", "detector_object_distance_m"
+DETECTOR_PIXEL = ("detector_pixel_height_m", "detector_pixel_width_m")
+OBJECT_PIXEL = ("object_pixel_height_m", "object_pixel_width_m")
+ZERO = ("coordinate_zero_y_m", "coordinate_zero_x_m")
+
+GEOMETRY_ENTRIES = (ENERGY, DISTANCE, *DETECTOR_PIXEL, *OBJECT_PIXEL, *ZERO)
+"""Metadata entries; the last two are where pixel coordinate zero lies."""
+
+
+def wavelength_m(energy_eV: float) -> float:
+    """Wavelength of photons of ``energy_eV``, ``h c / E``; m."""
+    return _PLANCK_J_S * _LIGHT_M_PER_S / (energy_eV * _ELECTRONVOLT_J)
+
+
+def energy_joule_from_eV(energy_eV: float) -> float:
+    """Energy in joules."""
+    return energy_eV * _ELECTRONVOLT_J
+
+
+def energy_eV_from_joule(energy_J: float) -> float:
+    """Energy in electronvolts."""
+    return energy_J / _ELECTRONVOLT_J
+
+
+def conjugate_pixel_m(pixel_m: float, n_pixels: int, *, energy_eV: float, distance_m: float) -> float:
+    """Pixel of the sample plane from that of the detector, or the other way round; m.
+
+    Parameters
+    ----------
+    pixel_m
+        Pixel of one plane; m.
+    n_pixels
+        Pixels along the axis.
+    energy_eV, distance_m
+        Photon energy and distance between sample and detector.
+    """
+    return wavelength_m(energy_eV) * abs(distance_m) / (n_pixels * pixel_m)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScanGeometry:
+    """Everything that is needed to say in metres what a scan says in pixels.
+
+    Attributes
+    ----------
+    energy_eV
+        Photon energy.
+    distance_m
+        From sample to detector.
+    detector_pixel_m, object_pixel_m
+        ``(y, x)``.
+    zero_m
+        ``(y, x)``: where pixel coordinate zero lies.
+    """
+
+    energy_eV: float
+    distance_m: float
+    detector_pixel_m: Pair
+    object_pixel_m: Pair
+    zero_m: Pair = (0.0, 0.0)
+
+    def to_metres(self, positions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Positions (n, 2) ``[y, x]`` in metres from object pixels."""
+        return positions * np.asarray(self.object_pixel_m) + np.asarray(self.zero_m)
+
+    def centre_m(self, shape: tuple[int, int], origin: npt.NDArray[np.float64]) -> Pair:
+        """``(y, x)`` of the centre of an object array whose index is coordinate + ``origin``; m."""
+        index = (np.asarray(shape, dtype=np.float64) - 1) / 2
+        y, x = self.to_metres((index - origin)[None])[0]
+        return float(y), float(x)
+
+    def entries(self) -> dict[str, float]:
+        """As metadata."""
+        values = (
+            self.energy_eV,
+            self.distance_m,
+            *self.detector_pixel_m,
+            *self.object_pixel_m,
+            *self.zero_m,
+        )
+        return {name: float(value) for name, value in zip(GEOMETRY_ENTRIES, values, strict=True)}
+
+    @classmethod
+    def from_entries(cls, metadata: Mapping[str, Any], n_pixels: int) -> ScanGeometry:
+        """Geometry that the metadata of a scan tell, the object pixels from the detector's where left out.
+
+        Parameters
+        ----------
+        metadata
+            Of the scan.
+        n_pixels
+            Edge of the frames; px.
+
+        Raises
+        ------
+        DataError
+            With every entry that is missing or no positive number.
+        """
+        problems: list[str] = []
+        for name in (ENERGY, DISTANCE, *DETECTOR_PIXEL):
+            if not _is_positive(metadata.get(name)):
+                said = "is missing" if name not in metadata else f"is {metadata[name]!r}"
+                problems.append(
+                    f"metadata: {name} {said}; expected a positive number, because this format stores "
+                    "positions in metres"
+                )
+        if problems:
+            raise DataError(problems)
+        energy, distance = float(metadata[ENERGY]), float(metadata[DISTANCE])
+        detector = tuple(float(metadata[name]) for name in DETECTOR_PIXEL)
+        stated = [metadata.get(name) for name in OBJECT_PIXEL]
+        computed = [
+            conjugate_pixel_m(pixel, n_pixels, energy_eV=energy, distance_m=distance) for pixel in detector
+        ]
+        pixels = [
+            float(value) if value is not None and _is_positive(value) else fallback
+            for value, fallback in zip(stated, computed, strict=True)
+        ]
+        zero = [float(metadata.get(name, 0.0)) for name in ZERO]
+        return cls(
+            energy_eV=energy,
+            distance_m=distance,
+            detector_pixel_m=(detector[0], detector[1]),
+            object_pixel_m=(pixels[0], pixels[1]),
+            zero_m=(zero[0], zero[1]),
+        )
+
+
+def _is_positive(value: Any) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    )
+
+
+def rescaled_entries(metadata: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """Metadata of a scan whose object pixels became ``factor`` times larger."""
+    result = dict(metadata)
+    for name in OBJECT_PIXEL:
+        if _is_positive(result.get(name)):
+            result[name] = result[name] * factor
+    return result

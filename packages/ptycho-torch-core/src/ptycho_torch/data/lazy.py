@@ -1,0 +1,307 @@
+"""Frames that stay in their file until they are indexed, so that a scan may be larger than memory.
+
+A stack has the shape, dtype and indexing of an ``(n, N, N)`` array along its first axis; every read returns a
+plain NumPy array. Stacks can be pickled and used after a fork: each process opens the file for itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.errors import DataError
+
+__all__ = ["ConvertedFrames", "FrameStack", "HDF5Frames", "scaled_frames", "take_frames"]
+
+logger = logging.getLogger(__name__)
+
+Rows = npt.NDArray[np.int64]
+Block = npt.NDArray[Any]
+
+_SUM_VALUES = 1 << 23
+_CACHE_BYTES = 64 << 20
+_CACHE_LIMIT_BYTES = 256 << 20
+
+
+class FrameStack(ABC):
+    """An ``(n, N, N)`` array of frames that is read piece by piece.
+
+    Attributes
+    ----------
+    shape
+        ``(n, N, N)``, before anything is read.
+    dtype
+        Of what a read returns.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    ndim = 3
+
+    def __init__(self) -> None:
+        self._totals: npt.NDArray[np.float64] | None = None
+
+    @abstractmethod
+    def __getitem__(self, index: Any) -> Block:
+        """Frames at an integer, a slice, a mask or an integer array of any rank and order.
+
+        The result has the shape of the index followed by ``(N, N)``, as NumPy has it.
+        """
+
+    @abstractmethod
+    def take(self, indices: npt.ArrayLike) -> FrameStack:
+        """Stack of the frames at ``indices`` (one axis), in that order; nothing is read."""
+
+    @abstractmethod
+    def crop(self, N: int) -> FrameStack:
+        """Stack of the central N x N pixels; index N0 // 2 becomes index N // 2. Nothing is read."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the whole stack would take in memory."""
+        return self.size * self.dtype.itemsize
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Block:
+        if copy is False:
+            raise ValueError("frames in a file cannot become an array without a copy")
+        values = self[:]
+        return values if dtype is None else values.astype(dtype)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(shape={self.shape}, dtype={self.dtype})"
+
+    def totals(self) -> npt.NDArray[np.float64]:
+        """Sum of each frame, (n,) float64; computed in pieces, once."""
+        if self._totals is None:
+            step = max(1, _SUM_VALUES // (self.shape[1] * self.shape[2]))
+            parts = [
+                self[start : start + step].sum(axis=(1, 2), dtype=np.float64)
+                for start in range(0, len(self), step)
+            ]
+            self._totals = np.concatenate(parts)
+        return self._totals.copy()
+
+    def remember_totals(self, totals: npt.NDArray[np.float64]) -> None:
+        """Keep sums that the caller has computed already, (n,) float64."""
+        self._totals = totals.copy()
+
+
+class HDF5Frames(FrameStack):
+    """Frames of one HDF5 dataset, as stored.
+
+    Consecutive frames are read in one go, each of the others once, in the order of the file, whatever the
+    order of the index.
+
+    Parameters
+    ----------
+    path
+        HDF5 file.
+    dataset
+        Name of a dataset ``(n, H, W)``.
+    rows
+        int64, ``(n,)``: which frames, in which order; None: all as stored.
+
+    Raises
+    ------
+    DataError
+        On reading: the file changed since this object was made, or frames cannot be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], dataset: str, rows: Rows | None = None) -> None:
+        super().__init__()
+        self.path = Path(path).resolve()
+        self.dataset = dataset
+        self._fingerprint = self._identify()
+        self._handle: tuple[int, Any, Any] | None = None
+        data = self._data()
+        if data.ndim != 3:
+            raise DataError(f"{dataset}: expected shape (frames, N, N), got {data.shape}", self.path)
+        self.dtype = data.dtype
+        self.rows = np.arange(data.shape[0]) if rows is None else np.asarray(rows, dtype=np.int64)
+        self.frames_per_chunk = 1 if data.chunks is None else int(data.chunks[0])
+        self._window = (0, 0)
+        self.shape = (len(self.rows), int(data.shape[1]), int(data.shape[2]))
+
+    def _identify(self) -> tuple[int, int]:
+        status = self.path.stat()
+        return status.st_size, status.st_mtime_ns
+
+    def _data(self) -> Any:
+        if self._handle is None or self._handle[0] != os.getpid():
+            # An HDF5 handle cannot be shared with a forked process, so each process has its own.
+            self._handle = (os.getpid(), *self._open())
+        return self._handle[2]
+
+    def _open(self) -> tuple[Any, Any]:
+        import h5py
+
+        from ptycho_torch.data.hdf5 import opened
+
+        if self._identify() != self._fingerprint:
+            raise DataError("the file changed while it was in use; read the scan again", self.path)
+        with opened(self.path) as file:
+            cache = _cache_bytes(file[self.dataset])
+        file = h5py.File(self.path, "r", rdcc_nbytes=cache, rdcc_nslots=100_003, rdcc_w0=1.0)
+        return file, file[self.dataset]
+
+    def close(self) -> None:
+        """Release the file; the next read opens it again."""
+        if self._handle is not None and self._handle[0] == os.getpid():
+            self._handle[1].close()
+        self._handle = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handle": None}
+
+    def __getitem__(self, index: Any) -> Block:
+        wanted = self.rows[index]
+        height, width = self.shape[1:]
+        unique, inverse = np.unique(np.ravel(wanted), return_inverse=True)
+        block = self._read(unique)
+        if not np.array_equal(inverse, np.arange(len(unique))):
+            block = block[inverse]
+        return block.reshape((*np.shape(wanted), height, width))
+
+    def _read(self, rows: Rows) -> Block:
+        """Frames at ascending ``rows``, each once."""
+        height, width = self.shape[1:]
+        top, left = self._window
+        block = np.empty((len(rows), height, width), dtype=self.dtype)
+        if not len(rows):
+            return block
+        starts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) > 1)
+        data = self._data()
+        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+            first, last = int(rows[start]), int(rows[stop - 1])
+            here = np.s_[first : last + 1, top : top + height, left : left + width]
+            try:
+                data.read_direct(block, here, np.s_[start:stop])
+            except OSError as error:
+                raise DataError(
+                    f"{self.dataset}: frames {first} to {last} cannot be read ({error}); copy or write the "
+                    "file again",
+                    self.path,
+                ) from error
+        return block
+
+    def _like(self, rows: Rows, shape: tuple[int, int, int], window: tuple[int, int]) -> HDF5Frames:
+        other = object.__new__(HDF5Frames)
+        other.__dict__.update(self.__getstate__(), rows=rows, shape=shape, _window=window, _totals=None)
+        return other
+
+    def take(self, indices: npt.ArrayLike) -> HDF5Frames:
+        """Stack of the frames at ``indices``; nothing is read."""
+        rows = self.rows[np.asarray(indices)]
+        return self._like(rows, (len(rows), *self.shape[1:]), self._window)
+
+    def crop(self, N: int) -> HDF5Frames:
+        """Stack of the central N x N pixels, of which alone is read."""
+        top, left = (
+            offset + size // 2 - N // 2 for offset, size in zip(self._window, self.shape[1:], strict=True)
+        )
+        return self._like(self.rows, (self.shape[0], N, N), (top, left))
+
+
+class ConvertedFrames(FrameStack):
+    """Frames of another stack, converted as they are read.
+
+    Parameters
+    ----------
+    source
+        Where the frames come from.
+    convert
+        From ``(k, N, N)`` to ``(k, N, N)`` of ``dtype``; a function that can be pickled.
+    dtype
+        Of the result.
+    """
+
+    def __init__(self, source: FrameStack, convert: Callable[[Block], Block], dtype: np.dtype[Any]) -> None:
+        super().__init__()
+        self.source = source
+        self.convert = convert
+        self.dtype = dtype
+        self.shape = source.shape
+
+    def __getitem__(self, index: Any) -> Block:
+        block = self.source[index]
+        return self.convert(block.reshape((-1, *self.shape[1:]))).reshape(block.shape)
+
+    def take(self, indices: npt.ArrayLike) -> ConvertedFrames:
+        """Stack of the frames at ``indices``; nothing is read."""
+        other = ConvertedFrames(self.source.take(indices), self.convert, self.dtype)
+        if self._totals is not None:
+            other.remember_totals(self._totals[np.asarray(indices)])
+        return other
+
+    def crop(self, N: int) -> FrameStack:
+        """Refused: a crop belongs before the conversion, which may depend on the pixel."""
+        raise TypeError("crop the frames before they are converted")
+
+
+def _cache_bytes(data: Any) -> int:
+    """Room for the chunks that one frame touches, so that its neighbours are not unpacked again."""
+    if data.chunks is None or data.chunks[0] == 1:
+        return 1 << 20
+    per_row = math.prod(
+        -(-size // chunk) * chunk for size, chunk in zip(data.shape[1:], data.chunks[1:], strict=True)
+    )
+    needed = 2 * data.chunks[0] * per_row * data.dtype.itemsize
+    stored = data.size * data.dtype.itemsize
+    if stored > _CACHE_LIMIT_BYTES and data.chunks[0] > 8:
+        logger.warning(
+            "%s: %d frames are packed together in the file, so reading frames in random order unpacks each "
+            "many times; convert the scan once to train faster",
+            data.name,
+            data.chunks[0],
+        )
+    return min(_CACHE_LIMIT_BYTES, max(_CACHE_BYTES, needed))
+
+
+def take_frames(frames: Any, indices: npt.ArrayLike) -> Any:
+    """Frames at ``indices`` of an array (a copy) or of a stack (nothing is read)."""
+    return frames.take(indices) if isinstance(frames, FrameStack) else frames[indices]
+
+
+class _Times:
+    """Multiply by a number in float32; a class so that it can be pickled."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = np.float32(factor)
+
+    def __call__(self, block: Block) -> Block:
+        return block.astype(np.float32) * self.factor
+
+
+def scaled_frames(frames: Any, factor: float) -> Any:
+    """Frames times ``factor`` as float32, of an array or of a stack (nothing is read).
+
+    Parameters
+    ----------
+    frames
+        ``(n, N, N)``, array or `FrameStack`.
+    factor
+        Positive number.
+    """
+    times = _Times(factor)
+    if not isinstance(frames, FrameStack):
+        return times(frames)
+    scaled = ConvertedFrames(frames, times, np.dtype(np.float32))
+    if frames._totals is not None:
+        scaled.remember_totals(frames._totals * float(times.factor))
+    return scaled

@@ -1,0 +1,258 @@
+"""One way to open a scan, whatever kind of file it is in; the content decides, not the name."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+from ptycho_torch.data.checks import parse_metadata, probe_size_from_shape
+from ptycho_torch.data.contract import Scan
+from ptycho_torch.data.npz import infer_probe_size, load_scan, read_arrays, read_npz_headers
+from ptycho_torch.errors import DataError
+
+__all__ = ["Located", "ScanFormat", "ScanHeader", "locate_scan", "open_scan", "read_scan_header"]
+
+logger = logging.getLogger(__name__)
+
+ScanFormat = Literal["npz", "ptychodus", "ptychodus-training", "cxi"]
+
+_SHOWN = 20
+_PAIRS: tuple[tuple[ScanFormat, str, str], ...] = (
+    ("ptychodus", "diffraction.h5", "product.h5"),
+    ("cxi", "diffraction.cxi", "product.cxi"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Located:
+    """Where a scan is and what kind of file holds it.
+
+    Attributes
+    ----------
+    format
+        Kind of file.
+    frames
+        File with the frames.
+    product
+        File with positions and probe, where it is another one.
+    """
+
+    format: ScanFormat
+    frames: Path
+    product: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScanHeader:
+    """What can be said of a scan without reading its frames.
+
+    Attributes
+    ----------
+    located
+        The files.
+    n_frames, N
+        Frames, before any is left out for want of a position, and their edge in px; None: cannot be told.
+    probe_size
+        Edge of the probe; px. None: cannot be told.
+    metadata
+        Entries that came with the file, for NPZ.
+    """
+
+    located: Located
+    n_frames: int | None
+    N: int | None
+    probe_size: int | None
+    metadata: dict[str, Any]
+
+
+def locate_scan(path: str | PathLike[str]) -> Located:
+    """Recognise the scan at ``path``.
+
+    Parameters
+    ----------
+    path
+        NPZ, CXI or ptychodus training file, one of the pair diffraction.h5 and product.h5, or a directory
+        that holds such a pair.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing at ``path``.
+    DataError
+        It holds no scan of a known kind, or only half of a pair.
+    """
+    source = Path(path)
+    if source.is_dir():
+        return _in_directory(source)
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such file or directory; give the path of a scan")
+    with source.open("rb") as stream:
+        start = stream.read(8)
+    if start.startswith(b"PK") or (source.suffix == ".npz" and not start.startswith(b"\x89HDF")):
+        return Located(format="npz", frames=source)
+    from ptycho_torch.data.hdf5 import is_hdf5
+
+    if start.startswith(b"\x89HDF") or is_hdf5(source):
+        return _in_hdf5(source)
+    said = "the file is empty" if not start else "the content is neither NPZ nor HDF5"
+    raise DataError(f"{said}; expected a scan as NPZ, CXI or HDF5 of ptychodus", source)
+
+
+def _in_directory(folder: Path) -> Located:
+    for kind, frames, product in _PAIRS:
+        present = [name for name in (frames, product) if (folder / name).is_file()]
+        if len(present) == 2:
+            return Located(format=kind, frames=folder / frames, product=folder / product)
+        if present:
+            missing = product if present[0] == frames else frames
+            raise DataError(f"{present[0]} is there without {missing}; put both into the directory", folder)
+    names = sorted(entry.name for entry in folder.iterdir())
+    listed = ", ".join(names[:_SHOWN]) or "nothing"
+    raise DataError(
+        f"no scan in this directory; expected diffraction.h5 and product.h5, or give the path of one file; "
+        f"found: {listed}",
+        folder,
+    )
+
+
+def _in_hdf5(source: Path) -> Located:
+    from ptycho_torch.data.hdf5 import Contents, opened
+
+    with opened(source) as file:
+        keys, listed = set(file), Contents(file, []).found()
+        entry = file.get("entry_1")
+        cxi = set(entry) if hasattr(entry, "keys") else set()
+    if cxi or "cxi_version" in keys:
+        return _cxi_parts(source, cxi)
+    if keys & {"probe_position_x_px", "probe_position_y_px"} or {"patterns", "probe"} <= keys:
+        return Located(format="ptychodus-training", frames=source)
+    if "patterns" in keys:
+        return Located(format="ptychodus", frames=source, product=_other(source, "diffraction", "product"))
+    if keys & {"probe_position_x_m", "probe_position_y_m", "probe_position_indexes"}:
+        return Located(format="ptychodus", frames=_other(source, "product", "diffraction"), product=source)
+    raise DataError(
+        "no layout that is known: expected patterns and indexes (diffraction.h5), probe_position_x_m "
+        "(product.h5), probe_position_x_px (training file) or entry_1 (CXI); datasets found: "
+        f"{listed}",
+        source,
+    )
+
+
+def _cxi_parts(source: Path, groups: set[str]) -> Located:
+    """A CXI file that has frames but no sample, or the other way round, has its other half beside it."""
+    has_rest, has_frames = (
+        bool(groups & {"sample_1", "image_1"}),
+        "instrument_1" in groups or "data_1" in groups,
+    )
+    if not has_rest and has_frames:
+        other = source.with_name(source.name.replace("diffraction", "product"))
+        if other != source and other.is_file():
+            return Located(format="cxi", frames=source, product=other)
+    return Located(format="cxi", frames=source)
+
+
+def _other(source: Path, mine: str, wanted: str) -> Path:
+    """The other file of a pair, named alike or by its usual name."""
+    alike = source.with_name(source.name.replace(mine, wanted))
+    usual = source.with_name(f"{wanted}.h5")
+    for candidate in (alike, usual):
+        if candidate != source and candidate.is_file():
+            return candidate
+    holds = "frames" if mine == "diffraction" else "positions and probe"
+    raise DataError(
+        f"this file holds the {holds} only; put {usual.name} beside it",
+        source,
+    )
+
+
+def open_scan(path: str | PathLike[str], *, measurement_domain: str = "auto", N: int | None = None) -> Scan:
+    """Open one scan, check it against the data contract and give it out in counts.
+
+    Frames of HDF5 files stay in their file (`ptycho_torch.data.lazy.FrameStack`) and are gone through once,
+    in pieces, to be checked; frames of NPZ files are loaded.
+
+    Parameters
+    ----------
+    path
+        As for `locate_scan`.
+    measurement_domain
+        ``"auto"``, ``"counts"`` or ``"amplitude"``: what the caller states about the frames. Frames of HDF5
+        files are counts unless the caller says otherwise.
+    N
+        Edge of the frames wanted; px. Smaller than the frames: they are cropped around the zero frequency,
+        see `ptycho_torch.data.crop`, with a `UserWarning`.
+
+    Returns
+    -------
+    Scan
+        Positions are object pixels whatever the file held; energy, distance and pixel sizes are in the
+        metadata, see `ptycho_torch.data.geometry`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing at ``path``.
+    DataError
+        With every problem found; nothing was written.
+    """
+    located = locate_scan(path)
+    logger.debug("%s: %s", path, located.format)
+    asked: dict[str, Any] = {"measurement_domain": measurement_domain, "N": N}
+    if located.format == "npz":
+        return load_scan(located.frames, **asked)
+    if located.format == "cxi":
+        from ptycho_torch.data.cxi import read_cxi
+
+        return read_cxi(located.frames, located.product, **asked)
+    from ptycho_torch.data.ptychodus_files import read_pair, read_training
+
+    if located.format == "ptychodus-training":
+        return read_training(located.frames, **asked)
+    assert located.product is not None
+    return read_pair(located.frames, located.product, **asked)
+
+
+def read_scan_header(path: str | PathLike[str]) -> ScanHeader:
+    """Sizes of the scan at ``path``, from headers alone.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is nothing at ``path``.
+    DataError
+        It is no scan, or damaged.
+    """
+    located = locate_scan(path)
+    if located.format == "npz":
+        headers = read_npz_headers(located.frames)
+        shape = next((headers[key][0] for key in ("xcoords", "ycoords") if key in headers), ())
+        metadata: dict[str, Any] = {}
+        if "_metadata" in headers:
+            arrays, _, _ = read_arrays(located.frames, ("_metadata",))
+            metadata = parse_metadata(arrays["_metadata"], []) if "_metadata" in arrays else {}
+        frames = next((headers[key][0] for key in ("diff3d", "diffraction") if key in headers), ())
+        return ScanHeader(
+            located=located,
+            n_frames=int(shape[0]) if shape else None,
+            N=int(frames[1]) if len(frames) == 3 else None,
+            probe_size=infer_probe_size(located.frames),
+            metadata=metadata,
+        )
+    from ptycho_torch.data.hdf5 import hdf5_headers
+
+    found = hdf5_headers(located.frames)
+    rest = found if located.product is None else hdf5_headers(located.product)
+    frame_names = ("patterns", "entry_1/instrument_1/detector_1/data", "entry_1/data_1/data")
+    probe_names = ("probe", "entry_1/image_1/data", "entry_1/instrument_1/source_1/illumination")
+    shape = next((found[name][0] for name in frame_names if name in found), ())
+    probe = next((rest[name][0] for name in probe_names if name in rest), ())
+    return ScanHeader(
+        located=located,
+        n_frames=int(shape[0]) if len(shape) == 3 else None,
+        N=int(shape[1]) if len(shape) == 3 else None,
+        probe_size=probe_size_from_shape(probe[1:] if len(probe) == 4 else probe),
+        metadata={},
+    )
