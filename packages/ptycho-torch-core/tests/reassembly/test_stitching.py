@@ -50,7 +50,7 @@ def test_origin_lays_the_object_over_the_truth_wherever_the_scan_lies(cut):
     parts = cut(jitter_px=0)
     moved = parts.stitched(positions=parts.positions + torch.tensor([-1000.0, 77.0], dtype=torch.float64))
     at_home = parts.stitched()
-    np.testing.assert_array_equal(moved.origin, at_home.origin + [1000, -77])
+    np.testing.assert_array_equal(moved.origin, at_home.origin + np.array([1000, -77]))
     np.testing.assert_allclose(moved.object, at_home.object, rtol=1e-6)
 
 

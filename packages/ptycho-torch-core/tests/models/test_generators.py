@@ -1,0 +1,202 @@
+"""What every registered generator has to keep, whatever its architecture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ptycho_torch.errors import ShapeError
+from ptycho_torch.models import generator_names
+from ptycho_torch.models.heads import AMPLITUDE_ACTIVATIONS
+from ptycho_torch.physics import poisson_deviance
+
+EVERY = pytest.mark.parametrize("architecture", generator_names())
+
+
+def _loss(model, counts):
+    return poisson_deviance(
+        model.predict_counts(model(counts)),
+        counts,
+        mean_counts=float(model.mean_counts),
+        measured=model.measured,
+    )
+
+
+@EVERY
+@pytest.mark.parametrize("n", [32, 48, 64, 96, 128, 256])
+def test_patches_have_the_size_of_the_frames(architecture, n, model_of):
+    counts = torch.rand(1, 1, n, n, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        patches = model_of(architecture, n)(counts)
+    assert patches.shape == (1, 1, n, n)
+    assert patches.dtype == torch.complex64
+    assert torch.isfinite(torch.view_as_real(patches)).all()
+
+
+@EVERY
+@pytest.mark.parametrize("activation", AMPLITUDE_ACTIVATIONS)
+@pytest.mark.parametrize("pad_object", [True, False])
+def test_training_starts_from_the_transmitting_object(architecture, activation, pad_object, model_of, frames):
+    model = model_of(architecture, amp_activation=activation, pad_object=pad_object)
+    with torch.no_grad():
+        patches = model(frames())
+    torch.testing.assert_close(patches, torch.ones_like(patches), rtol=0, atol=3e-7)
+
+
+@EVERY
+def test_start_predicts_the_mean_counts(architecture, model_of, frames):
+    model = model_of(architecture)
+    with torch.no_grad():
+        total = model.predict_counts(model(frames())).sum(dim=(-2, -1))
+    torch.testing.assert_close(total, torch.full_like(total, 1e5))
+
+
+@EVERY
+def test_border_that_is_not_decoded_is_zero_and_weighs_nothing(architecture, model_of, frames, shaken):
+    model = shaken(model_of(architecture, probe_big=False))
+    with torch.no_grad():
+        patches = model(frames())
+    inner = torch.zeros(32, 32, dtype=torch.bool)
+    inner[8:24, 8:24] = True
+    assert (patches[..., ~inner] == 0).all()
+    assert (patches[..., inner] != 0).all()
+    assert (model.patch_weight()[~inner] == 0).all()
+    assert (model.patch_weight()[inner] > 0).all()
+
+
+@EVERY
+def test_border_is_decoded_when_asked_for(architecture, model_of, frames, shaken):
+    with torch.no_grad():
+        patches = shaken(model_of(architecture))(frames())
+    assert patches[..., :8, :].std() > 1e-3
+    assert patches[..., 8:24, 8:24].std() > 1e-3
+
+
+@EVERY
+@pytest.mark.parametrize("n", [64, 128])
+@pytest.mark.parametrize("activation", ["sigmoid", "silu"])
+def test_gradient_reaches_every_weight(architecture, n, activation, model_of, frames):
+    model = model_of(architecture, n, amp_activation=activation)
+    counts = frames(n, 2)
+    optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
+    reached = set()
+    # Layers that start at zero pass a gradient on only after they have moved, one after another.
+    for _ in range(4):
+        optimiser.zero_grad()
+        _loss(model, counts).backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+            if bool((parameter.grad != 0).any()):
+                reached.add(name)
+        optimiser.step()
+    assert reached == {name for name, _ in model.named_parameters()}
+
+
+@EVERY
+def test_loss_falls_from_the_first_steps(architecture, model_of, frames):
+    model, counts = model_of(architecture), frames()
+    optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(10):
+        optimiser.zero_grad()
+        loss = _loss(model, counts)
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.95 * losses[0]
+
+
+@EVERY
+@pytest.mark.parametrize("kind", ["dark", "one bright pixel", "bright", "one photon"])
+def test_extreme_frames_give_finite_patches_and_gradients(architecture, kind, model_of, frames, shaken):
+    counts = frames()
+    counts[0] = {"dark": 0.0, "one bright pixel": 0.0, "bright": 1e9 / 32**2, "one photon": 0.0}[kind]
+    counts[0, 0, 16, 16] += {"one bright pixel": 1e9, "one photon": 1.0}.get(kind, 0.0)
+    model = shaken(model_of(architecture), 0.01)
+    loss = _loss(model, counts)
+    loss.backward()
+    assert torch.isfinite(loss)
+    for name, parameter in model.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+@EVERY
+def test_batch_size_and_order_do_not_change_a_patch(architecture, model_of, frames, shaken):
+    model, counts = shaken(model_of(architecture)), frames(32, 5)
+    with torch.no_grad():
+        together = model(counts)
+        alone = torch.cat([model(frame[None]) for frame in counts])
+        order = torch.tensor([3, 0, 4, 2, 1])
+        shuffled = model(counts[order])
+    assert (together[0] - together[1]).abs().max() > 1e-3
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(shuffled, together[order], rtol=1e-4, atol=1e-4)
+
+
+@EVERY
+def test_training_mode_makes_no_difference(architecture, model_of, frames, shaken):
+    model = shaken(model_of(architecture))
+    with torch.no_grad():
+        trained, used = model.train()(frames()), model.eval()(frames())
+    torch.testing.assert_close(trained, used)
+
+
+@EVERY
+@pytest.mark.parametrize("junk", [1e9, float("nan")])
+def test_what_bad_pixels_report_changes_nothing(architecture, junk, model_of, frames, shaken):
+    measured = torch.ones(32, 32, dtype=torch.bool)
+    measured[10:14, 20] = False
+    model = shaken(model_of(architecture, measured=measured))
+    clean, spoiled = frames(), frames()
+    clean[..., ~measured], spoiled[..., ~measured] = 0.0, junk
+    patches = [model(counts) for counts in (clean, spoiled)]
+    torch.testing.assert_close(patches[1], patches[0])
+    losses = [_loss(model, counts) for counts in (clean, spoiled)]
+    torch.testing.assert_close(losses[1], losses[0])
+    gradients = [torch.autograd.grad(loss, list(model.generator.parameters())) for loss in losses]
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+@EVERY
+def test_good_pixels_do_change_the_patch(architecture, model_of, frames, shaken):
+    model, counts = shaken(model_of(architecture)), frames()
+    with torch.no_grad():
+        before = model(counts)
+        counts[..., 10:14, 20] += 1e5
+        assert (model(counts) - before).abs().max() > 1e-3
+
+
+@EVERY
+def test_dose_does_not_change_a_patch(architecture, model_of, frames, shaken):
+    model, counts = shaken(model_of(architecture)), frames()
+    with torch.no_grad():
+        low = model(counts)
+        model.intensity_scale.mul_(10)
+        high = model(10 * counts)
+    torch.testing.assert_close(high, low, rtol=1e-4, atol=1e-4)
+
+
+@EVERY
+def test_several_modes_are_taken(architecture, model_of, frames):
+    model = model_of(architecture, modes=3)
+    loss = _loss(model, frames(modes=3))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert model.probe.shape == (3, 32, 32)
+
+
+@EVERY
+@pytest.mark.parametrize("shape", [(3, 32, 32), (3, 1, 48, 48), (3, 4, 32, 32), (32, 32)])
+def test_frames_of_another_shape_are_refused(architecture, shape, model_of):
+    with pytest.raises(ShapeError, match=r"counts: expected \(batch, 1, 32, 32\)"):
+        model_of(architecture)(torch.ones(shape))
+
+
+@EVERY
+def test_width_makes_the_network_larger(architecture, model_of):
+    sizes = [
+        sum(p.numel() for p in model_of(architecture, n_filters_scale=width).parameters())
+        for width in (1, 2, 3)
+    ]
+    assert sizes[0] < sizes[1] < sizes[2]
