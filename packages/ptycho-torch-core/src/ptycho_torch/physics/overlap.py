@@ -1,0 +1,143 @@
+r"""The overlap constraint: patches of a group agree where they show the same part of the object.
+
+.. math::
+
+    M_c = \frac{E_c \sum_j P_j (w\, O_j)}{E_c \sum_j P_j w}
+    \quad\text{where}\quad E_c \sum_j P_j w > \varepsilon \max w, \qquad M_c = O_c \text{ elsewhere}
+
+:math:`P_j` places a patch at its offset on a canvas of the group and :math:`E_c`, its adjoint, cuts one out.
+Numerator and denominator go through the same operators, so a common object comes back as it was.
+Dividing after the cut, rather than on the canvas, keeps the Fourier shift away from the edge where the
+coverage ends; and since :math:`E_c P_c = 1` at every frequency but Nyquist, a patch loses nothing by
+its own way to the canvas and back.
+
+Where the weights leave nothing to average, nothing is known from the other patches, and each patch
+keeps its own value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ptycho_torch.errors import ShapeError
+from ptycho_torch.physics.patches import extract_patches, place_patches
+from ptycho_torch.physics.patches_fourier import extract_patches_fourier, place_patches_fourier
+from ptycho_torch.types import ComplexPatches
+
+__all__ = ["Interpolation", "merge_groups"]
+
+Interpolation: TypeAlias = Literal["fourier", "bilinear"]
+
+_OPERATORS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    "bilinear": (place_patches, extract_patches),
+    "fourier": (place_patches_fourier, extract_patches_fourier),
+}
+
+
+def _check(patches: Tensor, offsets: Tensor, weight: Tensor, interpolation: str, floor: float) -> None:
+    shape = tuple(patches.shape)
+    if patches.ndim != 4 or shape[-1] != shape[-2]:
+        raise ShapeError("patches", "(batch, channel, N, N)", shape)
+    if not patches.is_complex():
+        raise ShapeError("patches", "a complex tensor", patches.dtype)
+    if tuple(offsets.shape) != (*shape[:2], 2):
+        raise ShapeError("offsets", f"{(*shape[:2], 2)} in the order [y, x]", tuple(offsets.shape))
+    if tuple(weight.shape) != shape[-2:]:
+        raise ShapeError("weight", f"{shape[-2:]} to match the patches", tuple(weight.shape))
+    if weight.is_complex():
+        raise ShapeError("weight", "a real tensor", weight.dtype)
+    if interpolation not in _OPERATORS:
+        raise ValueError(f"interpolation = {interpolation!r}: expected one of {', '.join(_OPERATORS)}")
+    if not 0 < floor < 1:
+        raise ValueError(f"floor = {floor}: expected more than 0 and less than 1")
+
+
+def _canvases(offsets: Tensor, n_pixels: int) -> tuple[Tensor, tuple[int, int]]:
+    """Place of every patch in one tall array that holds the canvas of one group below another.
+
+    Returns the positions, float64 ``(batch * channel, 2)``, and the shape of the array. Canvases have
+    one size, that of the offsets reaching farthest in the batch, so no patch touches a neighbour's.
+    """
+    flat = offsets.reshape(-1, 2).to(torch.float64)
+    ends = torch.stack([flat.detach().amin(dim=0), flat.detach().amax(dim=0)])
+    (low_y, low_x), (high_y, high_x) = ends.tolist()
+    height = n_pixels + math.ceil(high_y) - math.floor(low_y)
+    width = n_pixels + math.ceil(high_x) - math.floor(low_x)
+    half = n_pixels // 2
+    corner = flat.new_tensor([half - math.floor(low_y), half - math.floor(low_x)])
+    down = height * torch.arange(offsets.shape[0], dtype=torch.float64, device=offsets.device)
+    start = torch.stack([down, torch.zeros_like(down)], dim=1).repeat_interleave(offsets.shape[1], dim=0)
+    return flat + corner + start, (height * offsets.shape[0], width)
+
+
+def merge_groups(
+    patches: ComplexPatches,
+    offsets: Tensor,
+    weight: Tensor,
+    *,
+    interpolation: Interpolation = "fourier",
+    floor: float = 0.05,
+) -> ComplexPatches:
+    """Average the patches of each group where they overlap and cut them out again.
+
+    Patches that were cut from one object come back unchanged: to rounding at whole offsets, else to
+    the error of the interpolation. At whole offsets a second pass changes nothing.
+
+    Parameters
+    ----------
+    patches
+        Complex, ``(batch, channel, N, N)``.
+    offsets
+        Real, ``(batch, channel, 2)``, ``[y, x]`` in px: position of a patch − centre of its group, as
+        :class:`~ptycho_torch.data.grouping.Groups` holds it. Patch pixel ``(r, c)`` lies at
+        ``(y - N // 2 + r, x - N // 2 + c)`` of the canvas.
+    weight
+        Real, ``(N, N)``, zero or more: weight of each patch pixel, for instance the intensity of the
+        probe. For Fourier interpolation it should fall to zero before the rim, smoothly if it can: a
+        weight that does not makes the two sides of a patch wrap into each other.
+    interpolation
+        ``"fourier"`` leaves the resolution as it is; ``"bilinear"`` blurs a little at sub-pixel
+        offsets and never overshoots.
+    floor
+        Where the summed weight is at most this part of the largest value of ``weight``, a patch keeps
+        its own value. A quotient magnifies the error of the interpolation by up to ``1 / floor``.
+
+    Returns
+    -------
+    Tensor
+        Complex, ``(batch, channel, N, N)``; with one channel the patches themselves. Gradients are
+        finite everywhere, including where every weight is zero.
+
+    Raises
+    ------
+    ShapeError
+        If shapes do not fit or a dtype is of the wrong kind.
+    ValueError
+        If the interpolation is unknown or ``floor`` is not between 0 and 1.
+    """
+    _check(patches, offsets, weight, interpolation, floor)
+    if patches.shape[1] == 1 or patches.shape[0] == 0:
+        return patches
+    n_pixels = int(patches.shape[-1])
+    place, extract = _OPERATORS[interpolation]
+    weight = weight.to(patches.real.dtype)
+    positions, shape = _canvases(offsets, n_pixels)
+    flat = patches.reshape(-1, n_pixels, n_pixels)
+
+    def to_canvas_and_back(values: Tensor) -> Tensor:
+        return extract(place(values, positions, shape), positions, n_pixels)
+
+    numerator = to_canvas_and_back(weight * flat)
+    denominator = to_canvas_and_back(weight.expand(flat.shape))
+    # A weight with hard edges rings when it is shifted; the same weight at whole pixels says where it is.
+    whole = positions.round()
+    covered = extract_patches(place_patches(weight.expand(flat.shape), whole, shape), whole, n_pixels)
+    known = torch.minimum(denominator, covered) > floor * weight.max()
+    # Dividing by one where the quotient is not used keeps its gradient finite.
+    merged = torch.where(known, numerator / torch.where(known, denominator, 1), flat)
+    return merged.reshape(patches.shape)
