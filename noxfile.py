@@ -168,13 +168,16 @@ def demo(session: nox.Session) -> None:
     model, result = output / "model", output / "reconstruction"
     session.run(
         "ptycho-torch", "train", "--train-data-file", str(scan), "--output-dir", str(model), "--overwrite",
-        *session.posargs,
+        "--max-epochs", "20", "--scheduler", "WarmupCosine", *session.posargs,
     )  # fmt: skip
     session.run(
         "ptycho-torch", "infer", "--model-path", str(model), "--test-data", str(scan),
         "--output-dir", str(result), "--overwrite",
     )  # fmt: skip
-    session.run("ptycho-torch", "evaluate", str(result / "reconstruction.npz"), str(reference))
+    session.run(
+        "ptycho-torch", "evaluate", str(result / "reconstruction.npz"), str(reference),
+        "--output-dir", str(output / "evaluation"), "--overwrite",
+    )  # fmt: skip
     pictures = sorted(path.relative_to(ROOT) for path in output.rglob("*.png"))
     session.log("Pictures: " + ", ".join(str(path) for path in pictures))
 

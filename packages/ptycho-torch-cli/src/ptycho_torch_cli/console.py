@@ -73,6 +73,9 @@ def run_command(
         args = parser.parse_args(argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
+    # Threads that spin while they wait take the processor from other programs, which on a shared machine
+    # slows both several times. Read by OpenMP when torch is loaded, so it is set before that.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     quiet = getattr(args, "quiet", False) or getattr(args, "disable_mlflow", False)
     with _messages(quiet=quiet):
         try:

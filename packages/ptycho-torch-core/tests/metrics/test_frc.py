@@ -47,6 +47,16 @@ def test_crossings_find_the_frequency_where_noise_takes_over():
     assert curve.period_1bit_px == pytest.approx(1 / cutoff, rel=0.1)
 
 
+def test_slow_drift_does_not_end_the_curve_before_it_begins(scenes):
+    """Disagreement in the slowest variations alone leaves the resolution where it was."""
+    image = scenes.make("both")
+    across = np.linspace(-1, 1, image.shape[0])
+    drifted = image + 3 * image.std() * np.sin(np.pi * across)[:, None]
+    curve = fourier_ring_correlation(drifted, image)
+    assert curve.correlation[0] < 0.5
+    assert curve.crossing_half > 0.3
+
+
 def test_expected_value_for_equal_power_of_signal_and_noise():
     """Signal and noise of equal power against the pure signal: sqrt(1/2)."""
     rng = np.random.default_rng(0)

@@ -40,8 +40,10 @@ class FrcCurve:
     n_samples
         (rings,) float64: Fourier samples per ring times the share of the field that the window lets through.
     crossing_half, crossing_1bit
-        First frequency at which the curve is below 0.5 and below the 1-bit criterion, cycles/px, interpolated
-        between rings; 0.5 (Nyquist) when it never is, 0.0 when it never was above.
+        First frequency at which the curve falls below 0.5 and below the 1-bit criterion, cycles/px,
+        interpolated between rings; 0.5 (Nyquist) when it never does, 0.0 when it never was above. Rings
+        below the first one above the criterion do not count: they hold the slowest variations across the
+        whole field, which diffraction patterns hardly determine, and say nothing about resolution.
     """
 
     frequency: NDArray[np.float64] = field(repr=False)
@@ -151,12 +153,14 @@ def _contrast(image: NDArray[np.complexfloating], window: NDArray[np.float64]) -
 
 
 def _crossing(frequency: NDArray[np.float64], margin: NDArray[np.float64]) -> float:
-    below = np.flatnonzero(margin < 0)
-    if below.size == 0:
-        return float(min(frequency[-1], 0.5))
-    index = int(below[0])
-    if index == 0:
+    above = np.flatnonzero(margin >= 0)
+    if above.size == 0:
         return 0.0
+    below = np.flatnonzero(margin < 0)
+    falls = below[below > above[0]]
+    if falls.size == 0:
+        return float(min(frequency[-1], 0.5))
+    index = int(falls[0])
     before, after = margin[index - 1], margin[index]
     step = frequency[index] - frequency[index - 1]
     return float(frequency[index - 1] + step * before / (before - after))

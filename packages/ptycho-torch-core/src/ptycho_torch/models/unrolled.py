@@ -17,6 +17,8 @@ Alternating learned and physical steps is the scheme of variational networks (Ha
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,13 +32,15 @@ from ptycho_torch.types import Amplitudes, ComplexPatches, PixelMask, Probe
 
 __all__ = ["UnrolledGenerator", "amplitude_gradient", "physics_steps"]
 
-_N_STEPS_PER_STAGE = (4, 4)
+_N_STEPS_PER_STAGE = (2, 2)
 _REGULARISATION = 0.1
 _GRADIENT_REGULARISATION = 0.05
 _FEATURES_PER_CHANNEL = 6
-# Feature maps at 1/2, 1/4 and 1/8 of the resolution for a width multiplier of one.
-_WIDTHS = (12, 16, 24)
+# Feature maps at the three scales of a U-Net for a width multiplier of one.
+_WIDTHS = (8, 12, 16)
 _BLOCKS = (1, 1, 2)
+# Larger patches start from a quarter of the resolution instead of half.
+_FINEST = 64
 
 
 def amplitude_gradient(
@@ -106,16 +110,17 @@ class _Residual(nn.Module):
 
 
 class _UNet(nn.Module):
-    """U-Net (Ronneberger et al. 2015) that works from half the resolution downwards.
+    """U-Net (Ronneberger et al. 2015) that works from a reduced resolution downwards.
 
-    Rearranging 2 × 2 pixels into channels at the input and back at the output saves the most
-    expensive stage and loses nothing.
+    Rearranging squares of ``factor`` × ``factor`` pixels into channels at the input and back at the
+    output saves the most expensive stages and loses nothing.
     """
 
-    def __init__(self, n_in: int, n_out: int, widths: tuple[int, ...]) -> None:
+    def __init__(self, n_in: int, n_out: int, widths: tuple[int, ...], factor: int) -> None:
         super().__init__()
-        steps = list(zip(widths[:-1], widths[1:], strict=True))
-        self.first = nn.Conv2d(4 * n_in, widths[0], 3, padding=1)
+        self.factor = factor
+        steps = list(pairwise(widths))
+        self.first = nn.Conv2d(factor**2 * n_in, widths[0], 3, padding=1)
         self.encode = nn.ModuleList(
             nn.Sequential(*(_Residual(width) for _ in range(count)))
             for width, count in zip(widths, _BLOCKS, strict=True)
@@ -123,10 +128,10 @@ class _UNet(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in steps)
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in steps)
         self.decode = nn.ModuleList(_Residual(fine) for fine, _ in steps)
-        self.last = zero_init(nn.Conv2d(widths[0], 4 * n_out, 3, padding=1))
+        self.last = zero_init(nn.Conv2d(widths[0], factor**2 * n_out, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.first(F.pixel_unshuffle(x, 2))
+        x = self.first(F.pixel_unshuffle(x, self.factor))
         skipped = []
         for encode, down in zip(self.encode, self.down, strict=False):
             x = encode(x)
@@ -135,7 +140,7 @@ class _UNet(nn.Module):
         x = self.encode[-1](x)
         for up, decode, skip in zip(reversed(self.up), reversed(self.decode), reversed(skipped), strict=True):
             x = decode(F.pixel_shuffle(up(x), 2) + skip)
-        return F.pixel_shuffle(self.last(x), 2)
+        return F.pixel_shuffle(self.last(x), self.factor)
 
 
 @register_generator("unrolled")
@@ -158,7 +163,8 @@ class UnrolledGenerator(nn.Module):
         widths = tuple(max(8, round(width * spec.width)) for width in _WIDTHS)
         n_in, n_out = _FEATURES_PER_CHANNEL * spec.n_channels, 2 * spec.n_channels
         self.n_pixels = spec.n_pixels
-        self.unets = nn.ModuleList(_UNet(n_in, n_out, widths) for _ in _N_STEPS_PER_STAGE)
+        factor = 2 if spec.n_pixels <= _FINEST else 4
+        self.unets = nn.ModuleList(_UNet(n_in, n_out, widths, factor) for _ in _N_STEPS_PER_STAGE)
         self.activation = amplitude_activation(spec.amp_activation)
 
     def forward(
@@ -172,10 +178,14 @@ class UnrolledGenerator(nn.Module):
             If the amplitudes are not ``(batch, channel, N, N)`` or the probe has the wrong rank.
         """
         check_frames(amplitude, self.n_pixels, name="amplitude")
+        if measured is not None:
+            amplitude = torch.where(measured, amplitude, amplitude.new_zeros(()))
         operator = DiffractionOperator(probe)
         patches = torch.ones_like(amplitude).to(probe.dtype)
         for n_steps, unet in zip(_N_STEPS_PER_STAGE, self.unets, strict=True):
             patches = physics_steps(operator, patches, amplitude, n_steps, measured)
+            # Every U-Net draws the whole object anew. Letting it only correct the one before lowers
+            # the loss and raises the error: what the data leave open then stays as it came.
             logits = unet(_features(operator, patches, amplitude, measured)).to(amplitude.dtype)
             log_amplitude, phase = logits.chunk(2, dim=1)
             patches = to_object(self.activation(log_amplitude), phase)
