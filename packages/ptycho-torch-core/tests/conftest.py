@@ -47,13 +47,13 @@ def cpu():
 
 @pytest.fixture
 def payload(tmp_path, tiny_scan_file, cpu):
-    """Training payload of a tiny run in a directory of its own: ``payload("name", {execution}, **overrides)``."""
+    """Training payload of a tiny run in its own directory: ``payload("name", {execution}, **overrides)``."""
     from ptycho_torch.config_factory import create_training_payload
 
-    def make(name="run", execution=None, *, scan=tiny_scan_file, **overrides):
+    def make(name="run", execution=None, *, scan=tiny_scan_file, output_dir=None, **overrides):
         return create_training_payload(
             scan,
-            tmp_path / name,
+            output_dir or tmp_path / name,
             overrides=settings_of_a_tiny_run(**overrides),
             execution_config=cpu(**(execution or {})),
         )

@@ -253,12 +253,12 @@ def test_weights_that_are_no_state_are_refused(bundle, value):
 
 
 def test_names_that_leave_the_archive_are_harmless(bundle, tmp_path):
-    before = {path for path in tmp_path.parent.rglob("*")}
+    before = set(tmp_path.parent.rglob("*"))
     with zipfile.ZipFile(bundle, "a") as archive:
         archive.writestr("../escaped.txt", b"out")
         archive.writestr("/escaped.txt", b"out")
     load_bundle(bundle)
-    assert {path for path in tmp_path.parent.rglob("*")} == before
+    assert set(tmp_path.parent.rglob("*")) == before
 
 
 def test_a_write_that_fails_keeps_the_old_bundle(bundle, trained, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -67,7 +69,7 @@ def test_default_is_constant():
 @pytest.mark.parametrize("epochs", [2, 5, 20])
 def test_exponential_falls_by_one_factor_to_the_floor(epochs):
     rates = _rates("Exponential", epochs, lr_min_ratio=0.01)
-    ratios = [after / before for before, after in zip(rates, rates[1:], strict=False)]
+    ratios = [after / before for before, after in pairwise(rates)]
     assert ratios == pytest.approx([ratios[0]] * len(ratios))
     assert rates[-1] == pytest.approx(0.01)
 

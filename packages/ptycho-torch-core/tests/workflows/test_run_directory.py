@@ -62,7 +62,7 @@ def test_files_of_other_kinds_do_not_matter(tmp_path):
 
 
 def test_results_of_another_run_are_refused_by_name(old):
-    with pytest.raises(ConfigError, match="it holds model, logs, figure.*overwrite"):
+    with pytest.raises(ConfigError, match=r"it holds model, logs, figure.*overwrite"):
         RunDirectory.check(old, NAMES, overwrite=False)
     assert _content(old) == OLD
 

@@ -15,7 +15,10 @@ from ptycho_config import PyTorchExecutionConfig
 from ptycho_config.errors import ConfigError, Problem
 from ptycho_torch.lightning.objective import Objective
 
-__all__ = ["EpochReport", "History", "monitored_metric", "standard_callbacks"]
+__all__ = ["LAST_CHECKPOINT", "EpochReport", "History", "monitored_metric", "standard_callbacks"]
+
+LAST_CHECKPOINT = "last"
+"""Stem of the checkpoint of the last complete epoch."""
 
 _VALIDATION_ONLY = ("val_residual", "val_contrast")
 
@@ -122,6 +125,8 @@ def standard_callbacks(
 ) -> list[Callback]:
     """Checkpoints and early stopping that a configuration asks for.
 
+    The best checkpoints are the first checkpoint callback; the one of the last epoch is beside them.
+
     Parameters
     ----------
     execution
@@ -149,8 +154,17 @@ def standard_callbacks(
                 monitor=monitor,
                 mode=execution.checkpoint_mode,
                 save_top_k=execution.checkpoint_save_top_k,
-                save_last=execution.checkpoint_save_top_k != 0,
                 save_on_train_epoch_end=not monitor.startswith("val_"),
+            )
+        )
+    if execution.enable_checkpointing and execution.checkpoint_save_top_k != 0:
+        # The option `save_last` of the other one keeps the last improvement, not the last epoch.
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=checkpoint_dir,
+                filename=LAST_CHECKPOINT,
+                save_on_train_epoch_end=True,
+                enable_version_counter=False,
             )
         )
     return callbacks

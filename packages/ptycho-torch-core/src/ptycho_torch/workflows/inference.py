@@ -17,6 +17,7 @@ from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.sampling import choose_frames
 from ptycho_torch.data.summary import probe_diameter
+from ptycho_torch.errors import ShapeError
 from ptycho_torch.metrics import MetricReport, compare
 from ptycho_torch.plotting import save_comparison_figure, save_frc_figure, save_object_figures
 from ptycho_torch.reassembly import StitchedObject
@@ -46,7 +47,7 @@ class InferenceOutcome:
     reconstruction
         Object, coverage and origin.
     report
-        Comparison with the truth, if the scan holds one.
+        Comparison with the truth, if the scan holds one and enough of it is covered.
     forward_residual
         Misfit of the stitched object to all frames.
     patterns_per_second
@@ -202,14 +203,19 @@ def _chosen_scan(payload: InferencePayload, *, nphotons: float) -> Scan:
 def _compare_with_truth(result: StitchedObject, scan: Scan) -> MetricReport | None:
     if scan.object_truth is None:
         return None
-    return compare(
-        result.object,
-        scan.object_truth,
-        weight=result.weight,
-        origin=result.origin,
-        truth_origin=scan.object_truth_origin,
-        probe_diameter=probe_diameter(scan.probe),
-    )
+    try:
+        return compare(
+            result.object,
+            scan.object_truth,
+            weight=result.weight,
+            origin=result.origin,
+            truth_origin=scan.object_truth_origin,
+            probe_diameter=probe_diameter(scan.probe),
+        )
+    except ShapeError as error:
+        # A few frames may cover too little to be scored; their reconstruction is still a result.
+        logger.warning("not compared with the known object: %s", error)
+        return None
 
 
 def _write_metrics(path: Path, report: MetricReport, **extra: float) -> None:

@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from ptycho_config import write_resolved
 from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
 from ptycho_torch.config_factory import TrainingPayload
-from ptycho_torch.lightning.callbacks import History, monitored_metric, standard_callbacks
+from ptycho_torch.lightning.callbacks import LAST_CHECKPOINT, History, monitored_metric, standard_callbacks
 from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.loggers import build_logger
 from ptycho_torch.lightning.module import PtychoModule
@@ -134,7 +134,7 @@ def train(
     history = History()
     with numerics():
         standard = standard_callbacks(payload.execution_config, work / _CHECKPOINTS, monitor=monitor)
-        trainer = _build_trainer(payload, work, accelerator, [*standard, history, *callbacks])
+        trainer = _build_trainer(payload, prepared, work, accelerator, [*standard, history, *callbacks])
         module = PtychoModule(
             prepared.model,
             config,
@@ -168,7 +168,11 @@ def _data_module(payload: TrainingPayload, prepared: PreparedTraining) -> ScanDa
 
 
 def _build_trainer(
-    payload: TrainingPayload, work: Path, accelerator: str, callbacks: Sequence[Callback]
+    payload: TrainingPayload,
+    prepared: PreparedTraining,
+    work: Path,
+    accelerator: str,
+    callbacks: Sequence[Callback],
 ) -> pl.Trainer:
     config, execution = payload.training_config, payload.execution_config
     return pl.Trainer(
@@ -183,6 +187,8 @@ def _build_trainer(
         gradient_clip_algorithm=config.gradient_clip_algorithm,
         accumulate_grad_batches=execution.accum_steps,
         check_val_every_n_epoch=execution.check_val_every_n_epoch,
+        # An empty set of loaders would be warned about; no validation is a choice here.
+        limit_val_batches=1.0 if len(prepared.validation) else 0,
         logger=build_logger(execution.logger_backend, work),
         callbacks=list(callbacks),
         enable_checkpointing=execution.enable_checkpointing,
@@ -218,7 +224,7 @@ def _fit(trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, work: 
     if trainer.interrupted:
         # Lightning leaves the signal ignored.
         signal.signal(signal.SIGINT, handler)
-        last = work / _CHECKPOINTS / "last.ckpt"
+        last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"
         raise TrainingInterrupted(last if last.exists() else None)
 
 

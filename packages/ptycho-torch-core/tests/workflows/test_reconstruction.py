@@ -1,0 +1,137 @@
+"""Patches to one object, in memory."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.errors import DataError
+from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.workflows import forward_residual_of, reconstruct, reconstruction
+
+
+def _same(first, second, rtol=1e-4):
+    np.testing.assert_allclose(first.object, second.object, rtol=rtol, atol=1e-5)
+    np.testing.assert_allclose(first.weight, second.weight, rtol=rtol, atol=1e-4)
+    np.testing.assert_array_equal(first.origin, second.origin)
+
+
+@pytest.fixture(scope="module")
+def whole(trained, tiny_scan):
+    return reconstruct(trained.model, tiny_scan)
+
+
+def test_the_object_covers_every_frame(whole, tiny_scan):
+    low = np.floor(tiny_scan.positions.min(axis=0)) - 16
+    high = np.ceil(tiny_scan.positions.max(axis=0)) + 16
+    assert whole.object.shape == tuple((high - low).astype(int))
+    np.testing.assert_array_equal(whole.origin, -low)
+    assert whole.object.dtype == np.complex64
+    # The corner of the first patch and of the last carry light.
+    for position in tiny_scan.positions[[0, -1]]:
+        y, x = np.rint(position + whole.origin).astype(int)
+        assert whole.weight[y, x] > 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 30, 64])
+def test_the_result_does_not_depend_on_the_batch_size(trained, tiny_scan, whole, batch_size):
+    _same(reconstruct(trained.model, tiny_scan, batch_size=batch_size), whole)
+
+
+def test_patches_that_do_not_fit_in_memory_are_predicted_again(trained, tiny_scan, whole, monkeypatch):
+    calls = []
+    predict = reconstruction._PatchStream._predict
+
+    def counted(self):
+        calls.append(self)
+        return predict(self)
+
+    monkeypatch.setattr(reconstruction._PatchStream, "_predict", counted)
+    reconstruct(trained.model, tiny_scan)
+    assert len(calls) == 1
+    calls.clear()
+    monkeypatch.setattr(reconstruction, "_PATCH_MEMORY_BYTES", 1000)
+    reported = []
+    result = reconstruct(trained.model, tiny_scan, progress=lambda done, of: reported.append((done, of)))
+    assert len(calls) > 1
+    assert reported == [(16, 30), (30, 30)]
+    np.testing.assert_array_equal(result.object, whole.object)
+
+
+def test_frames_choose_what_is_used(trained, tiny_scan):
+    chosen = np.array([3, 4, 9, 10])
+    direct = reconstruct(trained.model, tiny_scan, frames=chosen)
+    _same(direct, reconstruct(trained.model, tiny_scan.take(chosen)))
+
+
+def test_trimming_uses_the_middle_of_each_patch(trained, tiny_scan, whole):
+    trimmed = reconstruct(trained.model, tiny_scan, middle_trim=12)
+    assert (trimmed.weight > 0).sum() < (whole.weight > 0).sum()
+    assert not np.array_equal(trimmed.object, whole.object)
+    y, x = np.nonzero(trimmed.weight)
+    low, high = tiny_scan.positions.min(axis=0), tiny_scan.positions.max(axis=0)
+    assert y.min() == pytest.approx(low[0] + trimmed.origin[0] - 6, abs=1)
+    assert x.max() == pytest.approx(high[1] + trimmed.origin[1] + 6, abs=1)
+    _same(reconstruct(trained.model, tiny_scan, middle_trim=32), whole)
+
+
+def test_another_dose_warns_and_gives_the_same_object(trained, tiny_scan, whole):
+    bright = replace(tiny_scan, diffraction=tiny_scan.diffraction.astype(np.float32) * 10)
+    before = trained.model.intensity_scale.clone()
+    with pytest.warns(UserWarning, match=r"1e\+06 counts per frame.*intensity scale is taken from this scan"):
+        result = reconstruct(trained.model, bright)
+    assert torch.equal(trained.model.intensity_scale, before)
+    # The mean of all frames differs from that of the training frames by a share of a percent.
+    _same(result, whole, rtol=0.02)
+
+
+def test_the_dose_of_the_training_is_no_reason_to_warn(trained, tiny_scan):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reconstruct(trained.model, tiny_scan)
+
+
+def test_frames_of_another_size_are_refused(trained):
+    scan = simulate_scene("lines", N=48, grid=(2, 2), photons=1e5)
+    with pytest.raises(DataError, match="frames of 48 px do not fit a model of 32 px"):
+        reconstruct(trained.model, scan)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_as_it_was(trained, tiny_scan, training):
+    trained.model.train(training)
+    reconstruct(trained.model, tiny_scan)
+    assert trained.model.training == training
+
+
+def _truth(scan):
+    return StitchedObject(
+        object=scan.object_truth,
+        weight=np.ones(scan.object_truth.shape, np.float32),
+        origin=scan.object_truth_origin,
+    )
+
+
+def test_the_truth_leaves_a_small_residual(trained, tiny_scan, whole):
+    clean = simulate_scene(
+        "lines", N=32, grid=(5, 6), step_px=4.0, jitter_px=1.0, photons=1e5, seed=3, noise=False
+    )
+    assert forward_residual_of(_truth(clean), trained.model, clean) < 1e-3
+    noisy = forward_residual_of(_truth(tiny_scan), trained.model, tiny_scan)
+    assert noisy < forward_residual_of(whole, trained.model, tiny_scan)
+    flat = replace(_truth(tiny_scan), object=np.ones_like(tiny_scan.object_truth))
+    assert noisy < 0.5 * forward_residual_of(flat, trained.model, tiny_scan)
+
+
+def test_the_residual_depends_on_neither_dose_nor_batch_size(trained, tiny_scan, whole):
+    first = forward_residual_of(whole, trained.model, tiny_scan)
+    assert forward_residual_of(whole, trained.model, tiny_scan, batch_size=7) == pytest.approx(
+        first, rel=1e-5
+    )
+    bright = replace(tiny_scan, diffraction=tiny_scan.diffraction.astype(np.float32) * 10)
+    assert forward_residual_of(whole, trained.model, bright) == pytest.approx(first, rel=1e-5)
