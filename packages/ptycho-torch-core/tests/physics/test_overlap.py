@@ -11,6 +11,7 @@ import torch
 from ptycho_torch.data.grouping import make_groups
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.overlap import merge_groups
+from ptycho_torch.physics.patches_fourier import extract_patches_fourier, place_patches_fourier
 from ptycho_torch.testing import assert_adjoint, assert_close, relative_error
 
 both = pytest.mark.parametrize("interpolation", ["fourier", "bilinear"])
@@ -195,6 +196,20 @@ def test_linear_in_the_patches(interpolation, generator):
         return torch.autograd.grad(merge(leaf), leaf, values, create_graph=True)[0]
 
     assert_adjoint(merge, adjoint, like, like, generator)
+
+
+def test_fourier_sums_are_those_of_the_operators(complex_noise):
+    patches, offsets, weight = complex_noise(2, 3, 8, 8), offsets_of(2, 3, 3), window(8, 1.5)
+    merged = merge_groups(patches, offsets, weight)
+    canvas, middle = (24, 24), 12.0
+    for b in range(2):
+        where = offsets[b] + middle
+        numerator, denominator = (
+            extract_patches_fourier(place_patches_fourier(values, where, canvas), where, 8)
+            for values in (weight * patches[b], weight.expand(3, 8, 8))
+        )
+        inside = (weight > 0.2 * weight.max()).expand(3, 8, 8)
+        assert_close(merged[b][inside], (numerator / denominator)[inside])
 
 
 @both

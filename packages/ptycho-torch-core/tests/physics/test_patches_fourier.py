@@ -9,7 +9,11 @@ import torch
 
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.patches import extract_patches, place_patches
-from ptycho_torch.physics.patches_fourier import extract_patches_fourier, place_patches_fourier
+from ptycho_torch.physics.patches_fourier import (
+    extract_patches_fourier,
+    nearest_pixels,
+    place_patches_fourier,
+)
 from ptycho_torch.testing import assert_adjoint, assert_close
 
 SHAPE = (18, 21)
@@ -47,6 +51,13 @@ def test_agrees_with_bilinear_at_whole_pixels(n, complex_noise):
     assert_close(extract_patches_fourier(image, positions, n), patches)
     placed = place_patches(patches, positions, SHAPE)
     assert_close(place_patches_fourier(patches, positions, SHAPE), placed)
+
+
+def test_rest_is_half_a_pixel_at_most():
+    positions = torch.tensor([[4.5, -3.25], [4.49, -3.75], [4.0, 7.0]], dtype=torch.float64)
+    corner, rest = nearest_pixels(positions, 4, torch.tensor([1.0, 0.0], dtype=torch.float64))
+    assert corner.tolist() == [[4, -5], [3, -6], [3, 5]]
+    assert_close(rest, torch.tensor([[-0.5, -0.25], [0.49, 0.25], [0.0, 0.0]], dtype=torch.float64))
 
 
 def bump(y, x):

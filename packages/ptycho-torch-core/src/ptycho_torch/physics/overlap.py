@@ -18,25 +18,20 @@ keeps its own value.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.patches import extract_patches, place_patches
-from ptycho_torch.physics.patches_fourier import extract_patches_fourier, place_patches_fourier
+from ptycho_torch.physics.patches_fourier import nearest_pixels
+from ptycho_torch.physics.shifts import fourier_shift
 from ptycho_torch.types import ComplexPatches
 
 __all__ = ["Interpolation", "merge_groups"]
 
 Interpolation: TypeAlias = Literal["fourier", "bilinear"]
-
-_OPERATORS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
-    "bilinear": (place_patches, extract_patches),
-    "fourier": (place_patches_fourier, extract_patches_fourier),
-}
 
 
 def _check(patches: Tensor, offsets: Tensor, weight: Tensor, interpolation: str, floor: float) -> None:
@@ -51,8 +46,9 @@ def _check(patches: Tensor, offsets: Tensor, weight: Tensor, interpolation: str,
         raise ShapeError("weight", f"{shape[-2:]} to match the patches", tuple(weight.shape))
     if weight.is_complex():
         raise ShapeError("weight", "a real tensor", weight.dtype)
-    if interpolation not in _OPERATORS:
-        raise ValueError(f"interpolation = {interpolation!r}: expected one of {', '.join(_OPERATORS)}")
+    if interpolation not in get_args(Interpolation):
+        known = ", ".join(get_args(Interpolation))
+        raise ValueError(f"interpolation = {interpolation!r}: expected one of {known}")
     if not 0 < floor < 1:
         raise ValueError(f"floor = {floor}: expected more than 0 and less than 1")
 
@@ -73,6 +69,39 @@ def _canvases(offsets: Tensor, n_pixels: int) -> tuple[Tensor, tuple[int, int]]:
     down = height * torch.arange(offsets.shape[0], dtype=torch.float64, device=offsets.device)
     start = torch.stack([down, torch.zeros_like(down)], dim=1).repeat_interleave(offsets.shape[1], dim=0)
     return flat + corner + start, (height * offsets.shape[0], width)
+
+
+def _sums_bilinear(
+    weighted: Tensor, weight: Tensor, positions: Tensor, shape: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Numerator, denominator and coverage of every patch, each ``(batch * channel, N, N)``."""
+    n_pixels = int(weight.shape[-1])
+    numerator, denominator = (
+        extract_patches(place_patches(values, positions, shape), positions, n_pixels)
+        for values in (weighted, weight.expand(weighted.shape))
+    )
+    return numerator, denominator, denominator
+
+
+def _sums_fourier(
+    weighted: Tensor, weight: Tensor, positions: Tensor, shape: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same with the operators of ``patches_fourier``, with the pixels looked up once for all."""
+    n_pixels = int(weight.shape[-1])
+    corner, rest = nearest_pixels(positions, n_pixels)
+    step = torch.arange(n_pixels, device=corner.device)
+    index = (corner[:, :1] + step)[:, :, None] * shape[1] + (corner[:, 1:] + step)[:, None, :]
+
+    def there_and_back(values: Tensor) -> Tensor:
+        canvas = values.new_zeros(shape[0] * shape[1])
+        return canvas.index_add(0, index.reshape(-1), values.reshape(-1))[index]
+
+    weights = weight.expand(weighted.shape)
+    numerator, denominator = (
+        fourier_shift(there_and_back(fourier_shift(values, rest)), -rest) for values in (weighted, weights)
+    )
+    # A weight with hard edges rings when it is shifted; the same weight at whole pixels says where it is.
+    return numerator, denominator, torch.minimum(denominator, there_and_back(weights))
 
 
 def merge_groups(
@@ -124,20 +153,12 @@ def merge_groups(
     if patches.shape[1] == 1 or patches.shape[0] == 0:
         return patches
     n_pixels = int(patches.shape[-1])
-    place, extract = _OPERATORS[interpolation]
     weight = weight.to(patches.real.dtype)
     positions, shape = _canvases(offsets, n_pixels)
     flat = patches.reshape(-1, n_pixels, n_pixels)
-
-    def to_canvas_and_back(values: Tensor) -> Tensor:
-        return extract(place(values, positions, shape), positions, n_pixels)
-
-    numerator = to_canvas_and_back(weight * flat)
-    denominator = to_canvas_and_back(weight.expand(flat.shape))
-    # A weight with hard edges rings when it is shifted; the same weight at whole pixels says where it is.
-    whole = positions.round()
-    covered = extract_patches(place_patches(weight.expand(flat.shape), whole, shape), whole, n_pixels)
-    known = torch.minimum(denominator, covered) > floor * weight.max()
+    sums = _sums_fourier if interpolation == "fourier" else _sums_bilinear
+    numerator, denominator, covered = sums(weight * flat, weight, positions, shape)
+    known = covered > floor * weight.max()
     # Dividing by one where the quotient is not used keeps its gradient finite.
     merged = torch.where(known, numerator / torch.where(known, denominator, 1), flat)
     return merged.reshape(patches.shape)

@@ -16,16 +16,39 @@ from ptycho_torch.physics.shapes import check_positions
 from ptycho_torch.physics.shifts import fourier_shift
 from ptycho_torch.types import ComplexPatches, ObjectImage, Positions
 
-__all__ = ["extract_patches_fourier", "place_patches_fourier"]
+__all__ = ["extract_patches_fourier", "nearest_pixels", "place_patches_fourier"]
 
 
-def _nearest(positions: Positions, n_pixels: int, origin: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Positions in array indices rounded to whole pixels, and what rounding took away."""
+def nearest_pixels(
+    positions: Positions, n_pixels: int, origin: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Split patch corners into the nearest whole pixel and the rest.
+
+    Parameters
+    ----------
+    positions
+        Real, ``(batch, 2)``, ``[y, x]`` in px.
+    n_pixels
+        Side ``N`` of a patch.
+    origin
+        Real, ``(2,)``, in px: array index = coordinate + origin; zero if not given.
+
+    Returns
+    -------
+    corner : Tensor
+        int64, ``(batch, 2)``: array index of patch pixel ``(0, 0)``, rounded, halves up.
+    rest : Tensor
+        Same dtype as ``positions``, ``(batch, 2)``, in ``[-1/2, 1/2)``: how much further the corner is.
+    """
     origin = positions.new_zeros(2) if origin is None else origin
     # The corner of a position half a pixel further on, rounded down, is the nearest corner.
     corner, remainder = patch_corners(positions + 0.5, n_pixels, origin)
-    # Float64 holds every index of an array that fits into memory.
-    return (corner + n_pixels // 2).to(torch.float64), remainder - 0.5
+    return corner, remainder - 0.5
+
+
+def _centres(corner: Tensor, n_pixels: int) -> Tensor:
+    """Positions in array indices; float64 holds every index of an array that fits into memory."""
+    return (corner + n_pixels // 2).to(torch.float64)
 
 
 def extract_patches_fourier(
@@ -56,8 +79,8 @@ def extract_patches_fourier(
         If a patch reaches beyond the array, or an array has the wrong rank.
     """
     check_positions(positions, positions.shape[0])
-    whole, remainder = _nearest(positions, n_pixels, origin)
-    return fourier_shift(extract_patches(image, whole, n_pixels), -remainder)
+    corner, rest = nearest_pixels(positions, n_pixels, origin)
+    return fourier_shift(extract_patches(image, _centres(corner, n_pixels), n_pixels), -rest)
 
 
 def place_patches_fourier(
@@ -91,5 +114,5 @@ def place_patches_fourier(
         If a patch reaches beyond the array, or an array has the wrong rank.
     """
     check_positions(positions, patches.shape[0])
-    whole, remainder = _nearest(positions, patches.shape[-1], origin)
-    return place_patches(fourier_shift(patches, remainder), whole, shape)
+    corner, rest = nearest_pixels(positions, patches.shape[-1], origin)
+    return place_patches(fourier_shift(patches, rest), _centres(corner, patches.shape[-1]), shape)
