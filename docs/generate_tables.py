@@ -1,0 +1,112 @@
+"""Write the reference pages that follow from the code: settings by section, flags by command.
+
+Run it from anywhere with the three packages installed; a test compares its output with the committed pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+
+from ptycho_config import SECTIONS, markdown_table, profiles
+
+__all__ = ["main", "pages"]
+
+HERE = Path(__file__).resolve().parent
+
+SECTION_TEXT = {
+    "model": "What network is trained, and through which physics. Stored in the bundle.",
+    "training": "What is learned, from which data, towards which loss.",
+    "inference": "Which scan is reconstructed with which trained model.",
+    "execution": "Where and how a run is executed. Never part of a model's identity.",
+}
+TITLES = {"options": "Help", "positional arguments": "Arguments"}
+HEAD = ("| flag | value | meaning |", "|---|---|---|")
+COMMANDS = (
+    ("train", "train", None),
+    ("infer", "inference", None),
+    ("simulate", "simulate", None),
+    ("evaluate", "evaluate", None),
+    ("inspect", "inspect", None),
+    ("config show", "config", "show"),
+    ("config validate", "config", "validate"),
+    ("config explain", "config", "explain"),
+)
+
+
+def _cell(text: str) -> str:
+    return text.replace("%%", "%").replace("|", "\\|").replace("<", "\\<")
+
+
+def _setting_page(section: str) -> str:
+    cls = SECTIONS[section]
+    title = f"# {cls.__name__}: section `{section}`"
+    return f"{title}\n\n{SECTION_TEXT[section]}\n\n## Settings\n\n{markdown_table(cls)}"
+
+
+def _profile_page() -> str:
+    lines = [
+        "# Profiles",
+        "",
+        "Named starting points for `--profile`. A file and typed flags outrank them, except locked values.",
+        "",
+        "| profile | for | sets | locked |",
+        "|---|---|---|---|",
+    ]
+    for name, profile in profiles().items():
+        stated = [
+            f"`{section}.{key} = {value!r}`"
+            for section, values in profile.values.items()
+            for key, value in values.items()
+        ]
+        locked = ", ".join(f"`{address}`" for address in sorted(profile.locked))
+        lines.append(f"| `{name}` | {_cell(profile.help)} | {', '.join(stated)} | {locked} |")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(actions: list[argparse.Action]) -> list[str]:
+    rows = []
+    for action in actions:
+        names = ", ".join(f"`{flag}`" for flag in action.option_strings) or f"`{action.metavar}`"
+        value = str(action.metavar) if action.option_strings and action.nargs != 0 and action.metavar else ""
+        rows.append(f"| {names} | {_cell(value)} | {_cell(action.help or '')} |")
+    return rows
+
+
+def _flag_page() -> str:
+    lines = [
+        "# Flags",
+        "",
+        "Every spelling of every flag, as `--help` groups them. The defaults are those of the settings:",
+        "a flag that is not typed leaves the decision to a file, a profile or the default.",
+        "",
+    ]
+    for title, module, action in COMMANDS:
+        build = import_module(f"ptycho_torch_cli.{module}").build_parser
+        parser = build() if action is None else build(action)
+        lines += [f"## ptycho-torch {title}", "", f"{parser.description}", ""]
+        for group in parser._action_groups:
+            members = [member for member in group._group_actions if member.help != argparse.SUPPRESS]
+            if members:
+                heading = {"options": "Help", "positional arguments": "Arguments"}.get(
+                    group.title, group.title
+                )
+                lines += [f"### {heading}", "", *HEAD, *_rows(members), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def pages() -> dict[str, str]:
+    """Path below this folder -> content."""
+    found = {f"config/{section}.md": _setting_page(section) for section in SECTIONS}
+    return {**found, "config/profiles.md": _profile_page(), "config/flags.md": _flag_page()}
+
+
+def main() -> None:
+    """Write every page."""
+    for name, text in pages().items():
+        (HERE / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Draw the pictures of the page on conventions, with the package itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from ptycho_torch.data.contract import Scan
+from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.physics import calibrate, extract_patches, illumination
+from ptycho_torch.reassembly import canvas_for, stitch
+
+__all__ = ["main"]
+
+HERE = Path(__file__).resolve().parent / "images"
+CHOSEN = 24
+
+
+def _scan() -> Scan:
+    return simulate_scene("lines", N=32, grid=(7, 7), step_px=6.0, photons=1e5, seed=4)
+
+
+def _save(figure: Figure, name: str) -> None:
+    FigureCanvasAgg(figure)
+    figure.savefig(HERE / name, dpi=90, metadata={"Software": None})
+
+
+def draw_coordinates(scan: Scan) -> Figure:
+    """The object with all positions and one patch, that patch, and its frame."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    whole, patch, frame = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
+    y, x = scan.positions[CHOSEN]
+    n = scan.N
+    whole.imshow(np.angle(scan.object_truth), cmap="gray")
+    whole.plot(scan.positions[:, 1], scan.positions[:, 0], ".", color="tab:orange", markersize=4)
+    corner = (x - n // 2 - 0.5, y - n // 2 - 0.5)
+    whole.add_patch(Rectangle(corner, n, n, fill=False, edgecolor="tab:red", linewidth=2))
+    whole.plot([x], [y], "o", color="tab:red")
+    whole.set(
+        title=f"object and positions, one at [y, x] = [{y:.1f}, {x:.1f}]",
+        xlabel="x, column (px)",
+        ylabel="y, row (px)",
+    )
+    origin = torch.from_numpy(scan.object_truth_origin)
+    cut = extract_patches(
+        torch.from_numpy(scan.object_truth),
+        torch.from_numpy(scan.positions[CHOSEN : CHOSEN + 1]),
+        n,
+        origin=origin,
+    )[0].numpy()
+    light = illumination(torch.from_numpy(scan.probe)).sqrt().numpy()
+    patch.imshow(np.angle(cut), cmap="gray", alpha=np.clip(0.25 + light / light.max(), 0, 1))
+    patch.plot([n // 2], [n // 2], "o", color="tab:red")
+    patch.set(
+        title="its patch where the probe lights it",
+        xlabel=f"column c; red: [{n // 2}, {n // 2}]",
+        ylabel="row r",
+    )
+    frame.imshow(np.log1p(scan.diffraction[CHOSEN]), cmap="magma")
+    frame.plot([n // 2], [n // 2], "o", markerfacecolor="none", markeredgecolor="white", markersize=14)
+    frame.set(title="its frame, log counts", xlabel=f"zero frequency at [{n // 2}, {n // 2}]")
+    return figure
+
+
+def draw_coverage(scan: Scan) -> Figure:
+    """Stitched true patches and the weight map with the border of the well-covered region."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    positions = torch.from_numpy(scan.positions)
+    patches = extract_patches(torch.from_numpy(scan.object_truth), positions, scan.N)
+    mean_counts = float(scan.counts_per_frame().mean())
+    weight = illumination(calibrate(torch.from_numpy(scan.probe), mean_counts).probe)
+    result = stitch(lambda: [(patches, positions)], canvas_for(scan.positions, scan.N), weight)
+    low = -result.origin - 0.5
+    height, width = result.object.shape
+    extent = (low[1], low[1] + width, low[0] + height, low[0])
+    left.imshow(np.angle(result.object), cmap="gray", extent=extent)
+    left.set(title="stitched phase", xlabel="x (px)", ylabel="y (px)")
+    image = right.imshow(result.weight, cmap="viridis", extent=extent)
+    share = 0.1 * float(np.median(result.weight[result.weight > 0]))
+    for axes, colour in ((left, "tab:red"), (right, "white")):
+        axes.contour(
+            np.linspace(extent[0] + 0.5, extent[1] - 0.5, width),
+            np.linspace(extent[3] + 0.5, extent[2] - 0.5, height),
+            result.weight,
+            levels=[share],
+            colors=colour,
+        )
+    right.set(title="weight; line: 10 % of the median", xlabel="x (px)")
+    figure.colorbar(image, ax=right)
+    return figure
+
+
+def main() -> None:
+    """Write both pictures."""
+    HERE.mkdir(exist_ok=True)
+    scan = _scan()
+    _save(draw_coordinates(scan), "coordinates.png")
+    _save(draw_coverage(scan), "coverage.png")
+
+
+if __name__ == "__main__":
+    main()

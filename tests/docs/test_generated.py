@@ -1,0 +1,41 @@
+"""Pages and pictures that are made by scripts."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def load(root):
+    def run(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"docs_{name}", root / "docs" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return run
+
+
+def test_tables_are_those_of_the_code(root, load):
+    pages = load("generate_tables").pages()
+    assert set(pages) == {
+        path.relative_to(root / "docs").as_posix() for path in (root / "docs" / "config").glob("*.md")
+    }
+    for name, text in pages.items():
+        committed = (root / "docs" / name).read_text(encoding="utf-8")
+        assert committed == text, f"docs/{name} is out of date; run python docs/generate_tables.py"
+
+
+def test_figures_can_be_drawn_and_are_small(root, load, tmp_path, monkeypatch):
+    figures = load("make_figures")
+    monkeypatch.setattr(figures, "HERE", tmp_path)
+    figures.main()
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"coordinates.png", "coverage.png"}
+    for name in made:
+        committed = root / "docs" / "images" / name
+        assert committed.read_bytes().startswith(b"\x89PNG")
+        assert committed.stat().st_size < 150_000
