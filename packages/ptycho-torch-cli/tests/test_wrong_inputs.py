@@ -129,6 +129,12 @@ def test_a_flag_and_an_assignment_that_differ(scan_file: Path, train_on) -> None
     assert "one value" in err
 
 
+def test_a_flag_and_an_assignment_of_the_same_key_that_differ(scan_file: Path, train_on) -> None:
+    code, err = train_on(scan_file, "--nepochs", "3", "--set", "nepochs=4")
+    assert code == 2
+    assert "nepochs = 3: expected one value, but --set states 4; keep one of them" in err
+
+
 def test_a_frame_size_that_the_data_contradict(scan_file: Path, train_on) -> None:
     code, err = train_on(scan_file, "--N", "64")
     assert code == 2

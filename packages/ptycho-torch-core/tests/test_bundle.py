@@ -278,3 +278,9 @@ def test_loading_is_silent(bundle):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_bundle(bundle)
+
+
+def test_a_changed_configuration_is_noticed(bundle):
+    _rewrite(bundle, resolved_json=b"{}")
+    with pytest.raises(BundleError, match=r"resolved\.json does not match its checksum"):
+        load_bundle(bundle)

@@ -10,7 +10,7 @@ import pytest
 from ptycho_torch.data.npz import save_scan
 from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
-from ptycho_torch.results import load_object, save_reconstruction
+from ptycho_torch.results import load_object, load_probe, save_reconstruction
 
 
 @pytest.fixture
@@ -24,7 +24,12 @@ def stitched():
 
 def test_a_round_trip_is_exact(tmp_path, stitched):
     positions = np.arange(8.0).reshape(4, 2)
-    save_reconstruction(tmp_path / "r.npz", stitched, positions=positions, configuration={"model": {"N": 32}})
+    probe = np.full((2, 4, 4), 1 + 2j, dtype=np.complex64)
+    configuration = {"model": {"N": 32}}
+    save_reconstruction(
+        tmp_path / "r.npz", stitched, positions=positions, probe=probe, configuration=configuration
+    )
+    np.testing.assert_array_equal(load_probe(tmp_path / "r.npz"), probe)
     back = load_object(tmp_path / "r.npz")
     for name in ("object", "weight", "origin"):
         value, expected = getattr(back, name), getattr(stitched, name)
@@ -41,6 +46,16 @@ def test_a_scan_gives_its_truth(tmp_path, tiny_scan):
     np.testing.assert_array_equal(found.object, tiny_scan.object_truth)
     assert (found.weight == 1).all()
     assert not found.origin.any()
+
+
+def test_a_scan_gives_its_probe_and_a_bare_object_has_none(tmp_path, tiny_scan):
+    save_scan(tmp_path / "scan.npz", tiny_scan)
+    np.testing.assert_array_equal(load_probe(tmp_path / "scan.npz"), tiny_scan.probe)
+    np.savez(tmp_path / "bare.npz", object=np.ones((4, 4), complex))
+    assert load_probe(tmp_path / "bare.npz") is None
+    np.savez(tmp_path / "wrong.npz", probe=np.ones((4, 5), complex))
+    with pytest.raises(DataError, match=r"expected square modes"):
+        load_probe(tmp_path / "wrong.npz")
 
 
 @pytest.mark.parametrize(

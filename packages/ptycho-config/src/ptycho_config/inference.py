@@ -57,7 +57,7 @@ class InferenceConfig(Config):
     n_subsample: int | None = setting(
         None, help="frames to draw from the scan before grouping; none means all", ge=1, group=_DATA
     )
-    subsample_seed: int | None = setting(None, help="seed of that draw", ge=0, group=_DATA)
+    subsample_seed: int | None = setting(None, help="seed of that draw; none means 0", ge=0, group=_DATA)
     neighbor_count: int = setting(
         4, help="K: nearest neighbours from which groups are formed", ge=1, group=_DATA
     )

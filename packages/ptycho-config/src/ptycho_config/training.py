@@ -124,7 +124,11 @@ class TrainingConfig(Config):
         0, help="epochs over which WarmupCosine raises the learning rate", unit="epochs", ge=0, group=_OPTIM
     )
     lr_min_ratio: float = setting(
-        0.1, help="last learning rate of WarmupCosine as a fraction of the first", ge=0, le=1, group=_OPTIM
+        0.1,
+        help="last learning rate of Exponential, MultiStage and WarmupCosine as a fraction of the first",
+        ge=0,
+        le=1,
+        group=_OPTIM,
     )
     plateau_factor: float = setting(
         0.5, help="factor by which ReduceLROnPlateau lowers the learning rate", gt=0, lt=1, group=_OPTIM

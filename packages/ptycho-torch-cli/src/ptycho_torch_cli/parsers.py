@@ -385,10 +385,23 @@ def typed_settings(args: argparse.Namespace, schema: Mapping[str, type[Config]])
     -------
     dict
         Name or dotted key -> value. What was not typed is not in it.
+
+    Raises
+    ------
+    ConfigError
+        When an assignment cannot be read, or a flag and an assignment differ.
     """
     names = [spec.name for cls in schema.values() for spec in field_specs(cls)]
     typed = {name: getattr(args, name) for name in names if hasattr(args, name)}
-    return {**typed, **parse_assignments(schema, getattr(args, "assignments", []))}
+    assigned = parse_assignments(schema, getattr(args, "assignments", []))
+    problems = [
+        Problem(name, typed[name], f"one value, but --set states {assigned[name]!r}", "keep one of them")
+        for name in typed
+        if name in assigned and assigned[name] != typed[name]
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return {**typed, **assigned}
 
 
 def flag_summary(parser: argparse.ArgumentParser) -> list[str]:

@@ -209,10 +209,11 @@ def load_bundle(
     path = find_bundle(model_path)
     with _open(path) as archive:
         manifest = _parse_manifest(_member(archive, _MANIFEST, path), path)
-        content = _member(archive, _WEIGHTS, path)
-    expected = manifest.checksums.get(_WEIGHTS)
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise BundleError(f"{_WEIGHTS} does not match its checksum; the file was changed or damaged", path)
+        members = {name: _member(archive, name, path) for name in (_WEIGHTS, _RESOLVED)}
+    for name, content in members.items():
+        if hashlib.sha256(content).hexdigest() != manifest.checksums.get(name):
+            raise BundleError(f"{name} does not match its checksum; the file was changed or damaged", path)
+    content = members[_WEIGHTS]
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:

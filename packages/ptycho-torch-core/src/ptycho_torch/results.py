@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from ptycho_torch.atomic import atomic_write
+from ptycho_torch.data.checks import canonical_probe
 from ptycho_torch.data.npz import read_arrays
 from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
 
-__all__ = ["load_object", "save_reconstruction"]
+__all__ = ["load_object", "load_probe", "save_reconstruction"]
 
 
 def save_reconstruction(
@@ -23,9 +24,10 @@ def save_reconstruction(
     result: StitchedObject,
     *,
     positions: np.ndarray,
+    probe: np.ndarray,
     configuration: Mapping[str, Any],
 ) -> None:
-    """Write ``object``, ``weight``, ``origin``, ``positions`` and ``configuration`` (JSON) as NPZ.
+    """Write ``object``, ``weight``, ``origin``, ``positions``, ``probe``, ``configuration`` (JSON) as NPZ.
 
     Parameters
     ----------
@@ -35,6 +37,8 @@ def save_reconstruction(
         The reconstruction.
     positions
         Float64, ``(n, 2)``, ``[y, x]`` in px: positions used.
+    probe
+        Complex64, ``(modes, N, N)``: probe used.
     configuration
         Resolved settings, plain data.
     """
@@ -45,6 +49,7 @@ def save_reconstruction(
             weight=result.weight,
             origin=result.origin,
             positions=positions,
+            probe=probe,
             configuration=np.array(json.dumps(configuration)),
         )
 
@@ -97,3 +102,31 @@ def load_object(path: str | PathLike[str]) -> StitchedObject:
         weight=weight.astype(np.float32),
         origin=origin.astype(np.float64),
     )
+
+
+def load_probe(path: str | PathLike[str]) -> np.ndarray | None:
+    """Probe beside an object, ``(modes, N, N)`` complex64, or ``None`` if the file holds none.
+
+    Parameters
+    ----------
+    path
+        A saved reconstruction (``probe``) or a scan (``probeGuess``).
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file does not exist.
+    DataError
+        If the probe cannot be read or has another shape.
+    """
+    arrays, _, problems = read_arrays(path, ("probe", "probeGuess"))
+    if problems:
+        raise DataError(problems, Path(path))
+    found = arrays.get("probe", arrays.get("probeGuess"))
+    if found is None:
+        return None
+    canonical: list[str] = []
+    probe = canonical_probe(found, canonical)
+    if probe is None:
+        raise DataError(canonical, Path(path))
+    return probe

@@ -34,10 +34,10 @@ def outcome(tmp_path_factory, trained, tiny_scan_file):
 def test_arrays_are_saved_and_not_only_pictures(outcome, tiny_scan):
     with np.load(outcome.output_dir / "reconstruction.npz", allow_pickle=False) as arrays:
         saved = dict(arrays)
-    assert set(saved) == {"object", "weight", "origin", "positions", "configuration"}
+    assert set(saved) == {"object", "weight", "origin", "positions", "probe", "configuration"}
     assert saved["object"].dtype == np.complex64
     np.testing.assert_array_equal(saved["object"], outcome.reconstruction.object)
-    np.testing.assert_array_equal(saved["positions"], tiny_scan.positions)
+    np.testing.assert_array_equal(saved["positions", "probe"], tiny_scan.positions)
     assert json.loads(str(saved["configuration"]))["values"]["model"]["N"] == 32
 
 
@@ -176,6 +176,9 @@ def test_evaluate_gives_the_scores_of_files(outcome, tiny_scan_file, tmp_path):
     result = outcome.output_dir / "reconstruction.npz"
     quiet = evaluate(result, tiny_scan_file)
     assert quiet.files == ()
+    assert outcome.report is not None
+    assert quiet.report.inset_px == outcome.report.inset_px > 0
+    assert quiet.report.scores.complex_nrmse == pytest.approx(outcome.report.scores.complex_nrmse)
     full = evaluate(result, tiny_scan_file, output_dir=tmp_path / "scores")
     assert [path.name for path in full.files] == ["metrics.json", "comparison.png", "frc.png"]
     written = json.loads(full.files[0].read_text())
@@ -197,3 +200,8 @@ def test_objects_that_do_not_overlap_are_refused(tmp_path, tiny_scan_file, tiny_
     with pytest.raises(ShapeError):
         evaluate(tmp_path / "far.npz", tiny_scan_file, output_dir=tmp_path / "scores")
     assert not (tmp_path / "scores").exists()
+
+
+def test_a_trim_larger_than_a_patch_is_refused(trained, tiny_scan):
+    with pytest.raises(ConfigError, match="middle_trim = 64: expected at most 32 px"):
+        reconstruct(trained.model, tiny_scan, middle_trim=64)

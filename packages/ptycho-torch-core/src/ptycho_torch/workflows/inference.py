@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ptycho_config import write_resolved
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.bundle import installed_versions, load_bundle
@@ -21,7 +23,7 @@ from ptycho_torch.errors import ShapeError
 from ptycho_torch.metrics import MetricReport, compare
 from ptycho_torch.plotting import save_comparison_figure, save_frc_figure, save_object_figures
 from ptycho_torch.reassembly import StitchedObject
-from ptycho_torch.results import load_object, save_reconstruction
+from ptycho_torch.results import load_object, load_probe, save_reconstruction
 from ptycho_torch.workflows.device import numerics, resolve_accelerator
 from ptycho_torch.workflows.preparation import read_scan
 from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
@@ -117,10 +119,15 @@ def infer(
         )
         seconds = time.perf_counter() - started
         residual = forward_residual_of(result, model, scan, batch_size=batch_size)
-    report = _compare_with_truth(result, scan)
+    probe = model.probe.detach().cpu().numpy()
+    report = _compare_with_truth(result, scan, probe)
     work = run.open()
     save_reconstruction(
-        work / _ARRAYS, result, positions=scan.positions, configuration=payload.resolution.to_dict()
+        work / _ARRAYS,
+        result,
+        positions=scan.positions,
+        probe=probe,
+        configuration=payload.resolution.to_dict(),
     )
     save_object_figures(work, result.object, result.weight, result.origin)
     if report is not None:
@@ -173,8 +180,14 @@ def evaluate(
     if output_dir is not None:
         run = RunDirectory.check(Path(output_dir), EVALUATION_FILES, overwrite=overwrite)
     ours, truth = load_object(reconstruction_file), load_object(truth_file)
+    probe = load_probe(reconstruction_file)
     report = compare(
-        ours.object, truth.object, weight=ours.weight, origin=ours.origin, truth_origin=truth.origin
+        ours.object,
+        truth.object,
+        weight=ours.weight,
+        origin=ours.origin,
+        truth_origin=truth.origin,
+        probe_diameter=None if probe is None else probe_diameter(probe),
     )
     if run is None:
         return EvaluationOutcome(report=report, files=())
@@ -200,7 +213,7 @@ def _chosen_scan(payload: InferencePayload, *, nphotons: float) -> Scan:
     return scan if len(frames) == scan.n_frames else scan.take(frames)
 
 
-def _compare_with_truth(result: StitchedObject, scan: Scan) -> MetricReport | None:
+def _compare_with_truth(result: StitchedObject, scan: Scan, probe: np.ndarray) -> MetricReport | None:
     if scan.object_truth is None:
         return None
     try:
@@ -210,7 +223,7 @@ def _compare_with_truth(result: StitchedObject, scan: Scan) -> MetricReport | No
             weight=result.weight,
             origin=result.origin,
             truth_origin=scan.object_truth_origin,
-            probe_diameter=probe_diameter(scan.probe),
+            probe_diameter=probe_diameter(probe),
         )
     except ShapeError as error:
         # A few frames may cover too little to be scored; their reconstruction is still a result.

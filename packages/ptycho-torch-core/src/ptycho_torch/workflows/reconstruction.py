@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptycho_config import ConfigError, Problem
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.errors import DataError
 from ptycho_torch.models import PatchModel
@@ -103,6 +104,8 @@ def reconstruct(
     ------
     DataError
         If the frames do not fit the model.
+    ConfigError
+        If ``middle_trim`` is larger than a patch.
 
     Warns
     -----
@@ -186,7 +189,9 @@ def _match_dose(model: PatchModel, scan: Scan) -> None:
 
 def _trimmed(weight: Tensor, middle_trim: int) -> Tensor:
     n = weight.shape[-1]
-    if middle_trim == 0 or middle_trim >= n:
+    if middle_trim > n:
+        raise ConfigError(Problem("middle_trim", middle_trim, f"at most {n} px, the side of a patch"))
+    if middle_trim == 0:
         return weight
     start = (n - middle_trim) // 2
     inner = slice(start, start + middle_trim)
