@@ -125,7 +125,7 @@ class TrainingConfig(Config):
     )
     lr_min_ratio: float = setting(
         0.1,
-        help="last learning rate of Exponential, MultiStage and WarmupCosine as a fraction of the first",
+        help="where Exponential, MultiStage and WarmupCosine end, as a fraction of the first rate",
         ge=0,
         le=1,
         group=_OPTIM,
