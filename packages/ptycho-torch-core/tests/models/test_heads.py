@@ -53,7 +53,7 @@ def test_configuration_offers_exactly_these():
 
 
 def test_unknown_activation_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match="amp_activation.*tanh.*one of sigmoid"):
+    with pytest.raises(ConfigError, match=r"amp_activation.*tanh.*one of sigmoid"):
         amplitude_activation("tanh")
 
 

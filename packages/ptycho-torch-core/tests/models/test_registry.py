@@ -58,9 +58,7 @@ def test_new_generator_is_built_by_its_name(own_registry):
 
 def test_name_is_not_given_away_twice(own_registry):
     register_generator("cnn")(CNNGenerator)
-    with pytest.raises(
-        ValueError, match="'cnn' is already registered by ptycho_torch.models.cnn.CNNGenerator"
-    ):
+    with pytest.raises(ValueError, match=r"'cnn' is already registered by .*cnn\.CNNGenerator"):
         register_generator("cnn")(UnrolledGenerator)
     namesake = type("CNNGenerator", (nn.Module,), {"__module__": "elsewhere"})
     with pytest.raises(ValueError, match="already registered"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -88,7 +90,7 @@ def test_each_step_explains_the_measurement_better():
     for _ in range(6):
         misfits.append(float(_misfit(operator, patches, amplitude)))
         patches = physics_steps(operator, patches, amplitude, 1)
-    assert all(later < earlier for earlier, later in zip(misfits[:-1], misfits[1:], strict=True))
+    assert all(later < earlier for earlier, later in pairwise(misfits))
     assert misfits[-1] < 0.5 * misfits[0]
 
 

@@ -135,7 +135,7 @@ def test_bad_pixels_carry_neither_loss_nor_gradient(loss, junk, frames, mask):
     assert torch.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("excess", [1e-1, 1e-2, 1e-3])
+@pytest.mark.parametrize("excess", [1e-1, 1e-2, 1e-3, 1e-4])
 def test_deviance_keeps_its_value_and_slope_at_a_billion_counts_in_single_precision(excess):
     rng = np.random.default_rng(0)
     measured = rng.uniform(0.5, 1.5, size=(1, 64, 64)) * 1e9 / 64**2
@@ -146,7 +146,7 @@ def test_deviance_keeps_its_value_and_slope_at_a_billion_counts_in_single_precis
         _reference_deviance(*map(torch.from_numpy, (predicted, measured))) / 1e9, rel=1e-2
     )
     slope = 1e9 * _gradient(poisson_deviance, *single, mean_counts=1e9)
-    assert np.abs(slope.numpy() - (1 - measured / predicted)).max() < 5e-3 * excess
+    assert np.abs(slope.numpy() - (1 - measured / predicted)).max() < 5e-3 * excess + 2e-6
 
 
 @MEASUREMENT_LOSSES
