@@ -8,7 +8,7 @@ import stat
 import numpy as np
 import pytest
 
-from ptycho_torch.atomic import atomic_write
+from ptycho_torch.atomic import atomic_path, atomic_write
 
 
 def test_creates_and_replaces(tmp_path):
@@ -82,3 +82,18 @@ def test_missing_directory_and_directory_as_target(tmp_path):
 def test_other_modes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="expected 'wb' or 'w', got 'a'"), atomic_write(tmp_path / "x", "a"):
         pass
+
+
+def test_a_library_writes_to_the_temporary_name(tmp_path):
+    target = tmp_path / "result.h5"
+    target.write_bytes(b"old")
+    with atomic_path(target) as temporary:
+        assert temporary.parent == tmp_path
+        temporary.write_bytes(b"new")
+        assert target.read_bytes() == b"old"
+    assert target.read_bytes() == b"new"
+    with pytest.raises(RuntimeError, match="stopped"), atomic_path(target) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError("stopped")
+    assert target.read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["result.h5"]

@@ -11,6 +11,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ Rows = npt.NDArray[np.int64]
 Block = npt.NDArray[Any]
 
 _SUM_VALUES = 1 << 23
-_CACHE_BYTES = 64 << 20
-_CACHE_LIMIT_BYTES = 256 << 20
+_LARGEST_BLOCK_BYTES = 512 << 20
+_LARGE_BYTES = 256 << 20
+_MANY_FRAMES = 8
+_LONG_RUN = 4
 
 
 class FrameStack(ABC):
@@ -106,7 +109,8 @@ class HDF5Frames(FrameStack):
     """Frames of one HDF5 dataset, as stored.
 
     Consecutive frames are read in one go, each of the others once, in the order of the file, whatever the
-    order of the index.
+    order of the index. Frames that are packed together in the file are unpacked together, and the last such
+    block is kept for its neighbours.
 
     Parameters
     ----------
@@ -135,8 +139,18 @@ class HDF5Frames(FrameStack):
         self.dtype = data.dtype
         self.rows = np.arange(data.shape[0]) if rows is None else np.asarray(rows, dtype=np.int64)
         self.frames_per_chunk = 1 if data.chunks is None else int(data.chunks[0])
+        self._stored = int(data.shape[0])
+        self._block: tuple[int, Block] | None = None
         self._window = (0, 0)
         self.shape = (len(self.rows), int(data.shape[1]), int(data.shape[2]))
+        if self.frames_per_chunk > _MANY_FRAMES and data.size * data.dtype.itemsize > _LARGE_BYTES:
+            logger.warning(
+                "%s: %d frames are packed together in %s, so reading frames in random order unpacks each "
+                "many times; convert the scan once to train faster",
+                self.path,
+                self.frames_per_chunk,
+                dataset,
+            )
 
     def _identify(self) -> tuple[int, int]:
         status = self.path.stat()
@@ -151,23 +165,21 @@ class HDF5Frames(FrameStack):
     def _open(self) -> tuple[Any, Any]:
         import h5py
 
-        from ptycho_torch.data.hdf5 import opened
-
         if self._identify() != self._fingerprint:
             raise DataError("the file changed while it was in use; read the scan again", self.path)
-        with opened(self.path) as file:
-            cache = _cache_bytes(file[self.dataset])
-        file = h5py.File(self.path, "r", rdcc_nbytes=cache, rdcc_nslots=100_003, rdcc_w0=1.0)
+        # The library's own cache of chunks scatters what it keeps over the heap, which then grows with the
+        # file instead of the cache; blocks are kept here instead.
+        file = h5py.File(self.path, "r", rdcc_nbytes=0)
         return file, file[self.dataset]
 
     def close(self) -> None:
         """Release the file; the next read opens it again."""
         if self._handle is not None and self._handle[0] == os.getpid():
             self._handle[1].close()
-        self._handle = None
+        self._handle = self._block = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None}
+        return {**self.__dict__, "_handle": None, "_block": None}
 
     def __getitem__(self, index: Any) -> Block:
         wanted = self.rows[index]
@@ -180,25 +192,45 @@ class HDF5Frames(FrameStack):
 
     def _read(self, rows: Rows) -> Block:
         """Frames at ascending ``rows``, each once."""
+        out = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
+        together = self.frames_per_chunk
+        block_bytes = together * self.shape[1] * self.shape[2] * self.dtype.itemsize
+        straight = together == 1 or block_bytes > _LARGEST_BLOCK_BYTES
+        for start, stop in _runs(rows):
+            if straight or stop - start >= _LONG_RUN * together:
+                self._fetch(int(rows[start]), int(rows[stop - 1]) + 1, out[start:stop])
+                continue
+            numbers = rows[start:stop] // together
+            for number in np.unique(numbers).tolist():
+                here = slice(*(start + np.searchsorted(numbers, [number, number + 1])).tolist())
+                out[here] = self._block_of(number)[rows[here] - number * together]
+        return out
+
+    def _block_of(self, number: int) -> Block:
+        """The frames that are packed together under this number; the last one asked for is kept."""
+        if self._block is None or self._block[0] != number:
+            first = number * self.frames_per_chunk
+            last = min(first + self.frames_per_chunk, self._stored)
+            # Given up first, so that two blocks are never there at once.
+            self._block = None
+            block = np.empty((last - first, *self.shape[1:]), dtype=self.dtype)
+            self._fetch(first, last, block)
+            self._block = (number, block)
+        return self._block[1]
+
+    def _fetch(self, first: int, last: int, out: Block) -> None:
+        """Read stored frames ``first`` to ``last - 1`` into ``out``."""
         height, width = self.shape[1:]
         top, left = self._window
-        block = np.empty((len(rows), height, width), dtype=self.dtype)
-        if not len(rows):
-            return block
-        starts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) > 1)
-        data = self._data()
-        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
-            first, last = int(rows[start]), int(rows[stop - 1])
-            here = np.s_[first : last + 1, top : top + height, left : left + width]
-            try:
-                data.read_direct(block, here, np.s_[start:stop])
-            except OSError as error:
-                raise DataError(
-                    f"{self.dataset}: frames {first} to {last} cannot be read ({error}); copy or write the "
-                    "file again",
-                    self.path,
-                ) from error
-        return block
+        here = np.s_[first:last, top : top + height, left : left + width]
+        try:
+            self._data().read_direct(out, here)
+        except OSError as error:
+            raise DataError(
+                f"{self.dataset}: frames {first} to {last - 1} cannot be read ({error}); copy or write the "
+                "file again",
+                self.path,
+            ) from error
 
     def _like(self, rows: Rows, shape: tuple[int, int, int], window: tuple[int, int]) -> HDF5Frames:
         other = object.__new__(HDF5Frames)
@@ -254,23 +286,10 @@ class ConvertedFrames(FrameStack):
         raise TypeError("crop the frames before they are converted")
 
 
-def _cache_bytes(data: Any) -> int:
-    """Room for the chunks that one frame touches, so that its neighbours are not unpacked again."""
-    if data.chunks is None or data.chunks[0] == 1:
-        return 1 << 20
-    per_row = math.prod(
-        -(-size // chunk) * chunk for size, chunk in zip(data.shape[1:], data.chunks[1:], strict=True)
-    )
-    needed = 2 * data.chunks[0] * per_row * data.dtype.itemsize
-    stored = data.size * data.dtype.itemsize
-    if stored > _CACHE_LIMIT_BYTES and data.chunks[0] > 8:
-        logger.warning(
-            "%s: %d frames are packed together in the file, so reading frames in random order unpacks each "
-            "many times; convert the scan once to train faster",
-            data.name,
-            data.chunks[0],
-        )
-    return min(_CACHE_LIMIT_BYTES, max(_CACHE_BYTES, needed))
+def _runs(rows: Rows) -> list[tuple[int, int]]:
+    """Start and stop of the pieces of ascending ``rows`` without a gap."""
+    bounds = [*np.flatnonzero(np.diff(rows, prepend=-2) > 1).tolist(), len(rows)]
+    return list(pairwise(bounds))
 
 
 def take_frames(frames: Any, indices: npt.ArrayLike) -> Any:

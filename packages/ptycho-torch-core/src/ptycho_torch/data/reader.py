@@ -10,10 +10,18 @@ from typing import Any, Literal
 
 from ptycho_torch.data.checks import parse_metadata, probe_size_from_shape
 from ptycho_torch.data.contract import Scan
-from ptycho_torch.data.npz import infer_probe_size, load_scan, read_arrays, read_npz_headers
+from ptycho_torch.data.npz import Header, infer_probe_size, load_scan, read_arrays, read_npz_headers
 from ptycho_torch.errors import DataError
 
-__all__ = ["Located", "ScanFormat", "ScanHeader", "locate_scan", "open_scan", "read_scan_header"]
+__all__ = [
+    "Located",
+    "ScanFormat",
+    "ScanHeader",
+    "hdf5_scan_headers",
+    "locate_scan",
+    "open_scan",
+    "read_scan_header",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -215,6 +223,20 @@ def open_scan(path: str | PathLike[str], *, measurement_domain: str = "auto", N:
     return read_pair(located.frames, located.product, **asked)
 
 
+def hdf5_scan_headers(located: Located) -> dict[str, Header]:
+    """Shape and dtype of every dataset of the one or two HDF5 files of a scan; no array is loaded.
+
+    Raises
+    ------
+    DataError
+        A file is damaged.
+    """
+    from ptycho_torch.data.hdf5 import hdf5_headers
+
+    first = hdf5_headers(located.frames)
+    return first if located.product is None else {**first, **hdf5_headers(located.product)}
+
+
 def read_scan_header(path: str | PathLike[str]) -> ScanHeader:
     """Sizes of the scan at ``path``, from headers alone.
 
@@ -241,14 +263,11 @@ def read_scan_header(path: str | PathLike[str]) -> ScanHeader:
             probe_size=infer_probe_size(located.frames),
             metadata=metadata,
         )
-    from ptycho_torch.data.hdf5 import hdf5_headers
-
-    found = hdf5_headers(located.frames)
-    rest = found if located.product is None else hdf5_headers(located.product)
+    found = hdf5_scan_headers(located)
     frame_names = ("patterns", "entry_1/instrument_1/detector_1/data", "entry_1/data_1/data")
     probe_names = ("probe", "entry_1/image_1/data", "entry_1/instrument_1/source_1/illumination")
     shape = next((found[name][0] for name in frame_names if name in found), ())
-    probe = next((rest[name][0] for name in probe_names if name in rest), ())
+    probe = next((found[name][0] for name in probe_names if name in found), ())
     return ScanHeader(
         located=located,
         n_frames=int(shape[0]) if len(shape) == 3 else None,

@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 from ptycho_torch.data.assemble import KNOWN_KEYS, assemble_scan
 from ptycho_torch.data.contract import DomainDecision, Scan, frame_chunks
 from ptycho_torch.data.npz import Header, read_arrays, read_npz_headers
+from ptycho_torch.data.reader import hdf5_scan_headers, locate_scan, open_scan
 from ptycho_torch.errors import DataError, ShapeError
 
 __all__ = [
@@ -246,6 +247,23 @@ def summarise_scan(scan: Scan, headers: dict[str, Header] | None = None) -> Scan
     )
 
 
+def _read_npz(source: Path, headers: dict[str, Header], measurement_domain: str, N: int | None) -> Scan:
+    """Scan of an NPZ file; ``headers`` keep what is known of it when it is refused."""
+    arrays, keys, problems = read_arrays(source, KNOWN_KEYS)
+    headers.update({key: (array.shape, array.dtype) for key, array in arrays.items()})
+    if not problems:
+        headers.update(read_npz_headers(source))
+    return assemble_scan(
+        arrays,
+        measurement_domain=measurement_domain,
+        N=N,
+        source=source,
+        problems=problems,
+        keys=keys,
+        owned=True,
+    )
+
+
 def inspect_scan(
     path: str | PathLike[str], *, measurement_domain: str = "auto", N: int | None = None
 ) -> ScanSummary:
@@ -254,31 +272,24 @@ def inspect_scan(
     Parameters
     ----------
     path, measurement_domain, N
-        As for `ptycho_torch.data.npz.load_scan`.
+        As for `ptycho_torch.data.reader.open_scan`.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        There is no such file or directory.
     """
     source = Path(path)
     headers: dict[str, Header] = {}
     try:
-        arrays, keys, problems = read_arrays(source, KNOWN_KEYS)
-        headers = {key: (array.shape, array.dtype) for key, array in arrays.items()}
-        if not problems:
-            headers = read_npz_headers(source)
+        located = locate_scan(source)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            scan = assemble_scan(
-                arrays,
-                measurement_domain=measurement_domain,
-                N=N,
-                source=source,
-                problems=problems,
-                keys=keys,
-                owned=True,
-            )
+            if located.format == "npz":
+                scan = _read_npz(located.frames, headers, measurement_domain, N)
+            else:
+                headers.update(hdf5_scan_headers(located))
+                scan = open_scan(source, measurement_domain=measurement_domain, N=N)
     except DataError as error:
         return ScanSummary(source=source, headers=headers, problems=error.problems)
     summary = summarise_scan(scan, headers)
