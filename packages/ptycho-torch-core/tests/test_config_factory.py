@@ -182,7 +182,7 @@ def test_a_larger_N_is_an_error_that_names_both(payload):
 
 def test_the_legacy_dictionary_is_filled_before_data_are_read_or_a_model_is_built(monkeypatch, payload):
     seen = []
-    for name in ("load_scan", "build_patch_model"):
+    for name in ("open_scan", "build_patch_model"):
         function = getattr(preparation, name)
 
         def spy(*args, _name=name, _function=function, **keywords):
@@ -197,7 +197,7 @@ def test_the_legacy_dictionary_is_filled_before_data_are_read_or_a_model_is_buil
     assert (filled["N"], filled["nepochs"], filled["probe.trainable"]) == (32, 1, False)
     assert filled["train_data_file_path"] == str(made.training_config.train_data_file)
     preparation.prepare_training(made)
-    assert seen == [("load_scan", filled), ("build_patch_model", filled)]
+    assert seen == [("open_scan", filled), ("build_patch_model", filled)]
 
 
 def test_execution_settings_stay_out_of_the_legacy_dictionary(payload):

@@ -25,11 +25,7 @@ def test_defaults_are_supported():
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (ModelConfig(gridsize=2), "groups of several patches"),
-        (ModelConfig(model_type="supervised"), "supervised training"),
         (ModelConfig(probe_scale=2.0), "calibrated from the data"),
-        (TrainingConfig(realspace_mae_weight=1.0), "supervised training"),
-        (TrainingConfig(neighbor_count=7), "groups of several patches"),
         (TrainingConfig(positions_provided=False), "without scan positions"),
         (TrainingConfig(backend="tensorflow"), "TensorFlow backend is another program"),
         (InferenceConfig(debug=True), "nothing more than the results"),
@@ -54,6 +50,9 @@ def test_what_has_no_effect_is_refused_with_words(config, words):
         PyTorchExecutionConfig(devices=1),
         PyTorchExecutionConfig(logger_backend=None),
         PyTorchExecutionConfig(logger_backend="tensorboard"),
+        ModelConfig(gridsize=2, model_type="supervised"),
+        TrainingConfig(neighbor_count=7, enable_oversampling=True, neighbor_pool_size=9),
+        InferenceConfig(neighbor_count=7, enable_oversampling=True, neighbor_pool_size=9),
     ],
 )
 def test_the_other_values_of_a_partly_supported_setting_pass(config):
@@ -62,8 +61,8 @@ def test_the_other_values_of_a_partly_supported_setting_pass(config):
 
 def test_all_problems_are_reported_at_once():
     with pytest.raises(ConfigError) as caught:
-        check_supported(ModelConfig(gridsize=2), PyTorchExecutionConfig(compile=True, num_nodes=3))
-    assert {problem.field for problem in caught.value.problems} == {"gridsize", "compile", "num_nodes"}
+        check_supported(ModelConfig(probe_scale=2.0), PyTorchExecutionConfig(compile=True, num_nodes=3))
+    assert {problem.field for problem in caught.value.problems} == {"probe_scale", "compile", "num_nodes"}
 
 
 def test_every_refused_setting_exists():

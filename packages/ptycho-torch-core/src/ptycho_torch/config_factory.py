@@ -29,8 +29,8 @@ from ptycho_config import (
 from ptycho_config.params import cfg as legacy_cfg
 from ptycho_torch.bundle import BUNDLE_NAME, find_bundle, read_manifest
 from ptycho_torch.config_support import check_supported
-from ptycho_torch.data.checks import parse_metadata
-from ptycho_torch.data.npz import infer_probe_size, read_arrays, read_npz_headers
+from ptycho_torch.data.npz import infer_probe_size
+from ptycho_torch.data.reader import ScanHeader, read_scan_header
 
 __all__ = [
     "BUNDLE_NAME",
@@ -147,10 +147,11 @@ def create_training_payload(
     stated = first.configs["training"]
     assert isinstance(stated, TrainingConfig)
     for name in ("train_data_file", "test_data_file"):
-        _require_file(getattr(stated, name), name)
+        _require_data(getattr(stated, name), name)
     assert stated.train_data_file is not None
-    facts = _scan_facts(stated.train_data_file)
-    limit = _frame_limit(first, stated.train_data_file)
+    header = read_scan_header(stated.train_data_file)
+    facts = _scan_facts(header, stated.train_data_file)
+    limit = _frame_limit(first, header.n_frames, stated.train_data_file)
     if limit is not None:
         facts["n_groups"] = limit
     done = resolve(schema, required=required, facts=facts, **layers)
@@ -212,7 +213,7 @@ def create_inference_payload(
     stated = first.configs["inference"]
     assert isinstance(stated, InferenceConfig)
     assert stated.model_path is not None
-    _require_file(stated.test_data_file, "test_data_file")
+    _require_data(stated.test_data_file, "test_data_file")
     source = str(find_bundle(stated.model_path))
     values = read_manifest(stated.model_path).configuration["model"]
     facts = {f"model.{name}": Fact(value, source) for name, value in values.items()}
@@ -273,6 +274,12 @@ def _require_file(path: Path | None, name: str) -> None:
         raise FileNotFoundError(f"{name}: {path}: {what}")
 
 
+def _require_data(path: Path | None, name: str) -> None:
+    """A scan is a file, or a directory that holds the files of one."""
+    if path is not None and not path.exists():
+        raise FileNotFoundError(f"{name}: {path}: no such file or directory")
+
+
 def _require_size(resolution: Resolution, size: Any, source: str) -> None:
     """Frames can be cropped to the size of a network, a trained network cannot be cropped."""
     asked = resolution.provenance["N"]
@@ -283,25 +290,19 @@ def _require_size(resolution: Resolution, size: Any, source: str) -> None:
         )
 
 
-def _scan_facts(path: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = {"model.N": Fact(infer_probe_size(path), f"probe in {path.name}")}
-    photons = _metadata(path).get("nphotons")
+def _scan_facts(header: ScanHeader, path: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if header.probe_size is not None:
+        facts["model.N"] = Fact(header.probe_size, f"probe in {path.name}")
+    photons = header.metadata.get("nphotons")
     if isinstance(photons, int | float):
         facts["nphotons"] = Fact(float(photons), f"metadata of {path.name}")
     return facts
 
 
-def _metadata(path: Path) -> dict[str, Any]:
-    arrays, _, _ = read_arrays(path, ("_metadata",))
-    problems: list[str] = []
-    return parse_metadata(arrays["_metadata"], problems) if "_metadata" in arrays else {}
-
-
-def _frame_limit(resolution: Resolution, path: Path) -> Fact | None:
+def _frame_limit(resolution: Resolution, n_frames: int | None, path: Path) -> Fact | None:
     """The number of frames, when nobody asked for a number and the default exceeds it."""
     asked = resolution.provenance["n_groups"]
-    headers = read_npz_headers(path)
-    n_frames = headers["xcoords"][0][0] if "xcoords" in headers and headers["xcoords"][0] else None
     if asked.layer != "default" or n_frames is None:
         return None
     drawn = resolution.provenance["n_subsample"].value

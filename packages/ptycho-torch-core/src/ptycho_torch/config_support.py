@@ -13,18 +13,11 @@ from ptycho_config import Config, ConfigError, Problem, field_specs
 
 __all__ = ["check_supported"]
 
-_GROUPS = "groups of several patches are not available in this version"
 _DISTRIBUTED = "one process on one device is available in this version"
 _IMAGES = "logging images while training is not available in this version"
 
 _ONLY_DEFAULT: Mapping[str, str] = {
-    "gridsize": _GROUPS,
-    "model_type": "supervised training is not available in this version",
     "probe_scale": "the probe is calibrated from the data instead",
-    "realspace_mae_weight": "it needs supervised training, which is not available in this version",
-    "neighbor_count": _GROUPS,
-    "enable_oversampling": _GROUPS,
-    "neighbor_pool_size": _GROUPS,
     "positions_provided": "reconstruction without scan positions is not available in this version",
     "backend": "this package runs on PyTorch; the TensorFlow backend is another program",
     "num_nodes": _DISTRIBUTED,

@@ -23,7 +23,9 @@ class Cut:
     positions: torch.Tensor
     weight: torch.Tensor
 
-    def stitched(self, patches=None, positions=None, *, batch_size=None, passes=0) -> StitchedObject:
+    def stitched(
+        self, patches=None, positions=None, *, batch_size=None, passes=0, tolerance=1e-6
+    ) -> StitchedObject:
         """Stitch these patches, or others, at these positions, or others."""
         patches = self.patches if patches is None else patches
         positions = self.positions if positions is None else positions
@@ -33,7 +35,7 @@ class Cut:
             return zip(patches.split(size), positions.split(size), strict=True)
 
         geometry = canvas_for(positions.numpy(), self.scan.N)
-        return stitch(batches, geometry, self.weight, alignment_passes=passes)
+        return stitch(batches, geometry, self.weight, alignment_passes=passes, tolerance=tolerance)
 
     def error(self, result: StitchedObject, *, free_phase=False, least_weight=1e-3) -> float:
         """Relative RMS difference from the truth on every pixel of enough weight, overlaid by origin."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from ptycho_torch.data.grouping import make_groups
 from ptycho_torch.data.simulate import simulate_scene
 from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
@@ -56,6 +57,7 @@ def test_patches_that_do_not_fit_in_memory_are_predicted_again(trained, tiny_sca
     assert len(calls) == 1
     calls.clear()
     monkeypatch.setattr(reconstruction, "_PATCH_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(reconstruction, "_STREAMED_PASSES", reconstruction._KEPT_PASSES)
     reported = []
     result = reconstruct(trained.model, tiny_scan, progress=lambda done, of: reported.append((done, of)))
     assert len(calls) > 1
@@ -63,10 +65,10 @@ def test_patches_that_do_not_fit_in_memory_are_predicted_again(trained, tiny_sca
     np.testing.assert_array_equal(result.object, whole.object)
 
 
-def test_frames_choose_what_is_used(trained, tiny_scan):
-    chosen = np.array([3, 4, 9, 10])
-    direct = reconstruct(trained.model, tiny_scan, frames=chosen)
-    _same(direct, reconstruct(trained.model, tiny_scan.take(chosen)))
+def test_groups_choose_what_is_used(trained, tiny_scan):
+    groups = make_groups(tiny_scan.positions, gridsize=1, n_groups=4, neighbor_count=1, seed=0)
+    direct = reconstruct(trained.model, tiny_scan, groups=groups)
+    _same(direct, reconstruct(trained.model, tiny_scan.take(groups.frames[:, 0])))
 
 
 def test_trimming_uses_the_middle_of_each_patch(trained, tiny_scan, whole):

@@ -38,7 +38,7 @@ from ptycho_config.errors import ConfigError, Problem
 from ptycho_torch.data.sampling import Indices, choose_frames
 from ptycho_torch.errors import DataError, ShapeError
 
-__all__ = ["Groups", "channel_order", "make_groups"]
+__all__ = ["Groups", "channel_order", "covering_groups", "make_groups"]
 
 logger = logging.getLogger(__name__)
 
@@ -396,3 +396,36 @@ def _neighbourhoods(
     if lost:
         logger.warning("%d frames are in scans of fewer than %d frames and make no group", lost, size)
     return [_Neighbourhood(positions, part, pool, size, rng) for part in large]
+
+
+def covering_groups(
+    positions: npt.NDArray[np.float64],
+    n_channels: int,
+    *,
+    scan_index: npt.NDArray[np.int64] | None = None,
+) -> Groups:
+    """One group around every frame, made of its nearest neighbours.
+
+    Parameters
+    ----------
+    positions
+        Float64, ``(n, 2)``, ``[y, x]`` in px.
+    n_channels
+        Frames per group, a square number.
+    scan_index
+        int64, ``(n,)``: groups never mix scans.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer frames than one group needs.
+    """
+    return make_groups(
+        positions,
+        gridsize=math.isqrt(n_channels),
+        n_groups=None,
+        # One more than a group needs: then every frame has a group of its own.
+        neighbor_count=n_channels,
+        seed=0,
+        scan_index=scan_index,
+    )

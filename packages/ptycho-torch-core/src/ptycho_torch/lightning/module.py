@@ -13,7 +13,7 @@ from ptycho_torch.data.dataset import Batch
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.lightning.optim import build_optimizer, build_schedule
 from ptycho_torch.models.patch_model import PatchModel
-from ptycho_torch.types import ComplexPatches, Counts
+from ptycho_torch.types import ComplexPatches
 
 __all__ = ["PtychoModule"]
 
@@ -52,22 +52,21 @@ class PtychoModule(pl.LightningModule):
         self.loss_name = "train_loss"
         self.val_loss_name = "val_loss" if has_validation else "train_loss"
 
-    def forward(self, counts: Counts) -> ComplexPatches:
-        """Object patches of counts, both ``(batch, channel, N, N)``."""
-        return self.model(counts)
+    def forward(self, batch: Batch) -> ComplexPatches:
+        """Object patches of a batch, ``(batch, channel, N, N)``."""
+        return self.model(batch["counts"], batch["offsets"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch."""
-        counts = batch["counts"]
-        terms = self.objective(self.model, self.model(counts), counts)
-        self._log_terms("train", terms, len(counts))
+        terms = self.objective(self.model, self(batch), batch)
+        self._log_terms("train", terms, len(batch["counts"]))
         return terms["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log losses, forward residual and contrast of one batch."""
         counts = batch["counts"]
-        patches = self.model(counts)
-        self._log_terms("val", self.objective(self.model, patches, counts), len(counts))
+        patches = self(batch)
+        self._log_terms("val", self.objective(self.model, patches, batch), len(counts))
         measured = torch.sqrt(counts) * self.model.measured
         predicted = torch.sqrt(self.model.predict_counts(patches)) * self.model.measured
         extra = {

@@ -65,4 +65,5 @@ def build_patch_model(
             smoothing_sigma=config.gaussian_smoothing_sigma,
             trainable_probe=trainable_probe,
             trainable_scale=trainable_scale,
+            merge_groups=config.object_big,
         )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.models.registry import GeneratorSpec, build_generator
 from ptycho_torch.physics.forward import predicted_counts
+from ptycho_torch.physics.overlap import merge_groups
 from ptycho_torch.physics.probe import illumination, soft_disk, with_power
 from ptycho_torch.physics.scaling import Calibration, normalised_amplitude
 from ptycho_torch.physics.shapes import check_frames, check_probe
@@ -35,6 +36,8 @@ class PatchModel(nn.Module):
         Width in px of the blur of the illuminated field.
     trainable_probe
         Whether the modes are parameters. Their total power is held fixed.
+    merge_groups
+        Whether the patches of a group are averaged where they overlap, so that they show one object.
     trainable_scale
         Whether one positive factor on the object amplitude is a parameter. It lets a bounded
         amplitude head reach any transmission without changing the gauge.
@@ -64,6 +67,7 @@ class PatchModel(nn.Module):
         probe_support: tuple[float, float] | None = None,
         smoothing_sigma: float = 0.0,
         trainable_probe: bool = False,
+        merge_groups: bool = True,
         trainable_scale: bool = True,
     ) -> None:
         super().__init__()
@@ -74,6 +78,7 @@ class PatchModel(nn.Module):
         self.n_channels = spec.n_channels
         self.decode_border = spec.decode_border
         self.smoothing_sigma = smoothing_sigma
+        self.merges = merge_groups and spec.n_channels > 1
         support = torch.ones(n, n)
         if probe_support is not None:
             support = soft_disk(n, diameter=probe_support[0], sigma=probe_support[1])
@@ -96,13 +101,16 @@ class PatchModel(nn.Module):
         """Probe in use: the modes inside their support, at the power that the gauge fixes."""
         return with_power(self.probe_modes * self.support, (self.n_pixels / 2) ** 2)
 
-    def forward(self, counts: Counts) -> ComplexPatches:
+    def forward(self, counts: Counts, offsets: Tensor | None = None) -> ComplexPatches:
         """Predict object patches.
 
         Parameters
         ----------
         counts
             Real, ``(batch, channel, N, N)``, counts, zero frequency at ``[N // 2, N // 2]``.
+        offsets
+            Real, ``(batch, channel, 2)``, ``[y, x]`` in px: position of each patch less the centre of
+            its group. Needed where the patches of a group are merged.
 
         Returns
         -------
@@ -113,12 +121,19 @@ class PatchModel(nn.Module):
         Raises
         ------
         ShapeError
-            If the frames have another rank or size.
+            If the frames have another rank or size, or offsets are missing.
         """
         check_frames(counts, self.n_pixels, n_channels=self.n_channels, name="counts")
         amplitude = normalised_amplitude(counts, self.intensity_scale)
         patches = torch.exp(self.log_gain) * self.generator(amplitude, self.probe, self.measured)
-        return patches if self.decode_border else patches * self.decoded
+        if not self.decode_border:
+            patches = patches * self.decoded
+        if not self.merges:
+            return patches
+        if offsets is None:
+            expected = (*counts.shape[:2], 2)
+            raise ShapeError("offsets", expected, None, "the patches of a group are merged by them")
+        return merge_groups(patches, offsets, self.patch_weight())
 
     @property
     def decoded(self) -> Tensor:

@@ -35,7 +35,7 @@ __all__ = ["UnrolledGenerator", "amplitude_gradient", "physics_steps"]
 _N_STEPS_PER_STAGE = (2, 2)
 _REGULARISATION = 0.1
 _GRADIENT_REGULARISATION = 0.05
-_FEATURES_PER_CHANNEL = 6
+_N_FEATURES = 6
 # Feature maps at the three scales of a U-Net for a width multiplier of one.
 _WIDTHS = (8, 12, 16)
 _BLOCKS = (1, 1, 2)
@@ -161,10 +161,9 @@ class UnrolledGenerator(nn.Module):
     def __init__(self, spec: GeneratorSpec) -> None:
         super().__init__()
         widths = tuple(max(8, round(width * spec.width)) for width in _WIDTHS)
-        n_in, n_out = _FEATURES_PER_CHANNEL * spec.n_channels, 2 * spec.n_channels
         self.n_pixels = spec.n_pixels
         factor = 2 if spec.n_pixels <= _FINEST else 4
-        self.unets = nn.ModuleList(_UNet(n_in, n_out, widths, factor) for _ in _N_STEPS_PER_STAGE)
+        self.unets = nn.ModuleList(_UNet(_N_FEATURES, 2, widths, factor) for _ in _N_STEPS_PER_STAGE)
         self.activation = amplitude_activation(spec.amp_activation)
 
     def forward(
@@ -180,6 +179,9 @@ class UnrolledGenerator(nn.Module):
         check_frames(amplitude, self.n_pixels, name="amplitude")
         if measured is not None:
             amplitude = torch.where(measured, amplitude, amplitude.new_zeros(()))
+        shape = amplitude.shape
+        # One network for every patch of a group: what a patch shows does not depend on its neighbours.
+        amplitude = amplitude.reshape(-1, 1, *shape[-2:])
         operator = DiffractionOperator(probe)
         patches = torch.ones_like(amplitude).to(probe.dtype)
         for n_steps, unet in zip(_N_STEPS_PER_STAGE, self.unets, strict=True):
@@ -189,7 +191,7 @@ class UnrolledGenerator(nn.Module):
             logits = unet(_features(operator, patches, amplitude, measured)).to(amplitude.dtype)
             log_amplitude, phase = logits.chunk(2, dim=1)
             patches = to_object(self.activation(log_amplitude), phase)
-        return patches
+        return patches.reshape(shape)
 
 
 def _features(

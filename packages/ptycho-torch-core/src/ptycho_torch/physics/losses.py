@@ -10,9 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ptycho_torch.errors import ShapeError
 from ptycho_torch.types import ComplexPatches, Counts, PixelMask
 
-__all__ = ["amplitude_mae", "poisson_deviance", "total_variation"]
+__all__ = ["amplitude_mae", "label_mae", "poisson_deviance", "total_variation"]
 
 
 def _zero_where_bad(measured_counts: Counts, measured: PixelMask | None) -> Counts:
@@ -30,7 +31,11 @@ def _frame_mean(per_pixel: Tensor, measured: PixelMask | None) -> Tensor:
 
 
 def poisson_deviance(
-    predicted: Counts, measured_counts: Counts, *, mean_counts: float, measured: PixelMask | None = None
+    predicted: Counts,
+    measured_counts: Counts,
+    *,
+    mean_counts: float | Tensor,
+    measured: PixelMask | None = None,
 ) -> Tensor:
     r"""Poisson negative log-likelihood above its minimum, per measured photon.
 
@@ -71,7 +76,11 @@ def poisson_deviance(
 
 
 def amplitude_mae(
-    predicted: Counts, measured_counts: Counts, *, mean_counts: float, measured: PixelMask | None = None
+    predicted: Counts,
+    measured_counts: Counts,
+    *,
+    mean_counts: float | Tensor,
+    measured: PixelMask | None = None,
 ) -> Tensor:
     r"""Mean absolute difference of amplitudes, per root-mean-square amplitude of the scan.
 
@@ -119,3 +128,31 @@ def total_variation(patches: ComplexPatches) -> Tensor:
     down = (patches[..., 1:, :] - patches[..., :-1, :]).abs().mean()
     right = (patches[..., :, 1:] - patches[..., :, :-1]).abs().mean()
     return down + right
+
+
+def label_mae(patches: ComplexPatches, labels: ComplexPatches, weight: Tensor) -> Tensor:
+    r"""Weighted mean absolute difference between complex patches and known ones.
+
+    .. math:: \frac{\langle \sum w\,|O - Y| \rangle}{\sum w}
+
+    Parameters
+    ----------
+    patches, labels
+        Complex, ``(..., N, N)``, of one shape.
+    weight
+        Real, ``(N, N)``, zero or more: what each pixel of a patch is worth. Outside the illumination
+        no frame can tell what the object is.
+
+    Returns
+    -------
+    Tensor
+        Scalar, zero or more.
+
+    Raises
+    ------
+    ShapeError
+        If patches and labels have different shapes.
+    """
+    if patches.shape != labels.shape:
+        raise ShapeError("labels", tuple(patches.shape), tuple(labels.shape))
+    return (weight * (patches - labels).abs()).sum(dim=(-2, -1)).mean() / weight.sum()

@@ -9,7 +9,8 @@ wherever the weight is positive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -123,8 +124,19 @@ class Canvas:
         if patches.ndim != 3 or tuple(patches.shape[1:]) != side:
             raise ShapeError("patches", f"(batch, {side[0]}, {side[1]})", tuple(patches.shape))
         weights = self.weight.expand(len(patches), -1, -1)
-        self.numerator += place_patches(patches * self.weight, positions, shape, origin=self.origin)
         self.denominator += place_patches(weights, positions, shape, origin=self.origin)
+        self.numerator += self._placed(patches, positions)
+
+    def replace_patches(self, batches: Iterable[tuple[ComplexPatches, Positions]]) -> None:
+        """Sum other patches at the positions whose weights the canvas holds already."""
+        # The batches may be turned against the mean of this canvas, which must not change before they end.
+        numerator = torch.zeros_like(self.numerator)
+        for patches, positions in batches:
+            numerator += self._placed(patches, positions)
+        self.numerator = numerator
+
+    def _placed(self, patches: ComplexPatches, positions: Positions) -> Tensor:
+        return place_patches(patches * self.weight, positions, self.geometry.shape, origin=self.origin)
 
     def merge(self, other: Canvas) -> None:
         """Add the sums of another canvas of the same geometry, from another process for example.
@@ -169,10 +181,15 @@ def stitch(
     geometry: CanvasGeometry,
     weight: Tensor,
     *,
-    alignment_passes: int = 3,
+    alignment_passes: int = 50,
+    tolerance: float = 1e-3,
     device: torch.device | str = "cpu",
 ) -> StitchedObject:
-    """Stitch streamed patches, turning each to the phase of its neighbours.
+    r"""Stitch streamed patches, turning each to the phase of its neighbours.
+
+    The phases minimise the spread of the patches about their mean. Taken alone, turning every patch
+    to the current mean spreads agreement one patch further per pass; the momentum of Nesterov (1983)
+    brings it across the scan in the square root of that number.
 
     Parameters
     ----------
@@ -184,8 +201,9 @@ def stitch(
     weight
         Real, ``(N, N)``, zero or more.
     alignment_passes
-        How often every patch is turned to the phase of the current mean before it is averaged
-        again; 0 averages the patches as they come.
+        At most this many passes after the first; 0 averages the patches as they come.
+    tolerance
+        The passes end when no phase changes by more than this, in rad.
     device
         Where the canvas lives.
 
@@ -196,11 +214,41 @@ def stitch(
     canvas = Canvas(geometry, weight, device=device)
     for patches, positions in batches():
         canvas.add(patches, positions)
-    for _ in range(alignment_passes):
-        mean = canvas.mean()
-        aligned = Canvas(geometry, weight, device=device)
-        for patches, positions in batches():
-            factors = aligned.phase_factors(patches, positions, mean)
-            aligned.add(patches * factors[:, None, None], positions)
-        canvas = aligned
+    alignment = _Alignment(canvas)
+    for step in range(alignment_passes):
+        canvas.replace_patches(alignment.turned(batches(), momentum=step / (step + 3)))
+        if alignment.largest_turn < tolerance:
+            break
     return canvas.result()
+
+
+class _Alignment:
+    """Phases of all patches, batch by batch, and how they last changed."""
+
+    def __init__(self, canvas: Canvas) -> None:
+        self.canvas = canvas
+        self.largest_turn = 0.0
+        self._fitted: list[Tensor] = []
+        self._used: list[Tensor] = []
+
+    def turned(
+        self, batches: Iterable[tuple[ComplexPatches, Positions]], *, momentum: float
+    ) -> Iterator[tuple[ComplexPatches, Positions]]:
+        """Turn patches towards the mean that the canvas holds when the pass begins."""
+        mean = self.canvas.mean()
+        last, before = self._fitted, self._used
+        self._fitted, self._used, self.largest_turn = [], [], 0.0
+        for number, (patches, positions) in enumerate(batches):
+            fitted = self.canvas.phase_factors(patches, positions, mean).angle()
+            change = _wrapped(fitted - last[number]) if last else torch.zeros_like(fitted)
+            turn = fitted + momentum * change
+            moved = _wrapped(turn - before[number]) if before else turn
+            self.largest_turn = max(self.largest_turn, float(moved.abs().max()))
+            self._fitted.append(fitted)
+            self._used.append(turn)
+            yield patches * torch.exp(1j * turn)[:, None, None].to(patches.dtype), positions
+
+
+def _wrapped(phase: Tensor) -> Tensor:
+    """Phase differences in [-pi, pi)."""
+    return torch.remainder(phase + math.pi, 2 * math.pi) - math.pi

@@ -17,7 +17,7 @@ from ptycho_torch.atomic import atomic_write
 from ptycho_torch.bundle import installed_versions, load_bundle
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.data.contract import Scan
-from ptycho_torch.data.sampling import choose_frames
+from ptycho_torch.data.grouping import Groups, make_groups
 from ptycho_torch.data.summary import probe_diameter
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.metrics import MetricReport, compare
@@ -110,22 +110,29 @@ def infer(
     device = resolve_accelerator(execution.accelerator)
     model, manifest = load_bundle(config.model_path, device=device)
     training: Any = manifest.configuration.get("training", {})
-    scan = _chosen_scan(payload, nphotons=float(training.get("nphotons", 1e9)))
+    scan, groups = _read(payload, nphotons=float(training.get("nphotons", 1e9)))
     batch_size = execution.inference_batch_size or int(training.get("batch_size", 16))
     with numerics():
         started = time.perf_counter()
         result = reconstruct(
-            model, scan, batch_size=batch_size, middle_trim=execution.middle_trim, progress=progress
+            model,
+            scan,
+            groups=groups,
+            batch_size=batch_size,
+            middle_trim=execution.middle_trim,
+            progress=progress,
         )
         seconds = time.perf_counter() - started
-        residual = forward_residual_of(result, model, scan, batch_size=batch_size)
+        used = np.unique(groups.frames)
+        seen = scan if len(used) == scan.n_frames else scan.take(used)
+        residual = forward_residual_of(result, model, seen, batch_size=batch_size)
     probe = model.probe.detach().cpu().numpy()
     report = _compare_with_truth(result, scan, probe)
     work = run.open()
     save_reconstruction(
         work / _ARRAYS,
         result,
-        positions=scan.positions,
+        positions=seen.positions,
         probe=probe,
         configuration=payload.resolution.to_dict(),
     )
@@ -140,7 +147,7 @@ def infer(
         reconstruction=result,
         report=report,
         forward_residual=residual,
-        patterns_per_second=scan.n_frames / seconds,
+        patterns_per_second=len(used) / seconds,
         files=run.publish(),
     )
 
@@ -198,7 +205,8 @@ def evaluate(
     return EvaluationOutcome(report=report, files=run.publish())
 
 
-def _chosen_scan(payload: InferencePayload, *, nphotons: float) -> Scan:
+def _read(payload: InferencePayload, *, nphotons: float) -> tuple[Scan, Groups]:
+    """The scan, and the groups of frames that are solved together."""
     config = payload.inference_config
     assert config.test_data_file is not None
     scan = read_scan(
@@ -207,10 +215,18 @@ def _chosen_scan(payload: InferencePayload, *, nphotons: float) -> Scan:
         measurement_domain=config.measurement_domain,
         nphotons=nphotons,
     )
-    frames = choose_frames(
-        scan.n_frames, config.n_groups, n_subsample=config.n_subsample, seed=config.subsample_seed or 0
+    groups = make_groups(
+        scan.positions,
+        gridsize=config.model.gridsize,
+        n_groups=config.n_groups,
+        neighbor_count=config.neighbor_count,
+        seed=config.subsample_seed or 0,
+        n_subsample=config.n_subsample,
+        oversampling=config.enable_oversampling,
+        pool_size=config.neighbor_pool_size,
+        scan_index=scan.scan_index,
     )
-    return scan if len(frames) == scan.n_frames else scan.take(frames)
+    return scan, groups
 
 
 def _compare_with_truth(result: StitchedObject, scan: Scan, probe: np.ndarray) -> MetricReport | None:

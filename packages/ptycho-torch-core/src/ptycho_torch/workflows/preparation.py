@@ -9,19 +9,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ptycho_config import TrainingConfig
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.dataset import GroupDataset
-from ptycho_torch.data.npz import load_scan
-from ptycho_torch.data.sampling import Indices, choose_frames, split_validation
+from ptycho_torch.data.grouping import Groups, covering_groups, make_groups
+from ptycho_torch.data.labels import LabelSource, labels_of
+from ptycho_torch.data.reader import open_scan
+from ptycho_torch.data.sampling import split_validation
+from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel, build_patch_model
-from ptycho_torch.physics.scaling import calibrate
+from ptycho_torch.physics.forward import predicted_counts
+from ptycho_torch.physics.scaling import Calibration, calibrate
 
 __all__ = ["PreparedTraining", "prepare_training", "read_scan"]
 
 logger = logging.getLogger(__name__)
 
 _SAMPLE_FRAMES = 16
+_LABEL_FRAMES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +56,7 @@ def read_scan(path: Path, *, n_pixels: int, measurement_domain: str, nphotons: f
     Parameters
     ----------
     path
-        NPZ file.
+        File or directory of any format that :func:`ptycho_torch.data.reader.open_scan` knows.
     n_pixels
         Frame size of the model; larger frames are cropped.
     measurement_domain
@@ -65,14 +71,13 @@ def read_scan(path: Path, *, n_pixels: int, measurement_domain: str, nphotons: f
     DataError
         If the scan breaks the data contract.
     """
-    scan = load_scan(path, measurement_domain=measurement_domain, N=n_pixels)
+    scan = open_scan(path, measurement_domain=measurement_domain, N=n_pixels)
     logger.info("%s: %d frames of %d px, %s", path, scan.n_frames, scan.N, scan.domain.reason)
     if scan.domain.domain == "counts" or _are_whole_counts(scan.diffraction[:_SAMPLE_FRAMES]):
         return scan
     factor = nphotons / float(scan.counts_per_frame().mean())
     logger.info("%s: amplitudes of unknown dose, scaled to %g photons per frame", path, nphotons)
-    counts = scan.diffraction.astype(np.float32) * np.float32(factor)
-    return replace(scan, diffraction=counts)
+    return scan.scaled(factor)
 
 
 def _are_whole_counts(frames: np.ndarray) -> bool:
@@ -96,36 +101,76 @@ def prepare_training(payload: TrainingPayload) -> PreparedTraining:
     config, execution = payload.training_config, payload.execution_config
     assert config.train_data_file is not None
     scan = _read(config.train_data_file, payload)
-    seed = config.seed if config.subsample_seed is None else config.subsample_seed
-    chosen = choose_frames(
-        scan.n_frames,
-        config.n_groups,
-        n_subsample=config.n_subsample,
-        sequential=config.sequential_sampling,
-        seed=seed,
-    )
+    groups = _training_groups(scan, config)
     if config.test_data_file is None:
-        train, aside = split_validation(chosen, execution.val_fraction, seed=execution.val_seed)
-        validation = _groups(scan, aside)
+        rows, aside = split_validation(
+            np.arange(len(groups)), execution.val_fraction, seed=execution.val_seed
+        )
+        other, others = scan, groups
     else:
         other = _read(config.test_data_file, payload)
-        train, validation = chosen, _groups(other, np.arange(other.n_frames))
-    mean_counts = float(scan.counts_per_frame()[train].mean())
+        others = covering_groups(other.positions, config.model.gridsize**2, scan_index=other.scan_index)
+        rows, aside = np.arange(len(groups)), np.arange(len(others))
+    mean_counts = float(scan.counts_per_frame()[np.unique(groups.frames[rows])].mean())
+    measured = None if scan.bad_pixels is None else torch.from_numpy(~scan.bad_pixels)
+    calibration = calibrate(
+        torch.from_numpy(scan.probe),
+        mean_counts,
+        measured=measured,
+        smoothing_sigma=config.model.gaussian_smoothing_sigma,
+    )
     model = build_patch_model(
         config.model,
-        calibrate(torch.from_numpy(scan.probe), mean_counts),
-        measured=None if scan.bad_pixels is None else torch.from_numpy(~scan.bad_pixels),
+        calibration,
+        measured=measured,
         trainable_probe=config.probe_trainable,
         trainable_scale=config.intensity_scale_trainable,
         seed=config.seed,
     )
     logger.info(
-        "training on %d frames, validating on %d; mean %.4g counts per frame",
-        len(train),
-        len(validation),
+        "training on %d groups of %d, validating on %d; mean %.4g counts per frame",
+        len(rows),
+        groups.n_channels,
+        len(aside),
         mean_counts,
     )
-    return PreparedTraining(scan=scan, train=_groups(scan, train), validation=validation, model=model)
+    wants_labels = Objective.from_config(config).label_weight > 0
+    return PreparedTraining(
+        scan=scan,
+        train=_dataset(scan, groups, rows, _labels(scan, calibration) if wants_labels else None),
+        validation=_dataset(other, others, aside, _labels(other, calibration) if wants_labels else None),
+        model=model,
+    )
+
+
+def _training_groups(scan: Scan, config: TrainingConfig) -> Groups:
+    return make_groups(
+        scan.positions,
+        gridsize=config.model.gridsize,
+        n_groups=config.n_groups,
+        neighbor_count=config.neighbor_count,
+        seed=config.seed if config.subsample_seed is None else config.subsample_seed,
+        sequential=config.sequential_sampling,
+        n_subsample=config.n_subsample,
+        oversampling=config.enable_oversampling,
+        pool_size=config.neighbor_pool_size,
+        scan_index=scan.scan_index,
+    )
+
+
+def _dataset(scan: Scan, groups: Groups, rows: np.ndarray, labels: LabelSource | None) -> GroupDataset:
+    return GroupDataset(scan.diffraction, groups.frames[rows], groups.offsets[rows], labels)
+
+
+def _labels(scan: Scan, calibration: Calibration) -> LabelSource:
+    """Labels in the gauge of the model: scaled so that they predict the mean counts of their frames."""
+    source = labels_of(scan)
+    sample = np.linspace(0, scan.n_frames - 1, min(scan.n_frames, _LABEL_FRAMES)).astype(np.int64)
+    predicted = predicted_counts(source.patches(sample), calibration.probe, calibration.intensity_scale)
+    if scan.bad_pixels is not None:
+        predicted = predicted * torch.from_numpy(~scan.bad_pixels)
+    counts = float(scan.diffraction[sample].sum(dtype=np.float64))
+    return replace(source, scale=(counts / float(predicted.sum())) ** 0.5)
 
 
 def _read(path: Path, payload: TrainingPayload) -> Scan:
@@ -136,7 +181,3 @@ def _read(path: Path, payload: TrainingPayload) -> Scan:
         measurement_domain=config.measurement_domain,
         nphotons=config.nphotons,
     )
-
-
-def _groups(scan: Scan, frames: Indices) -> GroupDataset:
-    return GroupDataset(scan.diffraction, frames[:, None])

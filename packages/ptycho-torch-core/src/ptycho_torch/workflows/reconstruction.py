@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ptycho_config import ConfigError, Problem
 from ptycho_torch.data.contract import Scan
+from ptycho_torch.data.dataset import GroupDataset
+from ptycho_torch.data.grouping import Groups, covering_groups
 from ptycho_torch.errors import DataError
 from ptycho_torch.models import PatchModel
 from ptycho_torch.physics.patches import extract_patches
@@ -27,6 +29,9 @@ Progress = Callable[[int, int], None]
 
 _PATCH_MEMORY_BYTES = 512 * 2**20
 _LARGEST_DOSE_CHANGE = 2.0
+_KEPT_PASSES = 50
+# Where patches are not kept, each pass predicts them again.
+_STREAMED_PASSES = 3
 
 
 @dataclass
@@ -35,14 +40,18 @@ class _PatchStream:
 
     model: PatchModel
     scan: Scan
-    frames: np.ndarray
+    groups: Groups
     batch_size: int
     progress: Progress | None
 
     def __post_init__(self) -> None:
-        n = self.model.n_pixels
-        self._keep = len(self.frames) * n * n * 8 <= _PATCH_MEMORY_BYTES
+        self._data = GroupDataset(self.scan.diffraction, self.groups.frames, self.groups.offsets)
         self._kept: list[tuple[ComplexPatches, Positions]] | None = None
+
+    @property
+    def fits_in_memory(self) -> bool:
+        """Whether all patches may be kept between the passes of the stitching."""
+        return self.groups.frames.size * self.model.n_pixels**2 * 8 <= _PATCH_MEMORY_BYTES
 
     def __call__(self) -> Iterator[tuple[ComplexPatches, Positions]]:
         if self._kept is not None:
@@ -50,31 +59,32 @@ class _PatchStream:
             return
         kept = []
         for batch in self._predict():
-            if self._keep:
+            if self.fits_in_memory:
                 kept.append(batch)
             yield batch
         # Later passes are part of the same work: progress that starts again would mislead.
         self.progress = None
-        if self._keep:
+        if self.fits_in_memory:
             self._kept = kept
 
     @torch.no_grad()
     def _predict(self) -> Iterator[tuple[ComplexPatches, Positions]]:
-        device = self.model.intensity_scale.device
-        for start in range(0, len(self.frames), self.batch_size):
-            chosen = self.frames[start : start + self.batch_size]
-            counts = torch.from_numpy(self.scan.diffraction[chosen].astype(np.float32))
-            patches = self.model(counts[:, None].to(device))[:, 0]
-            yield patches, torch.from_numpy(self.scan.positions[chosen]).to(device)
+        device, n = self.model.intensity_scale.device, self.model.n_pixels
+        for start in range(0, len(self._data), self.batch_size):
+            stop = min(start + self.batch_size, len(self._data))
+            batch = self._data.__getitems__(range(start, stop))
+            patches = self.model(batch["counts"].to(device), batch["offsets"].to(device))
+            positions = self.scan.positions[self.groups.frames[start:stop].reshape(-1)]
+            yield patches.reshape(-1, n, n), torch.from_numpy(positions).to(device)
             if self.progress is not None:
-                self.progress(min(start + self.batch_size, len(self.frames)), len(self.frames))
+                self.progress(stop, len(self._data))
 
 
 def reconstruct(
     model: PatchModel,
     scan: Scan,
     *,
-    frames: np.ndarray | None = None,
+    groups: Groups | None = None,
     batch_size: int = 16,
     middle_trim: int = 0,
     progress: Progress | None = None,
@@ -87,14 +97,14 @@ def reconstruct(
         Trained model, on the device to use.
     scan
         Frames in counts and their positions, same ``N`` as the model.
-    frames
-        int64, ``(n,)``: which frames to use; all of them if not given.
+    groups
+        Which frames are solved together; if not given, every frame with its nearest neighbours.
     batch_size
-        Frames predicted together.
+        Groups predicted together.
     middle_trim
         Side in px of the middle of each patch that is used; 0 uses all of it.
     progress
-        Called with frames done and frames in all.
+        Called with groups done and groups in all.
 
     Returns
     -------
@@ -105,7 +115,7 @@ def reconstruct(
     DataError
         If the frames do not fit the model.
     ConfigError
-        If ``middle_trim`` is larger than a patch.
+        If ``middle_trim`` is larger than a patch, or the scan too small for one group.
 
     Warns
     -----
@@ -119,16 +129,18 @@ def reconstruct(
             f"N={model.n_pixels} or use a model of its size",
             scan.source,
         )
-    chosen = np.arange(scan.n_frames) if frames is None else frames
+    if groups is None:
+        groups = covering_groups(scan.positions, model.n_channels, scan_index=scan.scan_index)
     was_training = model.training
     model.eval()
     own_scale = model.intensity_scale.clone()
     try:
         _match_dose(model, scan)
         weight = _trimmed(model.patch_weight(), middle_trim)
-        stream = _PatchStream(model, scan, chosen, batch_size, progress)
-        geometry = canvas_for(scan.positions[chosen], scan.N)
-        return stitch(stream, geometry, weight, device=weight.device)
+        stream = _PatchStream(model, scan, groups, batch_size, progress)
+        geometry = canvas_for(scan.positions[np.unique(groups.frames)], scan.N)
+        passes = _KEPT_PASSES if stream.fits_in_memory else _STREAMED_PASSES
+        return stitch(stream, geometry, weight, alignment_passes=passes, device=weight.device)
     finally:
         model.intensity_scale.copy_(own_scale)
         model.train(was_training)
