@@ -92,10 +92,13 @@ def test_a_library_writes_to_the_temporary_name(tmp_path):
         temporary.write_bytes(b"new")
         assert target.read_bytes() == b"old"
     assert target.read_bytes() == b"new"
-    writing = atomic_path(target)
-    writing.__enter__().write_bytes(b"half")
-    stopped = RuntimeError("stopped")
     with pytest.raises(RuntimeError, match="stopped"):
-        writing.__exit__(RuntimeError, stopped, None)
+        _write_half(target)
     assert target.read_bytes() == b"new"
     assert [path.name for path in tmp_path.iterdir()] == ["result.h5"]
+
+
+def _write_half(target):
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError("stopped")
