@@ -93,12 +93,12 @@ def test_a_library_writes_to_the_temporary_name(tmp_path):
         assert target.read_bytes() == b"old"
     assert target.read_bytes() == b"new"
     with pytest.raises(RuntimeError, match="stopped"):
-        _write_half(target)
+        _stop_half_way(target)
     assert target.read_bytes() == b"new"
     assert [path.name for path in tmp_path.iterdir()] == ["result.h5"]
 
 
-def _write_half(target):
+def _stop_half_way(target):
     with atomic_path(target) as temporary:
         temporary.write_bytes(b"half")
         raise RuntimeError("stopped")
