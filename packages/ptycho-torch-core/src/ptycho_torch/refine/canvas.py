@@ -1,0 +1,101 @@
+"""The array that the object is refined on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ptycho_torch.errors import ShapeError
+from ptycho_torch.reassembly import CanvasGeometry, StitchedObject, canvas_for
+
+__all__ = ["WorkingCanvas"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkingCanvas:
+    """Canvas of a scan with a margin for interpolation and for positions that move.
+
+    Attributes
+    ----------
+    geometry
+        Canvas of the result, without the margin.
+    margin_px
+        Pixels added on every side.
+    """
+
+    geometry: CanvasGeometry
+    margin_px: int
+
+    @classmethod
+    def around(cls, positions: npt.NDArray[np.float64], n_pixels: int, margin_px: int) -> WorkingCanvas:
+        """Smallest canvas for positions ``(n, 2)``, with a margin of at least one pixel."""
+        return cls(geometry=canvas_for(positions, n_pixels), margin_px=margin_px)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(height, width)`` with the margin; px."""
+        height, width = self.geometry.shape
+        return height + 2 * self.margin_px, width + 2 * self.margin_px
+
+    @property
+    def origin(self) -> npt.NDArray[np.float64]:
+        """(2,) float64 ``[y, x]``: array index = coordinate + origin."""
+        return np.array(self.geometry.origin, dtype=np.float64) + self.margin_px
+
+    def lay(self, start: StitchedObject | None) -> npt.NDArray[np.complex128]:
+        """Starting values: the given object where it has weight, one elsewhere.
+
+        Raises
+        ------
+        ShapeError
+            If arrays of the object do not fit each other, it holds NaN or infinity, it lies a fraction
+            of a pixel beside the canvas, or it shares no pixel with it.
+        """
+        values = np.ones(self.shape, dtype=np.complex128)
+        if start is None:
+            return values
+        image = np.asarray(start.object)
+        if image.ndim != 2 or start.weight.shape != image.shape or np.shape(start.origin) != (2,):
+            shapes = (image.shape, start.weight.shape, np.shape(start.origin))
+            raise ShapeError("start", "object and weight (height, width), origin (2,)", shapes)
+        if not np.isfinite(image).all():
+            raise ShapeError("start", "finite values", "NaN or infinity", "refine from another object")
+        shift = self.origin - start.origin
+        whole = np.rint(shift).astype(int)
+        if np.abs(shift - whole).max() > 1e-6:
+            hint = "resample the object to whole-pixel coordinates"
+            raise ShapeError("start", "an origin in whole pixels", start.origin.tolist(), hint)
+        here, there = zip(
+            *(
+                _overlap(own, other, int(by))
+                for own, other, by in zip(self.shape, image.shape, whole, strict=True)
+            ),
+            strict=True,
+        )
+        part, covered = image[there], start.weight[there] > 0
+        if not covered.any():
+            hint = "start and scan must share one coordinate system"
+            raise ShapeError("start", f"an object that meets the canvas {self.geometry}", start.origin, hint)
+        values[here] = np.where(covered, part, 1)
+        return values
+
+    def crop(self, image: Tensor) -> npt.NDArray[np.generic]:
+        """The part without the margin, as a NumPy array."""
+        inner = slice(self.margin_px, -self.margin_px)
+        cropped: npt.NDArray[np.generic] = image[inner, inner].cpu().contiguous().numpy()
+        return cropped
+
+    def origin_tensor(self, device: torch.device) -> Tensor:
+        """Origin as float64, ``(2,)``."""
+        return torch.from_numpy(self.origin).to(device)
+
+
+def _overlap(own: int, other: int, shift: int) -> tuple[slice, slice]:
+    """Slices of two axes that share pixels; index on the first = index on the second + shift."""
+    first, last = max(0, shift), max(0, min(own, other + shift))
+    first = min(first, last)
+    return slice(first, last), slice(first - shift, last - shift) if last > first else slice(0, 0)

@@ -1,0 +1,54 @@
+"""What a refinement returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.reassembly import StitchedObject
+
+__all__ = ["RefineResult"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineResult:
+    """Refined object and everything that was fitted with it.
+
+    Attributes
+    ----------
+    object
+        The object on the canvas of the scan. Its weight is the summed illumination
+        :math:`\\sum_j |P|^2`; pixels that no light reached hold their starting value.
+    probe
+        (modes, N, N) complex64, power ``(N / 2) ** 2``, the gauge of
+        :func:`ptycho_torch.physics.calibrate`. Refined modes are orthogonal, strongest first.
+    positions
+        (n, 2) float64 ``[y, x]``; px. Those of the scan unless they were refined.
+    intensity_scale
+        Counts per unit of normalised intensity.
+    flux
+        (n,) float64: dose of each frame relative to the mean; ones unless it was fitted.
+    residuals
+        Forward residual :math:`\\sum|\\sqrt\\lambda - \\sqrt I| / \\sum\\sqrt I` over the measured
+        pixels, one number per epoch, seen while the epoch ran.
+    objectives
+        The likelihood term of each epoch, per measured photon; what the early stop watches.
+    stopped_early
+        True when the objective stopped falling before the last epoch.
+    """
+
+    object: StitchedObject
+    probe: npt.NDArray[np.complex64]
+    positions: npt.NDArray[np.float64]
+    intensity_scale: float
+    flux: npt.NDArray[np.float64]
+    residuals: tuple[float, ...]
+    objectives: tuple[float, ...]
+    stopped_early: bool
+
+    @property
+    def n_epochs(self) -> int:
+        """Number of epochs that ran."""
+        return len(self.residuals)

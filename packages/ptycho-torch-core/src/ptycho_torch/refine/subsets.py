@@ -1,0 +1,89 @@
+"""Mini-batches that each cover the whole scan evenly.
+
+Steps taken on a part of the frames are steps of the full problem only where that part lights the
+object as the whole scan does: the ordered subsets of tomography (Hudson and Larkin, IEEE Trans.
+Med. Imaging 13, 601, 1994). Frames are therefore put in order along a curve that fills the plane,
+and every run of neighbours on it is dealt out to different subsets.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["deal", "subset_counts", "z_order"]
+
+_BITS = 16
+_LONGEST_FALL = 40
+_SHARE_OF_FALL = 0.75
+
+
+def z_order(positions: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Order of positions along Morton's Z-curve.
+
+    Parameters
+    ----------
+    positions
+        (n, 2) ``[y, x]``; px.
+
+    Returns
+    -------
+    ndarray
+        (n,) int64: indices of the positions, neighbours in the plane mostly next to each other.
+    """
+    spread = positions - positions.min(axis=0)
+    cells = (spread / max(float(spread.max()), 1e-12) * (2**_BITS - 1)).astype(np.int64)
+    code = np.zeros(len(cells), dtype=np.int64)
+    for bit in range(_BITS):
+        code |= ((cells[:, 0] >> bit) & 1) << (2 * bit + 1)
+        code |= ((cells[:, 1] >> bit) & 1) << (2 * bit)
+    return np.argsort(code, kind="stable")
+
+
+def deal(
+    order: npt.NDArray[np.int64], n_subsets: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Deal frames out into subsets, one from every run of ``n_subsets`` neighbours to each.
+
+    Parameters
+    ----------
+    order
+        (n,) frame indices from :func:`z_order`.
+    n_subsets
+        Number of subsets, 1 to n.
+    rng
+        Source of the order within each run, the beginning of the first run and the order of the
+        subsets.
+
+    Returns
+    -------
+    list of ndarray
+        Frame indices of each subset, ascending, so that files are read forwards.
+    """
+    if n_subsets == 1:
+        return [np.sort(order)]
+    turned = np.roll(order, int(rng.integers(n_subsets)))
+    n_runs = -(-len(order) // n_subsets)
+    runs = rng.permuted(np.tile(np.arange(n_subsets), (n_runs, 1)), axis=1)
+    label = runs.reshape(-1)[: len(order)]
+    return [
+        np.sort(turned[label == subset]) for subset in rng.permutation(n_subsets) if (label == subset).any()
+    ]
+
+
+def subset_counts(n_frames: int, batch_size: int, epochs: int) -> list[int]:
+    r"""Number of subsets in each epoch, falling to one.
+
+    Small batches move the object fast while it is wrong; their steps disagree about the noise, so
+    the last digits need all frames at once. From :math:`M_0 = n/batch\_size` subsets the number falls
+    as :math:`M_0^{1 - (k/K)^2}` in epoch k, with K three quarters of the epochs and at most 40.
+
+    Parameters
+    ----------
+    n_frames, batch_size, epochs
+        Frames of the scan, frames per batch in the first epoch, and epochs to plan.
+    """
+    most = max(1, round(n_frames / batch_size))
+    fall = min(_LONGEST_FALL, max(1, round(_SHARE_OF_FALL * epochs)))
+    shares = (max(0.0, 1 - (epoch / fall) ** 2) for epoch in range(epochs))
+    return [max(1, round(most**share)) for share in shares]
