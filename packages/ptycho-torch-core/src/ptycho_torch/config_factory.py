@@ -301,7 +301,7 @@ def _scan_facts(header: ScanHeader, path: Path) -> dict[str, Any]:
 
 
 def _frame_limit(resolution: Resolution, n_frames: int | None, path: Path) -> Fact | None:
-    """The number of frames, when nobody asked for a number and the default exceeds it."""
+    """The number of groups, when nobody asked for a number and the default exceeds what there is."""
     asked = resolution.provenance["n_groups"]
     if asked.layer != "default" or n_frames is None:
         return None
@@ -309,4 +309,9 @@ def _frame_limit(resolution: Resolution, n_frames: int | None, path: Path) -> Fa
     limit, reason = n_frames, f"frames in {path.name}"
     if drawn is not None and drawn < n_frames:
         limit, reason = drawn, f"n_subsample of the frames in {path.name}"
-    return Fact(limit, reason) if limit < asked.value else None
+    if limit >= asked.value:
+        return None
+    if resolution.provenance["gridsize"].value > 1:
+        # Groups of several frames may be fewer than frames: how many differ is known once they are made.
+        return Fact(None, f"as many as differ among the {limit} {reason}")
+    return Fact(limit, reason)

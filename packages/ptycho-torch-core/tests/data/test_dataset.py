@@ -46,3 +46,13 @@ def test_workers_can_receive_it():
     dataset = pickle.loads(pickle.dumps(GroupDataset(_frames(), np.array([[0], [1]]))))
     assert pickle.loads(pickle.dumps(as_is)) is as_is
     assert len(dataset) == 2
+
+
+def test_offsets_go_with_their_groups_and_are_zero_where_there_are_none():
+    offsets = np.arange(8.0).reshape(2, 2, 2)
+    dataset = GroupDataset(_frames(), np.array([[3, 1], [0, 9]]), offsets)
+    batch = dataset.__getitems__([1, 0])
+    assert batch["offsets"].dtype == torch.float32
+    np.testing.assert_array_equal(batch["offsets"].numpy(), offsets[[1, 0]])
+    assert "labels" not in batch
+    assert not GroupDataset(_frames(), np.array([[3, 1]]))[0]["offsets"].any()

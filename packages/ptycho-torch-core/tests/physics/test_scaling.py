@@ -80,3 +80,38 @@ def test_probe_of_wrong_rank_is_refused_in_words():
         calibrate(torch.ones(64, 64, dtype=torch.complex64), 1e5)
     with pytest.raises(ShapeError, match=r"got \(2, 1, 64, 64\)"):
         calibrate(torch.ones(2, 1, 64, 64, dtype=torch.complex64), 1e5)
+
+
+def _empty_beam(calibration, measured, sigma=0.0):
+    empty = torch.ones(1, N, N, dtype=torch.complex64)
+    counts = predicted_counts(empty, calibration.probe, calibration.intensity_scale, smoothing_sigma=sigma)
+    return counts[..., measured].sum()
+
+
+@pytest.mark.parametrize("mask", ["dead pixels", "beamstop"])
+@pytest.mark.parametrize("sigma", [0.0, 1.5])
+def test_with_unmeasured_pixels_the_empty_beam_still_predicts_the_measured_counts(mask, sigma, generator):
+    # A smooth probe, so that the beamstop hides most of the light.
+    ramp = torch.linspace(-2, 2, N)
+    probe = torch.exp(-(ramp[:, None] ** 2) - ramp**2).to(torch.complex64)[None]
+    measured = torch.ones(N, N, dtype=torch.bool)
+    if mask == "dead pixels":
+        measured[torch.rand(N, N, generator=generator) < 0.2] = False
+    else:
+        measured[N // 2 - 1 : N // 2 + 2, N // 2 - 1 : N // 2 + 2] = False
+    calibration = calibrate(probe, 1e5, measured=measured, smoothing_sigma=sigma)
+    assert float(_empty_beam(calibration, measured, sigma)) == pytest.approx(1e5, rel=1e-5)
+    assert float(probe_power(calibration.probe)) == pytest.approx((N / 2) ** 2, rel=1e-6)
+    everywhere = calibrate(probe, 1e5)
+    assert calibration.intensity_scale > 1.05 * everywhere.intensity_scale
+
+
+def test_a_mask_that_hides_nothing_changes_nothing(probe):
+    plain = calibrate(probe, 1e5)
+    masked = calibrate(probe, 1e5, measured=torch.ones(N, N, dtype=torch.bool))
+    assert masked.intensity_scale == pytest.approx(plain.intensity_scale)
+
+
+def test_a_mask_that_hides_all_light_is_refused(probe):
+    with pytest.raises(ValueError, match="the empty beam reaches no measured pixel"):
+        calibrate(probe, 1e5, measured=torch.zeros(N, N, dtype=torch.bool))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ptycho_torch.errors import ShapeError
-from ptycho_torch.reassembly import Canvas, CanvasGeometry, canvas_for, stitch
+from ptycho_torch.reassembly import Canvas, CanvasGeometry, StitchedObject, canvas_for, stitch
 
 
 @pytest.mark.parametrize("uniform", [True, False])
@@ -233,3 +233,48 @@ def _difference(result, reference):
     covered = reference.weight > 1e-3 * reference.weight.max()
     gap = np.abs(result.object - reference.object)[covered]
     return float(gap.max() / np.abs(reference.object[covered]).max())
+
+
+@pytest.mark.parametrize("grid", [(3, 3), (7, 7)])
+def test_converged_phases_beat_those_as_they_come(grid, cut):
+    parts = cut("random_field", jitter_px=0, grid=grid)
+    turned = _with_random_phases(parts.patches)
+    loose = parts.error(parts.stitched(turned, passes=50, tolerance=1e-3), free_phase=True)
+    assert parts.error(parts.stitched(turned, passes=0), free_phase=True) > 0.5
+    assert loose < 5e-3
+
+
+def test_converged_phases_do_not_depend_on_the_order_of_frames(cut):
+    parts = cut("random_field", jitter_px=1.0, grid=(4, 5))
+    turned = _with_random_phases(parts.patches)
+    order = torch.randperm(len(turned), generator=torch.Generator().manual_seed(1))
+    shuffled = parts.stitched(turned[order], parts.positions[order], passes=100, batch_size=3)
+    straight = parts.stitched(turned, passes=100)
+    phase = np.angle(np.vdot(shuffled.object, straight.object))
+    aligned = StitchedObject(
+        object=shuffled.object * np.exp(1j * phase), weight=shuffled.weight, origin=shuffled.origin
+    )
+    assert _difference(aligned, straight) < 2e-3
+
+
+def _passes_until_done(parts, patches, **settings):
+    calls = []
+
+    def batches():
+        calls.append(None)
+        yield patches, parts.positions
+
+    geometry = canvas_for(parts.positions.numpy(), parts.scan.N)
+    stitch(batches, geometry, parts.weight, **settings)
+    return len(calls) - 1
+
+
+def test_passes_end_when_no_phase_changes(cut):
+    parts = cut("random_field", jitter_px=0, grid=(3, 3))
+    turned = _with_random_phases(parts.patches)
+    assert _passes_until_done(parts, parts.patches) == 1
+    assert _passes_until_done(parts, turned, alignment_passes=0) == 0
+    assert _passes_until_done(parts, turned, alignment_passes=4, tolerance=1e-9) == 4
+    rough = _passes_until_done(parts, turned, alignment_passes=99, tolerance=1e-2)
+    fine = _passes_until_done(parts, turned, alignment_passes=99, tolerance=1e-5)
+    assert 3 < rough < fine < 99

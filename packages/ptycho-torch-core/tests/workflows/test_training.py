@@ -198,6 +198,7 @@ def test_early_stopping_stops(payload):
     assert len(train(payload(nepochs=9, n_groups=8, execution=execution)).history) == 3
 
 
+@pytest.mark.filterwarnings("ignore:the network predicts a nearly flat object")
 def test_patience_is_counted_in_epochs_when_validation_is_rare(payload):
     execution = {"early_stop_patience": 4, "learning_rate": 1e-30, "check_val_every_n_epoch": 2}
     outcome = train(payload(nepochs=12, n_groups=8, execution=execution))
@@ -313,7 +314,7 @@ def test_the_intensity_scale_is_trained_only_when_asked(payload):
 def test_loss_settings_decide_what_is_logged(payload, settings, terms):
     metrics = train(payload(n_groups=8, **settings)).metrics
     assert {name.removeprefix("val_") for name in metrics if name.startswith("val_")} == (
-        terms | {"loss", "residual", "contrast"}
+        terms | {"loss", "residual", "contrast", "std_ratio", "dead_fraction"}
     )
 
 

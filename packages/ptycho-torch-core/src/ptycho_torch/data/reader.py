@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from ptycho_torch.data.checks import parse_metadata, probe_size_from_shape
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.npz import Header, infer_probe_size, load_scan, read_arrays, read_npz_headers
@@ -62,7 +64,7 @@ class ScanHeader:
     located
         The files.
     n_frames, N
-        Frames, before any is left out for want of a position, and their edge in px; None: cannot be told.
+        Frames that have a position, and their edge in px; None: cannot be told.
     probe_size
         Edge of the probe; px. None: cannot be told.
     metadata
@@ -270,8 +272,22 @@ def read_scan_header(path: str | PathLike[str]) -> ScanHeader:
     probe = next((found[name][0] for name in probe_names if name in found), ())
     return ScanHeader(
         located=located,
-        n_frames=int(shape[0]) if len(shape) == 3 else None,
+        n_frames=_n_paired(located) or (int(shape[0]) if len(shape) == 3 else None),
         N=int(shape[1]) if len(shape) == 3 else None,
         probe_size=probe_size_from_shape(probe[1:] if len(probe) == 4 else probe),
         metadata={},
     )
+
+
+def _n_paired(located: Located) -> int:
+    """Frames of a ptychodus pair that have a position, by their numbers; 0 where that cannot be told."""
+    if located.format != "ptychodus" or located.product is None:
+        return 0
+    from ptycho_torch.data.hdf5 import Contents, opened
+
+    numbers = []
+    for path, name in ((located.frames, "indexes"), (located.product, "probe_position_indexes")):
+        with opened(path) as file:
+            numbers.append(Contents(file, []).array(name))
+    first, second = numbers
+    return 0 if first is None or second is None else int(np.isin(first, second).sum())

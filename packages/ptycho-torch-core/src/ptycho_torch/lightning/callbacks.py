@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_config.errors import ConfigError, Problem
+from ptycho_torch.lightning.collapse import COLLAPSE_METRICS, CollapseGuard
 from ptycho_torch.lightning.objective import Objective
 
 __all__ = ["LAST_CHECKPOINT", "EpochReport", "History", "monitored_metric", "standard_callbacks"]
@@ -20,7 +21,7 @@ __all__ = ["LAST_CHECKPOINT", "EpochReport", "History", "monitored_metric", "sta
 LAST_CHECKPOINT = "last"
 """Stem of the checkpoint of the last complete epoch."""
 
-_VALIDATION_ONLY = ("val_residual", "val_contrast")
+_VALIDATION_ONLY = ("val_residual", "val_contrast", *COLLAPSE_METRICS)
 
 
 def monitored_metric(name: str, objective: Objective, *, has_validation: bool) -> str:
@@ -123,7 +124,7 @@ def _clock(seconds: float) -> str:
 def standard_callbacks(
     execution: PyTorchExecutionConfig, checkpoint_dir: Path, *, monitor: str
 ) -> list[Callback]:
-    """Checkpoints and early stopping that a configuration asks for.
+    """The guard against a collapse, and the checkpoints and early stopping that a configuration asks for.
 
     The best checkpoints are the first checkpoint callback; the one of the last epoch is beside them.
 
@@ -139,12 +140,13 @@ def standard_callbacks(
     # Lightning counts looks at the metric, the setting counts epochs.
     every = execution.check_val_every_n_epoch if monitor.startswith("val_") else 1
     callbacks: list[Callback] = [
+        CollapseGuard(),
         EarlyStopping(
             monitor,
             patience=math.ceil(execution.early_stop_patience / every),
             mode=execution.checkpoint_mode,
             check_on_train_epoch_end=not monitor.startswith("val_"),
-        )
+        ),
     ]
     if execution.enable_checkpointing:
         callbacks.append(

@@ -62,8 +62,15 @@ class PtychoModule(pl.LightningModule):
         self._log_terms("train", terms, len(batch["counts"]))
         return terms["loss"]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log losses, forward residual and contrast of one batch."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Log losses, forward residual and contrast of one batch.
+
+        Returns
+        -------
+        dict
+            ``"amplitude"``: real, ``(batch, channel, N, N)``, roots of the expected counts, zero where
+            the detector did not measure.
+        """
         counts = batch["counts"]
         patches = self(batch)
         self._log_terms("val", self.objective(self.model, patches, batch), len(counts))
@@ -74,6 +81,7 @@ class PtychoModule(pl.LightningModule):
             "val_contrast": _contrast(patches, self.model.patch_weight()),
         }
         self.log_dict(extra, on_epoch=True, batch_size=len(counts), sync_dist=True)
+        return {"amplitude": predicted.detach()}
 
     def _log_terms(self, stage: str, terms: dict[str, Tensor], batch_size: int) -> None:
         values = {f"{stage}_{name}": value.detach() for name, value in terms.items()}

@@ -17,9 +17,11 @@ from ptycho_torch.atomic import atomic_write
 from ptycho_torch.bundle import installed_versions, load_bundle
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.data.contract import Scan
+from ptycho_torch.data.geometry import GEOMETRY_ENTRIES
 from ptycho_torch.data.grouping import Groups, make_groups
+from ptycho_torch.data.product import save_product
 from ptycho_torch.data.summary import probe_diameter
-from ptycho_torch.errors import ShapeError
+from ptycho_torch.errors import DataError, ShapeError
 from ptycho_torch.metrics import MetricReport, compare
 from ptycho_torch.plotting import save_comparison_figure, save_frc_figure, save_object_figures
 from ptycho_torch.reassembly import StitchedObject
@@ -33,8 +35,9 @@ __all__ = ["EvaluationOutcome", "InferenceOutcome", "evaluate", "infer"]
 
 logger = logging.getLogger(__name__)
 
-_ARRAYS, _METRICS, _RESOLVED = "reconstruction.npz", "metrics.json", "resolved_config.json"
-INFERENCE_FILES = (_ARRAYS, "amplitude.png", "phase.png", _METRICS, _RESOLVED)
+_ARRAYS, _PRODUCT = "reconstruction.npz", "reconstruction.h5"
+_METRICS, _RESOLVED = "metrics.json", "resolved_config.json"
+INFERENCE_FILES = (_ARRAYS, _PRODUCT, "amplitude.png", "phase.png", _METRICS, _RESOLVED)
 EVALUATION_FILES = (_METRICS, "comparison.png", "frc.png")
 
 
@@ -90,7 +93,7 @@ def infer(
     overwrite
         Replace older results in the same directory once these are complete.
     progress
-        Called with frames done and frames in all.
+        Called with groups done and groups in all.
     command
         Command line, for the record.
 
@@ -136,6 +139,7 @@ def infer(
         probe=probe,
         configuration=payload.resolution.to_dict(),
     )
+    _save_product(work / _PRODUCT, result, seen, probe)
     save_object_figures(work, result.object, result.weight, result.origin)
     if report is not None:
         _write_metrics(work / _METRICS, report, forward_residual=residual)
@@ -227,6 +231,22 @@ def _read(payload: InferencePayload, *, nphotons: float) -> tuple[Scan, Groups]:
         scan_index=scan.scan_index,
     )
     return scan, groups
+
+
+def _save_product(path: Path, result: StitchedObject, scan: Scan, probe: np.ndarray) -> None:
+    """Write the product of ptychodus, which says everything in metres, if the scan tells how."""
+    try:
+        save_product(
+            path,
+            result,
+            probe=probe,
+            positions=scan.positions,
+            metadata=scan.metadata,
+            frame_index=scan.frame_index,
+        )
+    except DataError as error:
+        named = ", ".join(name for name in GEOMETRY_ENTRIES if any(name in text for text in error.problems))
+        logger.info("no %s: the metadata of the scan do not say %s", path.name, named)
 
 
 def _compare_with_truth(result: StitchedObject, scan: Scan, probe: np.ndarray) -> MetricReport | None:

@@ -17,10 +17,10 @@ from ptycho_torch.data.grouping import Groups, covering_groups, make_groups
 from ptycho_torch.data.labels import LabelSource, labels_of
 from ptycho_torch.data.reader import open_scan
 from ptycho_torch.data.sampling import split_validation
+from ptycho_torch.errors import DataError
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel, build_patch_model
-from ptycho_torch.physics.forward import predicted_counts
-from ptycho_torch.physics.scaling import Calibration, calibrate
+from ptycho_torch.physics.scaling import calibrate
 
 __all__ = ["PreparedTraining", "prepare_training", "read_scan"]
 
@@ -137,8 +137,8 @@ def prepare_training(payload: TrainingPayload) -> PreparedTraining:
     wants_labels = Objective.from_config(config).label_weight > 0
     return PreparedTraining(
         scan=scan,
-        train=_dataset(scan, groups, rows, _labels(scan, calibration) if wants_labels else None),
-        validation=_dataset(other, others, aside, _labels(other, calibration) if wants_labels else None),
+        train=_dataset(scan, groups, rows, _labels(scan, model) if wants_labels else None),
+        validation=_dataset(other, others, aside, _labels(other, model) if wants_labels else None),
         model=model,
     )
 
@@ -162,15 +162,16 @@ def _dataset(scan: Scan, groups: Groups, rows: np.ndarray, labels: LabelSource |
     return GroupDataset(scan.diffraction, groups.frames[rows], groups.offsets[rows], labels)
 
 
-def _labels(scan: Scan, calibration: Calibration) -> LabelSource:
+@torch.no_grad()
+def _labels(scan: Scan, model: PatchModel) -> LabelSource:
     """Labels in the gauge of the model: scaled so that they predict the mean counts of their frames."""
     source = labels_of(scan)
     sample = np.linspace(0, scan.n_frames - 1, min(scan.n_frames, _LABEL_FRAMES)).astype(np.int64)
-    predicted = predicted_counts(source.patches(sample), calibration.probe, calibration.intensity_scale)
-    if scan.bad_pixels is not None:
-        predicted = predicted * torch.from_numpy(~scan.bad_pixels)
+    predicted = float((model.predict_counts(source.patches(sample)) * model.measured).sum())
     counts = float(scan.diffraction[sample].sum(dtype=np.float64))
-    return replace(source, scale=(counts / float(predicted.sum())) ** 0.5)
+    if not predicted > 0:
+        raise DataError("the labels transmit no light; expected object patches near one", scan.source)
+    return replace(source, scale=(counts / predicted) ** 0.5)
 
 
 def _read(path: Path, payload: TrainingPayload) -> Scan:

@@ -1,0 +1,139 @@
+"""One scan in every format: trained on and reconstructed alike, and written as a product."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+
+from ptycho_config import PyTorchExecutionConfig
+from ptycho_torch.config_factory import create_inference_payload, create_training_payload
+from ptycho_torch.data.convert import convert
+from ptycho_torch.data.geometry import ScanGeometry
+from ptycho_torch.data.npz import save_scan
+from ptycho_torch.data.ptychodus_files import read_pair
+from ptycho_torch.data.reader import open_scan, read_scan_header
+from ptycho_torch.errors import DataError
+from ptycho_torch.workflows import infer, train
+
+OPTICS = {
+    "photon_energy_eV": 9000.0,
+    "detector_object_distance_m": 2.0,
+    "detector_pixel_width_m": 75e-6,
+    "detector_pixel_height_m": 75e-6,
+}
+NAMES = {"npz": "scan.npz", "cxi": "scan.cxi", "ptychodus-training": "training.h5", "ptychodus": "pair"}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory, tiny_scan):
+    """The tiny scan with its geometry, in every format."""
+    folder = tmp_path_factory.mktemp("formats")
+    path = folder / NAMES["npz"]
+    save_scan(path, replace(tiny_scan, metadata={**tiny_scan.metadata, **OPTICS}))
+    made = {"npz": path}
+    for format in ("cxi", "ptychodus-training", "ptychodus"):
+        made[format] = convert(path, folder / NAMES[format], format)
+    return made
+
+
+def _train_and_infer(source, folder, **overrides):
+    cpu = PyTorchExecutionConfig(accelerator="cpu")
+    settings = {"nepochs": 2, "batch_size": 8, "n_filters_scale": 1, **overrides}
+    train(create_training_payload(source, folder / "run", settings, cpu))
+    return infer(create_inference_payload(folder / "run", source, folder / "result", None, cpu))
+
+
+@pytest.fixture(scope="module")
+def from_npz(tmp_path_factory, sources):
+    return _train_and_infer(sources["npz"], tmp_path_factory.mktemp("npz"))
+
+
+@pytest.mark.parametrize("format", ["cxi", "ptychodus-training", "ptychodus"])
+def test_every_format_gives_the_object_of_the_npz_file(tmp_path, sources, from_npz, format):
+    outcome = _train_and_infer(sources[format], tmp_path)
+    ours, theirs = outcome.reconstruction, from_npz.reconstruction
+    np.testing.assert_array_equal(ours.origin, theirs.origin)
+    np.testing.assert_array_equal(ours.object, theirs.object)
+    np.testing.assert_array_equal(ours.weight, theirs.weight)
+
+
+def test_groups_of_a_file_that_is_read_lazily(tmp_path, sources):
+    lazy = _train_and_infer(sources["ptychodus"], tmp_path / "lazy", gridsize=2)
+    loaded = _train_and_infer(sources["npz"], tmp_path / "loaded", gridsize=2)
+    np.testing.assert_array_equal(lazy.reconstruction.object, loaded.reconstruction.object)
+
+
+@pytest.mark.parametrize("format", ["ptychodus", "cxi", "ptychodus-training"])
+def test_sizes_come_from_the_headers(tmp_path, sources, format):
+    made = create_training_payload(sources[format], tmp_path / "run")
+    assert made.training_config.model.N == 32
+    assert made.training_config.n_groups == 30
+    assert made.provenance["N"].layer == "data"
+
+
+def test_frames_without_a_position_are_not_counted(tmp_path, sources):
+    shutil.copytree(sources["ptychodus"], tmp_path / "pair")
+    with h5py.File(tmp_path / "pair" / "product.h5", "a") as file:
+        for name in ("probe_position_indexes", "probe_position_x_m", "probe_position_y_m"):
+            kept = file[name][3:]
+            del file[name]
+            file[name] = kept
+        # Written by ourselves, it holds the exact pixels too, which belong to all frames.
+        if "ptycho_torch" in file:
+            del file["ptycho_torch"]
+    assert read_scan_header(tmp_path / "pair").n_frames == 27
+    made = create_training_payload(tmp_path / "pair", tmp_path / "run")
+    assert made.training_config.n_groups == open_scan(tmp_path / "pair").n_frames == 27
+
+
+def test_a_directory_without_a_scan_is_refused_in_words(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing here")
+    with pytest.raises(DataError, match=r"no scan in this directory.*notes\.txt"):
+        create_training_payload(tmp_path, tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match="no such file or directory"):
+        create_training_payload(tmp_path / "absent", tmp_path / "run")
+
+
+def test_the_product_holds_the_reconstruction_in_metres(from_npz, sources, tiny_scan):
+    path = from_npz.output_dir / "reconstruction.h5"
+    assert path in from_npz.files
+    geometry = ScanGeometry.from_entries(OPTICS, 32)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["object"][0], from_npz.reconstruction.object)
+        np.testing.assert_array_equal(file["ptycho_torch/weight"][()], from_npz.reconstruction.weight)
+        metres = np.stack([file["probe_position_y_m"][()], file["probe_position_x_m"][()]], axis=1)
+        np.testing.assert_allclose(metres, geometry.to_metres(tiny_scan.positions), rtol=1e-12)
+        assert file.attrs["photon_energy_eV"] == 9000.0
+        assert file["probe"].shape == (1, 1, 32, 32)
+
+
+def test_the_product_opens_beside_the_frames(tmp_path, from_npz, sources, tiny_scan):
+    shutil.copy(sources["ptychodus"] / "diffraction.h5", tmp_path / "diffraction.h5")
+    shutil.copy(from_npz.output_dir / "reconstruction.h5", tmp_path / "product.h5")
+    scan = read_pair(tmp_path / "diffraction.h5", tmp_path / "product.h5")
+    np.testing.assert_array_equal(scan.object_truth, from_npz.reconstruction.object)
+    # Index into the object is what counts: the same patch lies under the same frame.
+    ours = scan.positions + scan.object_truth_origin
+    np.testing.assert_allclose(ours, tiny_scan.positions + from_npz.reconstruction.origin, atol=1e-6)
+
+
+def test_without_geometry_one_line_says_why_there_is_no_product(inference, caplog):
+    caplog.set_level("INFO", logger="ptycho_torch")
+    outcome = infer(inference())
+    lines = [text for text in caplog.messages if "reconstruction.h5" in text]
+    assert len(lines) == 1
+    assert "photon_energy_eV, detector_object_distance_m, detector_pixel_height_m" in lines[0]
+    assert not (outcome.output_dir / "reconstruction.h5").exists()
+
+
+def test_an_older_product_does_not_outlive_its_reconstruction(tmp_path, sources, trained, tiny_scan_file):
+    cpu = PyTorchExecutionConfig(accelerator="cpu")
+    place = tmp_path / "result"
+    infer(create_inference_payload(trained.output_dir, sources["npz"], place, None, cpu))
+    assert (place / "reconstruction.h5").exists()
+    infer(create_inference_payload(trained.output_dir, tiny_scan_file, place, None, cpu), overwrite=True)
+    assert not (place / "reconstruction.h5").exists()
