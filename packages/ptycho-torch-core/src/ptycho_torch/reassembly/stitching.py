@@ -182,7 +182,7 @@ def stitch(
     weight: Tensor,
     *,
     alignment_passes: int = 50,
-    tolerance: float = 1e-3,
+    tolerance: float = 1e-2,
     device: torch.device | str = "cpu",
 ) -> StitchedObject:
     r"""Stitch streamed patches, turning each to the phase of its neighbours.

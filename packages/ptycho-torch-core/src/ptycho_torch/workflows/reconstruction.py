@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 _PATCH_MEMORY_BYTES = 512 * 2**20
 _LARGEST_DOSE_CHANGE = 2.0
-_KEPT_PASSES = 50
+_KEPT_PASSES = 20
 # Where patches are not kept, each pass predicts them again.
 _STREAMED_PASSES = 3
 

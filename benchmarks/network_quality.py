@@ -1,0 +1,159 @@
+"""Error against truth from random weights, over scenes, doses, frame sizes, group sizes, losses and seeds.
+
+    python benchmarks/network_quality.py --study grid --output benchmarks/results/network_quality_grid.json
+    python benchmarks/network_quality.py --study seeds --output benchmarks/results/network_quality_seeds.json
+    python benchmarks/network_quality.py --study transfer --output benchmarks/results/network_quality_transfer.json
+    python benchmarks/network_quality.py --study time --output benchmarks/results/network_quality_time.json
+
+Every run goes through the factories and workflows that users call, on a scan simulated for it, with the
+probe known. Scores are those of `ptycho_torch.metrics.compare`, a flat object's beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from bench_record import write_record
+
+from ptycho_torch.config_factory import create_inference_payload, create_training_payload
+from ptycho_torch.data.npz import save_scan
+from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.workflows import infer, train
+
+SCENES = ("lines", "natural", "random_field")
+STEP_PX = {64: 6.0, 128: 12.0}
+
+
+def simulate(folder: Path, scene: str, n_pixels: int, photons: float, seed: int, side: int = 20) -> Path:
+    """Scan file of one case."""
+    step = STEP_PX[n_pixels]
+    scan = simulate_scene(
+        scene,
+        N=n_pixels,
+        grid=(side, side),
+        step_px=step,
+        jitter_px=step / 4,
+        photons=photons,
+        seed=seed,
+    )
+    path = folder / f"{scene}-{n_pixels}-{photons:g}-{seed}.npz"
+    save_scan(path, scan)
+    return path
+
+
+def learn(folder: Path, scan: Path, **settings: Any) -> tuple[Path, float, float]:
+    """Train; returns the bundle and the processor and wall time it took, in s."""
+    stated = {"accelerator": "cpu", "scheduler": "WarmupCosine", "n_groups": None, "logger_backend": None}
+    payload = create_training_payload(scan, folder / "run", overrides={**stated, **settings})
+    cpu, wall = time.process_time(), time.perf_counter()
+    outcome = train(payload, overwrite=True)
+    return outcome.bundle, time.process_time() - cpu, time.perf_counter() - wall
+
+
+def score(folder: Path, bundle: Path, scan: Path) -> dict[str, float]:
+    """Scores of the reconstruction of a scan."""
+    payload = create_inference_payload(bundle, scan, folder / "result", overrides={"accelerator": "cpu"})
+    outcome = infer(payload, overwrite=True)
+    report = outcome.report
+    if report is None:
+        raise RuntimeError(f"{scan}: nothing to compare with")
+    names = ("complex_nrmse", "amplitude_correlation", "phase_correlation", "amplitude_std_ratio", "phase_std_ratio")
+    return {name: getattr(report.scores, name) for name in names} | {
+        "flat_complex_nrmse": report.flat.complex_nrmse,
+        "patterns_per_s": outcome.patterns_per_second,
+    }
+
+
+def one_case(case: dict[str, Any], epochs: int) -> dict[str, Any]:
+    """Simulate, train, reconstruct and score one case."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        scan = simulate(folder, case["scene"], case["N"], case["photons"], case.get("scan_seed", 1))
+        bundle, cpu, wall = learn(
+            folder,
+            scan,
+            nepochs=epochs,
+            gridsize=case["gridsize"],
+            torch_loss_mode=case["loss"],
+            seed=case["seed"],
+            # The same number of frames per step, whatever the size of a group.
+            batch_size=max(1, 16 // case["gridsize"] ** 2),
+        )
+        row = {**case, "epochs": epochs, "cpu_s": cpu, "wall_s": wall, **score(folder, bundle, scan)}
+    shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()}
+    print("  ".join(f"{key}={value}" for key, value in shown.items()), flush=True)
+    return row
+
+
+def grid_study(epochs: int) -> list[dict[str, Any]]:
+    """Scenes, doses, frame sizes, group sizes and losses; fewer doses and losses at N = 128."""
+    rows = []
+    for n_pixels in (64, 128):
+        doses = (1e4, 1e6, 1e9) if n_pixels == 64 else (1e6,)
+        for scene, photons, gridsize, loss in itertools.product(SCENES, doses, (1, 2), ("poisson", "mae")):
+            case = {"scene": scene, "N": n_pixels, "photons": photons, "gridsize": gridsize, "loss": loss, "seed": 0}
+            # Every frame is the seed of a group, so an epoch of groups of four shows each frame four times.
+            rows.append(one_case(case, max(2, epochs // gridsize**2)))
+    return rows
+
+
+def seed_study(epochs: int) -> list[dict[str, Any]]:
+    """Ten seeds at each frame size: none may end flat."""
+    base = {"scene": "lines", "photons": 1e6, "gridsize": 1, "loss": "poisson"}
+    cases = ({**base, "N": n, "seed": seed} for n in (64, 128) for seed in range(10))
+    return [one_case(case, epochs) for case in cases]
+
+
+def transfer_study(epochs: int) -> list[dict[str, Any]]:
+    """Train on one scan, reconstruct new scans of the same and of other kinds without training."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bundle, cpu, _ = learn(folder, simulate(folder, "lines", 64, 1e6, 1, side=28), nepochs=epochs)
+        for scene in SCENES:
+            for seed in (11, 12, 13):
+                row = {"trained_on": "lines", "scene": scene, "scan_seed": seed, "epochs": epochs, "cpu_s": cpu}
+                rows.append(row | score(folder, bundle, simulate(folder, scene, 64, 1e6, seed)))
+                print(row["scene"], seed, f"{rows[-1]['complex_nrmse']:.4f}", flush=True)
+    return rows
+
+
+def time_study(epochs: int) -> list[dict[str, Any]]:
+    """Error against training time for a scan of 784 frames."""
+    rows = []
+    for count in (max(1, epochs // 8), max(1, epochs // 2), epochs, 3 * epochs):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            scan = simulate(folder, "lines", 64, 1e6, 1, side=28)
+            bundle, cpu, wall = learn(folder, scan, nepochs=count)
+            rows.append({"epochs": count, "cpu_s": cpu, "wall_s": wall, **score(folder, bundle, scan)})
+            print(count, f"{cpu:.0f} s", f"{rows[-1]['complex_nrmse']:.4f}", flush=True)
+    return rows
+
+
+STUDIES = {"grid": (grid_study, 12), "seeds": (seed_study, 8), "transfer": (transfer_study, 12), "time": (time_study, 16)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", choices=STUDIES, required=True)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+    study, epochs = STUDIES[arguments.study]
+    rows = study(arguments.epochs or epochs)
+    write_record(arguments.output, {"study": arguments.study, "threads": torch.get_num_threads(), "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
