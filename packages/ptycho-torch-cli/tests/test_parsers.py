@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ptycho_config import PyTorchExecutionConfig, field_specs
-from ptycho_torch_cli import config, evaluate, inference, inspect, simulate, train
+from ptycho_torch_cli import config, convert, evaluate, inference, inspect, simulate, train
 from ptycho_torch_cli.parsers import LIMITED, WITHOUT_FLAG, flag_summary, schema_of, typed_settings
 
 FLAGS = Path(__file__).with_name("flags.txt")
@@ -31,6 +31,7 @@ def test_flags_are_those_on_record() -> None:
         "infer": inference.build_parser(),
         "simulate": simulate.build_parser(),
         "evaluate": evaluate.build_parser(),
+        "convert": convert.build_parser(),
         "inspect": inspect.build_parser(),
         "config show": config.build_parser("show"),
         "config validate": config.build_parser("validate"),
@@ -52,7 +53,7 @@ def test_what_was_not_typed_is_absent() -> None:
         (("--test_data_file", "b.npz"), {"test_data_file": Path("b.npz")}),
         (("--output_dir", "o"), {"output_dir": Path("o")}),
         (("--n_images", "7"), {"n_groups": 7}),
-        (("--gridsize", "1"), {"gridsize": 1}),
+        (("--gridsize", "2", "--neighbor-count", "6"), {"gridsize": 2, "neighbor_count": 6}),
         (("--batch_size", "4"), {"batch_size": 4}),
         (("--max_epochs", "2"), {"nepochs": 2}),
         (("--torch-loss-mode", "mae"), {"torch_loss_mode": "mae"}),

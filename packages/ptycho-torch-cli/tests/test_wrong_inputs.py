@@ -91,7 +91,10 @@ def test_truncated_scan(scan_file: Path, tmp_path: Path, train_on) -> None:
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"", "empty"), (b"\x89HDF\r\n\x1a\n", "an HDF5 file")])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "empty"), (b"\x89HDF\r\n\x1a\n", "HDF5 file"), (b"GIF89a-and-more", "not a zip archive")],
+)
 def test_other_files(content: bytes, words: str, tmp_path: Path, train_on) -> None:
     file = tmp_path / "other.npz"
     file.write_bytes(content)
@@ -151,7 +154,7 @@ def test_unknown_key_in_a_file(scan_file: Path, tmp_path: Path, train_on) -> Non
 
 
 def test_settings_that_this_version_cannot_keep(scan_file: Path, train_on) -> None:
-    code, err = train_on(scan_file, "--gridsize", "2", "--logger", "mlflow", "--devices", "2")
+    code, err = train_on(scan_file, "--num-nodes", "2", "--logger", "mlflow", "--devices", "2")
     assert code == 2
     assert err.count("not available in this version") + err.count("is available in this version") == 3
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "infer": ("inference", "reconstruct a scan with a trained model (also: inference)"),
     "simulate": ("simulate", "make a scan with a known object"),
     "evaluate": ("evaluate", "score a reconstruction against the known object"),
+    "convert": ("convert", "write a scan as another kind of file: NPZ, HDF5 of ptychodus, CXI"),
     "inspect": ("inspect", "show what a scan file holds and what is wrong with it"),
     "config": ("config", "show, validate or explain settings"),
 }

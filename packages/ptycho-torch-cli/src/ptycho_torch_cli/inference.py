@@ -47,9 +47,10 @@ def build_parser() -> CommandParser:
     parser = CommandParser(
         "ptycho-torch infer",
         description="Reconstruct a scan with a trained model. Leaves reconstruction.npz (object, weight, "
-        "origin), amplitude.png, phase.png, resolved_config.json and, when the scan holds the truth, "
-        "metrics.json in the output folder. The network comes from the bundle.",
-        usage="--model-path FOLDER --test-data SCAN.npz --output-dir FOLDER [settings]",
+        "origin), reconstruction.h5 for ptychodus when the scan says its geometry, amplitude.png, phase.png, "
+        "resolved_config.json and, when the scan holds the truth, metrics.json in the output folder. The "
+        "network comes from the bundle.",
+        usage="--model-path FOLDER --test-data SCAN --output-dir FOLDER [settings]",
     )
     # Profiles are about training.
     add_layer_flags(parser, _SCHEMA, with_profile=False)
@@ -75,7 +76,9 @@ def _infer(args: argparse.Namespace, command: Sequence[str]) -> int:
     if args.dry_run:
         print_resolution(payload)
         return 0
-    progress = None if wants_quiet(args) else Progress("pattern")
+    # With several patterns per group the network works through groups.
+    unit = "pattern" if payload.inference_config.model.gridsize == 1 else "group"
+    progress = None if wants_quiet(args) else Progress(unit)
     with calm_lightning():
         from ptycho_torch.workflows import infer
 
@@ -97,7 +100,7 @@ def _payload(args: argparse.Namespace) -> InferencePayload:
             "--model-path": layer.get("model_path"),
             "--test-data-file": layer.get("test_data_file"),
         },
-        folders=("--model-path",),
+        folders=("--model-path", "--test-data-file"),
     )
     from ptycho_torch.config_factory import create_inference_payload
 

@@ -25,11 +25,13 @@ def build_parser() -> CommandParser:
     """Return the parser of the command."""
     parser = CommandParser(
         "ptycho-torch inspect",
-        description="Show what a scan file holds: arrays, measurement domain, geometry, photon statistics, "
+        description="Show what a scan holds: arrays, measurement domain, geometry, photon statistics, "
         "problems. Exits with 1 when the file would be refused.",
-        usage="SCAN.npz [--json]",
+        usage="SCAN [--json]",
     )
-    parser.add_argument("file", metavar="FILE", help="NPZ scan")
+    parser.add_argument(
+        "file", metavar="FILE", help="scan as NPZ, CXI or HDF5 of ptychodus, or folder with a pair"
+    )
     add_switch(parser, "--json", "print JSON")
     add_settings(parser, "reading", InferenceConfig, only={"measurement_domain"}, heading="Reading")
     add_common_flags(parser)
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    validate_paths({"FILE": args.file})
+    validate_paths({"FILE": args.file}, folders=("FILE",))
     from ptycho_torch.data.summary import inspect_scan
 
     default = spec_of(InferenceConfig, "measurement_domain").default

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ptycho_config import (
-    MISSING,
     SECTIONS,
     Config,
     ConfigError,
@@ -24,6 +23,7 @@ from ptycho_config import (
     profiles,
     suggest,
 )
+from ptycho_torch_cli.help_text import Formatter, help_of, shown_spellings
 
 __all__ = [
     "LIMITED",
@@ -44,14 +44,9 @@ WITHOUT_FLAG = frozenset(
         "backend",
         "compile",
         "debug",
-        "enable_oversampling",
-        "model_type",
-        "neighbor_count",
-        "neighbor_pool_size",
         "pad_eval",
         "positions_provided",
         "probe_scale",
-        "realspace_mae_weight",
         "recon_log_every_n_epochs",
         "recon_log_fixed_indices",
         "recon_log_max_stitch_samples",
@@ -63,7 +58,6 @@ WITHOUT_FLAG = frozenset(
 
 LIMITED: Mapping[str, str] = {
     "devices": "only 1 and auto in this version",
-    "gridsize": "only 1 in this version",
     "logger_backend": "mlflow is not available in this version",
     "num_nodes": "only 1 in this version",
     "strategy": "only auto in this version",
@@ -71,23 +65,6 @@ LIMITED: Mapping[str, str] = {
 """Settings that scripts are used to stating, of which this version of core takes some values only."""
 
 _PROBLEMS = "_problems"
-
-
-class _Formatter(argparse.HelpFormatter):
-    """Spellings first, one placeholder after them, and none of the underscored spellings."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=100)
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if not action.option_strings:
-            return super()._format_action_invocation(action)
-        placeholder = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
-        return ", ".join(_shown_spellings(action)) + placeholder
-
-
-def _shown_spellings(action: argparse.Action) -> list[str]:
-    return [flag for flag in action.option_strings if "_" not in flag] or list(action.option_strings)
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -108,7 +85,7 @@ class CommandParser(argparse.ArgumentParser):
             prog=prog,
             description=description,
             usage=f"{prog} {usage}",
-            formatter_class=_Formatter,
+            formatter_class=Formatter,
             argument_default=argparse.SUPPRESS,
             allow_abbrev=False,
             exit_on_error=False,
@@ -144,7 +121,7 @@ class CommandParser(argparse.ArgumentParser):
                 del tokens[at]
 
     def _explain_rest(self, rest: Sequence[str]) -> list[str]:
-        known = [flag for action in self._actions for flag in _shown_spellings(action)]
+        known = [flag for action in self._actions for flag in shown_spellings(action)]
         found: list[str] = []
         after_unknown = False
         for token in rest:
@@ -266,30 +243,8 @@ def add_settings(
             dest=spec.name,
             spec=spec,
             metavar=spec.metavar,
-            help=_help_of(spec),
+            help=help_of(spec, LIMITED.get(spec.name)),
         )
-
-
-def _help_of(spec: FieldSpec) -> str:
-    text = spec.help
-    if spec.name in LIMITED:
-        text += f"; {LIMITED[spec.name]}"
-    if spec.unit:
-        text += f" [{spec.unit}]"
-    if spec.default is not MISSING:
-        text += f" (default: {_default_text(spec)})"
-    return text.replace("%", "%%")
-
-
-def _default_text(spec: FieldSpec) -> str:
-    value = spec.default
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, tuple):
-        return ",".join(str(item) for item in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def add_switch(group: Any, flag: str, help: str, *, dest: str | None = None) -> None:

@@ -43,7 +43,7 @@ def build_parser() -> CommandParser:
         "ptycho-torch train",
         description="Train a network on a scan. Leaves a model bundle (wts.h5.zip), checkpoints, logs, "
         "resolved_config.json and training.png in the output folder.",
-        usage="--train-data-file SCAN.npz --output-dir FOLDER [settings]",
+        usage="--train-data-file SCAN --output-dir FOLDER [settings]",
     )
     add_layer_flags(parser, _SCHEMA)
     add_run_flags(parser)
@@ -90,7 +90,8 @@ def _payload(args: argparse.Namespace) -> TrainingPayload:
             "--config": config_file,
             "--train-data-file": layer.get("train_data_file"),
             "--test-data-file": layer.get("test_data_file"),
-        }
+        },
+        folders=("--train-data-file", "--test-data-file"),
     )
     from ptycho_torch.config_factory import create_training_payload
 

@@ -36,6 +36,7 @@ from scipy.spatial import cKDTree
 
 from ptycho_config.errors import ConfigError, Problem
 from ptycho_torch.data.sampling import Indices, choose_frames
+from ptycho_torch.data.subsets import set_numbers, subsets_by_rank
 from ptycho_torch.errors import DataError, ShapeError
 
 __all__ = ["Groups", "channel_order", "covering_groups", "make_groups"]
@@ -118,7 +119,7 @@ class _Neighbourhood:
         n_turns = min(n_turns, self.n_subsets)
         steps = np.array([turn * self._stride % self.n_subsets for turn in range(n_turns)], dtype=np.int64)
         ranks = (self._start[rows] + steps[:, None]) % self.n_subsets
-        slots = _subsets(ranks.reshape(-1), self.pool, self.size - 1)
+        slots = subsets_by_rank(ranks.reshape(-1), self.pool, self.size - 1)
         who = np.tile(np.arange(len(rows)), n_turns)
         members = np.empty((len(slots), self.size), dtype=np.int64)
         members[:, 0] = self.frames[rows][who]
@@ -137,45 +138,11 @@ class _Neighbourhood:
         return np.take_along_axis(found, last, axis=1)[:, : self.pool].astype(np.int64)
 
 
-def _subsets(ranks: Indices, n_items: int, n_chosen: int) -> Indices:
-    """Subsets by number in lexicographic order: ``(len(ranks), n_chosen)`` ascending items."""
-    n_subsets = math.comb(n_items, n_chosen)
-    if n_subsets < len(ranks):
-        return _subsets(np.arange(n_subsets, dtype=np.int64), n_items, n_chosen)[ranks]
-    subsets = np.zeros((len(ranks), n_chosen), dtype=np.int64)
-    missing = np.full(len(ranks), n_chosen)
-    left = ranks.copy()
-    for item in range(n_items):
-        # How many subsets go on with this item, by the number of items still missing.
-        counts = [math.comb(n_items - 1 - item, k - 1) if k else 0 for k in range(n_chosen + 1)]
-        with_item = np.array(counts, dtype=np.int64)[missing]
-        taken = np.flatnonzero(left < with_item)
-        left -= np.where(left < with_item, 0, with_item)
-        subsets[taken, n_chosen - missing[taken]] = item
-        missing[taken] -= 1
-    return subsets
-
-
-def _set_numbers(members: Indices) -> Indices:
-    """One number per row, equal for equal rows and different for different rows; ``(m,)``."""
-    bits = max(1, int(members.max()).bit_length())
-    width = max(1, 62 // bits)
-    numbers = np.zeros(len(members), dtype=np.int64)
-    for first in range(0, members.shape[1], width):
-        packed = np.zeros(len(members), dtype=np.int64)
-        for column in members[:, first : first + width].T:
-            packed = (packed << bits) | column
-        distinct, packed = np.unique(packed, return_inverse=True)
-        # Both factors are at most m, so the product stays far inside int64.
-        numbers = np.unique(numbers * len(distinct) + packed.reshape(-1), return_inverse=True)[1].reshape(-1)
-    return numbers
-
-
 def _match(candidates: _Candidates) -> Indices:
     """Rows of ``candidates`` such that as many seeds as possible have one, and no set comes twice."""
     if len(candidates.seed) == 0:
         return np.empty(0, dtype=np.int64)
-    numbers = _set_numbers(candidates.members)
+    numbers = set_numbers(candidates.members)
     seeds, who = np.unique(candidates.seed, return_inverse=True)
     # Sorted by seed, then turn: the order in which the matching tries the sets.
     order = np.lexsort((candidates.turn, who))
@@ -222,7 +189,7 @@ def _several_per_seed(
     while True:
         candidates = _gather([scan.candidates(frames, n_turns) for scan in scans])
         order = np.lexsort((priority[candidates.seed], candidates.turn))
-        first = np.unique(_set_numbers(candidates.members[order]), return_index=True)[1]
+        first = np.unique(set_numbers(candidates.members[order]), return_index=True)[1]
         if len(first) >= wanted or n_turns >= most_turns:
             return _pick(candidates, order[np.sort(first)[:wanted]])
         n_turns = min(most_turns, 2 * n_turns)

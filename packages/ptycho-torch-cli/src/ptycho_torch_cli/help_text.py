@@ -1,0 +1,56 @@
+"""What ``--help`` says of a flag, and how it is laid out."""
+
+from __future__ import annotations
+
+import argparse
+
+from ptycho_config import MISSING, FieldSpec
+
+__all__ = ["Formatter", "help_of", "shown_spellings"]
+
+
+class Formatter(argparse.HelpFormatter):
+    """Spellings first, one placeholder after them, and none of the underscored spellings."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=100)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        placeholder = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
+        return ", ".join(shown_spellings(action)) + placeholder
+
+
+def shown_spellings(action: argparse.Action) -> list[str]:
+    """Spellings of a flag without the underscored ones, unless there are no others."""
+    return [flag for flag in action.option_strings if "_" not in flag] or list(action.option_strings)
+
+
+def help_of(spec: FieldSpec, limit: str | None = None) -> str:
+    """Meaning, limit, unit and default of a setting, for a parser.
+
+    Parameters
+    ----------
+    spec
+        The setting.
+    limit
+        What this version takes of its values; None: all.
+    """
+    text = spec.help if limit is None else f"{spec.help}; {limit}"
+    if spec.unit:
+        text += f" [{spec.unit}]"
+    if spec.default is not MISSING:
+        text += f" (default: {_default_text(spec)})"
+    return text.replace("%", "%%")
+
+
+def _default_text(spec: FieldSpec) -> str:
+    value = spec.default
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return ",".join(str(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
