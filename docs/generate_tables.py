@@ -28,6 +28,7 @@ COMMANDS = (
     ("infer", "inference", None),
     ("simulate", "simulate", None),
     ("evaluate", "evaluate", None),
+    ("convert", "convert", None),
     ("inspect", "inspect", None),
     ("config show", "config", "show"),
     ("config validate", "config", "validate"),
