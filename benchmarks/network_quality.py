@@ -1,9 +1,9 @@
 """Error against truth from random weights, over scenes, doses, frame sizes, group sizes, losses and seeds.
 
-    python benchmarks/network_quality.py --study grid --output benchmarks/results/network_quality_grid.json
-    python benchmarks/network_quality.py --study seeds --output benchmarks/results/network_quality_seeds.json
-    python benchmarks/network_quality.py --study transfer --output benchmarks/results/network_quality_transfer.json
-    python benchmarks/network_quality.py --study time --output benchmarks/results/network_quality_time.json
+    python benchmarks/network_quality.py --study grid --output grid.json
+    python benchmarks/network_quality.py --study seeds --output seeds.json
+    python benchmarks/network_quality.py --study transfer --output transfer.json
+    python benchmarks/network_quality.py --study time --output time.json
 
 Every run goes through the factories and workflows that users call, on a scan simulated for it, with the
 probe known. Scores are those of `ptycho_torch.metrics.compare`, a flat object's beside them.
@@ -65,7 +65,13 @@ def score(folder: Path, bundle: Path, scan: Path) -> dict[str, float]:
     report = outcome.report
     if report is None:
         raise RuntimeError(f"{scan}: nothing to compare with")
-    names = ("complex_nrmse", "amplitude_correlation", "phase_correlation", "amplitude_std_ratio", "phase_std_ratio")
+    names = (
+        "complex_nrmse",
+        "amplitude_correlation",
+        "phase_correlation",
+        "amplitude_std_ratio",
+        "phase_std_ratio",
+    )
     return {name: getattr(report.scores, name) for name in names} | {
         "flat_complex_nrmse": report.flat.complex_nrmse,
         "patterns_per_s": outcome.patterns_per_second,
@@ -99,7 +105,14 @@ def grid_study(epochs: int) -> list[dict[str, Any]]:
     for n_pixels in (64, 128):
         doses = (1e4, 1e6, 1e9) if n_pixels == 64 else (1e6,)
         for scene, photons, gridsize, loss in itertools.product(SCENES, doses, (1, 2), ("poisson", "mae")):
-            case = {"scene": scene, "N": n_pixels, "photons": photons, "gridsize": gridsize, "loss": loss, "seed": 0}
+            case = {
+                "scene": scene,
+                "N": n_pixels,
+                "photons": photons,
+                "gridsize": gridsize,
+                "loss": loss,
+                "seed": 0,
+            }
             # Every frame is the seed of a group, so an epoch of groups of four shows each frame four times.
             rows.append(one_case(case, max(2, epochs // gridsize**2)))
     return rows
@@ -120,7 +133,13 @@ def transfer_study(epochs: int) -> list[dict[str, Any]]:
         bundle, cpu, _ = learn(folder, simulate(folder, "lines", 64, 1e6, 1, side=28), nepochs=epochs)
         for scene in SCENES:
             for seed in (11, 12, 13):
-                row = {"trained_on": "lines", "scene": scene, "scan_seed": seed, "epochs": epochs, "cpu_s": cpu}
+                row = {
+                    "trained_on": "lines",
+                    "scene": scene,
+                    "scan_seed": seed,
+                    "epochs": epochs,
+                    "cpu_s": cpu,
+                }
                 rows.append(row | score(folder, bundle, simulate(folder, scene, 64, 1e6, seed)))
                 print(row["scene"], seed, f"{rows[-1]['complex_nrmse']:.4f}", flush=True)
     return rows
@@ -139,11 +158,18 @@ def time_study(epochs: int) -> list[dict[str, Any]]:
     return rows
 
 
-STUDIES = {"grid": (grid_study, 12), "seeds": (seed_study, 8), "transfer": (transfer_study, 12), "time": (time_study, 16)}
+STUDIES = {
+    "grid": (grid_study, 12),
+    "seeds": (seed_study, 8),
+    "transfer": (transfer_study, 12),
+    "time": (time_study, 16),
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--study", choices=STUDIES, required=True)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--output", type=Path, required=True)
@@ -152,7 +178,9 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
     study, epochs = STUDIES[arguments.study]
     rows = study(arguments.epochs or epochs)
-    write_record(arguments.output, {"study": arguments.study, "threads": torch.get_num_threads(), "rows": rows})
+    write_record(
+        arguments.output, {"study": arguments.study, "threads": torch.get_num_threads(), "rows": rows}
+    )
 
 
 if __name__ == "__main__":
