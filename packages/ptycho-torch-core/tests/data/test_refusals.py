@@ -36,14 +36,14 @@ CASES = {
         lambda a: a | {"diff3d": a["diff3d"] * 1j},
         "diff3d: expected a real dtype, got complex128",
     ),
-    "NaN": (lambda a: _with(a, "diff3d", (4, 1, 1), np.nan), r"NaN or infinity in frames 1 of 6 \(index 4\)"),
+    "NaN": (lambda a: _with(a, "diff3d", (4, 1, 1), np.nan), r"NaN or infinity in 1 of 6 frames \(index 4\)"),
     "infinity": (
         lambda a: _with(a, "diff3d", (0, 1, 1), np.inf),
-        r"NaN or infinity in frames 1 of 6 \(index 0\)",
+        r"NaN or infinity in 1 of 6 frames \(index 0\)",
     ),
     "negative": (
         lambda a: _with(a, "diff3d", (2, 1, 1), -3),
-        r"negative counts, down to -3, in frames 1 of 6",
+        r"negative counts, down to -3, in 1 of 6 frames",
     ),
     "negative integers": (
         lambda a: _with(a, "diff3d", (2, 1, 1), -3, np.int32),

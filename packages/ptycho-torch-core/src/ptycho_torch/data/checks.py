@@ -34,11 +34,12 @@ Problems = list[str]
 _SHOWN = 5
 
 
-def _indices(flags: npt.NDArray[np.bool_]) -> str:
-    """Count and first indices of the True entries, for a message."""
+def _indices(flags: npt.NDArray[np.bool_], what: str = "") -> str:
+    """Count and first indices of the True entries, for a message: ``2 of 9 frames (first indices 3, 4)``."""
     where = np.flatnonzero(flags)
     shown = ", ".join(str(index) for index in where[:_SHOWN])
-    return f"{where.size} of {flags.size} ({'index' if where.size == 1 else 'first indices'} {shown})"
+    name = f" {what}" if what else ""
+    return f"{where.size} of {flags.size}{name} ({'index' if where.size == 1 else 'first indices'} {shown})"
 
 
 def frames_first(
@@ -133,12 +134,12 @@ def check_frame_values(
         empty[part] = ~block.any(axis=(1, 2))
     if broken.any():
         problems.append(
-            f"{name}: NaN or infinity in frames {_indices(broken)}; repair these pixels or mark them in "
+            f"{name}: NaN or infinity in {_indices(broken, 'frames')}; repair these pixels or mark them in "
             "bad_pixels"
         )
     if negative.any():
         problems.append(
-            f"{name}: negative counts, down to {lowest:g}, in frames {_indices(negative)}; counts and "
+            f"{name}: negative counts, down to {lowest:g}, in {_indices(negative, 'frames')}; counts and "
             "amplitudes are zero or more, so set background-subtracted pixels to zero or mark them in "
             "bad_pixels"
         )
