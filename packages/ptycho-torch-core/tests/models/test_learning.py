@@ -98,8 +98,10 @@ def test_default_network_beats_the_flat_object_clearly(learn):
 
 
 def test_reference_network_does_not_settle_on_a_flat_image(learn):
-    learned = learn("cnn", steps=150, learning_rate=2e-3)
-    assert learned.loss_ratio < 0.6
+    # Its first phase is slow, and rounding decides when it ends: with fewer steps the outcome depends
+    # on the number of threads.
+    learned = learn("cnn", steps=250, learning_rate=2e-3)
+    assert learned.loss_ratio < 0.4
     assert learned.error < 0.9 * learned.error_of_flat
     for (ours, truth), least in zip(learned.amplitude_and_phase(), (0.5, 0.35), strict=True):
         assert 0.3 < ours.std() / truth.std() < 1.5
