@@ -40,9 +40,9 @@ def options_of(solver: str, api: Any) -> Any:
         options.object_options.step_size = 0.02
         return options
     options = api.EPIEOptions() if solver == "epie" else api.RPIEOptions()
-    options.reconstructor_options.batch_size = 8
-    options.object_options.alpha = 1.0 if solver == "epie" else 0.1
-    options.object_options.step_size = 0.5
+    options.reconstructor_options.batch_size = 4 if solver == "epie" else 8
+    options.object_options.alpha = 1.0 if solver == "epie" else 0.5
+    options.object_options.step_size = 1.0 if solver == "epie" else 0.5
     return options
 
 

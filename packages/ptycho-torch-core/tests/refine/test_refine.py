@@ -113,17 +113,6 @@ def test_bad_pixels_carry_no_weight(scan_of):
     assert np.isfinite(marked.object.object).all()
 
 
-def test_flux_is_fitted(scan_of, rng):
-    scan = scan_of("natural", noise=False)
-    dose = rng.uniform(0.7, 1.3, scan.n_frames)
-    dose /= dose.mean()
-    uneven = replace(scan, diffraction=(scan.diffraction * dose[:, None, None]).astype(np.float32))
-    result = refine(uneven, epochs=120, fit_flux=True)
-    ratio = result.flux / dose
-    assert np.std(ratio / ratio.mean()) < 0.3 * np.std(dose)
-    assert result.flux.mean() == pytest.approx(1)
-
-
 def test_frame_order_and_batch_size_matter_little(scan_of, error_of, rng):
     scan = scan_of()
     error = error_of(scan, refine(scan, epochs=60))

@@ -39,10 +39,10 @@ def problem():
 def test_gradients_agree_with_automatic_differentiation(problem):
     image, probe, positions, placement, scan = problem
     frames = FrameSource(scan, 3.0, torch.device("cpu"), torch.float64)
-    settings = BatchSettings(likelihood="amplitude", probe=True, positions=True, flux=False, chunk=2)
+    settings = BatchSettings(likelihood="amplitude", probe=True, positions=True, chunk=2)
     state = State(image, probe * detector_ramp(N), positions)
     misfit = Misfit()
-    found = batch_gradient(state, np.arange(5), placement, frames, np.ones(5), settings, misfit)
+    found = batch_gradient(state, np.arange(5), placement, frames, settings, misfit)
     unknowns = image.clone().requires_grad_(), probe.clone().requires_grad_()
     amplitude = predicted_counts(placement.cut(unknowns[0]), unknowns[1], 1.0).sqrt()
     distance = (amplitude - (torch.from_numpy(scan.diffraction) / 3.0).sqrt()).square()

@@ -51,6 +51,7 @@ from ptycho_torch.refine.subsets import deal, z_order
 __all__ = ["Iteration"]
 
 _FLOOR = 1e-3
+_NOISY_RISE = 1.05
 _POSITION_MARGIN_PX = 16
 _CPU_CHUNK_VALUES = 1 << 17
 _GPU_CHUNK_VALUES = 1 << 24
@@ -77,11 +78,11 @@ class Iteration:
         device: torch.device,
         dtype: torch.dtype,
         likelihood: Likelihood,
-        fits: tuple[bool, bool, bool],
+        fits: tuple[bool, bool],
         warm_up: int | None,
         seed: int,
     ) -> None:
-        self.fits_probe, self.fits_positions, fits_flux = fits
+        self.fits_probe, self.fits_positions = fits
         mean_counts = float(scan.counts_per_frame().mean())
         if not mean_counts > 0:
             raise DataError("diffraction: expected counts, got none in any frame", scan.source)
@@ -102,7 +103,7 @@ class Iteration:
         self.start_positions = self.now.positions.clone()
         self.ahead = self.now.clone()
         self.t = 1.0
-        self.flux = np.ones(scan.n_frames)
+        self.objective = float("inf")
         self.order = z_order(scan.positions)
         self.rng = np.random.default_rng(seed)
         flat = start is None
@@ -111,9 +112,7 @@ class Iteration:
         self.last_start = max(self.probe_start * self.fits_probe, self.position_start * self.fits_positions)
         values = _CPU_CHUNK_VALUES if device.type == "cpu" else _GPU_CHUNK_VALUES
         chunk = max(1, values // (scan.N**2 * scan.n_modes))
-        self.settings = BatchSettings(
-            likelihood=likelihood, probe=False, positions=False, flux=fits_flux, chunk=chunk
-        )
+        self.settings = BatchSettings(likelihood=likelihood, probe=False, positions=False, chunk=chunk)
         self.illumination = illumination_map(self._placement(self.now), self.now.probe)
 
     def run_epoch(self, epoch: int, n_subsets: int) -> Misfit:
@@ -129,16 +128,12 @@ class Iteration:
         misfit = Misfit()
         for indices in deal(self.order, n_subsets, self.rng):
             placement = self._placement(moving, indices)
-            gradient = batch_gradient(
-                moving, indices, placement, self.frames, self.flux, self.settings, misfit
-            )
+            gradient = batch_gradient(moving, indices, placement, self.frames, self.settings, misfit)
             self._step(moving, gradient, indices, placement, n_subsets)
         if self.settings.positions:
             # Where all positions shift together the object follows: their mean is fixed.
             moving.positions -= (moving.positions - self.start_positions).mean(dim=0)
-        if self.settings.flux:
-            self.flux /= self.flux.mean()
-        self._accelerate(moving)
+        self._accelerate(moving, misfit.per_photon, n_subsets)
         return misfit
 
     def _step(
@@ -166,12 +161,15 @@ class Iteration:
                 state.positions, self.start_positions - limit, self.start_positions + limit
             )
 
-    def _accelerate(self, reached: State) -> None:
-        """Put the next epoch's start ahead of what this one reached."""
+    def _accelerate(self, reached: State, objective: float, n_subsets: int) -> None:
+        """Put the next epoch's start ahead of what this one reached, or on it where momentum misled."""
         step = reached.object - self.now.object
         uphill = ((self.ahead.object - reached.object).conj() * step).real.sum() > 0
-        if bool(uphill):
+        # While several subsets pull in turn the objective also rises by their noise.
+        allowed = 1.0 if n_subsets == 1 else _NOISY_RISE
+        if bool(uphill) or objective > allowed * self.objective:
             self.t = 1.0
+        self.objective = objective
         longer = (1 + (1 + 4 * self.t**2) ** 0.5) / 2
         momentum = (self.t - 1) / longer
         self.ahead = State(
@@ -207,7 +205,6 @@ class Iteration:
             probe=probe.to(torch.complex64).cpu().numpy(),
             positions=state.positions.cpu().numpy(),
             intensity_scale=self.scale,
-            flux=self.flux,
             residuals=tuple(residuals),
             objectives=tuple(objectives),
             stopped_early=stopped,

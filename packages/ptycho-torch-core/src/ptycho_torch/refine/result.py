@@ -28,8 +28,6 @@ class RefineResult:
         (n, 2) float64 ``[y, x]``; px. Those of the scan unless they were refined.
     intensity_scale
         Counts per unit of normalised intensity.
-    flux
-        (n,) float64: dose of each frame relative to the mean; ones unless it was fitted.
     residuals
         Forward residual :math:`\\sum|\\sqrt\\lambda - \\sqrt I| / \\sum\\sqrt I` over the measured
         pixels, one number per epoch, seen while the epoch ran.
@@ -43,7 +41,6 @@ class RefineResult:
     probe: npt.NDArray[np.complex64]
     positions: npt.NDArray[np.float64]
     intensity_scale: float
-    flux: npt.NDArray[np.float64]
     residuals: tuple[float, ...]
     objectives: tuple[float, ...]
     stopped_early: bool

@@ -30,7 +30,6 @@ def refine(
     batch_size: int | None = None,
     refine_probe: bool = False,
     refine_positions: bool = False,
-    fit_flux: bool = False,
     likelihood: Likelihood = "poisson",
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.complex64,
@@ -55,8 +54,6 @@ def refine(
     refine_probe, refine_positions
         Fit the probe modes, and the position of every frame, together with the object. The mean of
         all positions stays: with the object it forms one unknown too many.
-    fit_flux
-        Fit the dose of every frame.
     likelihood
         ``"poisson"`` for counts with shot noise, ``"amplitude"`` for the distance of amplitudes, which
         forgives a wrong model more and is biased where frames hold few counts.
@@ -107,7 +104,7 @@ def refine(
             device=torch.device(device),
             dtype=dtype,
             likelihood=likelihood,
-            fits=(refine_probe, refine_positions, fit_flux),
+            fits=(refine_probe, refine_positions),
             warm_up=warm_up,
             seed=seed,
         )

@@ -128,7 +128,7 @@ class BatchSettings:
     ----------
     likelihood
         Noise model.
-    probe, positions, flux
+    probe, positions
         Whether each of them is wanted.
     chunk
         Frames worked on at once; so few that the fields of a chunk stay in the cache.
@@ -137,7 +137,6 @@ class BatchSettings:
     likelihood: Likelihood
     probe: bool
     positions: bool
-    flux: bool
     chunk: int
 
 
@@ -146,7 +145,6 @@ def batch_gradient(
     indices: npt.NDArray[np.int64],
     placement: Placement,
     frames: FrameSource,
-    flux: npt.NDArray[np.float64],
     settings: BatchSettings,
     misfit: Misfit,
 ) -> BatchGradient:
@@ -162,8 +160,6 @@ def batch_gradient(
         Of these frames.
     frames
         Measured intensities.
-    flux
-        (n,) relative dose of all frames; entries of the batch are replaced when it is fitted.
     settings
         What is wanted.
     misfit
@@ -191,8 +187,6 @@ def batch_gradient(
         predicted = pairs[..., 0].square().addcmul_(pairs[..., 1], pairs[..., 1])
         predicted = predicted.sum(dim=1) if len(state.probe) > 1 else predicted[:, 0]
         intensity = frames.load(some)
-        if settings.flux:
-            intensity = _divide_by_flux(intensity, predicted, frames.measured, flux, some)
         weight = field_weight(predicted, intensity, settings.likelihood, frames.measured, misfit)
         wave = torch.fft.ifft2(field * weight[:, None], norm="ortho")
         if result.probe is not None and result.object_power is not None:
@@ -206,17 +200,3 @@ def batch_gradient(
     if moves:
         result.moves = torch.cat(moves)
     return result
-
-
-def _divide_by_flux(
-    intensity: Tensor,
-    predicted: Tensor,
-    mask: Tensor | None,
-    flux: npt.NDArray[np.float64],
-    indices: npt.NDArray[np.int64],
-) -> Tensor:
-    r"""Intensities at the mean dose; the dose :math:`\sum I/\sum\lambda` is the most likely one."""
-    seen = predicted if mask is None else predicted * mask
-    dose = intensity.sum(dim=(-2, -1)).double() / seen.sum(dim=(-2, -1)).double().clamp(min=1e-30)
-    flux[indices] = dose.cpu().numpy()
-    return intensity / dose.clamp(min=1e-6).to(intensity.dtype)[:, None, None]
