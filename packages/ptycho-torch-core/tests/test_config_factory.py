@@ -99,6 +99,12 @@ def test_training_settings_rank_overrides_flags_file_profile_default(tiny_scan_f
     )
 
 
+@pytest.mark.parametrize("name", ["quick", "full", "reference_cnn"])
+def test_every_profile_suits_a_scan_with_few_frames(tiny_scan_file, tmp_path, name):
+    n_groups = create_training_payload(tiny_scan_file, tmp_path / "run", profile=name).training_config.n_groups
+    assert n_groups is None or n_groups <= 30
+
+
 def test_an_execution_object_ranks_between_overrides_and_flags(tiny_scan_file, tmp_path):
     file = _write_toml(tmp_path, "[execution]\nlearning_rate = 0.1\nval_seed = 5\n")
     given = {"config_file": file, "cli": {"learning_rate": 0.2, "accum_steps": 3}}

@@ -50,8 +50,9 @@ def quick() -> Profile:
     """Return the profile for a first look at a scan."""
     return Profile(
         "quick",
-        "a first look at a scan: 10 epochs on at most 512 groups",
-        {"training": {"nepochs": 10, "n_groups": 512}},
+        "a first look at a scan: 10 epochs",
+        # No number of groups: stated here it would refuse every smaller scan, where the default gives way.
+        {"training": {"nepochs": 10}},
     )
 
 
