@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.lightning.callbacks import LAST_CHECKPOINT, History, monitored_metric, standard_callbacks
 from ptycho_torch.lightning.datamodule import ScanDataModule
-from ptycho_torch.lightning.loggers import build_logger
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel
@@ -30,6 +27,7 @@ from ptycho_torch.workflows.device import numerics, resolve_accelerator
 from ptycho_torch.workflows.preparation import PreparedTraining, prepare_training
 from ptycho_torch.workflows.reconstruction import reconstruct
 from ptycho_torch.workflows.run_directory import RunDirectory
+from ptycho_torch.workflows.trainer import build_trainer, fit_warnings
 
 __all__ = ["TRAINING_FILES", "TrainingFailed", "TrainingInterrupted", "TrainingOutcome", "train"]
 
@@ -134,7 +132,7 @@ def train(
     history = History()
     with numerics():
         standard = standard_callbacks(payload.execution_config, work / _CHECKPOINTS, monitor=monitor)
-        trainer = _build_trainer(payload, prepared, work, accelerator, [*standard, history, *callbacks])
+        trainer = build_trainer(payload, prepared, work, accelerator, [*standard, history, *callbacks])
         module = PtychoModule(
             prepared.model,
             config,
@@ -167,55 +165,10 @@ def _data_module(payload: TrainingPayload, prepared: PreparedTraining) -> ScanDa
     )
 
 
-def _build_trainer(
-    payload: TrainingPayload,
-    prepared: PreparedTraining,
-    work: Path,
-    accelerator: str,
-    callbacks: Sequence[Callback],
-) -> pl.Trainer:
-    config, execution = payload.training_config, payload.execution_config
-    return pl.Trainer(
-        default_root_dir=work,
-        accelerator=accelerator,
-        devices=1,
-        precision=execution.precision,  # type: ignore[arg-type]
-        deterministic=execution.deterministic,  # type: ignore[arg-type]
-        max_epochs=config.nepochs,
-        max_time=execution.max_time,
-        gradient_clip_val=execution.gradient_clip_val,
-        gradient_clip_algorithm=config.gradient_clip_algorithm,
-        accumulate_grad_batches=execution.accum_steps,
-        check_val_every_n_epoch=execution.check_val_every_n_epoch,
-        # An empty set of loaders would be warned about; no validation is a choice here.
-        limit_val_batches=1.0 if len(prepared.validation) else 0,
-        logger=build_logger(execution.logger_backend, work),
-        callbacks=list(callbacks),
-        enable_checkpointing=execution.enable_checkpointing,
-        enable_progress_bar=execution.enable_progress_bar,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-    )
-
-
-@contextmanager
-def _fit_warnings() -> Iterator[None]:
-    """Silence warnings of Lightning that advise against what is right here, or address itself."""
-    with warnings.catch_warnings():
-        # Frames lie in memory; a worker process would only copy them.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # Raised inside Lightning by its own use of torch; nobody who trains can do anything about it.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
-        # The checkpoint folder was created for this run, or the user asked to overwrite it.
-        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
-        yield
-
-
 def _fit(trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, work: Path) -> None:
     handler = signal.getsignal(signal.SIGINT)
     try:
-        with _fit_warnings():
+        with fit_warnings():
             trainer.fit(module, datamodule=data)
     except SystemExit:
         # Newer versions of Lightning turn Ctrl-C into an exit of the process, older ones return.

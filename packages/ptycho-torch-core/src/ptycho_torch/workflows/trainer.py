@@ -1,0 +1,77 @@
+"""The Lightning trainer of one run, and the warnings it is kept from giving."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.lightning.loggers import build_logger
+from ptycho_torch.workflows.preparation import PreparedTraining
+
+__all__ = ["build_trainer", "fit_warnings"]
+
+
+def build_trainer(
+    payload: TrainingPayload,
+    prepared: PreparedTraining,
+    work: Path,
+    accelerator: str,
+    callbacks: Sequence[Callback],
+) -> pl.Trainer:
+    """Trainer that a configuration asks for.
+
+    Parameters
+    ----------
+    payload
+        Settings of the run.
+    prepared
+        Its groups; without validation groups nothing is validated.
+    work
+        Folder that receives checkpoints and logs.
+    accelerator
+        Device type, resolved.
+    callbacks
+        All callbacks of the run.
+    """
+    config, execution = payload.training_config, payload.execution_config
+    return pl.Trainer(
+        default_root_dir=work,
+        accelerator=accelerator,
+        devices=1,
+        precision=execution.precision,  # type: ignore[arg-type]
+        deterministic=execution.deterministic,  # type: ignore[arg-type]
+        max_epochs=config.nepochs,
+        max_time=execution.max_time,
+        gradient_clip_val=execution.gradient_clip_val,
+        gradient_clip_algorithm=config.gradient_clip_algorithm,
+        accumulate_grad_batches=execution.accum_steps,
+        check_val_every_n_epoch=execution.check_val_every_n_epoch,
+        # An empty set of loaders would be warned about; no validation is a choice here.
+        limit_val_batches=1.0 if len(prepared.validation) else 0,
+        logger=build_logger(execution.logger_backend, work),
+        callbacks=list(callbacks),
+        enable_checkpointing=execution.enable_checkpointing,
+        enable_progress_bar=execution.enable_progress_bar,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+
+
+@contextmanager
+def fit_warnings() -> Iterator[None]:
+    """Silence warnings of Lightning that advise against what is right here, or address itself."""
+    with warnings.catch_warnings():
+        # Frames lie in memory; a worker process would only copy them.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Raised inside Lightning by its own use of torch; nobody who trains can do anything about it.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
+        # The checkpoint folder was created for this run, or the user asked to overwrite it.
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
+        yield
