@@ -40,6 +40,24 @@ RULES: list[tuple[type, dict[str, Any], str, str]] = [
     ),
     (
         PyTorchExecutionConfig,
+        {"recon_log_num_patches": 2},
+        "recon_log_num_patches",
+        "set recon_log_every_n_epochs",
+    ),
+    (
+        PyTorchExecutionConfig,
+        {"recon_log_every_n_epochs": 2, "logger_backend": None},
+        "recon_log_every_n_epochs",
+        "choose csv, tensorboard or mlflow as logger_backend",
+    ),
+    (
+        PyTorchExecutionConfig,
+        {"recon_log_every_n_epochs": 2, "recon_log_num_patches": 3, "recon_log_fixed_indices": [1, 5]},
+        "recon_log_num_patches",
+        "the 2 of recon_log_fixed_indices",
+    ),
+    (
+        PyTorchExecutionConfig,
         {"recon_log_max_stitch_samples": 5},
         "recon_log_max_stitch_samples",
         "set recon_log_stitch to True",
@@ -69,6 +87,10 @@ def test_a_contradiction_is_named(
         (
             PyTorchExecutionConfig,
             {"recon_log_every_n_epochs": 1, "recon_log_stitch": True, "recon_log_max_stitch_samples": 9},
+        ),
+        (
+            PyTorchExecutionConfig,
+            {"recon_log_every_n_epochs": 1, "recon_log_num_patches": 2, "recon_log_fixed_indices": (1, 5)},
         ),
     ],
 )

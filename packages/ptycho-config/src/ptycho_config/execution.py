@@ -57,7 +57,7 @@ class PyTorchExecutionConfig(Config):
     )
     precision: str = setting(
         "32-true",
-        help="arithmetic of the network",
+        help="arithmetic of the network; the physics stays in 32 bits; 16-mixed needs a GPU",
         choices=("32-true", "16-mixed", "bf16-mixed"),
         group=_TRAINER,
     )
@@ -65,7 +65,7 @@ class PyTorchExecutionConfig(Config):
         None, help="stop training after this time", unit="DD:HH:MM:SS", pattern=_MAX_TIME, group=_TRAINER
     )
     gradient_clip_val: float | None = setting(
-        None, help="bound on the gradients; none is off", gt=0, group=_TRAINER
+        None, help="bound on the gradients, in the sense of gradient_clip_algorithm; none is off", gt=0, group=_TRAINER
     )
     accum_steps: int = setting(
         1,
@@ -74,12 +74,16 @@ class PyTorchExecutionConfig(Config):
         cli=("--accumulate-grad-batches",),
         group=_TRAINER,
     )
-    compile: bool = setting(False, help="compile the network before training", group=_TRAINER)
+    compile: bool = setting(
+        False, help="compile the network before training; needs a compiler", group=_TRAINER
+    )
 
     num_workers: int = setting(
         0, help="processes that load data; 0 loads in the main one", ge=0, group=_LOADER
     )
-    pin_memory: bool = setting(False, help="load into page-locked memory", group=_LOADER)
+    pin_memory: bool = setting(
+        False, help="load into page-locked memory, from where a GPU copies faster", group=_LOADER
+    )
     persistent_workers: bool = setting(
         False, help="keep the loading processes between epochs; needs num_workers", group=_LOADER
     )
@@ -121,15 +125,15 @@ class PyTorchExecutionConfig(Config):
         group=_LOG,
     )
     recon_log_every_n_epochs: int | None = setting(
-        None, help="draw reconstructed patches this often; none is off", unit="epochs", ge=1, group=_LOG
+        None, help="log pictures of reconstructed validation patches this often; none is off", unit="epochs", ge=1, group=_LOG
     )
-    recon_log_num_patches: int = setting(4, help="patches to draw", ge=1, group=_LOG)
+    recon_log_num_patches: int = setting(4, help="patches to draw, spread evenly", ge=1, group=_LOG)
     recon_log_fixed_indices: tuple[int, ...] | None = setting(
-        None, help="which patches to draw; none spreads them evenly", ge=0, group=_LOG
+        None, help="numbers of the patches to draw instead of those", ge=0, group=_LOG
     )
     recon_log_stitch: bool = setting(False, help="draw the stitched object too", group=_LOG)
     recon_log_max_stitch_samples: int | None = setting(
-        None, help="patches to stitch for that; none means all", ge=1, group=_LOG
+        None, help="patches to stitch for that, from the middle of the scan; none means all", ge=1, group=_LOG
     )
 
     inference_batch_size: int | None = setting(
@@ -142,7 +146,11 @@ class PyTorchExecutionConfig(Config):
         ge=0,
         group=_INFER,
     )
-    pad_eval: bool = setting(False, help="extend the canvas so that no border patch is cut", group=_INFER)
+    pad_eval: bool = setting(
+        False,
+        help="with middle_trim: extend the canvas so that no border patch is cut, and fill the margin",
+        group=_INFER,
+    )
 
     val_fraction: float = setting(
         0.05, help="part of the groups set aside when there is no test file", ge=0, lt=1, group=_VALID

@@ -118,7 +118,11 @@ class TrainingConfig(Config):
     adam_beta1: float = setting(0.9, help="first moment decay of adam and adamw", ge=0, lt=1, group=_OPTIM)
     adam_beta2: float = setting(0.999, help="second moment decay of adam and adamw", ge=0, lt=1, group=_OPTIM)
     gradient_clip_algorithm: str = setting(
-        "norm", help="how gradients are clipped", choices=("norm", "value"), group=_OPTIM
+        "norm",
+        help="what gradient_clip_val bounds: the norm of all gradients, every value, or, adaptive, the norm "
+        "of each unit relative to its weights",
+        choices=("norm", "value", "adaptive"),
+        group=_OPTIM,
     )
     lr_warmup_epochs: int = setting(
         0, help="epochs over which WarmupCosine raises the learning rate", unit="epochs", ge=0, group=_OPTIM

@@ -137,14 +137,33 @@ def _prefetch_needs_workers(v: Mapping[str, Any]) -> Problem | None:
     return Problem("prefetch_factor", value, "None while num_workers = 0", "set num_workers to at least 1")
 
 
+_PICTURE_LOG_OFF = {"recon_log_stitch": False, "recon_log_fixed_indices": None, "recon_log_num_patches": 4}
+
+
 def _picture_log_is_on(v: Mapping[str, Any]) -> Problem | None:
     if v["recon_log_every_n_epochs"] is not None:
         return None
-    for name, off in (("recon_log_stitch", False), ("recon_log_fixed_indices", None)):
+    for name, off in _PICTURE_LOG_OFF.items():
         if v[name] != off:
             hint = "set recon_log_every_n_epochs to draw pictures during training"
             return Problem(name, v[name], f"{off} while recon_log_every_n_epochs is None", hint)
     return None
+
+
+def _pictures_have_a_place(v: Mapping[str, Any]) -> Problem | None:
+    if v["recon_log_every_n_epochs"] is None or v["logger_backend"] is not None:
+        return None
+    hint = "choose csv, tensorboard or mlflow as logger_backend, or leave the pictures away"
+    value = v["recon_log_every_n_epochs"]
+    return Problem("recon_log_every_n_epochs", value, "None while logger_backend is None", hint)
+
+
+def _one_choice_of_patches(v: Mapping[str, Any]) -> Problem | None:
+    fixed, number = v["recon_log_fixed_indices"], v["recon_log_num_patches"]
+    if fixed is None or number in (_PICTURE_LOG_OFF["recon_log_num_patches"], len(fixed)):
+        return None
+    hint = "leave recon_log_num_patches away"
+    return Problem("recon_log_num_patches", number, f"the {len(fixed)} of recon_log_fixed_indices", hint)
 
 
 def _stitch_log_is_on(v: Mapping[str, Any]) -> Problem | None:
@@ -170,7 +189,9 @@ TRAINING_RULES = (
 EXECUTION_RULES = (
     Rule(("persistent_workers", "num_workers"), _persistent_needs_workers),
     Rule(("prefetch_factor", "num_workers"), _prefetch_needs_workers),
-    Rule(("recon_log_every_n_epochs", "recon_log_stitch", "recon_log_fixed_indices"), _picture_log_is_on),
+    Rule(("recon_log_every_n_epochs", *_PICTURE_LOG_OFF), _picture_log_is_on),
+    Rule(("recon_log_every_n_epochs", "logger_backend"), _pictures_have_a_place),
+    Rule(("recon_log_fixed_indices", "recon_log_num_patches"), _one_choice_of_patches),
     Rule(("recon_log_max_stitch_samples", "recon_log_stitch"), _stitch_log_is_on),
 )
 """Rules of :class:`~ptycho_config.PyTorchExecutionConfig`."""
