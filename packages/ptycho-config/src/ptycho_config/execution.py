@@ -65,7 +65,10 @@ class PyTorchExecutionConfig(Config):
         None, help="stop training after this time", unit="DD:HH:MM:SS", pattern=_MAX_TIME, group=_TRAINER
     )
     gradient_clip_val: float | None = setting(
-        None, help="bound on the gradients, in the sense of gradient_clip_algorithm; none is off", gt=0, group=_TRAINER
+        None,
+        help="bound on the gradients, in the sense of gradient_clip_algorithm; none is off",
+        gt=0,
+        group=_TRAINER,
     )
     accum_steps: int = setting(
         1,
@@ -125,7 +128,11 @@ class PyTorchExecutionConfig(Config):
         group=_LOG,
     )
     recon_log_every_n_epochs: int | None = setting(
-        None, help="log pictures of reconstructed validation patches this often; none is off", unit="epochs", ge=1, group=_LOG
+        None,
+        help="log pictures of reconstructed validation patches this often; none is off",
+        unit="epochs",
+        ge=1,
+        group=_LOG,
     )
     recon_log_num_patches: int = setting(4, help="patches to draw, spread evenly", ge=1, group=_LOG)
     recon_log_fixed_indices: tuple[int, ...] | None = setting(

@@ -22,7 +22,6 @@ _ONLY_DEFAULT: Mapping[str, str] = {
     "backend": "this package runs on PyTorch; the TensorFlow backend is another program",
     "num_nodes": _DISTRIBUTED,
     "strategy": _DISTRIBUTED,
-    "compile": "compiling the network is not available in this version",
     "recon_log_every_n_epochs": _IMAGES,
     "recon_log_num_patches": _IMAGES,
     "recon_log_fixed_indices": _IMAGES,

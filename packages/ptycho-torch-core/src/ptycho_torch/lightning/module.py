@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ptycho_config import PyTorchExecutionConfig, TrainingConfig
 from ptycho_torch.data.dataset import Batch
+from ptycho_torch.lightning.clipping import clip_adaptively, clip_values
+from ptycho_torch.lightning.compiling import compiled
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.lightning.optim import build_optimizer, build_schedule
 from ptycho_torch.models.patch_model import PatchModel
@@ -51,14 +55,28 @@ class PtychoModule(pl.LightningModule):
         self.objective = Objective.from_config(training)
         self.loss_name = "train_loss"
         self.val_loss_name = "val_loss" if has_validation else "train_loss"
+        self._network: Callable[..., Tensor] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Compile the network if that is asked for.
+
+        In every process for itself, because compiled code cannot be sent to another one. It stands
+        beside the model and not in it, so that weights keep their names.
+        """
+        if self.execution_config.compile:
+            self._network = compiled(self.model.generator.forward)
+
+    def teardown(self, stage: str) -> None:
+        """Let go of the compiled code."""
+        self._network = None
 
     def forward(self, batch: Batch) -> ComplexPatches:
         """Object patches of a batch, ``(batch, channel, N, N)``."""
-        return self.model(batch["counts"], batch["offsets"])
+        return self.model(batch["counts"], batch["offsets"], network=self._network)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch."""
-        terms = self.objective(self.model, self(batch), batch)
+        terms = self._terms(self(batch), batch)
         self._log_terms("train", terms, len(batch["counts"]))
         return terms["loss"]
 
@@ -73,7 +91,7 @@ class PtychoModule(pl.LightningModule):
         """
         counts = batch["counts"]
         patches = self(batch)
-        self._log_terms("val", self.objective(self.model, patches, batch), len(counts))
+        self._log_terms("val", self._terms(patches, batch), len(counts))
         measured = torch.sqrt(counts) * self.model.measured
         predicted = torch.sqrt(self.model.predict_counts(patches)) * self.model.measured
         extra = {
@@ -83,6 +101,13 @@ class PtychoModule(pl.LightningModule):
         self.log_dict(extra, on_epoch=True, batch_size=len(counts), sync_dist=True)
         return {"amplitude": predicted.detach()}
 
+    def _terms(self, patches: ComplexPatches, batch: Batch) -> dict[str, Tensor]:
+        """Loss terms, always in 32 bits: counts span more decades than 16 bits hold."""
+        if self.execution_config.precision == "32-true":
+            return self.objective(self.model, patches, batch)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.objective(self.model, patches.to(torch.complex64), batch)
+
     def _log_terms(self, stage: str, terms: dict[str, Tensor], batch_size: int) -> None:
         values = {f"{stage}_{name}": value.detach() for name, value in terms.items()}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
@@ -91,6 +116,24 @@ class PtychoModule(pl.LightningModule):
         """Log the learning rate that this epoch uses."""
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.log("learning_rate", rate, on_step=False, on_epoch=True, batch_size=1)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Bound the gradients by the algorithm of the configuration."""
+        if gradient_clip_val is None:
+            return
+        algorithm = self.training_config.gradient_clip_algorithm
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if algorithm == "adaptive":
+            clip_adaptively(parameters, gradient_clip_val)
+        elif algorithm == "value":
+            clip_values(parameters, gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, algorithm)
 
     def configure_optimizers(self) -> Any:
         """Optimiser, with its schedule if there is one."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -101,7 +103,13 @@ class PatchModel(nn.Module):
         """Probe in use: the modes inside their support, at the power that the gauge fixes."""
         return with_power(self.probe_modes * self.support, (self.n_pixels / 2) ** 2)
 
-    def forward(self, counts: Counts, offsets: Tensor | None = None) -> ComplexPatches:
+    def forward(
+        self,
+        counts: Counts,
+        offsets: Tensor | None = None,
+        *,
+        network: Callable[..., ComplexPatches] | None = None,
+    ) -> ComplexPatches:
         """Predict object patches.
 
         Parameters
@@ -111,6 +119,8 @@ class PatchModel(nn.Module):
         offsets
             Real, ``(batch, channel, 2)``, ``[y, x]`` in px: position of each patch less the centre of
             its group. Needed where the patches of a group are merged.
+        network
+            Does the work of the generator, which it does by default: its compiled form, for example.
 
         Returns
         -------
@@ -125,7 +135,8 @@ class PatchModel(nn.Module):
         """
         check_frames(counts, self.n_pixels, n_channels=self.n_channels, name="counts")
         amplitude = normalised_amplitude(counts, self.intensity_scale)
-        patches = torch.exp(self.log_gain) * self.generator(amplitude, self.probe, self.measured)
+        drawn = (network or self.generator)(amplitude, self.probe, self.measured)
+        patches = torch.exp(self.log_gain) * drawn
         if not self.decode_border:
             patches = patches * self.decoded
         if not self.merges:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import torch
 
-from ptycho_config import ConfigError, Problem
+from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
+from ptycho_torch.lightning.compiling import compiler_failure
 
-__all__ = ["numerics", "resolve_accelerator"]
+__all__ = ["numerics", "require_means", "resolve_accelerator"]
 
 
 def resolve_accelerator(accelerator: str) -> str:
@@ -53,6 +55,36 @@ def resolve_accelerator(accelerator: str) -> str:
         hint = f"torch {torch.__version__} sees none; install a build for your GPU or use 'auto'"
         raise ConfigError(Problem("accelerator", accelerator, "a device that is there", hint))
     return found
+
+
+def require_means(execution: PyTorchExecutionConfig, accelerator: str) -> None:
+    """Refuse what this machine cannot do, before anything is written.
+
+    Parameters
+    ----------
+    execution
+        Settings of a training.
+    accelerator
+        Device type, resolved.
+
+    Raises
+    ------
+    ConfigError
+        If ``16-mixed`` is asked for on the CPU, MLflow is to log and not installed, or the network is to
+        be compiled and cannot be.
+    """
+    problems = []
+    if execution.precision == "16-mixed" and accelerator == "cpu":
+        hint = "the CPU does not train in half precision"
+        problems.append(Problem("precision", "16-mixed", "bf16-mixed or 32-true on the CPU", hint))
+    if execution.logger_backend == "mlflow" and find_spec("mlflow") is None:
+        hint = "pip install 'ptycho-torch-core[mlflow]', or log to csv or tensorboard"
+        problems.append(Problem("logger_backend", "mlflow", "a logger that is installed", hint))
+    if execution.compile and (reason := compiler_failure(accelerator)) is not None:
+        hint = f"install what is missing or leave compile away; torch says: {reason}"
+        problems.append(Problem("compile", True, "a working compiler for torch.compile", hint))
+    if problems:
+        raise ConfigError(problems)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ def build_trainer(
         All callbacks of the run.
     """
     config, execution = payload.training_config, payload.execution_config
+    clip = config.gradient_clip_algorithm
     return pl.Trainer(
         default_root_dir=work,
         accelerator=accelerator,
@@ -49,7 +50,8 @@ def build_trainer(
         max_epochs=config.nepochs,
         max_time=execution.max_time,
         gradient_clip_val=execution.gradient_clip_val,
-        gradient_clip_algorithm=config.gradient_clip_algorithm,
+        # Lightning does not know the adaptive one; the module applies all of them.
+        gradient_clip_algorithm=None if clip == "adaptive" else clip,
         accumulate_grad_batches=execution.accum_steps,
         check_val_every_n_epoch=execution.check_val_every_n_epoch,
         # An empty set of loaders would be warned about; no validation is a choice here.
@@ -74,4 +76,6 @@ def fit_warnings() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
         # The checkpoint folder was created for this run, or the user asked to overwrite it.
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
+        # The compiler keeps complex operations as they are, which is what they are without it.
+        warnings.filterwarnings("ignore", message="Torchinductor does not support code generation for comp")
         yield

@@ -23,7 +23,7 @@ from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel
 from ptycho_torch.plotting import save_training_figure
-from ptycho_torch.workflows.device import numerics, resolve_accelerator
+from ptycho_torch.workflows.device import numerics, require_means, resolve_accelerator
 from ptycho_torch.workflows.preparation import PreparedTraining, prepare_training
 from ptycho_torch.workflows.reconstruction import reconstruct
 from ptycho_torch.workflows.run_directory import RunDirectory
@@ -119,6 +119,7 @@ def train(
     config = payload.training_config
     run = RunDirectory.check(config.output_dir, TRAINING_FILES, overwrite=overwrite)
     accelerator = resolve_accelerator(payload.execution_config.accelerator)
+    require_means(payload.execution_config, accelerator)
     prepared = prepare_training(payload)
     monitor = monitored_metric(
         payload.execution_config.checkpoint_monitor_metric,
