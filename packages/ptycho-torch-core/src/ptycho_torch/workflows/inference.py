@@ -108,7 +108,6 @@ def infer(
     """
     config, execution = payload.inference_config, payload.execution_config
     assert config.model_path is not None
-    assert config.test_data_file is not None
     run = RunDirectory.check(config.output_dir, INFERENCE_FILES, overwrite=overwrite)
     device = resolve_accelerator(execution.accelerator)
     model, manifest = load_bundle(config.model_path, device=device)
@@ -212,9 +211,8 @@ def evaluate(
 def _read(payload: InferencePayload, *, nphotons: float) -> tuple[Scan, Groups]:
     """The scan, and the groups of frames that are solved together."""
     config = payload.inference_config
-    assert config.test_data_file is not None
     scan = read_scan(
-        config.test_data_file,
+        payload.test_data,
         n_pixels=config.model.N,
         measurement_domain=config.measurement_domain,
         nphotons=nphotons,
