@@ -141,7 +141,8 @@ def train(
     write_resolved(
         work / _RESOLVED, payload.resolution, versions=installed_versions(), command=list(command or ())
     )
-    history, control = History(), RunControl(should_stop, progress)
+    history = History()
+    callbacks = [*callbacks, RunControl(should_stop, progress)]
     with numerics():
         standard = standard_callbacks(payload.execution_config, work / _CHECKPOINTS, monitor=monitor)
         trainer = _build_trainer(
