@@ -145,9 +145,7 @@ def train(
     callbacks = [*callbacks, RunControl(should_stop, progress)]
     with numerics():
         standard = standard_callbacks(payload.execution_config, work / _CHECKPOINTS, monitor=monitor)
-        trainer = _build_trainer(
-            payload, prepared, work, accelerator, [*standard, history, *callbacks, control]
-        )
+        trainer = _build_trainer(payload, prepared, work, accelerator, [*standard, history, *callbacks])
         module = PtychoModule(
             prepared.model,
             config,
