@@ -62,8 +62,12 @@ def _archive(path: str | PathLike[str]) -> Iterator[tuple[Path, zipfile.ZipFile]
         raise DataError("not a file; give the path of one NPZ scan", file)
     try:
         archive = zipfile.ZipFile(file)
+    except PermissionError:
+        raise
     except zipfile.BadZipFile as error:
         raise DataError(_foreign(file), file) from error
+    except _DAMAGED as error:
+        raise DataError(f"damaged zip archive ({error}); copy or write the file again", file) from error
     with archive:
         yield file, archive
 
