@@ -252,13 +252,81 @@ def test_weights_that_are_no_state_are_refused(bundle, value):
         load_bundle(bundle)
 
 
-def test_names_that_leave_the_archive_are_harmless(bundle, tmp_path):
+@pytest.mark.parametrize("name", ["../escaped.txt", "/escaped.txt", "..\\escaped.txt", "C:/escaped.txt"])
+def test_names_that_leave_the_archive_are_refused_and_nothing_is_written(bundle, tmp_path, name):
     before = set(tmp_path.parent.rglob("*"))
     with zipfile.ZipFile(bundle, "a") as archive:
-        archive.writestr("../escaped.txt", b"out")
-        archive.writestr("/escaped.txt", b"out")
-    load_bundle(bundle)
+        archive.writestr(name, b"out")
+    for read in (read_manifest, load_bundle):
+        with pytest.raises(BundleError, match="leads out of it"):
+            read(bundle)
     assert set(tmp_path.parent.rglob("*")) == before
+
+
+def test_a_member_that_is_there_twice_is_refused(bundle):
+    with zipfile.ZipFile(bundle, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("weights.pt", b"which one")
+    with pytest.raises(BundleError, match=r"'weights\.pt' twice"):
+        load_bundle(bundle)
+
+
+def test_the_directory_of_an_extracted_bundle_is_a_bundle(bundle, tmp_path):
+    folder = tmp_path / "extracted"
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(folder)
+    assert find_bundle(folder) == folder
+    (ours, mine), (theirs, other) = load_bundle(folder), load_bundle(bundle)
+    assert mine == other == read_manifest(folder)
+    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
+    (folder / "resolved.json").write_text("{}")
+    with pytest.raises(BundleError, match="checksum"):
+        load_bundle(folder)
+    (folder / "weights.pt").unlink()
+    with pytest.raises(BundleError, match=r"no weights\.pt"):
+        load_bundle(folder)
+
+
+def test_a_member_that_unpacks_to_absurd_size_is_not_unpacked(bundle):
+    with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", bytes(65 * 2**20))
+    with pytest.raises(BundleError, match="expected at most 67108864"):
+        read_manifest(bundle)
+
+
+def test_weights_that_unpack_to_far_more_than_they_are_stored_in_are_not_unpacked(bundle):
+    members = _members(bundle)
+    with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", members["manifest.json"])
+        archive.writestr("weights.pt", bytes(66 * 2**20))
+    with pytest.raises(BundleError, match="claims to unpack"):
+        load_bundle(bundle)
+
+
+def test_records_of_tensors_that_are_packed_again_are_refused(bundle):
+    stream = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(_members(bundle)["weights.pt"])) as plain,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    _replace_weights(bundle, stream.getvalue())
+    with pytest.raises(BundleError, match="is compressed"):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["configuration"]["model"].update(N=2**20),
+        lambda m: m["configuration"]["model"].update(n_filters_scale=10**5),
+        lambda m: m["calibration"].update(n_modes=10**9),
+    ],
+)
+def test_settings_of_a_model_that_the_weights_cannot_hold_build_nothing(bundle, change):
+    _change_manifest(bundle, change)
+    with pytest.raises(BundleError, match="they describe a model of"):
+        load_bundle(bundle)
 
 
 def test_a_write_that_fails_keeps_the_old_bundle(bundle, trained, monkeypatch):

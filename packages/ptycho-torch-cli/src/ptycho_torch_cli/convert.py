@@ -72,7 +72,7 @@ def _convert(args: argparse.Namespace) -> int:
     asked = {spec.name: getattr(args, spec.name) for spec in field_specs(Conversion) if spec.name in args}
     metadata = _entries(getattr(args, "metadata", []))
     from ptycho_torch.data.convert import convert, format_from_name
-    from ptycho_torch.data.reader import read_scan_header
+    from ptycho_torch.data.reader import locate_scan, read_scan_header
     from ptycho_torch.errors import DataError
 
     if asked.get("format") is None:
@@ -93,7 +93,7 @@ def _convert(args: argparse.Namespace) -> int:
         if progress is not None:
             progress.close()
     header = read_scan_header(target)
-    print(f"{target}: {header.n_frames} frames of {header.N} x {header.N} px as {header.located.format}")
+    print(f"{target}: {header.n_frames} frames of {header.N} x {header.N} px as {locate_scan(target).format}")
     return 0
 
 

@@ -10,7 +10,8 @@ weights.pt      the state of the :class:`~ptycho_torch.models.PatchModel`, tenso
 resolved.json   the resolved configuration of the training
 =============== ==========================================================================
 
-Weights are read by PyTorch's weights-only loader, which builds tensors and refuses to call code.
+Weights are read by PyTorch's weights-only loader, which builds tensors and refuses to call code. Nothing is
+ever extracted, and nothing is read before its size has been found plausible.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import io
 import json
 import pickle
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -31,11 +31,13 @@ from typing import TYPE_CHECKING, Any
 from ptycho_config import ModelConfig, from_dict
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.errors import BundleError
+from ptycho_torch.members import DAMAGED, open_members
 
 if TYPE_CHECKING:
     import torch
 
     from ptycho_torch.models import PatchModel
+    from ptycho_torch.physics import Calibration
 
 __all__ = [
     "BUNDLE_NAME",
@@ -49,9 +51,13 @@ __all__ = [
 
 BUNDLE_NAME = "wts.h5.zip"
 
+_LARGEST_TEXT = 64 * 2**20
+_LARGEST_WEIGHTS = 16 * 2**30
+_LARGEST_OVERHEAD = 2**20
 _FORMAT = "ptycho-torch bundle"
 _FORMAT_VERSION = 1
-_MANIFEST, _WEIGHTS, _RESOLVED = "manifest.json", "weights.pt", "resolved.json"
+MANIFEST_NAME = "manifest.json"
+_WEIGHTS, _RESOLVED = "weights.pt", "resolved.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +98,12 @@ def find_bundle(model_path: str | PathLike[str]) -> Path:
     Parameters
     ----------
     model_path
-        The bundle itself, or a directory that holds ``wts.h5.zip``.
+        The bundle itself, a directory that holds ``wts.h5.zip``, or the directory it was extracted to.
+
+    Returns
+    -------
+    Path
+        The file, or the directory with the extracted members. A ``wts.h5.zip`` comes first.
 
     Raises
     ------
@@ -104,16 +115,18 @@ def find_bundle(model_path: str | PathLike[str]) -> Path:
     path = Path(model_path)
     if not path.exists():
         raise FileNotFoundError(f"model_path: {path}: no such file or directory")
-    if path.is_file():
+    if not path.is_dir():
         return path
-    if not (path / BUNDLE_NAME).is_file():
-        found = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
-        raise BundleError(
-            f"no {BUNDLE_NAME} in this directory (found {found}); give the output directory of a "
-            "training or the bundle file",
-            path,
-        )
-    return path / BUNDLE_NAME
+    if (path / BUNDLE_NAME).is_file():
+        return path / BUNDLE_NAME
+    if (path / MANIFEST_NAME).is_file():
+        return path
+    found = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
+    raise BundleError(
+        f"no {BUNDLE_NAME} in this directory (found {found}); give the output directory of a "
+        "training, the bundle file, or the directory it was extracted to",
+        path,
+    )
 
 
 def save_bundle(
@@ -158,7 +171,7 @@ def save_bundle(
         "checksums": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
     }
     with atomic_write(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(_MANIFEST, json.dumps(manifest, indent=2))
+        archive.writestr(MANIFEST_NAME, json.dumps(manifest, indent=2))
         for name, content in members.items():
             archive.writestr(name, content)
 
@@ -174,8 +187,8 @@ def read_manifest(model_path: str | PathLike[str]) -> Manifest:
         If it is no bundle, of another backend, of a newer format, or damaged.
     """
     path = find_bundle(model_path)
-    with _open(path) as archive:
-        return _parse_manifest(_member(archive, _MANIFEST, path), path)
+    with open_members(path) as members:
+        return _parse_manifest(members.read(MANIFEST_NAME, _LARGEST_TEXT), path)
 
 
 def load_bundle(
@@ -186,7 +199,7 @@ def load_bundle(
     Parameters
     ----------
     model_path
-        The bundle itself, or a directory that holds ``wts.h5.zip``.
+        The bundle itself, a directory that holds ``wts.h5.zip``, or the directory it was extracted to.
     device
         Where the model goes.
 
@@ -204,21 +217,14 @@ def load_bundle(
         If it is no bundle, of another backend or a newer format, damaged, or does not fit its own
         settings.
     """
-    import torch
-
     path = find_bundle(model_path)
-    with _open(path) as archive:
-        manifest = _parse_manifest(_member(archive, _MANIFEST, path), path)
-        members = {name: _member(archive, name, path) for name in (_WEIGHTS, _RESOLVED)}
-    for name, content in members.items():
-        if hashlib.sha256(content).hexdigest() != manifest.checksums.get(name):
-            raise BundleError(f"{name} does not match its checksum; the file was changed or damaged", path)
-    content = members[_WEIGHTS]
-    try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise BundleError(f"{_WEIGHTS} holds something other than tensors: {error}", path) from error
-    model = _empty_model(manifest, path)
+    with open_members(path) as members:
+        manifest = _parse_manifest(members.read(MANIFEST_NAME, _LARGEST_TEXT), path)
+        content = members.read(_WEIGHTS, _LARGEST_WEIGHTS)
+        _verify(_WEIGHTS, content, manifest, path)
+        _verify(_RESOLVED, members.read(_RESOLVED, _LARGEST_TEXT), manifest, path)
+    model = _empty_model(manifest, len(content), path)
+    state = _tensors(content, path)
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -228,7 +234,8 @@ def load_bundle(
     return model.to(device).eval().requires_grad_(False), manifest
 
 
-def _empty_model(manifest: Manifest, path: Path) -> PatchModel:
+def _empty_model(manifest: Manifest, size: int, path: Path) -> PatchModel:
+    """A model of the settings of a manifest, if weights of ``size`` bytes can be those of such a model."""
     import torch
 
     from ptycho_torch.models import build_patch_model
@@ -239,38 +246,70 @@ def _empty_model(manifest: Manifest, path: Path) -> PatchModel:
         n_modes = int(manifest.calibration["n_modes"])
         if n_modes < 1:
             raise ValueError(f"n_modes is {n_modes}, expected at least 1")
+        # The probe lies in the weights. Settings of a changed file could ask for more memory than there is.
+        _require_room(n_modes * config.N**2 * 8, size, path)
         placeholder = torch.ones(n_modes, config.N, config.N, dtype=torch.complex64)
-        return build_patch_model(config, calibrate(placeholder, 1.0))
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{_MANIFEST}: model settings cannot be used: {error}", path) from error
+        calibration = calibrate(placeholder, 1.0)
+        _require_room(_state_bytes(config, calibration), size, path)
+        return build_patch_model(config, calibration)
+    except BundleError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise BundleError(f"{MANIFEST_NAME}: model settings cannot be used: {error}", path) from error
 
 
-def _open(path: Path) -> zipfile.ZipFile:
+def _state_bytes(config: ModelConfig, calibration: Calibration) -> int:
+    """Size of the state of a model, found without memory for it; 0 where a generator does not allow that."""
+    import torch
+
+    from ptycho_torch.models import build_patch_model
+
     try:
-        return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise BundleError(f"not a complete zip archive ({error}); copy or train it again", path) from error
+        with torch.device("meta"):
+            state = build_patch_model(config, calibration).state_dict()
+    except (RuntimeError, TypeError, ValueError):
+        return 0
+    return sum(value.numel() * value.element_size() for value in state.values())
 
 
-def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    try:
-        return archive.read(name)
-    except KeyError as error:
-        found = ", ".join(archive.namelist()[:8]) or "nothing"
+def _require_room(needed: int, size: int, path: Path) -> None:
+    # Weights that several layers share are stored once.
+    if needed > 4 * size + _LARGEST_OVERHEAD:
         raise BundleError(
-            f"no {name} in the archive (found {found}); this is not a model bundle", path
-        ) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise BundleError(f"{name} is damaged ({error}); copy or train it again", path) from error
+            f"{MANIFEST_NAME}: model settings cannot be used: they describe a model of {needed} bytes, but "
+            f"{_WEIGHTS} has {size}; the bundle was changed or damaged",
+            path,
+        )
+
+
+def _verify(name: str, content: bytes, manifest: Manifest, path: Path) -> None:
+    if hashlib.sha256(content).hexdigest() != manifest.checksums.get(name):
+        raise BundleError(f"{name} does not match its checksum; the file was changed or damaged", path)
+
+
+def _tensors(content: bytes, path: Path) -> Any:
+    """The state that was saved, by a loader that builds tensors and refuses everything else."""
+    import torch
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as records:
+            packed = [info for info in records.infolist() if info.compress_type != zipfile.ZIP_STORED]
+        if packed:
+            # PyTorch stores tensors as they are; what is packed could unpack to any size.
+            raise ValueError(f"its record {packed[0].filename} is compressed")
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, *DAMAGED, AttributeError, TypeError, LookupError) as error:
+        raise BundleError(f"{_WEIGHTS} holds something other than tensors: {error}", path) from error
 
 
 def _parse_manifest(content: bytes, path: Path) -> Manifest:
     try:
         data = json.loads(content)
-    except ValueError as error:
-        raise BundleError(f"{_MANIFEST} is not JSON ({error}); this is not a model bundle", path) from error
+    except (ValueError, RecursionError) as error:
+        said = f"{MANIFEST_NAME} is not JSON ({error}); this is not a model bundle"
+        raise BundleError(said, path) from error
     if not isinstance(data, dict) or data.get("format") != _FORMAT:
-        raise BundleError(f"{_MANIFEST} does not describe a {_FORMAT}", path)
+        raise BundleError(f"{MANIFEST_NAME} does not describe a {_FORMAT}", path)
     if data.get("backend") != "pytorch":
         raise BundleError(f"backend is {data.get('backend')!r}, expected 'pytorch'", path)
     if data.get("format_version") != _FORMAT_VERSION:
@@ -289,5 +328,5 @@ def _parse_manifest(content: bytes, path: Path) -> Manifest:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(
-            f"{_MANIFEST} lacks or garbles {error}; this is not a complete bundle", path
+            f"{MANIFEST_NAME} lacks or garbles {error}; this is not a complete bundle", path
         ) from error

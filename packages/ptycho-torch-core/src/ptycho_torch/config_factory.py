@@ -8,7 +8,7 @@ count, the number of frames) and fills the legacy dictionary before any data is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from ptycho_config import (
 from ptycho_config.params import cfg as legacy_cfg
 from ptycho_torch.bundle import BUNDLE_NAME, find_bundle, read_manifest
 from ptycho_torch.config_support import check_supported
+from ptycho_torch.data.contract import Scan
+from ptycho_torch.data.memory import InMemory, ScanSource, is_in_memory, name_of
 from ptycho_torch.data.npz import infer_probe_size
 from ptycho_torch.data.reader import ScanHeader, read_scan_header
 
@@ -62,6 +64,8 @@ class TrainingPayload(_Payload):
     ----------
     training_config
         What is learned from which data; ``training_config.model`` is the network.
+    train_data, test_data
+        The scans: the paths of ``training_config``, or what was given in memory.
     execution_config
         Where and how it runs; always an instance.
     overrides_applied
@@ -75,6 +79,8 @@ class TrainingPayload(_Payload):
     """
 
     training_config: TrainingConfig
+    train_data: ScanSource = field(repr=False)
+    test_data: ScanSource | None = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +91,21 @@ class InferencePayload(_Payload):
     ----------
     inference_config
         Bundle, data and output; ``inference_config.model`` is the network of the bundle.
+    test_data
+        The scan: the path of ``inference_config``, or what was given in memory.
     """
 
     inference_config: InferenceConfig
+    test_data: ScanSource = field(repr=False)
 
 
 def create_training_payload(
-    train_data_file: AnyPath | None,
+    train_data_file: AnyPath | InMemory | None,
     output_dir: AnyPath | None,
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
     *,
-    test_data_file: AnyPath | None = None,
+    test_data_file: AnyPath | InMemory | None = None,
     cli: Mapping[str, Any] | None = None,
     config_file: AnyPath | None = None,
     profile: str | None = None,
@@ -106,7 +115,8 @@ def create_training_payload(
     Parameters
     ----------
     train_data_file
-        Scan to learn from. ``None`` leaves it to the other layers.
+        Scan to learn from: a path, or a scan in memory (see `ptycho_torch.data.memory`), beside which the
+        setting of that name is ``None``. ``None`` leaves it to the other layers.
     output_dir
         Folder of the run. ``None`` leaves it to the other layers.
     overrides
@@ -114,7 +124,7 @@ def create_training_payload(
     execution_config
         Its stated fields rank below the overrides.
     test_data_file
-        Scan to validate on.
+        Scan to validate on, in the same forms.
     cli
         Command-line flags that were typed.
     config_file
@@ -142,19 +152,19 @@ def create_training_payload(
     }
     layers = _layers(arguments, overrides, execution_config, cli, config_file, profile)
     schema = {name: SECTIONS[name] for name in ("model", "training", "execution")}
-    required = ("train_data_file",)
+    required = () if is_in_memory(train_data_file) else ("train_data_file",)
     first = resolve(schema, required=required, **layers)
     stated = first.configs["training"]
     assert isinstance(stated, TrainingConfig)
-    for name in ("train_data_file", "test_data_file"):
-        _require_data(getattr(stated, name), name)
-    assert stated.train_data_file is not None
-    header = read_scan_header(stated.train_data_file)
-    facts = _scan_facts(header, stated.train_data_file)
-    limit = _frame_limit(first, header.n_frames, stated.train_data_file)
+    train_data = _source(train_data_file, stated.train_data_file, "train_data_file")
+    test_data = _source(test_data_file, stated.test_data_file, "test_data_file")
+    assert train_data is not None
+    header = read_scan_header(train_data)
+    facts = _scan_facts(header, name_of(train_data))
+    limit = _frame_limit(first, header.n_frames, name_of(train_data))
     if limit is not None:
         facts["n_groups"] = limit
-    done = resolve(schema, required=required, facts=facts, **layers)
+    done = _noted(resolve(schema, required=required, facts=facts, **layers), arguments)
     training, execution = done.configs["training"], done.configs["execution"]
     assert isinstance(training, TrainingConfig)
     assert isinstance(execution, PyTorchExecutionConfig)
@@ -162,6 +172,8 @@ def create_training_payload(
     populate_legacy_params(training)
     return TrainingPayload(
         training_config=training,
+        train_data=train_data,
+        test_data=test_data,
         execution_config=execution,
         overrides_applied=done.overrides_applied,
         provenance=done.provenance,
@@ -172,7 +184,7 @@ def create_training_payload(
 
 def create_inference_payload(
     model_path: AnyPath | None,
-    test_data_file: AnyPath | None,
+    test_data_file: AnyPath | InMemory | None,
     output_dir: AnyPath | None,
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
@@ -188,9 +200,9 @@ def create_inference_payload(
     Parameters
     ----------
     model_path
-        Bundle file, or a directory that holds ``wts.h5.zip``.
+        Bundle file, a directory that holds ``wts.h5.zip``, or the directory it was extracted to.
     test_data_file
-        Scan to reconstruct.
+        Scan to reconstruct: a path, or a scan in memory, beside which the setting of that name is ``None``.
     output_dir
         Folder of the results.
     overrides, execution_config, cli, config_file, profile
@@ -208,17 +220,18 @@ def create_inference_payload(
     arguments = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
     layers = _layers(arguments, overrides, execution_config, cli, config_file, profile)
     schema = {name: SECTIONS[name] for name in ("model", "inference", "execution")}
-    required = ("model_path", "test_data_file")
+    required = ("model_path",) if is_in_memory(test_data_file) else ("model_path", "test_data_file")
     first = resolve(schema, required=required, **layers)
     stated = first.configs["inference"]
     assert isinstance(stated, InferenceConfig)
     assert stated.model_path is not None
-    _require_data(stated.test_data_file, "test_data_file")
+    test_data = _source(test_data_file, stated.test_data_file, "test_data_file")
+    assert test_data is not None
     source = str(find_bundle(stated.model_path))
     values = read_manifest(stated.model_path).configuration["model"]
     facts = {f"model.{name}": Fact(value, source) for name, value in values.items()}
     _require_size(first, values.get("N"), source)
-    done = resolve(schema, required=required, facts=facts, **layers)
+    done = _noted(resolve(schema, required=required, facts=facts, **layers), arguments)
     inference, execution = done.configs["inference"], done.configs["execution"]
     assert isinstance(inference, InferenceConfig)
     assert isinstance(execution, PyTorchExecutionConfig)
@@ -226,6 +239,7 @@ def create_inference_payload(
     populate_legacy_params(inference)
     return InferencePayload(
         inference_config=inference,
+        test_data=test_data,
         execution_config=execution,
         overrides_applied=done.overrides_applied,
         provenance=done.provenance,
@@ -243,14 +257,17 @@ def populate_legacy_params(config: TrainingConfig | InferenceConfig) -> None:
 
 
 def _layers(
-    arguments: Mapping[str, AnyPath | None],
+    arguments: Mapping[str, AnyPath | InMemory | None],
     overrides: Mapping[str, Any] | None,
     execution_config: PyTorchExecutionConfig | None,
     cli: Mapping[str, Any] | None,
     config_file: AnyPath | None,
     profile: str | None,
 ) -> dict[str, Any]:
-    stated = {name: value for name, value in arguments.items() if value is not None}
+    # A scan in memory has no path: whatever path a lower layer states is not what is used.
+    stated = {
+        name: None if is_in_memory(value) else value for name, value in arguments.items() if value is not None
+    }
     clash = sorted(set(stated) & set(overrides or {}))
     if clash:
         raise ConfigError(
@@ -274,10 +291,23 @@ def _require_file(path: Path | None, name: str) -> None:
         raise FileNotFoundError(f"{name}: {path}: {what}")
 
 
-def _require_data(path: Path | None, name: str) -> None:
-    """A scan is a file, or a directory that holds the files of one."""
+def _source(given: AnyPath | InMemory | None, path: Path | None, name: str) -> ScanSource | None:
+    """The scan in memory, or the path that was resolved: a file, or a directory with the files of a scan."""
+    if isinstance(given, (Scan, Mapping)):
+        return given
     if path is not None and not path.exists():
         raise FileNotFoundError(f"{name}: {path}: no such file or directory")
+    return path
+
+
+def _noted(resolution: Resolution, arguments: Mapping[str, Any]) -> Resolution:
+    """The resolution, with a note for each scan that has no path to be found at again."""
+    notes = tuple(
+        f"{name}: {name_of(value)}, which has no path"
+        for name, value in arguments.items()
+        if is_in_memory(value)
+    )
+    return replace(resolution, notes=(*resolution.notes, *notes))
 
 
 def _require_size(resolution: Resolution, size: Any, source: str) -> None:
@@ -290,25 +320,25 @@ def _require_size(resolution: Resolution, size: Any, source: str) -> None:
         )
 
 
-def _scan_facts(header: ScanHeader, path: Path) -> dict[str, Any]:
+def _scan_facts(header: ScanHeader, name: str) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if header.probe_size is not None:
-        facts["model.N"] = Fact(header.probe_size, f"probe in {path.name}")
+        facts["model.N"] = Fact(header.probe_size, f"probe in {name}")
     photons = header.metadata.get("nphotons")
     if isinstance(photons, int | float):
-        facts["nphotons"] = Fact(float(photons), f"metadata of {path.name}")
+        facts["nphotons"] = Fact(float(photons), f"metadata of {name}")
     return facts
 
 
-def _frame_limit(resolution: Resolution, n_frames: int | None, path: Path) -> Fact | None:
+def _frame_limit(resolution: Resolution, n_frames: int | None, name: str) -> Fact | None:
     """The number of groups, when nobody asked for a number and the default exceeds what there is."""
     asked = resolution.provenance["n_groups"]
     if asked.layer != "default" or n_frames is None:
         return None
     drawn = resolution.provenance["n_subsample"].value
-    limit, reason = n_frames, f"frames in {path.name}"
+    limit, reason = n_frames, f"frames in {name}"
     if drawn is not None and drawn < n_frames:
-        limit, reason = drawn, f"n_subsample of the frames in {path.name}"
+        limit, reason = drawn, f"n_subsample of the frames in {name}"
     if limit >= asked.value:
         return None
     if resolution.provenance["gridsize"].value > 1:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from ptycho_torch.control import RunCancelled
 from ptycho_torch.data.grouping import make_groups
+from ptycho_torch.data.memory import contract_arrays
 from ptycho_torch.data.simulate import simulate_scene
 from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
@@ -137,3 +139,37 @@ def test_the_residual_depends_on_neither_dose_nor_batch_size(trained, tiny_scan,
     )
     bright = replace(tiny_scan, diffraction=tiny_scan.diffraction.astype(np.float32) * 10)
     assert forward_residual_of(whole, trained.model, bright) == pytest.approx(first, rel=1e-5)
+
+
+def test_arrays_are_reconstructed_like_the_scan_they_make(trained, tiny_scan, whole):
+    _same(reconstruct(trained.model, contract_arrays(tiny_scan)), whole)
+
+
+def test_amplitudes_of_unknown_dose_get_that_of_the_training(trained, tiny_scan, whole):
+    arrays = contract_arrays(tiny_scan)
+    amplitude = np.sqrt(arrays["diff3d"].astype(np.float64))
+    given = {**arrays, "diff3d": (amplitude / amplitude.max()).astype(np.float32), "_metadata": None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = reconstruct(trained.model, given)
+    np.testing.assert_allclose(found.object, whole.object, atol=2e-2)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_reconstruction_ends_after_the_batch_in_which_it_was_asked_to(
+    trained, tiny_scan, monkeypatch, kept
+):
+    if not kept:
+        monkeypatch.setattr(reconstruction, "_PATCH_MEMORY_BYTES", 1000)
+    asked = []
+
+    def should_stop():
+        asked.append(None)
+        return len(asked) == 6
+
+    scale = trained.model.intensity_scale.clone()
+    # Three batches per pass: the second pass, with patches in memory or not, is asked too.
+    with pytest.raises(RunCancelled, match="reconstruction"):
+        reconstruct(trained.model, tiny_scan, batch_size=10, should_stop=should_stop)
+    assert len(asked) == 6
+    assert torch.equal(trained.model.intensity_scale, scale)

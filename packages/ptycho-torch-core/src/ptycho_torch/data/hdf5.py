@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 Header = tuple[tuple[int, ...], np.dtype[Any]]
 Progress = Callable[[int, int], None]
 
+_DAMAGED = (OSError, RuntimeError, KeyError)
+"""What the HDF5 library raises where the structure of a file is broken."""
+
 _CHUNK_BYTES = 1 << 16
 _LISTED = 40
 
@@ -45,7 +48,8 @@ def opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
     PermissionError
         It may not be read.
     DataError
-        It is truncated, damaged, in use by a writer or no HDF5 file.
+        It is truncated, damaged, in use by a writer or no HDF5 file; or its parts turn out to be when they are
+        reached for inside the block.
     """
     source = Path(path)
     if not source.exists():
@@ -59,7 +63,13 @@ def opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
     except OSError as error:
         raise DataError(_why_not(source, str(error)), source) from error
     with file:
-        yield file
+        try:
+            yield file
+        except (PermissionError, FileNotFoundError):
+            raise
+        except _DAMAGED as error:
+            said = error.args[0] if error.args else error
+            raise DataError(f"damaged HDF5 file ({said}); copy or write the file again", source) from error
 
 
 def _why_not(source: Path, said: str) -> str:

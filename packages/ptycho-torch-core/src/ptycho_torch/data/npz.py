@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import zipfile
@@ -17,16 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.atomic import atomic_write
-from ptycho_torch.data.assemble import (
-    FRAME_AXIS_ENTRY,
-    FRAME_INDEX_KEY,
-    FRAME_KEYS,
-    KNOWN_KEYS,
-    ORIGIN_KEY,
-    assemble_scan,
-)
+from ptycho_torch.data.assemble import FRAME_KEYS, KNOWN_KEYS, assemble_scan
 from ptycho_torch.data.checks import probe_size_from_shape
 from ptycho_torch.data.contract import Scan, frame_chunks
+from ptycho_torch.data.memory import contract_arrays
 from ptycho_torch.errors import DataError
 
 __all__ = ["Header", "infer_probe_size", "load_scan", "read_arrays", "read_npz_headers", "save_scan"]
@@ -69,8 +62,12 @@ def _archive(path: str | PathLike[str]) -> Iterator[tuple[Path, zipfile.ZipFile]
         raise DataError("not a file; give the path of one NPZ scan", file)
     try:
         archive = zipfile.ZipFile(file)
+    except PermissionError:
+        raise
     except zipfile.BadZipFile as error:
         raise DataError(_foreign(file), file) from error
+    except _DAMAGED as error:
+        raise DataError(f"damaged zip archive ({error}); copy or write the file again", file) from error
     with archive:
         yield file, archive
 
@@ -292,31 +289,15 @@ def save_scan(path: str | PathLike[str], scan: Scan, *, progress: Progress | Non
     if target.suffix != ".npz":
         raise DataError(f"the name of a scan ends with .npz, got {target.name!r}", target)
     try:
-        metadata = json.dumps({**scan.metadata, "measurement_domain": "counts", FRAME_AXIS_ENTRY: "first"})
-    except TypeError as error:
-        raise DataError(
-            f"metadata: cannot be written as JSON ({error}); keep to text, numbers, lists and dicts", target
-        ) from error
-    arrays: dict[str, Any] = {
-        "xcoords": scan.positions[:, 1],
-        "ycoords": scan.positions[:, 0],
-        "xcoords_start": scan.positions_nominal[:, 1],
-        "ycoords_start": scan.positions_nominal[:, 0],
-        "probeGuess": scan.probe,
-        "scan_index": scan.scan_index,
-        "_metadata": np.array(metadata),
-    }
-    optional = {"objectGuess": scan.object_truth, "bad_pixels": scan.bad_pixels, "Y": scan.labels}
-    arrays.update({key: value for key, value in optional.items() if value is not None})
-    if scan.object_truth_origin.any():
-        arrays[ORIGIN_KEY] = scan.object_truth_origin
-    if not np.array_equal(scan.frame_index, np.arange(scan.n_frames)):
-        arrays[FRAME_INDEX_KEY] = scan.frame_index
+        arrays = contract_arrays(scan)
+    except DataError as error:
+        raise DataError(error.problems, target) from error
+    frames = arrays.pop(FRAME_KEYS[0])
     with (
         atomic_write(target) as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive,
     ):
-        _write_frames(archive, scan.diffraction, progress)
+        _write_frames(archive, frames, progress)
         for key, values in arrays.items():
             with archive.open(f"{key}{_SUFFIX}", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)

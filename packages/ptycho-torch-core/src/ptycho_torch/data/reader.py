@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ptycho_torch.data.assemble import FRAME_KEYS
 from ptycho_torch.data.checks import parse_metadata, probe_size_from_shape
 from ptycho_torch.data.contract import Scan
+from ptycho_torch.data.memory import InMemory, named_arrays, scan_of
 from ptycho_torch.data.npz import Header, infer_probe_size, load_scan, read_arrays, read_npz_headers
 from ptycho_torch.errors import DataError
 
@@ -62,16 +65,16 @@ class ScanHeader:
     Attributes
     ----------
     located
-        The files.
+        The files; None: the scan is in memory.
     n_frames, N
         Frames that have a position, and their edge in px; None: cannot be told.
     probe_size
         Edge of the probe; px. None: cannot be told.
     metadata
-        Entries that came with the file, for NPZ.
+        Entries that came with an NPZ file or with a scan in memory.
     """
 
-    located: Located
+    located: Located | None
     n_frames: int | None
     N: int | None
     probe_size: int | None
@@ -178,7 +181,9 @@ def _other(source: Path, mine: str, wanted: str) -> Path:
     )
 
 
-def open_scan(path: str | PathLike[str], *, measurement_domain: str = "auto", N: int | None = None) -> Scan:
+def open_scan(
+    path: str | PathLike[str] | InMemory, *, measurement_domain: str = "auto", N: int | None = None
+) -> Scan:
     """Open one scan, check it against the data contract and give it out in counts.
 
     Frames of HDF5 files stay in their file (`ptycho_torch.data.lazy.FrameStack`) and are gone through once,
@@ -187,7 +192,7 @@ def open_scan(path: str | PathLike[str], *, measurement_domain: str = "auto", N:
     Parameters
     ----------
     path
-        As for `locate_scan`.
+        As for `locate_scan`, or a scan in memory, see `ptycho_torch.data.memory`.
     measurement_domain
         ``"auto"``, ``"counts"`` or ``"amplitude"``: what the caller states about the frames. Frames of HDF5
         files are counts unless the caller says otherwise.
@@ -208,6 +213,8 @@ def open_scan(path: str | PathLike[str], *, measurement_domain: str = "auto", N:
     DataError
         With every problem found; nothing was written.
     """
+    if isinstance(path, (Scan, Mapping)):
+        return scan_of(path, measurement_domain=measurement_domain, N=N)
     located = locate_scan(path)
     logger.debug("%s: %s", path, located.format)
     asked: dict[str, Any] = {"measurement_domain": measurement_domain, "N": N}
@@ -239,8 +246,8 @@ def hdf5_scan_headers(located: Located) -> dict[str, Header]:
     return first if located.product is None else {**first, **hdf5_headers(located.product)}
 
 
-def read_scan_header(path: str | PathLike[str]) -> ScanHeader:
-    """Sizes of the scan at ``path``, from headers alone.
+def read_scan_header(path: str | PathLike[str] | InMemory) -> ScanHeader:
+    """Sizes of the scan at ``path``, or in memory, without looking at its frames.
 
     Raises
     ------
@@ -249,6 +256,8 @@ def read_scan_header(path: str | PathLike[str]) -> ScanHeader:
     DataError
         It is no scan, or damaged.
     """
+    if isinstance(path, (Scan, Mapping)):
+        return _header_in_memory(path)
     located = locate_scan(path)
     if located.format == "npz":
         headers = read_npz_headers(located.frames)
@@ -257,7 +266,7 @@ def read_scan_header(path: str | PathLike[str]) -> ScanHeader:
         if "_metadata" in headers:
             arrays, _, _ = read_arrays(located.frames, ("_metadata",))
             metadata = parse_metadata(arrays["_metadata"], []) if "_metadata" in arrays else {}
-        frames = next((headers[key][0] for key in ("diff3d", "diffraction") if key in headers), ())
+        frames = next((headers[key][0] for key in FRAME_KEYS if key in headers), ())
         return ScanHeader(
             located=located,
             n_frames=int(shape[0]) if shape else None,
@@ -276,6 +285,27 @@ def read_scan_header(path: str | PathLike[str]) -> ScanHeader:
         N=int(shape[1]) if len(shape) == 3 else None,
         probe_size=probe_size_from_shape(probe[1:] if len(probe) == 4 else probe),
         metadata={},
+    )
+
+
+def _header_in_memory(data: InMemory) -> ScanHeader:
+    if isinstance(data, Scan):
+        return ScanHeader(
+            located=None,
+            n_frames=data.n_frames,
+            N=data.N,
+            probe_size=int(data.probe.shape[-1]),
+            metadata=dict(data.metadata),
+        )
+    arrays, _ = named_arrays(data, ("xcoords", "probeGuess", "_metadata"))
+    frames = next((np.shape(data[name]) for name in FRAME_KEYS if data.get(name) is not None), ())
+    probe = arrays.get("probeGuess")
+    return ScanHeader(
+        located=None,
+        n_frames=arrays["xcoords"].size if "xcoords" in arrays else None,
+        N=int(frames[1]) if len(frames) == 3 else None,
+        probe_size=None if probe is None else probe_size_from_shape(probe.shape),
+        metadata=parse_metadata(arrays["_metadata"], []) if "_metadata" in arrays else {},
     )
 
 

@@ -1,5 +1,16 @@
-"""What a program calls: train, reconstruct, evaluate."""
+"""What a program calls: train, reconstruct, evaluate.
 
+:func:`train` and :func:`infer` run payloads of the factories and leave files;
+:func:`run_cdi_example_torch` and its neighbours take a configuration object and return arrays.
+"""
+
+from ptycho_torch.control import RunCancelled
+from ptycho_torch.workflows.components import (
+    load_inference_bundle_torch,
+    run_cdi_example_torch,
+    save_outputs,
+    train_cdi_model_torch,
+)
 from ptycho_torch.workflows.inference import EvaluationOutcome, InferenceOutcome, evaluate, infer
 from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
 from ptycho_torch.workflows.training import (
@@ -12,12 +23,17 @@ from ptycho_torch.workflows.training import (
 __all__ = [
     "EvaluationOutcome",
     "InferenceOutcome",
+    "RunCancelled",
     "TrainingFailed",
     "TrainingInterrupted",
     "TrainingOutcome",
     "evaluate",
     "forward_residual_of",
     "infer",
+    "load_inference_bundle_torch",
     "reconstruct",
+    "run_cdi_example_torch",
+    "save_outputs",
     "train",
+    "train_cdi_model_torch",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ptycho_config import write_resolved
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.bundle import installed_versions, load_bundle
 from ptycho_torch.config_factory import InferencePayload
+from ptycho_torch.control import Progress, ShouldStop
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.geometry import GEOMETRY_ENTRIES
 from ptycho_torch.data.grouping import Groups, make_groups
@@ -31,13 +32,22 @@ from ptycho_torch.workflows.preparation import read_scan
 from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
 from ptycho_torch.workflows.run_directory import RunDirectory
 
-__all__ = ["EvaluationOutcome", "InferenceOutcome", "evaluate", "infer"]
+__all__ = [
+    "RECONSTRUCTION_FILES",
+    "EvaluationOutcome",
+    "InferenceOutcome",
+    "compare_with_truth",
+    "evaluate",
+    "infer",
+    "write_reconstruction",
+]
 
 logger = logging.getLogger(__name__)
 
 _ARRAYS, _PRODUCT = "reconstruction.npz", "reconstruction.h5"
 _METRICS, _RESOLVED = "metrics.json", "resolved_config.json"
-INFERENCE_FILES = (_ARRAYS, _PRODUCT, "amplitude.png", "phase.png", _METRICS, _RESOLVED)
+RECONSTRUCTION_FILES = (_ARRAYS, _PRODUCT, "amplitude.png", "phase.png", _METRICS)
+INFERENCE_FILES = (*RECONSTRUCTION_FILES, _RESOLVED)
 EVALUATION_FILES = (_METRICS, "comparison.png", "frc.png")
 
 
@@ -81,7 +91,8 @@ def infer(
     payload: InferencePayload,
     *,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
     command: Sequence[str] | None = None,
 ) -> InferenceOutcome:
     """Reconstruct a scan.
@@ -94,6 +105,8 @@ def infer(
         Replace older results in the same directory once these are complete.
     progress
         Called with groups done and groups in all.
+    should_stop
+        Asked after every batch; its first true answer ends the run, which then has written nothing.
     command
         Command line, for the record.
 
@@ -105,10 +118,11 @@ def infer(
         If the settings do not fit the data or the directory holds other results.
     DataError
         If the scan breaks the data contract. Nothing has been written then.
+    RunCancelled
+        When ``should_stop`` said so.
     """
     config, execution = payload.inference_config, payload.execution_config
     assert config.model_path is not None
-    assert config.test_data_file is not None
     run = RunDirectory.check(config.output_dir, INFERENCE_FILES, overwrite=overwrite)
     device = resolve_accelerator(execution.accelerator)
     model, manifest = load_bundle(config.model_path, device=device)
@@ -124,25 +138,16 @@ def infer(
             batch_size=batch_size,
             middle_trim=execution.middle_trim,
             progress=progress,
+            should_stop=should_stop,
         )
         seconds = time.perf_counter() - started
         used = np.unique(groups.frames)
         seen = scan if len(used) == scan.n_frames else scan.take(used)
         residual = forward_residual_of(result, model, seen, batch_size=batch_size)
     probe = model.probe.detach().cpu().numpy()
-    report = _compare_with_truth(result, scan, probe)
+    report = compare_with_truth(result, scan, probe)
     work = run.open()
-    save_reconstruction(
-        work / _ARRAYS,
-        result,
-        positions=seen.positions,
-        probe=probe,
-        configuration=payload.resolution.to_dict(),
-    )
-    _save_product(work / _PRODUCT, result, seen, probe)
-    save_object_figures(work, result.object, result.weight, result.origin)
-    if report is not None:
-        _write_metrics(work / _METRICS, report, forward_residual=residual)
+    write_reconstruction(work, result, seen, probe, payload.resolution.to_dict(), report, residual)
     write_resolved(
         work / _RESOLVED, payload.resolution, versions=installed_versions(), command=list(command or ())
     )
@@ -212,9 +217,8 @@ def evaluate(
 def _read(payload: InferencePayload, *, nphotons: float) -> tuple[Scan, Groups]:
     """The scan, and the groups of frames that are solved together."""
     config = payload.inference_config
-    assert config.test_data_file is not None
     scan = read_scan(
-        config.test_data_file,
+        payload.test_data,
         n_pixels=config.model.N,
         measurement_domain=config.measurement_domain,
         nphotons=nphotons,
@@ -233,6 +237,25 @@ def _read(payload: InferencePayload, *, nphotons: float) -> tuple[Scan, Groups]:
     return scan, groups
 
 
+def write_reconstruction(
+    work: Path,
+    result: StitchedObject,
+    scan: Scan,
+    probe: np.ndarray,
+    configuration: Mapping[str, Any],
+    report: MetricReport | None,
+    residual: float,
+) -> None:
+    """Write the arrays, the product, the pictures and, beside a known object, the scores."""
+    save_reconstruction(
+        work / _ARRAYS, result, positions=scan.positions, probe=probe, configuration=configuration
+    )
+    _save_product(work / _PRODUCT, result, scan, probe)
+    save_object_figures(work, result.object, result.weight, result.origin)
+    if report is not None:
+        _write_metrics(work / _METRICS, report, forward_residual=residual)
+
+
 def _save_product(path: Path, result: StitchedObject, scan: Scan, probe: np.ndarray) -> None:
     """Write the product of ptychodus, which says everything in metres, if the scan tells how."""
     try:
@@ -249,7 +272,8 @@ def _save_product(path: Path, result: StitchedObject, scan: Scan, probe: np.ndar
         logger.info("no %s: the metadata of the scan do not say %s", path.name, named)
 
 
-def _compare_with_truth(result: StitchedObject, scan: Scan, probe: np.ndarray) -> MetricReport | None:
+def compare_with_truth(result: StitchedObject, scan: Scan, probe: np.ndarray) -> MetricReport | None:
+    """Scores against the known object of a scan, if it has one and enough of it is covered."""
     if scan.object_truth is None:
         return None
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.dataset import GroupDataset
 from ptycho_torch.data.grouping import Groups, covering_groups, make_groups
 from ptycho_torch.data.labels import LabelSource, labels_of
+from ptycho_torch.data.memory import ScanSource, name_of
 from ptycho_torch.data.reader import open_scan
 from ptycho_torch.data.sampling import split_validation
 from ptycho_torch.errors import DataError
@@ -50,13 +50,13 @@ class PreparedTraining:
     model: PatchModel = field(repr=False)
 
 
-def read_scan(path: Path, *, n_pixels: int, measurement_domain: str, nphotons: float) -> Scan:
+def read_scan(source: ScanSource, *, n_pixels: int, measurement_domain: str, nphotons: float) -> Scan:
     """Read a scan for a model of ``n_pixels``; amplitudes of unknown dose get ``nphotons`` per frame.
 
     Parameters
     ----------
-    path
-        File or directory of any format that :func:`ptycho_torch.data.reader.open_scan` knows.
+    source
+        Whatever :func:`ptycho_torch.data.reader.open_scan` knows: a file, a directory, a scan in memory.
     n_pixels
         Frame size of the model; larger frames are cropped.
     measurement_domain
@@ -71,12 +71,13 @@ def read_scan(path: Path, *, n_pixels: int, measurement_domain: str, nphotons: f
     DataError
         If the scan breaks the data contract.
     """
-    scan = open_scan(path, measurement_domain=measurement_domain, N=n_pixels)
-    logger.info("%s: %d frames of %d px, %s", path, scan.n_frames, scan.N, scan.domain.reason)
+    scan = open_scan(source, measurement_domain=measurement_domain, N=n_pixels)
+    name = name_of(source)
+    logger.info("%s: %d frames of %d px, %s", name, scan.n_frames, scan.N, scan.domain.reason)
     if scan.domain.domain == "counts" or _are_whole_counts(scan.diffraction[:_SAMPLE_FRAMES]):
         return scan
     factor = nphotons / float(scan.counts_per_frame().mean())
-    logger.info("%s: amplitudes of unknown dose, scaled to %g photons per frame", path, nphotons)
+    logger.info("%s: amplitudes of unknown dose, scaled to %g photons per frame", name, nphotons)
     return scan.scaled(factor)
 
 
@@ -99,16 +100,15 @@ def prepare_training(payload: TrainingPayload) -> PreparedTraining:
         If more frames are asked for than exist or the architecture is unknown.
     """
     config, execution = payload.training_config, payload.execution_config
-    assert config.train_data_file is not None
-    scan = _read(config.train_data_file, payload)
+    scan = _read(payload.train_data, payload)
     groups = _training_groups(scan, config)
-    if config.test_data_file is None:
+    if payload.test_data is None:
         rows, aside = split_validation(
             np.arange(len(groups)), execution.val_fraction, seed=execution.val_seed
         )
         other, others = scan, groups
     else:
-        other = _read(config.test_data_file, payload)
+        other = _read(payload.test_data, payload)
         others = covering_groups(other.positions, config.model.gridsize**2, scan_index=other.scan_index)
         rows, aside = np.arange(len(groups)), np.arange(len(others))
     mean_counts = float(scan.counts_per_frame()[np.unique(groups.frames[rows])].mean())
@@ -174,10 +174,10 @@ def _labels(scan: Scan, model: PatchModel) -> LabelSource:
     return replace(source, scale=(counts / predicted) ** 0.5)
 
 
-def _read(path: Path, payload: TrainingPayload) -> Scan:
+def _read(source: ScanSource, payload: TrainingPayload) -> Scan:
     config = payload.training_config
     return read_scan(
-        path,
+        source,
         n_pixels=config.model.N,
         measurement_domain=config.measurement_domain,
         nphotons=config.nphotons,

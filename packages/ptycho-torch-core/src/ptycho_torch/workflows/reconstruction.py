@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,20 +12,21 @@ import torch
 from torch import Tensor
 
 from ptycho_config import ConfigError, Problem
+from ptycho_torch.control import Progress, ShouldStop, stop_if_asked
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.dataset import GroupDataset
 from ptycho_torch.data.grouping import Groups, covering_groups
+from ptycho_torch.data.memory import InMemory
 from ptycho_torch.errors import DataError
 from ptycho_torch.models import PatchModel
 from ptycho_torch.physics.patches import extract_patches
 from ptycho_torch.reassembly import StitchedObject, canvas_for, stitch
 from ptycho_torch.types import ComplexPatches, Positions
+from ptycho_torch.workflows.preparation import read_scan
 
 __all__ = ["forward_residual_of", "reconstruct"]
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[int, int], None]
 
 _PATCH_MEMORY_BYTES = 512 * 2**20
 _LARGEST_DOSE_CHANGE = 2.0
@@ -43,6 +44,7 @@ class _PatchStream:
     groups: Groups
     batch_size: int
     progress: Progress | None
+    should_stop: ShouldStop | None
 
     def __post_init__(self) -> None:
         self._data = GroupDataset(self.scan.diffraction, self.groups.frames, self.groups.offsets)
@@ -54,14 +56,14 @@ class _PatchStream:
         return self.groups.frames.size * self.model.n_pixels**2 * 8 <= _PATCH_MEMORY_BYTES
 
     def __call__(self) -> Iterator[tuple[ComplexPatches, Positions]]:
-        if self._kept is not None:
-            yield from self._kept
-            return
         kept = []
-        for batch in self._predict():
-            if self.fits_in_memory:
+        for batch in self._predict() if self._kept is None else self._kept:
+            stop_if_asked(self.should_stop, "reconstruction")
+            if self._kept is None and self.fits_in_memory:
                 kept.append(batch)
             yield batch
+        if self._kept is not None:
+            return
         # Later passes are part of the same work: progress that starts again would mislead.
         self.progress = None
         if self.fits_in_memory:
@@ -82,21 +84,24 @@ class _PatchStream:
 
 def reconstruct(
     model: PatchModel,
-    scan: Scan,
+    scan: InMemory,
     *,
     groups: Groups | None = None,
     batch_size: int = 16,
     middle_trim: int = 0,
     progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> StitchedObject:
-    """Reconstruct the object of a scan.
+    """Reconstruct the object of a scan, in memory.
 
     Parameters
     ----------
     model
         Trained model, on the device to use.
     scan
-        Frames in counts and their positions, same ``N`` as the model.
+        Frames in counts and their positions, same ``N`` as the model; or arrays by their names in the data
+        contract (``diff3d``, ``xcoords``, ``ycoords``, ``probeGuess``), which are checked like a file,
+        cropped to the model and converted to counts. Amplitudes of unknown dose get that of the training.
     groups
         Which frames are solved together; if not given, every frame with its nearest neighbours.
     batch_size
@@ -105,6 +110,8 @@ def reconstruct(
         Side in px of the middle of each patch that is used; 0 uses all of it.
     progress
         Called with groups done and groups in all.
+    should_stop
+        Asked after every batch; its first true answer ends the reconstruction.
 
     Returns
     -------
@@ -113,9 +120,11 @@ def reconstruct(
     Raises
     ------
     DataError
-        If the frames do not fit the model.
+        If the frames do not fit the model, or arrays break the data contract.
     ConfigError
         If ``middle_trim`` is larger than a patch, or the scan too small for one group.
+    RunCancelled
+        When ``should_stop`` said so.
 
     Warns
     -----
@@ -123,6 +132,10 @@ def reconstruct(
         If the dose differs so much from that of the training that the intensity scale is taken
         from this scan instead of the bundle.
     """
+    if not isinstance(scan, Scan):
+        scan = read_scan(
+            scan, n_pixels=model.n_pixels, measurement_domain="auto", nphotons=float(model.mean_counts)
+        )
     if model.n_pixels != scan.N:
         raise DataError(
             f"frames of {scan.N} px do not fit a model of {model.n_pixels} px; read the scan with "
@@ -137,7 +150,7 @@ def reconstruct(
     try:
         _match_dose(model, scan)
         weight = _trimmed(model.patch_weight(), middle_trim)
-        stream = _PatchStream(model, scan, groups, batch_size, progress)
+        stream = _PatchStream(model, scan, groups, batch_size, progress, should_stop)
         geometry = canvas_for(scan.positions[np.unique(groups.frames)], scan.N)
         passes = _KEPT_PASSES if stream.fits_in_memory else _STREAMED_PASSES
         return stitch(stream, geometry, weight, alignment_passes=passes, device=weight.device)

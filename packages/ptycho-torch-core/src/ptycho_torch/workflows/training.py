@@ -17,7 +17,9 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from ptycho_config import write_resolved
 from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
 from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.control import Progress, ShouldStop
 from ptycho_torch.lightning.callbacks import LAST_CHECKPOINT, History, monitored_metric, standard_callbacks
+from ptycho_torch.lightning.control import RunControl
 from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.objective import Objective
@@ -85,6 +87,8 @@ def train(
     payload: TrainingPayload,
     *,
     callbacks: Sequence[Callback] = (),
+    should_stop: ShouldStop | None = None,
+    progress: Progress | None = None,
     overwrite: bool = False,
     command: Sequence[str] | None = None,
 ) -> TrainingOutcome:
@@ -96,6 +100,10 @@ def train(
         From :func:`ptycho_torch.config_factory.create_training_payload`.
     callbacks
         Further Lightning callbacks.
+    should_stop
+        Asked after every batch; its first true answer ends the training.
+    progress
+        Called after every batch with batches done and batches in all epochs.
     overwrite
         Replace the results of an older run in the same directory once this one is complete.
     command
@@ -115,6 +123,8 @@ def train(
         If the loss stops being a finite number.
     TrainingInterrupted
         On Ctrl-C.
+    RunCancelled
+        When ``should_stop`` said so; it names the last checkpoint.
     """
     config = payload.training_config
     run = RunDirectory.check(config.output_dir, TRAINING_FILES, overwrite=overwrite)
@@ -131,6 +141,7 @@ def train(
         work / _RESOLVED, payload.resolution, versions=installed_versions(), command=list(command or ())
     )
     history = History()
+    callbacks = [*callbacks, RunControl(should_stop, progress)]
     with numerics():
         standard = standard_callbacks(payload.execution_config, work / _CHECKPOINTS, monitor=monitor)
         trainer = build_trainer(payload, prepared, work, accelerator, [*standard, history, *callbacks])

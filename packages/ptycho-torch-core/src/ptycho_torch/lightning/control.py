@@ -1,0 +1,59 @@
+"""Progress of a training, and its end on request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from ptycho_torch.control import Progress, RunCancelled, ShouldStop
+from ptycho_torch.lightning.callbacks import LAST_CHECKPOINT
+
+__all__ = ["RunControl"]
+
+
+class RunControl(Callback):
+    """Reports every batch, and ends the training after the batch during which it was asked to.
+
+    Parameters
+    ----------
+    should_stop
+        Asked after every batch, in every process; one that says so ends all. None: never.
+    progress
+        Called after every batch with batches done and batches of all epochs. None: nobody listens.
+
+    Raises
+    ------
+    RunCancelled
+        From the training, which keeps the checkpoint of the last complete epoch.
+    """
+
+    def __init__(self, should_stop: ShouldStop | None = None, progress: Progress | None = None) -> None:
+        self.should_stop = should_stop
+        self.progress = progress
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report, then ask."""
+        per_epoch = int(trainer.num_training_batches)
+        if self.progress is not None:
+            self.progress(
+                trainer.current_epoch * per_epoch + batch_idx + 1, per_epoch * (trainer.max_epochs or 0)
+            )
+        if self.should_stop is None:
+            return
+        # A process that stopped alone would leave the others waiting for it.
+        if trainer.strategy.reduce_boolean_decision(bool(self.should_stop()), all=False):
+            raise RunCancelled("training", _last_checkpoint(trainer))
+
+
+def _last_checkpoint(trainer: pl.Trainer) -> Path | None:
+    for keeper in trainer.checkpoint_callbacks:
+        if isinstance(keeper, ModelCheckpoint) and keeper.dirpath is not None:
+            last = Path(keeper.dirpath) / f"{LAST_CHECKPOINT}.ckpt"
+            if last.exists():
+                return last
+    return None

@@ -1,0 +1,358 @@
+"""One call each for programs that embed this package: train, train and reconstruct, load, save.
+
+Names and return values are those that programs written for PtychoPINN know. Settings go through the
+factories of :mod:`ptycho_torch.config_factory`, runs through :func:`~ptycho_torch.workflows.train` and
+:func:`~ptycho_torch.workflows.reconstruct`; nothing is decided here that they do not decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from ptycho_config import (
+    ConfigError,
+    ModelConfig,
+    Problem,
+    PyTorchExecutionConfig,
+    TrainingConfig,
+    dataclass_to_legacy_dict,
+    from_dict,
+    stated_fields,
+)
+from ptycho_torch.bundle import load_bundle
+from ptycho_torch.config_factory import TrainingPayload, create_training_payload, populate_legacy_params
+from ptycho_torch.control import Progress, ShouldStop
+from ptycho_torch.data.contract import Scan
+from ptycho_torch.data.memory import InMemory
+from ptycho_torch.errors import BundleError, ShapeError
+from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.workflows.device import numerics, resolve_accelerator
+from ptycho_torch.workflows.inference import (
+    RECONSTRUCTION_FILES,
+    compare_with_truth,
+    write_reconstruction,
+)
+from ptycho_torch.workflows.preparation import read_scan
+from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
+from ptycho_torch.workflows.run_directory import RunDirectory
+from ptycho_torch.workflows.training import TrainingOutcome, train
+
+__all__ = [
+    "MODEL_NAME",
+    "load_inference_bundle_torch",
+    "run_cdi_example_torch",
+    "save_outputs",
+    "train_cdi_model_torch",
+]
+
+MODEL_NAME = "diffraction_to_obj"
+"""Name of the model that turns frames into object patches."""
+
+ScanLike = str | PathLike[str] | InMemory
+
+
+def run_cdi_example_torch(
+    train_data: ScanLike | None,
+    test_data: ScanLike | None,
+    config: TrainingConfig,
+    *,
+    do_stitching: bool = False,
+    execution_config: PyTorchExecutionConfig | None = None,
+    callbacks: Sequence[Callback] = (),
+    should_stop: ShouldStop | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> tuple[np.ndarray | None, np.ndarray | None, dict[str, Any]]:
+    """Train on one scan and, if asked to, reconstruct another with the best weights.
+
+    Parameters
+    ----------
+    train_data, test_data, config, execution_config, callbacks, overwrite
+        As in :func:`train_cdi_model_torch`.
+    do_stitching
+        Reconstruct the test data, of which every frame is used. Without it nothing is reconstructed.
+    should_stop
+        Asked after every batch of both; its first true answer ends the run.
+    progress
+        Called with batches done and batches in all while training, then with groups done and groups in all
+        while reconstructing.
+
+    Returns
+    -------
+    amplitude, phase : ndarray or None
+        Float32, ``(height, width)``, phase in rad: the stitched object; None without ``do_stitching``.
+    results : dict
+        As :func:`train_cdi_model_torch`; with ``do_stitching`` also ``recon_amp`` and ``recon_phase`` (the
+        two arrays), ``reconstruction`` (object, weight, origin), ``probe``, ``scan`` (what was
+        reconstructed), ``report`` (scores, if the scan holds a known object) and ``forward_residual``.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`train_cdi_model_torch`, and if ``do_stitching`` is asked for without test data.
+    RunCancelled
+        When ``should_stop`` said so. A training that was complete is kept.
+    """
+    payload = _payload_of(train_data, test_data, config, execution_config)
+    if do_stitching and payload.test_data is None:
+        hint = "give the scan to reconstruct, which may be the training scan"
+        raise ConfigError(Problem("test_data", None, "a scan, because do_stitching is on", hint))
+    outcome = train(
+        payload, callbacks=callbacks, should_stop=should_stop, progress=progress, overwrite=overwrite
+    )
+    results = _results_of(outcome, payload)
+    if not do_stitching:
+        return None, None, results
+    results |= _reconstructed(outcome, payload, should_stop, progress)
+    return results["recon_amp"], results["recon_phase"], results
+
+
+def train_cdi_model_torch(
+    train_data: ScanLike | None,
+    test_data: ScanLike | None,
+    config: TrainingConfig,
+    *,
+    execution_config: PyTorchExecutionConfig | None = None,
+    callbacks: Sequence[Callback] = (),
+    should_stop: ShouldStop | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Train a model and save it as a bundle in ``config.output_dir``.
+
+    Parameters
+    ----------
+    train_data
+        Scan to learn from: a path, a :class:`~ptycho_torch.data.Scan`, or arrays by their names in the data
+        contract. It takes the place of ``config.train_data_file``; None uses that.
+    test_data
+        Scan to validate on, in the same forms and with ``config.test_data_file`` likewise. None where the
+        configuration has none either: a part of the training data is set aside.
+    config
+        Of it, what was stated counts; the rest is filled from the data and the defaults.
+    execution_config
+        Where and how it runs.
+    callbacks
+        Further Lightning callbacks.
+    should_stop
+        Asked after every batch; its first true answer ends the training.
+    progress
+        Called with batches done and batches of all epochs.
+    overwrite
+        Replace the results of an older run in the same directory once this one is complete.
+
+    Returns
+    -------
+    dict
+        ``backend`` (``"pytorch"``), ``models`` (:data:`MODEL_NAME` to the model with its best weights),
+        ``history`` (metric to its value in every epoch, NaN where it was not measured), ``metrics`` (last
+        value of each), ``bundle_path``, ``best_checkpoint``, ``output_dir``, ``files`` and ``payload``.
+
+    Raises
+    ------
+    FileNotFoundError, ConfigError, DataError
+        Before anything is written, as :func:`ptycho_torch.config_factory.create_training_payload` and
+        :func:`ptycho_torch.workflows.train`.
+    TrainingFailed, TrainingInterrupted
+        As :func:`ptycho_torch.workflows.train`.
+    RunCancelled
+        When ``should_stop`` said so; it names the last checkpoint.
+    """
+    payload = _payload_of(train_data, test_data, config, execution_config)
+    outcome = train(
+        payload, callbacks=callbacks, should_stop=should_stop, progress=progress, overwrite=overwrite
+    )
+    return _results_of(outcome, payload)
+
+
+def load_inference_bundle_torch(
+    bundle_dir: str | PathLike[str], model_name: str = MODEL_NAME, *, device: torch.device | str = "cpu"
+) -> tuple[dict[str, torch.nn.Module], dict[str, Any]]:
+    """Load a trained model and the configuration it was trained with.
+
+    The legacy dictionary ``ptycho_config.params.cfg`` is filled with that configuration.
+
+    Parameters
+    ----------
+    bundle_dir
+        Output directory of a training, the bundle file, or the directory it was extracted to.
+    model_name
+        Which model is wanted; a bundle holds :data:`MODEL_NAME`.
+    device
+        Where the model goes.
+
+    Returns
+    -------
+    models : dict
+        Name to model, in evaluation mode; pass it to :func:`ptycho_torch.workflows.reconstruct`.
+    config : dict
+        Settings of model and training under their legacy names, such as ``N``, ``gridsize``, ``nphotons``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the path does not exist.
+    BundleError
+        If there is no sound bundle.
+    ConfigError
+        For another model name.
+    """
+    if model_name != MODEL_NAME:
+        hint = "the network is chosen when a model is trained, with the setting architecture"
+        raise ConfigError(Problem("model_name", model_name, repr(MODEL_NAME), hint))
+    model, manifest = load_bundle(bundle_dir, device=device)
+    try:
+        network = from_dict(ModelConfig, manifest.configuration["model"])
+        config = from_dict(TrainingConfig, {**manifest.configuration.get("training", {}), "model": network})
+    except ConfigError as error:
+        raise BundleError(f"manifest.json: training settings cannot be used: {error}", bundle_dir) from error
+    populate_legacy_params(config)
+    return {MODEL_NAME: model}, dataclass_to_legacy_dict(config)
+
+
+def save_outputs(
+    amplitude: np.ndarray | None,
+    phase: np.ndarray | None,
+    results: Mapping[str, Any],
+    output_dir: str | PathLike[str],
+    *,
+    overwrite: bool = False,
+) -> tuple[Path, ...]:
+    """Write what :func:`run_cdi_example_torch` reconstructed: arrays, pictures, product and scores.
+
+    The files are those of :func:`ptycho_torch.workflows.infer`, but for ``resolved_config.json``, which the
+    training has written. The directory may be that of the training.
+
+    Parameters
+    ----------
+    amplitude, phase
+        Real, ``(height, width)``, phase in rad. The object that is saved is made of them.
+    results
+        From :func:`run_cdi_example_torch`.
+    output_dir
+        Where to write; created if need be.
+    overwrite
+        Replace older results there once these are complete.
+
+    Returns
+    -------
+    tuple of Path
+        The files.
+
+    Raises
+    ------
+    ConfigError
+        If nothing was reconstructed, or the directory holds other results.
+    ShapeError
+        If the arrays have another shape than what was reconstructed.
+    """
+    stitched = results.get("reconstruction")
+    if amplitude is None or phase is None or not isinstance(stitched, StitchedObject):
+        hint = "call run_cdi_example_torch with do_stitching=True and test data"
+        raise ConfigError(Problem("results", None, "the results of a run that reconstructed a scan", hint))
+    for name, values in (("amplitude", amplitude), ("phase", phase)):
+        if np.shape(values) != stitched.object.shape:
+            raise ShapeError(name, stitched.object.shape, np.shape(values))
+    kept = StitchedObject(
+        object=(amplitude * np.exp(1j * np.asarray(phase))).astype(np.complex64),
+        weight=stitched.weight,
+        origin=stitched.origin,
+    )
+    run = RunDirectory.check(Path(output_dir), RECONSTRUCTION_FILES, overwrite=overwrite)
+    write_reconstruction(
+        run.open(),
+        kept,
+        results["scan"],
+        results["probe"],
+        results["payload"].resolution.to_dict(),
+        results["report"],
+        results["forward_residual"],
+    )
+    return run.publish()
+
+
+def _payload_of(
+    train_data: ScanLike | None,
+    test_data: ScanLike | None,
+    config: TrainingConfig,
+    execution_config: PyTorchExecutionConfig | None,
+) -> TrainingPayload:
+    """The payload of a configuration object; data given beside it take the place of its paths."""
+    if not isinstance(config, TrainingConfig):
+        raise TypeError(f"config: expected a ptycho_config.TrainingConfig, got {type(config).__name__}")
+    training = stated_fields(config)
+    model = training.pop("model", None)
+    given = {"train_data_file": train_data, "test_data_file": test_data}
+    data = {name: training.pop(name, None) if value is None else value for name, value in given.items()}
+    for name in given:
+        training.pop(name, None)
+    return create_training_payload(
+        data["train_data_file"],
+        None,
+        overrides={"training": training, "model": {} if model is None else stated_fields(model)},
+        execution_config=execution_config,
+        test_data_file=data["test_data_file"],
+    )
+
+
+def _results_of(outcome: TrainingOutcome, payload: TrainingPayload) -> dict[str, Any]:
+    names = dict.fromkeys(name for row in outcome.history for name in row)
+    return {
+        "backend": "pytorch",
+        "models": {MODEL_NAME: outcome.model},
+        "history": {name: [row.get(name, float("nan")) for row in outcome.history] for name in names},
+        "metrics": dict(outcome.metrics),
+        "bundle_path": outcome.bundle,
+        "best_checkpoint": outcome.best_checkpoint,
+        "output_dir": outcome.output_dir,
+        "files": outcome.files,
+        "payload": payload,
+    }
+
+
+def _reconstructed(
+    outcome: TrainingOutcome,
+    payload: TrainingPayload,
+    should_stop: ShouldStop | None,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    config, execution = payload.training_config, payload.execution_config
+    assert payload.test_data is not None
+    scan: Scan = read_scan(
+        payload.test_data,
+        n_pixels=config.model.N,
+        measurement_domain=config.measurement_domain,
+        nphotons=config.nphotons,
+    )
+    batch_size = execution.inference_batch_size or config.batch_size
+    model = outcome.model.to(resolve_accelerator(execution.accelerator)).eval()
+    try:
+        with numerics():
+            result = reconstruct(
+                model,
+                scan,
+                batch_size=batch_size,
+                middle_trim=execution.middle_trim,
+                progress=progress,
+                should_stop=should_stop,
+            )
+            residual = forward_residual_of(result, model, scan, batch_size=batch_size)
+    finally:
+        model.cpu()
+    probe = model.probe.detach().numpy()
+    return {
+        "recon_amp": np.abs(result.object),
+        "recon_phase": np.angle(result.object),
+        "reconstruction": result,
+        "probe": probe,
+        "scan": scan,
+        "report": compare_with_truth(result, scan, probe),
+        "forward_residual": residual,
+    }

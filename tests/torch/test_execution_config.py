@@ -1,0 +1,143 @@
+"""`PyTorchExecutionConfig`, as programs build, copy and send it."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from ptycho_config import (
+    ConfigError,
+    PyTorchExecutionConfig,
+    dataclass_to_legacy_dict,
+    evolve,
+    field_specs,
+    from_dict,
+    stated_fields,
+    to_dict,
+)
+
+DEFAULTS = {
+    "accelerator": "auto",
+    "devices": "auto",
+    "num_nodes": 1,
+    "strategy": "auto",
+    "deterministic": True,
+    "precision": "32-true",
+    "max_time": None,
+    "gradient_clip_val": None,
+    "accum_steps": 1,
+    "compile": False,
+    "num_workers": 0,
+    "pin_memory": False,
+    "persistent_workers": False,
+    "prefetch_factor": None,
+    "learning_rate": 1e-3,
+    "scheduler": "Default",
+    "enable_progress_bar": False,
+    "enable_checkpointing": True,
+    "checkpoint_save_top_k": 1,
+    "checkpoint_monitor_metric": "val_loss",
+    "checkpoint_mode": "min",
+    "early_stop_patience": 100,
+    "logger_backend": "csv",
+    "recon_log_every_n_epochs": None,
+    "recon_log_num_patches": 4,
+    "recon_log_fixed_indices": None,
+    "recon_log_stitch": False,
+    "recon_log_max_stitch_samples": None,
+    "inference_batch_size": None,
+    "middle_trim": 0,
+    "pad_eval": False,
+    "val_fraction": 0.05,
+    "val_seed": 42,
+    "check_val_every_n_epoch": 1,
+}
+
+
+class TestDefaults:
+    @pytest.mark.parametrize(("name", "value"), DEFAULTS.items())
+    def test_value(self, name, value):
+        assert getattr(PyTorchExecutionConfig(), name) == value
+
+    def test_every_field_says_what_it_is_for(self):
+        specs = {spec.name: spec for spec in field_specs(PyTorchExecutionConfig)}
+        assert set(DEFAULTS) <= set(specs)
+        assert all(spec.help for spec in specs.values())
+
+
+class TestConstruction:
+    def test_keywords_only(self):
+        with pytest.raises(TypeError):
+            PyTorchExecutionConfig("cpu")
+        kinds = {p.kind for p in inspect.signature(PyTorchExecutionConfig).parameters.values()}
+        assert kinds == {inspect.Parameter.KEYWORD_ONLY}
+
+    def test_touches_neither_torch_nor_a_device(self):
+        source = (
+            "import sys; from ptycho_config import PyTorchExecutionConfig; "
+            "PyTorchExecutionConfig(accelerator='cuda', devices=8); sys.exit(int('torch' in sys.modules))"
+        )
+        assert subprocess.run([sys.executable, "-c", source], check=False).returncode == 0
+
+    def test_the_older_spelling_of_devices(self):
+        with pytest.warns(DeprecationWarning, match="n_devices is the older spelling of devices"):
+            assert PyTorchExecutionConfig(n_devices=2).devices == 2
+
+    @pytest.mark.parametrize("name", ["Default", "Exponential", "MultiStage", "Adaptive", "WarmupCosine"])
+    def test_schedulers(self, name):
+        assert PyTorchExecutionConfig(scheduler=name).scheduler == name
+
+    @pytest.mark.parametrize(
+        ("stated", "words"),
+        [
+            ({"accelerator": "tpu"}, "TPUs are not supported"),
+            ({"accelerator": "abacus"}, "accelerator"),
+            ({"num_workers": True}, "num_workers"),
+            ({"num_workers": -1}, "num_workers"),
+            ({"learning_rate": 0.0}, "learning_rate"),
+            ({"checkpoint_save_top_k": -2}, "checkpoint_save_top_k"),
+            ({"scheduler": "default"}, "Default"),
+            ({"max_time": "one hour"}, "DD:HH:MM:SS"),
+            ({"persistent_workers": True}, "num_workers"),
+            ({"prefetch_factor": 2}, "num_workers"),
+            ({"logger_backend": "paper"}, "csv"),
+        ],
+    )
+    def test_wrong_values_are_refused_by_name(self, stated, words):
+        with pytest.raises(ConfigError, match=words):
+            PyTorchExecutionConfig(**stated)
+
+    def test_all_problems_at_once(self):
+        with pytest.raises(ValueError, match="num_workers") as caught:
+            PyTorchExecutionConfig(num_workers=-1, learning_rate=-1.0, checkpoint_mode="best")
+        assert {p.field for p in caught.value.problems} == {
+            "num_workers",
+            "learning_rate",
+            "checkpoint_mode",
+        }
+
+
+class TestCopies:
+    def test_pickle_keeps_values_and_what_was_stated(self):
+        config = PyTorchExecutionConfig(learning_rate=1e-3, num_workers=2)
+        again = pickle.loads(pickle.dumps(config))
+        assert again == config
+        assert stated_fields(again) == {"learning_rate": 1e-3, "num_workers": 2}
+
+    def test_evolve_checks_again(self):
+        config = evolve(PyTorchExecutionConfig(num_workers=2), persistent_workers=True)
+        assert config.persistent_workers
+        with pytest.raises(ConfigError):
+            evolve(config, num_workers=0)
+
+    def test_plain_data_and_back(self):
+        config = PyTorchExecutionConfig(devices=2, logger_backend=None, max_time="00:01:00:00")
+        assert from_dict(PyTorchExecutionConfig, to_dict(config)) == config
+
+    def test_it_never_enters_the_legacy_dictionary(self):
+        with pytest.raises(TypeError, match="PyTorchExecutionConfig"):
+            dataclass_to_legacy_dict(PyTorchExecutionConfig())
