@@ -65,3 +65,47 @@ def test_a_stated_domain_is_passed_on(scan_file: Path, capsys: pytest.CaptureFix
 def test_a_missing_file_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "gone.npz")]) == 2
     assert "gone.npz" in capsys.readouterr().err
+
+
+def test_a_picture_of_the_scan(scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from matplotlib.image import imread
+
+    target = tmp_path / "scan.png"
+    assert main([str(scan_file), "--plot", str(target)]) == 0
+    out, err = capsys.readouterr()
+    assert f"wrote {target}" in err
+    assert "30/30 frames" in err
+    assert "wrote" not in out
+    picture = imread(target)
+    assert picture.shape[:2] == (1376, 2080)
+    assert picture[..., :3].std() > 0.1
+
+
+def test_a_picture_is_kept_unless_told_otherwise(
+    scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "scan.png"
+    target.write_bytes(b"precious")
+    assert main([str(scan_file), "--plot", str(target)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "--overwrite replaces it" in err
+    assert target.read_bytes() == b"precious"
+    assert main([str(scan_file), "--plot", str(target), "--overwrite", "--quiet"]) == 0
+    assert target.read_bytes() != b"precious"
+
+
+def test_a_picture_needs_a_name_that_fits(scan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(scan_file), "--plot", "nowhere/scan.jpg"]) == 2
+    err = capsys.readouterr().err
+    assert "a name ending in .png" in err
+    assert "create it first" in err
+
+
+def test_a_refused_scan_has_no_picture(
+    edited_scan: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "scan.png"
+    assert main([str(edited_scan(probeGuess=None)), "--plot", str(target)]) == 1
+    assert "was not drawn: a scan with problems has nothing to show" in capsys.readouterr().err
+    assert not target.exists()

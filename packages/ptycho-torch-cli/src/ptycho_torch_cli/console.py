@@ -16,7 +16,7 @@ from typing import Any
 from ptycho_config import ConfigError
 from ptycho_torch_cli.parsers import CommandParser
 
-__all__ = ["Progress", "UsageError", "calm_lightning", "note", "run_command", "version_text"]
+__all__ = ["Progress", "UsageError", "calm_lightning", "note", "progress_of", "run_command", "version_text"]
 
 _DISTRIBUTIONS = ("ptycho-torch-cli", "ptycho-torch-core", "ptycho-config", "torch")
 _OURS = ("ptycho_torch", "ptycho_config", "ptycho_torch_cli")
@@ -211,3 +211,14 @@ class Progress:
         """End the bar, if there is one."""
         if self._bar is not None:
             self._bar.close()
+
+
+@contextlib.contextmanager
+def progress_of(unit: str, *, quiet: bool) -> Iterator[Progress | None]:
+    """Progress that ends with the block; None when nothing may be shown."""
+    progress = None if quiet else Progress(unit)
+    try:
+        yield progress
+    finally:
+        if progress is not None:
+            progress.close()

@@ -8,15 +8,16 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_config import InferenceConfig, spec_of
-from ptycho_torch_cli.console import run_command
+from ptycho_torch_cli.console import note, progress_of, run_command
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
-from ptycho_torch_cli.shared import validate_paths
+from ptycho_torch_cli.shared import check_target, validate_paths
 
 if TYPE_CHECKING:
-    from ptycho_torch.data.summary import ScanSummary
+    from ptycho_torch.data.summary import Examination, ScanSummary
 
 __all__ = ["build_parser", "main"]
 
@@ -27,12 +28,20 @@ def build_parser() -> CommandParser:
         "ptycho-torch inspect",
         description="Show what a scan holds: arrays, measurement domain, geometry, photon statistics, "
         "problems. Exits with 1 when the file would be refused.",
-        usage="SCAN [--json]",
+        usage="SCAN [--json] [--plot PICTURE.png]",
     )
     parser.add_argument(
         "file", metavar="FILE", help="scan as NPZ, CXI or HDF5 of ptychodus, or folder with a pair"
     )
     add_switch(parser, "--json", "print JSON")
+    group = parser.add_argument_group("Picture")
+    group.add_argument(
+        "--plot",
+        metavar="PICTURE.png",
+        help="draw scan map, coverage, mean frame, photon statistics and probe on one page",
+    )
+    add_switch(group, "--overwrite", "replace the picture if it exists")
+    add_switch(group, "--quiet", "no progress, no log lines; warnings remain")
     add_settings(parser, "reading", InferenceConfig, only={"measurement_domain"}, heading="Reading")
     add_common_flags(parser)
     return parser
@@ -45,13 +54,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _inspect(args: argparse.Namespace) -> int:
     validate_paths({"FILE": args.file}, folders=("FILE",))
-    from ptycho_torch.data.summary import inspect_scan
+    picture = getattr(args, "plot", None)
+    if picture is not None:
+        check_target("--plot", Path(picture), suffix=".png", overwrite=args.overwrite)
+    from ptycho_torch.data.summary import examine_scan
 
     default = spec_of(InferenceConfig, "measurement_domain").default
     domain = getattr(args, "measurement_domain", default)
-    summary = inspect_scan(args.file, measurement_domain=domain)
+    with progress_of("frame", quiet=args.quiet) as progress:
+        found = examine_scan(args.file, measurement_domain=domain, progress=progress)
+    summary = found.summary
     print(json.dumps(_as_data(summary), indent=2) if args.json else _as_text(summary))
+    if picture is not None:
+        _draw(picture, found)
     return 0 if summary.is_sound else 1
+
+
+def _draw(picture: str, found: Examination) -> None:
+    if found.scan is None or found.frames is None:
+        note(f"{picture} was not drawn: a scan with problems has nothing to show; repair it first")
+        return
+    from ptycho_torch.plotting import save_scan_figure
+
+    save_scan_figure(picture, found.scan, found.frames, found.summary)
+    note(f"wrote {picture}")
 
 
 def _as_data(summary: ScanSummary) -> Any:

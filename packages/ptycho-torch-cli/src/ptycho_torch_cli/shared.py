@@ -16,6 +16,7 @@ from ptycho_torch_cli.parsers import typed_settings
 
 __all__ = [
     "build_execution_config_from_args",
+    "check_target",
     "cli_layer",
     "missing_files_are_usage",
     "print_resolution",
@@ -123,6 +124,38 @@ def validate_paths(paths: Mapping[str, str | PathLike[str] | None], *, folders: 
             problems.append(Problem(name, str(path), "a file that exists", "there is no such file"))
         elif path.is_dir() and name not in folders:
             problems.append(Problem(name, str(path), "a file", "this is a directory"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_target(name: str, path: Path, *, suffix: str, overwrite: bool) -> None:
+    """Check that a file may be written; nothing is written.
+
+    Parameters
+    ----------
+    name
+        Flag that names it.
+    path
+        The file.
+    suffix
+        What its name must end in.
+    overwrite
+        Whether it may exist.
+
+    Raises
+    ------
+    ConfigError
+        With everything that stands in the way.
+    """
+    problems = []
+    if path.suffix.lower() != suffix:
+        problems.append(Problem(name, str(path), f"a name ending in {suffix}"))
+    if path.is_dir():
+        problems.append(Problem(name, str(path), "a file", "this is a directory"))
+    elif path.exists() and not overwrite:
+        problems.append(Problem(name, str(path), "a new file", "it exists; --overwrite replaces it"))
+    if not path.parent.is_dir():
+        problems.append(Problem(name, str(path), "a file in a folder that exists", "create it first"))
     if problems:
         raise ConfigError(problems)
 

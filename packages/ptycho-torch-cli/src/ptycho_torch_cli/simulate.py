@@ -12,6 +12,7 @@ from typing import Any
 from ptycho_config import ConfigError, Problem, field_specs, setting
 from ptycho_torch_cli.console import UsageError, run_command
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
+from ptycho_torch_cli.shared import check_target
 
 __all__ = ["Scene", "build_parser", "main"]
 
@@ -64,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _simulate(args: argparse.Namespace) -> int:
-    target = _checked_target(Path(args.output), overwrite=args.overwrite)
+    target = Path(args.output)
+    check_target("--output", target, suffix=".npz", overwrite=args.overwrite)
     wanted = _wanted(args)
     from ptycho_torch.data import save_scan
     from ptycho_torch.data.simulate import simulate_scene
@@ -93,21 +95,6 @@ def _wanted(args: argparse.Namespace) -> dict[str, Any]:
     if modes is not None:
         wanted["mode_powers"] = tuple(0.5**mode for mode in range(modes))
     return wanted
-
-
-def _checked_target(path: Path, *, overwrite: bool) -> Path:
-    problems = []
-    if path.suffix != ".npz":
-        problems.append(Problem("--output", str(path), "a name ending in .npz"))
-    if path.is_dir():
-        problems.append(Problem("--output", str(path), "a file", "this is a directory"))
-    elif path.exists() and not overwrite:
-        problems.append(Problem("--output", str(path), "a new file", "it exists; --overwrite replaces it"))
-    if not path.parent.is_dir():
-        problems.append(Problem("--output", str(path), "a file in a folder that exists", "create it first"))
-    if problems:
-        raise ConfigError(problems)
-    return path
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -14,15 +15,18 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from ptycho_torch.data.assemble import KNOWN_KEYS, assemble_scan
-from ptycho_torch.data.contract import DomainDecision, Scan, frame_chunks
+from ptycho_torch.data.contract import DomainDecision, Scan
 from ptycho_torch.data.npz import Header, read_arrays, read_npz_headers
 from ptycho_torch.data.reader import hdf5_scan_headers, locate_scan, open_scan
+from ptycho_torch.data.statistics import FrameStatistics, frame_statistics
 from ptycho_torch.errors import DataError, ShapeError
 
 __all__ = [
+    "Examination",
     "PhotonStatistics",
     "PositionStatistics",
     "ScanSummary",
+    "examine_scan",
     "inspect_scan",
     "probe_diameter",
     "summarise_scan",
@@ -116,6 +120,15 @@ class ScanSummary:
         return not self.problems
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examination:
+    """A scan file looked through: its summary and, where it is sound, the scan and what its frames hold."""
+
+    summary: ScanSummary
+    scan: Scan | None = None
+    frames: FrameStatistics | None = None
+
+
 def probe_diameter(probe: npt.NDArray[Any]) -> float:
     """Diameter of the disk that has the participation area of the probe intensity; px.
 
@@ -178,25 +191,15 @@ def _hot_pixels(highest: npt.NDArray[np.float64], lowest: npt.NDArray[np.float64
     return int(np.count_nonzero((highest > 10) & (lowest >= 0.25 * highest) & (around < 0.05 * highest)))
 
 
-def _photons(scan: Scan) -> PhotonStatistics:
-    totals = scan.counts_per_frame()
-    highest = np.zeros((scan.N, scan.N))
-    lowest = np.full((scan.N, scan.N), np.inf)
-    zeros = 0
-    for part in frame_chunks(scan.diffraction):
-        block = scan.diffraction[part]
-        np.maximum(highest, block.max(axis=0), out=highest)
-        np.minimum(lowest, block.min(axis=0), out=lowest)
-        zeros += block.size - int(np.count_nonzero(block))
+def _photons(scan: Scan, frames: FrameStatistics) -> PhotonStatistics:
     measured = scan.N**2 - (0 if scan.bad_pixels is None else int(scan.bad_pixels.sum()))
-    zeros -= (scan.N**2 - measured) * scan.n_frames
     return PhotonStatistics(
-        mean=float(totals.mean()),
-        minimum=float(totals.min()),
-        maximum=float(totals.max()),
-        max_pixel=float(highest.max()),
-        zero_share=zeros / (measured * scan.n_frames),
-        n_hot_pixels=_hot_pixels(highest, lowest),
+        mean=float(frames.totals.mean()),
+        minimum=float(frames.totals.min()),
+        maximum=float(frames.totals.max()),
+        max_pixel=float(frames.highest.max()),
+        zero_share=frames.n_zeros / (measured * scan.n_frames),
+        n_hot_pixels=_hot_pixels(frames.highest, frames.lowest),
     )
 
 
@@ -220,7 +223,9 @@ def _notes(scan: Scan, positions: PositionStatistics, photons: PhotonStatistics)
     return notes
 
 
-def summarise_scan(scan: Scan, headers: dict[str, Header] | None = None) -> ScanSummary:
+def summarise_scan(
+    scan: Scan, headers: dict[str, Header] | None = None, frames: FrameStatistics | None = None
+) -> ScanSummary:
     """Summary of a scan in memory.
 
     Parameters
@@ -229,8 +234,10 @@ def summarise_scan(scan: Scan, headers: dict[str, Header] | None = None) -> Scan
         The scan.
     headers
         Headers of the file it came from.
+    frames
+        What its frames hold, if that is known already.
     """
-    positions, photons = _positions(scan), _photons(scan)
+    positions, photons = _positions(scan), _photons(scan, frames or frame_statistics(scan))
     return ScanSummary(
         source=scan.source,
         headers=dict(headers or {}),
@@ -279,6 +286,30 @@ def inspect_scan(
     FileNotFoundError
         There is no such file or directory.
     """
+    return examine_scan(path, measurement_domain=measurement_domain, N=N).summary
+
+
+def examine_scan(
+    path: str | PathLike[str],
+    *,
+    measurement_domain: str = "auto",
+    N: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Examination:
+    """Summary of a scan file, with the scan itself and what its frames hold, to draw them for example.
+
+    Parameters
+    ----------
+    path, measurement_domain, N
+        As for `ptycho_torch.data.reader.open_scan`.
+    progress
+        Called with frames done and frames in all.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file or directory.
+    """
     source = Path(path)
     headers: dict[str, Header] = {}
     try:
@@ -291,9 +322,10 @@ def inspect_scan(
                 headers.update(hdf5_scan_headers(located))
                 scan = open_scan(source, measurement_domain=measurement_domain, N=N)
     except DataError as error:
-        return ScanSummary(source=source, headers=headers, problems=error.problems)
-    summary = summarise_scan(scan, headers)
+        return Examination(summary=ScanSummary(source=source, headers=headers, problems=error.problems))
+    frames = frame_statistics(scan, progress=progress)
+    summary = summarise_scan(scan, headers, frames)
     if caught:
         raised = tuple(str(warning.message) for warning in caught)
-        return replace(summary, notes=raised + summary.notes)
-    return summary
+        summary = replace(summary, notes=raised + summary.notes)
+    return Examination(summary=summary, scan=scan, frames=frames)

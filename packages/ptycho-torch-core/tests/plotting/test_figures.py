@@ -77,7 +77,7 @@ def _axes_of_figures(monkeypatch):
     def keep(figure, path):
         figures.append(figure)
 
-    monkeypatch.setattr(plotting, "_write", keep)
+    monkeypatch.setattr(plotting.style, "write_figure", keep)
     return figures
 
 
