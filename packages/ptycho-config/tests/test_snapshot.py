@@ -74,6 +74,24 @@ INFERENCE = {
     "output_dir": "inference_outputs",
     "backend": "pytorch",
 }
+REFINE = {
+    "refine_epochs": "auto",
+    "refine_probe": False,
+    "refine_positions": False,
+    "likelihood": "poisson",
+    "sub_pixel": "object",
+    "refine_batch_size": None,
+    "refine_tolerance": 1e-5,
+    "refine_warm_up": None,
+    "refine_seed": 0,
+}
+REFINE_DATA = {
+    "scan_file": None,
+    "start_file": None,
+    "measurement_domain": "auto",
+    "nphotons": 1e9,
+    "output_dir": "refine_outputs",
+}
 EXECUTION = {
     "accelerator": "auto",
     "devices": "auto",
@@ -117,4 +135,11 @@ def test_names_and_defaults() -> None:
         section: {spec.name: plain(spec.default) for spec in field_specs(cls)}
         for section, cls in SECTIONS.items()
     }
-    assert now == {"model": MODEL, "training": TRAINING, "inference": INFERENCE, "execution": EXECUTION}
+    assert now == {
+        "model": MODEL,
+        "training": TRAINING,
+        "inference": INFERENCE,
+        "refine": REFINE,
+        "refine_data": REFINE_DATA,
+        "execution": EXECUTION,
+    }

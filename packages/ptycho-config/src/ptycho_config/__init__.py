@@ -1,6 +1,6 @@
 """Configuration of ptychographic reconstruction: plain data, checked when it is built.
 
-Four dataclasses hold all settings, :func:`resolve` merges layers of them with their origin on record, and
+A few dataclasses hold all settings, :func:`resolve` merges layers of them with their origin on record, and
 :func:`update_legacy_dict` bridges to programs that use one flat dictionary. Importing this loads only the
 standard library; a YAML reader is loaded when a YAML file is read.
 
@@ -27,6 +27,7 @@ from ptycho_config.model import ModelConfig
 from ptycho_config.overrides import LAYERS, parse_assignments, resolve
 from ptycho_config.profiles import Profile, get_profile, profiles
 from ptycho_config.provenance import Fact, Provenance, Resolution
+from ptycho_config.refine import RefineConfig, RefineDataConfig
 from ptycho_config.schema import file_schema, json_schema, markdown_table
 from ptycho_config.training import TrainingConfig
 
@@ -49,6 +50,8 @@ __all__ = [
     "Profile",
     "Provenance",
     "PyTorchExecutionConfig",
+    "RefineConfig",
+    "RefineDataConfig",
     "Resolution",
     "TrainingConfig",
     "__version__",

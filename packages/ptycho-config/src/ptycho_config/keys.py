@@ -18,6 +18,7 @@ from ptycho_config.execution import PyTorchExecutionConfig
 from ptycho_config.fields import FieldSpec, field_specs
 from ptycho_config.inference import InferenceConfig
 from ptycho_config.model import ModelConfig
+from ptycho_config.refine import RefineConfig, RefineDataConfig
 from ptycho_config.training import TrainingConfig
 
 __all__ = ["LEGACY_SPELLINGS", "SECTIONS", "Entry", "KeyTable", "LegacySpelling"]
@@ -27,6 +28,8 @@ SECTIONS: Mapping[str, type[Config]] = MappingProxyType(
         "model": ModelConfig,
         "training": TrainingConfig,
         "inference": InferenceConfig,
+        "refine": RefineConfig,
+        "refine_data": RefineDataConfig,
         "execution": PyTorchExecutionConfig,
     }
 )

@@ -36,8 +36,11 @@ from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit
+from ptycho_torch.refine.moved_probe import MovedProbePlacement
 from ptycho_torch.refine.placement import Placement
-from ptycho_torch.refine.result import RefineResult
+from ptycho_torch.refine.ranks import Ranks
+from ptycho_torch.refine.residual import dose_of
+from ptycho_torch.refine.result import RefineResult, SubPixel
 from ptycho_torch.refine.step import (
     BatchGradient,
     BatchSettings,
@@ -78,6 +81,7 @@ class Iteration:
         device: torch.device,
         dtype: torch.dtype,
         likelihood: Likelihood,
+        sub_pixel: SubPixel,
         fits: tuple[bool, bool],
         warm_up: int | None,
         seed: int,
@@ -91,7 +95,9 @@ class Iteration:
         self.scale = calibration.intensity_scale
         real = torch.float32 if dtype == torch.complex64 else torch.float64
         self.frames = FrameSource(scan, self.scale, device, real)
-        margin = _POSITION_MARGIN_PX if self.fits_positions else 1
+        self.ranks = Ranks()
+        self.kind = MovedProbePlacement if sub_pixel == "probe" else Placement
+        margin = _POSITION_MARGIN_PX if self.fits_positions else 2
         self.canvas = WorkingCanvas.around(scan.positions, scan.N, margin)
         self.origin = self.canvas.origin_tensor(device)
         self.ramp = detector_ramp(scan.N).to(device)
@@ -100,6 +106,11 @@ class Iteration:
             (calibration.probe.to(device) * self.ramp).to(dtype),
             torch.from_numpy(scan.positions.copy()).to(device),
         )
+        if start is not None:
+            # The start may come from another gauge: it is scaled to the measured counts.
+            gain = dose_of(self.frames, self._placement(self.now), self.now) ** 0.5
+            scaled = replace(start, object=np.asarray(start.object) * gain)
+            self.now.object = torch.from_numpy(self.canvas.lay(scaled)).to(device=device, dtype=dtype)
         self.start_positions = self.now.positions.clone()
         self.ahead = self.now.clone()
         self.t = 1.0
@@ -113,7 +124,7 @@ class Iteration:
         values = _CPU_CHUNK_VALUES if device.type == "cpu" else _GPU_CHUNK_VALUES
         chunk = max(1, values // (scan.N**2 * scan.n_modes))
         self.settings = BatchSettings(likelihood=likelihood, probe=False, positions=False, chunk=chunk)
-        self.illumination = illumination_map(self._placement(self.now), self.now.probe)
+        self.illumination = self._illumination(self.now, np.arange(scan.n_frames))
 
     def run_epoch(self, epoch: int, n_subsets: int) -> Misfit:
         """One pass over all frames in ``n_subsets`` steps, then the momentum."""
@@ -124,12 +135,15 @@ class Iteration:
         )
         moving = self.ahead.clone()
         if self.settings.probe or self.settings.positions:
-            self.illumination = illumination_map(self._placement(moving), moving.probe)
+            self.illumination = self._illumination(moving, self.order)
         misfit = Misfit()
         for indices in deal(self.order, n_subsets, self.rng):
-            placement = self._placement(moving, indices)
-            gradient = batch_gradient(moving, indices, placement, self.frames, self.settings, misfit)
-            self._step(moving, gradient, indices, placement, n_subsets)
+            mine = self.ranks.share(indices)
+            placement = self._placement(moving, mine)
+            gradient = batch_gradient(moving, mine, placement, self.frames, self.settings, misfit)
+            self.ranks.add_up(gradient.object, gradient.probe, gradient.object_power)
+            self._step(moving, gradient, indices, n_subsets)
+        self._join(misfit)
         if self.settings.positions:
             # Where all positions shift together the object follows: their mean is fixed.
             moving.positions -= (moving.positions - self.start_positions).mean(dim=0)
@@ -141,12 +155,11 @@ class Iteration:
         state: State,
         gradient: BatchGradient,
         indices: npt.NDArray[np.int64],
-        placement: Placement,
         n_subsets: int,
     ) -> None:
         divisor = self.illumination / n_subsets
         if n_subsets > 1:
-            divisor = torch.maximum(divisor, illumination_map(placement, state.probe))
+            divisor = torch.maximum(divisor, self._illumination(state, indices))
         # With two unknowns in one product, full steps in both would go twice as far as one.
         share = 0.5 if gradient.probe is not None else 1.0
         floor = _FLOOR * float(self.illumination.max()) / n_subsets
@@ -154,8 +167,12 @@ class Iteration:
         if gradient.probe is not None and gradient.object_power is not None:
             divisor = gradient.object_power + _FLOOR * gradient.object_power.max()
             state.probe -= gradient.probe * (share / divisor)
-        if gradient.moves is not None:
-            state.positions[torch.from_numpy(indices)] += gradient.moves
+        if self.settings.positions:
+            moves = torch.zeros_like(state.positions)
+            if gradient.moves is not None:
+                moves[torch.from_numpy(self.ranks.share(indices))] = gradient.moves
+            self.ranks.add_up(moves)
+            state.positions += moves
             limit = _POSITION_MARGIN_PX - 2.0
             state.positions = torch.clamp(
                 state.positions, self.start_positions - limit, self.start_positions + limit
@@ -179,10 +196,28 @@ class Iteration:
         )
         self.now, self.t = reached, longer
 
-    def _placement(self, state: State, indices: npt.NDArray[np.int64] | None = None) -> Placement:
+    def _placement(
+        self, state: State, indices: npt.NDArray[np.int64] | None = None, kind: type[Placement] | None = None
+    ) -> Placement:
         chosen = state.positions if indices is None else state.positions[torch.from_numpy(indices)]
         real = state.object.real.dtype
-        return Placement(chosen, self.origin, self.n_pixels, self.canvas.shape, real)
+        return (kind or self.kind)(chosen, self.origin, self.n_pixels, self.canvas.shape, real)
+
+    def _illumination(self, state: State, indices: npt.NDArray[np.int64]) -> Tensor:
+        """Summed probe intensity of frames; of a probe that moves too, interpolated."""
+        total = illumination_map(self._placement(state, self.ranks.share(indices), Placement), state.probe)
+        self.ranks.add_up(total)
+        return total
+
+    def _join(self, misfit: Misfit) -> None:
+        """Sums over the frames of all processes."""
+        sums = torch.tensor(
+            [misfit.difference, misfit.amplitude, misfit.objective, misfit.intensity],
+            dtype=torch.float64,
+            device=self.origin.device,
+        )
+        self.ranks.add_up(sums)
+        misfit.difference, misfit.amplitude, misfit.objective, misfit.intensity = sums.tolist()
 
     def result(self, residuals: list[float], objectives: list[float], stopped: bool) -> RefineResult:
         """What was reached, in the gauge of the calibration."""
@@ -194,7 +229,8 @@ class Iteration:
             gauged = with_power(_orthogonal(probe), power)
             image = image * (probe.abs().square().sum() / power).sqrt()
             probe = gauged
-        weight = illumination_map(self._placement(state), state.probe)
+        # Without the other processes: after an interruption they may be gone.
+        weight = illumination_map(self._placement(state, kind=Placement), state.probe)
         stitched = StitchedObject(
             object=self.canvas.crop(image.to(torch.complex64)),
             weight=self.canvas.crop(weight.float()),

@@ -8,6 +8,7 @@ copied at once, and bounds checked when positions change instead of at every bat
 from __future__ import annotations
 
 from copy import copy
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ class Placement:
     def __len__(self) -> int:
         return len(self.row_start)
 
-    def part(self, chosen: slice) -> Placement:
+    def part(self, chosen: slice | Tensor) -> Self:
         """The same for some of the patches."""
         part = copy(self)
         part.row_start = self.row_start[chosen]
@@ -73,6 +74,14 @@ class Placement:
         windows = image.view(-1).as_strided((image.numel() - side + 1, side), (1, 1))
         rows = windows.index_select(0, self.row_start.view(-1))
         return torch.view_as_real(rows).view(-1, side, 2 * side)
+
+    def light(self, probe: Tensor) -> Tensor:
+        """Probe on every patch, ``(modes, N, N)`` or ``(batch, modes, N, N)``: the same on all of them."""
+        return probe
+
+    def gather_light(self, waves: Tensor) -> Tensor:
+        """Sum waves ``(batch, modes, N, N)`` over the patches: the adjoint of :meth:`light`."""
+        return waves.sum(dim=0)
 
     def cut(self, image: Tensor) -> Tensor:
         """Patches, complex ``(batch, N, N)``, of an image ``(height, width)``."""

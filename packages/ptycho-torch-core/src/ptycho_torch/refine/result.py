@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.reassembly import StitchedObject
 
-__all__ = ["RefineResult"]
+__all__ = ["SUB_PIXEL", "RefineResult", "RefinementInterrupted", "SubPixel"]
+
+SubPixel = Literal["object", "probe"]
+SUB_PIXEL: tuple[SubPixel, ...] = ("object", "probe")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +53,15 @@ class RefineResult:
     def n_epochs(self) -> int:
         """Number of epochs that ran."""
         return len(self.residuals)
+
+
+class RefinementInterrupted(KeyboardInterrupt):
+    """Ctrl-C after at least one epoch; ``result`` is what the last complete epoch reached.
+
+    ``checkpoint`` is the file that a workflow kept it in, or None.
+    """
+
+    def __init__(self, result: RefineResult, checkpoint: object = None) -> None:
+        self.result = result
+        self.checkpoint = checkpoint
+        super().__init__(f"refinement was interrupted after {result.n_epochs} epochs")

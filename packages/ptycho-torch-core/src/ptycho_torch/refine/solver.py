@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,7 +14,7 @@ from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.iteration import Iteration
 from ptycho_torch.refine.likelihood import LIKELIHOODS, Likelihood
-from ptycho_torch.refine.result import RefineResult
+from ptycho_torch.refine.result import SUB_PIXEL, RefineResult, RefinementInterrupted, SubPixel
 from ptycho_torch.refine.subsets import subset_counts
 
 __all__ = ["refine"]
@@ -31,6 +31,7 @@ def refine(
     refine_probe: bool = False,
     refine_positions: bool = False,
     likelihood: Likelihood = "poisson",
+    sub_pixel: SubPixel = "object",
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.complex64,
     tolerance: float = 1e-5,
@@ -45,8 +46,8 @@ def refine(
     scan
         Frames, positions and probe. Frames are read batch by batch from its array.
     start
-        Object to start from, in the coordinates of the scan and the gauge of
-        :func:`ptycho_torch.physics.calibrate`. None: one everywhere.
+        Object to start from, in the coordinates of the scan; it is scaled to the measured counts.
+        None: one everywhere.
     epochs
         Passes over all frames, at most.
     batch_size
@@ -57,8 +58,12 @@ def refine(
     likelihood
         ``"poisson"`` for counts with shot noise, ``"amplitude"`` for the distance of amplitudes, which
         forgives a wrong model more and is biased where frames hold few counts.
+    sub_pixel
+        What moves by fractions of a pixel. ``"object"``: bilinear interpolation, the model of the networks
+        and the simulator. ``"probe"``: Fourier shift of the probe, band-limited, as in an experiment.
     device
-        Where to compute. Repeated runs agree bit for bit on a CPU with one thread.
+        Where to compute. Where a process group of :mod:`torch.distributed` is up, every process calls
+        this with the same arguments and takes its share of the frames. Repeated runs agree bit for bit on a CPU with one thread.
     dtype
         complex64 or complex128.
     tolerance
@@ -86,6 +91,9 @@ def refine(
         If a setting is outside its range.
     FloatingPointError
         If the objective stops being a finite number.
+    RefinementInterrupted
+        On Ctrl-C, with what the last complete epoch reached; before the first one, a plain
+        KeyboardInterrupt.
 
     Examples
     --------
@@ -97,6 +105,8 @@ def refine(
     True
     """
     _check_settings(scan, epochs, batch_size, likelihood, dtype, tolerance, warm_up)
+    if sub_pixel not in SUB_PIXEL:
+        raise ValueError(f"sub_pixel: expected one of {', '.join(SUB_PIXEL)}, got {sub_pixel!r}")
     with _flushed_denormals(), torch.no_grad():
         solver = Iteration(
             scan,
@@ -104,33 +114,49 @@ def refine(
             device=torch.device(device),
             dtype=dtype,
             likelihood=likelihood,
+            sub_pixel=sub_pixel,
             fits=(refine_probe, refine_positions),
             warm_up=warm_up,
             seed=seed,
         )
         size = max(1, scan.n_frames // 32) if batch_size is None else batch_size
         plan = subset_counts(scan.n_frames, size, epochs)
-        objectives: list[float] = []
-        residuals: list[float] = []
-        stopped = False
-        for epoch, n_subsets in enumerate(plan):
+        return _run(solver, plan, tolerance, progress)
+
+
+def _run(
+    solver: Iteration,
+    plan: Sequence[int],
+    tolerance: float,
+    progress: Callable[[int, int, float], None] | None,
+) -> RefineResult:
+    """Epochs until the plan ends, the objective stops falling, or somebody interrupts."""
+    objectives: list[float] = []
+    residuals: list[float] = []
+    for epoch, n_subsets in enumerate(plan):
+        try:
             misfit = solver.run_epoch(epoch, n_subsets)
             objectives.append(misfit.per_photon)
             residuals.append(misfit.residual)
-            if not math.isfinite(misfit.per_photon):
-                raise FloatingPointError(
-                    f"objective: expected a finite number, got {misfit.per_photon} in epoch {epoch + 1}; "
-                    "use larger batches, or start without refining probe and positions"
-                )
+            _require_finite(misfit.per_photon, epoch)
             if progress is not None:
-                progress(epoch + 1, epochs, misfit.residual)
-            settled = (
-                plan[max(0, epoch - _PATIENCE)] == n_subsets == 1 and epoch >= solver.last_start + _PATIENCE
-            )
-            if settled and epoch + 1 < epochs and _has_stalled(objectives, tolerance):
-                stopped = True
-                break
-        return solver.result(residuals, objectives, stopped)
+                progress(epoch + 1, len(plan), misfit.residual)
+        except KeyboardInterrupt:
+            if not residuals:
+                raise
+            raise RefinementInterrupted(solver.result(residuals, objectives, stopped=True)) from None
+        settled = plan[max(0, epoch - _PATIENCE)] == n_subsets == 1 and epoch >= solver.last_start + _PATIENCE
+        if settled and epoch + 1 < len(plan) and _has_stalled(objectives, tolerance):
+            return solver.result(residuals, objectives, stopped=True)
+    return solver.result(residuals, objectives, stopped=False)
+
+
+def _require_finite(objective: float, epoch: int) -> None:
+    if not math.isfinite(objective):
+        raise FloatingPointError(
+            f"objective: expected a finite number, got {objective} in epoch {epoch + 1}; "
+            "use larger batches, or start without refining probe and positions"
+        )
 
 
 def _has_stalled(objectives: list[float], tolerance: float) -> bool:

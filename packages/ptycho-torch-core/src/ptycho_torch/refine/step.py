@@ -8,7 +8,8 @@ residual of the exit wave is :math:`\chi_m = F^{-1}(w \Psi_m)` with the weight :
     \nabla_{O} = \sum_j S_j^T \sum_m P_m^* \chi_{jm}, \qquad
     \nabla_{P_m} = \sum_j O_j^* \chi_{jm},
 
-with :math:`S_j` the bilinear cutting of patch j. Because :math:`F` is unitary, the curvature of
+with :math:`S_j` the bilinear cutting of patch j (or its cutting at whole pixels, where the probe moves
+instead: :mod:`ptycho_torch.refine.moved_probe`). Because :math:`F` is unitary, the curvature of
 the linear part, :math:`\sum_j S_j^T \sum_m |P_m|^2 S_j`, is diagonal up to the interpolation: the
 summed illumination. Dividing by it makes a step of length one the right one everywhere on the
 object (the weighting of Maiden, Johnson and Li, Optica 4, 736, 2017, there for single frames).
@@ -169,8 +170,6 @@ def batch_gradient(
     if settings.probe:
         result.probe = torch.zeros_like(state.probe)
         result.object_power = torch.zeros_like(state.probe[0].real)
-    conjugate = state.probe.conj().resolve_conj()
-    power = (state.probe.abs() ** 2).sum(dim=0)
     moves = []
     for start in range(0, len(indices), settings.chunk):
         chosen = slice(start, start + settings.chunk)
@@ -181,7 +180,8 @@ def batch_gradient(
             slopes = (both[0], both[1])
         else:
             patches = part.cut(state.object)
-        field = torch.fft.fft2(patches[:, None] * state.probe, norm="ortho")
+        light = part.light(state.probe)
+        field = torch.fft.fft2(patches[:, None] * light, norm="ortho")
         pairs = torch.view_as_real(field)
         # Real and imaginary parts apart: faster than abs(), which guards against overflow.
         predicted = pairs[..., 0].square().addcmul_(pairs[..., 1], pairs[..., 1])
@@ -190,12 +190,13 @@ def batch_gradient(
         weight = field_weight(predicted, intensity, settings.likelihood, frames.measured, misfit)
         wave = torch.fft.ifft2(field * weight[:, None], norm="ortho")
         if result.probe is not None and result.object_power is not None:
-            result.probe += (patches.conj()[:, None] * wave).sum(dim=0)
+            result.probe += part.gather_light(patches.conj()[:, None] * wave)
             result.object_power += (patches.real.square() + patches.imag.square()).sum(dim=0)
-        wave *= conjugate
-        patch_gradient = wave.sum(dim=1) if len(conjugate) > 1 else wave[:, 0]
+        wave *= light.conj()
+        patch_gradient = wave.sum(dim=1) if len(state.probe) > 1 else wave[:, 0]
         part.add_to(result.object, patch_gradient)
         if slopes is not None:
+            power = (light.abs() ** 2).sum(dim=-3)
             moves.append(_position_moves(patch_gradient, slopes, power))
     if moves:
         result.moves = torch.cat(moves)

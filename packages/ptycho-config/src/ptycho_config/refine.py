@@ -1,0 +1,108 @@
+"""How an object is refined against all frames of a scan, and which scan that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ptycho_config.base import Config, config_class
+from ptycho_config.fields import setting
+
+__all__ = ["RefineConfig", "RefineDataConfig"]
+
+_FIT = "What is fitted"
+_ITERATION = "Iteration"
+_DATA = "Data"
+
+
+@config_class
+@dataclass(frozen=True, kw_only=True)
+class RefineConfig(Config):
+    """Refinement of an object against the measured frames, from a network's object or another start.
+
+    Examples
+    --------
+    >>> RefineConfig(refine_epochs=30).likelihood
+    'poisson'
+    """
+
+    refine_epochs: int | Literal["auto"] = setting(
+        "auto",
+        help="passes over all frames, at most; auto is 60 for a refinement by itself and none after a network",
+        unit="epochs",
+        ge=1,
+        cli=("--refine", "--epochs"),
+        group=_ITERATION,
+    )
+    refine_probe: bool = setting(False, help="fit the modes of the probe too", group=_FIT)
+    refine_positions: bool = setting(False, help="fit the position of every frame too", group=_FIT)
+    likelihood: str = setting(
+        "poisson",
+        help="noise model: poisson for counts, amplitude where model or data err by more than shot noise",
+        choices=("poisson", "amplitude"),
+        group=_FIT,
+    )
+    sub_pixel: str = setting(
+        "object",
+        help="what moves by fractions of a pixel: the object, interpolated, as the network and the "
+        "simulator have it, or the probe, shifted by Fourier transforms, as in an experiment",
+        choices=("object", "probe"),
+        group=_FIT,
+    )
+    refine_batch_size: int | None = setting(
+        None,
+        help="frames per step in the first epochs, later steps take more; none means a 32nd of the scan",
+        ge=1,
+        group=_ITERATION,
+    )
+    refine_tolerance: float = setting(
+        1e-5,
+        help="fall of the objective per epoch, relative, below which the run ends; 0 runs all epochs",
+        ge=0,
+        lt=1,
+        group=_ITERATION,
+    )
+    refine_warm_up: int | None = setting(
+        None,
+        help="epochs before probe and positions move; none means 2 and 5 from a flat start, else 0",
+        unit="epochs",
+        ge=0,
+        group=_ITERATION,
+    )
+    refine_seed: int = setting(0, help="seed of the order of frames", ge=0, group=_ITERATION)
+
+
+@config_class
+@dataclass(frozen=True, kw_only=True)
+class RefineDataConfig(Config):
+    """The scan of a refinement without a network, its start and its output.
+
+    Examples
+    --------
+    >>> RefineDataConfig(scan_file="scan.npz").start_file is None
+    True
+    """
+
+    scan_file: Path | None = setting(None, help="scan to reconstruct", cli=("--data", "--scan"), group=_DATA)
+    start_file: Path | None = setting(
+        None,
+        help="reconstruction or scan with an object to start from; none starts from a flat object",
+        cli=("--start",),
+        group=_DATA,
+    )
+    measurement_domain: str = setting(
+        "auto",
+        help="what the frames hold: amplitude, counts, or auto to decide from the data",
+        choices=("auto", "amplitude", "counts"),
+        group=_DATA,
+    )
+    nphotons: float = setting(
+        1e9, help="mean photons per frame, for amplitudes of unknown dose", unit="photons", gt=0, group=_DATA
+    )
+    output_dir: Path = setting(
+        Path("refine_outputs"),
+        help="folder for everything the run writes",
+        cli=("--output_dir",),
+        group=_DATA,
+    )

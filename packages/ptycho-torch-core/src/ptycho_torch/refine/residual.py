@@ -1,0 +1,97 @@
+"""How far an object is from measured frames, without a step towards them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ptycho_torch.data import Scan
+from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.refine.canvas import WorkingCanvas
+from ptycho_torch.refine.frames import FrameSource
+from ptycho_torch.refine.moved_probe import MovedProbePlacement
+from ptycho_torch.refine.placement import Placement
+from ptycho_torch.refine.result import SubPixel
+from ptycho_torch.refine.step import State, detector_ramp
+
+__all__ = ["dose_of", "forward_residual"]
+
+_SAMPLE_FRAMES = 64
+_CHUNK = 16
+
+
+def forward_residual(
+    scan: Scan,
+    fitted: StitchedObject,
+    probe: npt.NDArray[np.complexfloating] | None = None,
+    *,
+    sub_pixel: SubPixel = "object",
+    device: torch.device | str = "cpu",
+) -> float:
+    r"""Misfit of an object to frames, :math:`\sum|\sqrt\lambda-\sqrt I| / \sum\sqrt I`.
+
+    The intensity of each frame is scaled to its measured total: the flux of a source varies from frame to
+    frame. The frames need not be those the object was fitted to.
+
+    Parameters
+    ----------
+    scan
+        Frames and positions to compare with.
+    fitted
+        Object with its origin, in any scale.
+    probe
+        (modes, N, N) complex; that of the scan by default.
+    sub_pixel
+        What moves by fractions of a pixel, as in :func:`ptycho_torch.refine.refine`.
+    device
+        Where to compute.
+
+    Raises
+    ------
+    ShapeError
+        If the object does not meet the scan.
+    """
+    place = torch.device(device)
+    canvas = WorkingCanvas.around(scan.positions, scan.N, 2)
+    light = torch.from_numpy(np.asarray(scan.probe if probe is None else probe)).to(place)
+    state = State(
+        torch.from_numpy(canvas.lay(fitted)).to(place, torch.complex64),
+        (light * detector_ramp(scan.N).to(place)).to(torch.complex64),
+        torch.from_numpy(scan.positions.copy()).to(place),
+    )
+    kind = MovedProbePlacement if sub_pixel == "probe" else Placement
+    placement = kind(state.positions, canvas.origin_tensor(place), scan.N, canvas.shape, torch.float32)
+    frames = FrameSource(scan, 1.0, place, torch.float32)
+    misfit = total = 0.0
+    for predicted, measured in _pairs(frames, placement, state, np.arange(scan.n_frames)):
+        doses = measured.sum(dim=(-2, -1)) / predicted.sum(dim=(-2, -1)).clamp(min=1e-20)
+        amplitude = measured.sqrt()
+        misfit += float(((predicted * doses[:, None, None]).sqrt() - amplitude).abs().sum())
+        total += float(amplitude.sum())
+    return misfit / max(total, 1e-20)
+
+
+def dose_of(frames: FrameSource, placement: Placement, state: State) -> float:
+    """Ratio of measured to predicted light over some frames spread over the scan; 1 if none is predicted."""
+    chosen = np.unique(np.linspace(0, len(placement) - 1, min(len(placement), _SAMPLE_FRAMES)).astype(int))
+    predicted_sum = measured_sum = 0.0
+    for predicted, measured in _pairs(frames, placement, state, chosen):
+        predicted_sum += float(predicted.sum())
+        measured_sum += float(measured.sum())
+    return measured_sum / predicted_sum if predicted_sum > 0 < measured_sum else 1.0
+
+
+def _pairs(
+    frames: FrameSource, placement: Placement, state: State, indices: npt.NDArray[np.int64]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Predicted and measured intensity of frames, in batches; zero at bad pixels."""
+    for start in range(0, len(indices), _CHUNK):
+        some = indices[start : start + _CHUNK]
+        part = placement.part(torch.from_numpy(some))
+        field = torch.fft.fft2(part.cut(state.object)[:, None] * part.light(state.probe), norm="ortho")
+        predicted = (field.real.square() + field.imag.square()).sum(dim=1)
+        yield (predicted if frames.measured is None else predicted * frames.measured), frames.load(some)
