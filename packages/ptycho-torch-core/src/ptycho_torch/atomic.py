@@ -10,7 +10,10 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, Any, Literal
 
-__all__ = ["atomic_path", "atomic_write"]
+__all__ = ["TEMPORARY_SUFFIX", "atomic_path", "atomic_write"]
+
+TEMPORARY_SUFFIX = ".tmp"
+"""End of the name of a file that is being written; the name begins with a dot."""
 
 
 @contextmanager
@@ -86,7 +89,7 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
         raise FileNotFoundError(f"{target.parent}: no such directory; create it before writing {target.name}")
     if target.is_dir():
         raise IsADirectoryError(f"{target}: is a directory; give the name of a file")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     # Created here rather than by tempfile, whose files are readable by their owner only.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:

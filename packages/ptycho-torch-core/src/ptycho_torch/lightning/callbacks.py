@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -9,17 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_config.errors import ConfigError, Problem
+from ptycho_torch.lightning.checkpoints import BestCheckpoints, LastCheckpoint, RunTimer
 from ptycho_torch.lightning.collapse import COLLAPSE_METRICS, CollapseGuard
 from ptycho_torch.lightning.objective import Objective
 
-__all__ = ["LAST_CHECKPOINT", "EpochReport", "History", "monitored_metric", "standard_callbacks"]
-
-LAST_CHECKPOINT = "last"
-"""Stem of the checkpoint of the last complete epoch."""
+__all__ = ["EpochReport", "History", "monitored_metric", "standard_callbacks"]
 
 _VALIDATION_ONLY = ("val_residual", "val_contrast", *COLLAPSE_METRICS)
 
@@ -58,11 +57,26 @@ class History(Callback):
     """Keeps the metrics of every epoch in memory: ``rows`` is a list of name-to-number mappings.
 
     Validation metrics are there in the epochs that were validated, and only there.
+
+    Parameters
+    ----------
+    file
+        Where the rows are left when training ends, as JSON: a trainer that starts processes of its own
+        brings nothing else back from them. ``None`` for nowhere.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path | None = None) -> None:
         self.rows: list[dict[str, float]] = []
+        self.file = file
         self._validated = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows so far."""
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Rows of the epochs before an interruption."""
+        self.rows[:] = state_dict["rows"]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note that the validation metrics are of this epoch."""
@@ -78,6 +92,17 @@ class History(Callback):
         self.rows.append({"epoch": float(trainer.current_epoch), **row})
         self._validated = False
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the rows in the file, if one was named."""
+        if self.file is not None and trainer.is_global_zero:
+            self.file.write_text(json.dumps(self.rows))
+
+    def collect(self) -> None:
+        """Take up what other processes left in the file, and remove it."""
+        if self.file is not None and self.file.is_file():
+            self.rows[:] = json.loads(self.file.read_text())
+            self.file.unlink()
+
 
 class EpochReport(Callback):
     """One plain line per epoch, for terminals that do not redraw.
@@ -91,22 +116,27 @@ class EpochReport(Callback):
     def __init__(self, write: Callable[[str], None]) -> None:
         self.write = write
         self._started = 0.0
+        self._first = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._started = time.monotonic()
+        self._first = trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write epoch, losses, rate and time left."""
+        if not trainer.is_global_zero:
+            return
         done, total = trainer.current_epoch + 1, trainer.max_epochs or 0
-        elapsed = time.monotonic() - self._started
+        # Epochs of an earlier, interrupted part are done but took no time of this one.
+        timed, elapsed = done - self._first, time.monotonic() - self._started
         metrics = trainer.callback_metrics
         parts = [f"epoch {done}/{total}"]
         parts += [
             f"{name} {float(metrics[name]):.4g}" for name in ("train_loss", "val_loss") if name in metrics
         ]
-        parts.append(f"{done * _groups_per_epoch(trainer) / max(elapsed, 1e-9):.0f} groups/s")
-        parts.append(f"{_clock(elapsed)} elapsed, {_clock(elapsed / done * (total - done))} left")
+        parts.append(f"{timed * _groups_per_epoch(trainer) / max(elapsed, 1e-9):.0f} groups/s")
+        parts.append(f"{_clock(elapsed)} elapsed, {_clock(elapsed / timed * (total - done))} left")
         self.write("  ".join(parts))
 
 
@@ -122,11 +152,9 @@ def _clock(seconds: float) -> str:
 
 
 def standard_callbacks(
-    execution: PyTorchExecutionConfig, checkpoint_dir: Path, *, monitor: str
+    execution: PyTorchExecutionConfig, checkpoint_dir: Path, *, monitor: str, identity: str
 ) -> list[Callback]:
-    """The guard against a collapse, and the checkpoints and early stopping that a configuration asks for.
-
-    The best checkpoints are the first checkpoint callback; the one of the last epoch is beside them.
+    """The guard against a collapse, and what a configuration asks for: checkpoints and when to stop.
 
     Parameters
     ----------
@@ -136,10 +164,13 @@ def standard_callbacks(
         Where checkpoints go.
     monitor
         From :func:`monitored_metric`.
+    identity
+        What the run is made of, noted in the checkpoint it can be continued from.
     """
     # Lightning counts looks at the metric, the setting counts epochs.
     every = execution.check_val_every_n_epoch if monitor.startswith("val_") else 1
     callbacks: list[Callback] = [
+        RunTimer(execution.max_time),
         CollapseGuard(),
         EarlyStopping(
             monitor,
@@ -150,7 +181,7 @@ def standard_callbacks(
     ]
     if execution.enable_checkpointing:
         callbacks.append(
-            ModelCheckpoint(
+            BestCheckpoints(
                 dirpath=checkpoint_dir,
                 filename="best-{epoch:03d}",
                 monitor=monitor,
@@ -160,13 +191,5 @@ def standard_callbacks(
             )
         )
     if execution.enable_checkpointing and execution.checkpoint_save_top_k != 0:
-        # The option `save_last` of the other one keeps the last improvement, not the last epoch.
-        callbacks.append(
-            ModelCheckpoint(
-                dirpath=checkpoint_dir,
-                filename=LAST_CHECKPOINT,
-                save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            )
-        )
+        callbacks.append(LastCheckpoint(checkpoint_dir, identity))
     return callbacks

@@ -117,6 +117,14 @@ class CollapseGuard(Callback):
         self._low_since: int | None = 0
         self._warned = False
 
+    def state_dict(self) -> dict[str, Any]:
+        """Since when the ratio is low, and whether that was said."""
+        return {"low_since": self._low_since, "warned": self._warned}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on as before an interruption."""
+        self._low_since, self._warned = state_dict["low_since"], state_dict["warned"]
+
     def _begin(self) -> None:
         self._predicted, self._measured = _Spread(), _Spread()
         self._dead = math.nan

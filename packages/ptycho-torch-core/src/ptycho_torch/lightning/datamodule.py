@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import lightning.pytorch as pl
 import torch
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader
 
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_torch.data.dataset import Batch, GroupDataset, as_is
+from ptycho_torch.lightning.batches import SharedBatches
 
 __all__ = ["ScanDataModule"]
 
@@ -22,7 +23,7 @@ class ScanDataModule(pl.LightningDataModule):
     validation
         Groups to validate on, possibly of another scan; ``None`` or empty for no validation.
     batch_size
-        Groups per step.
+        Groups per step, of all processes together.
     execution
         Loader settings.
     seed
@@ -43,10 +44,7 @@ class ScanDataModule(pl.LightningDataModule):
         self.validation = validation
         self.batch_size = batch_size
         self.execution = execution
-        self._order = torch.Generator().manual_seed(seed)
-        # Loaders draw seeds for their workers. Taken from the generator of the order, or from the
-        # global one, the number of workers would change what is trained.
-        self._worker_seeds = torch.Generator().manual_seed(seed)
+        self.seed = seed
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches in a new random order every epoch."""
@@ -58,14 +56,30 @@ class ScanDataModule(pl.LightningDataModule):
             return []
         return self._loader(self.validation, shuffle=False)
 
+    def rows_of(self, stage: str, batch: int) -> tuple[int, int]:
+        """Groups of this process and of all processes in a batch of ``"train"`` or ``"val"``."""
+        dataset = self.train if stage == "train" else self.validation
+        assert dataset is not None
+        return self._batches(dataset, shuffle=False).rows_of(batch)
+
+    def _batches(self, dataset: GroupDataset, *, shuffle: bool) -> SharedBatches:
+        alone = self.trainer is None
+        return SharedBatches(
+            len(dataset),
+            self.batch_size,
+            seed=self.seed if shuffle else None,
+            process=0 if alone else self.trainer.global_rank,
+            n_processes=1 if alone else self.trainer.world_size,
+        )
+
     def _loader(self, dataset: GroupDataset, *, shuffle: bool) -> DataLoader[Batch]:
         workers = self.execution.num_workers
-        sampler = RandomSampler(dataset, generator=self._order) if shuffle else SequentialSampler(dataset)
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            generator=self._worker_seeds,
+            batch_sampler=self._batches(dataset, shuffle=shuffle),
+            # Loaders draw seeds for their workers. Taken from the global generator, the number of workers
+            # would change what is trained.
+            generator=torch.Generator().manual_seed(self.seed),
             num_workers=workers,
             pin_memory=self.execution.pin_memory,
             persistent_workers=self.execution.persistent_workers,

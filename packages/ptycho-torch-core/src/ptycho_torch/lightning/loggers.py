@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from ptycho_config.errors import ConfigError, Problem
+from ptycho_torch.lightning.csv_log import TableLogger
 
 __all__ = ["build_logger"]
 
 
-def build_logger(backend: str | None, directory: Path) -> Logger | bool:
+def build_logger(backend: str | None, directory: Path, *, continue_at: int | None = None) -> Logger | bool:
     """Logger that writes into ``directory / "logs"``.
 
     Parameters
@@ -20,6 +22,8 @@ def build_logger(backend: str | None, directory: Path) -> Logger | bool:
         ``"csv"`` (``logs/metrics.csv``), ``"tensorboard"`` (event files), or ``None`` for no log.
     directory
         Output directory of the run.
+    continue_at
+        Step from which an interrupted run is continued: what was logged for later steps is replaced.
 
     Returns
     -------
@@ -34,7 +38,16 @@ def build_logger(backend: str | None, directory: Path) -> Logger | bool:
     if backend is None:
         return False
     if backend == "csv":
-        return CSVLogger(save_dir=directory, name="logs", version="")
+        return TableLogger(directory, continue_at=continue_at)
     if backend == "tensorboard":
-        return TensorBoardLogger(save_dir=directory, name="logs", version="")
+        return _EventLogger(save_dir=directory, name="logs", version="", purge_step=continue_at)
     raise ConfigError(Problem("logger_backend", backend, "csv, tensorboard or none"))
+
+
+class _EventLogger(TensorBoardLogger):
+    """TensorBoard files that hold an epoch when its checkpoint does."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        super().save()
+        self.experiment.flush()

@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
 from ptycho_torch.lightning.loggers import build_logger
 from ptycho_torch.workflows.preparation import PreparedTraining
 
@@ -23,6 +24,8 @@ def build_trainer(
     work: Path,
     accelerator: str,
     callbacks: Sequence[Callback],
+    *,
+    continue_at: int | None = None,
 ) -> pl.Trainer:
     """Trainer that a configuration asks for.
 
@@ -38,6 +41,8 @@ def build_trainer(
         Device type, resolved.
     callbacks
         All callbacks of the run.
+    continue_at
+        Step from which an interrupted run is continued.
     """
     config, execution = payload.training_config, payload.execution_config
     clip = config.gradient_clip_algorithm
@@ -48,7 +53,6 @@ def build_trainer(
         precision=execution.precision,  # type: ignore[arg-type]
         deterministic=execution.deterministic,  # type: ignore[arg-type]
         max_epochs=config.nepochs,
-        max_time=execution.max_time,
         gradient_clip_val=execution.gradient_clip_val,
         # Lightning does not know the adaptive one; the module applies all of them.
         gradient_clip_algorithm=None if clip == "adaptive" else clip,
@@ -56,8 +60,11 @@ def build_trainer(
         check_val_every_n_epoch=execution.check_val_every_n_epoch,
         # An empty set of loaders would be warned about; no validation is a choice here.
         limit_val_batches=1.0 if len(prepared.validation) else 0,
-        logger=build_logger(execution.logger_backend, work),
+        logger=build_logger(execution.logger_backend, work, continue_at=continue_at),
         callbacks=list(callbacks),
+        plugins=[AtomicCheckpointIO()],
+        # The data module deals batches out to processes itself.
+        use_distributed_sampler=False,
         enable_checkpointing=execution.enable_checkpointing,
         enable_progress_bar=execution.enable_progress_bar,
         enable_model_summary=False,
@@ -78,4 +85,6 @@ def fit_warnings() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
         # The compiler keeps complex operations as they are, which is what they are without it.
         warnings.filterwarnings("ignore", message="Torchinductor does not support code generation for comp")
+        # Callbacks of a caller may come and go between the parts of an interrupted run.
+        warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`.*")
         yield

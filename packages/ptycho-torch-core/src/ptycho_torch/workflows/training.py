@@ -14,11 +14,12 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from ptycho_config import write_resolved
+from ptycho_config import ConfigError, Problem, write_resolved
 from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.control import Progress, ShouldStop
-from ptycho_torch.lightning.callbacks import LAST_CHECKPOINT, History, monitored_metric, standard_callbacks
+from ptycho_torch.lightning.callbacks import History, monitored_metric, standard_callbacks
+from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
 from ptycho_torch.lightning.control import RunControl
 from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.module import PtychoModule
@@ -28,7 +29,14 @@ from ptycho_torch.plotting import save_training_figure
 from ptycho_torch.workflows.device import numerics, require_means, resolve_accelerator
 from ptycho_torch.workflows.preparation import PreparedTraining, prepare_training
 from ptycho_torch.workflows.reconstruction import reconstruct
-from ptycho_torch.workflows.run_directory import RunDirectory
+from ptycho_torch.workflows.resume import (
+    ResumePoint,
+    check_same_settings,
+    identity_of,
+    remove_strays,
+    resume_point,
+)
+from ptycho_torch.workflows.run_directory import RunDirectory, disk_errors_explained
 from ptycho_torch.workflows.trainer import build_trainer, fit_warnings
 
 __all__ = ["TRAINING_FILES", "TrainingFailed", "TrainingInterrupted", "TrainingOutcome", "train"]
@@ -49,7 +57,7 @@ class TrainingInterrupted(KeyboardInterrupt):
     def __init__(self, checkpoint: Path | None) -> None:
         self.checkpoint = checkpoint
         kept = "no checkpoint was written yet" if checkpoint is None else f"last checkpoint: {checkpoint}"
-        super().__init__(f"training was interrupted; {kept}")
+        super().__init__(f"training was interrupted; {kept}; resume (--resume) to go on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +98,7 @@ def train(
     should_stop: ShouldStop | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     command: Sequence[str] | None = None,
 ) -> TrainingOutcome:
     """Train, save the best weights as a bundle, and draw what was learned.
@@ -106,6 +115,9 @@ def train(
         Called after every batch with batches done and batches in all epochs.
     overwrite
         Replace the results of an older run in the same directory once this one is complete.
+    resume
+        Continue the run in the directory after an interruption. The weights become those of a run that
+        was not interrupted. More epochs or more time than before extend a run that had ended.
     command
         Command line, for the record.
 
@@ -116,7 +128,8 @@ def train(
     Raises
     ------
     ConfigError
-        If the settings do not fit the data or the directory holds other results.
+        If the settings do not fit the data or the directory holds other results; on resuming, if there
+        is no run or it was started with other settings or data.
     DataError
         If a scan breaks the data contract. Nothing has been written then.
     TrainingFailed
@@ -125,46 +138,89 @@ def train(
         On Ctrl-C.
     RunCancelled
         When ``should_stop`` said so; it names the last checkpoint.
+    OSError
+        If the disk is full or may not be written; what was there before is whole.
     """
     config = payload.training_config
-    run = RunDirectory.check(config.output_dir, TRAINING_FILES, overwrite=overwrite)
+    if resume:
+        run = RunDirectory.resume(config.output_dir, TRAINING_FILES, record=_RESOLVED)
+        check_same_settings(payload, run.work / _RESOLVED)
+    else:
+        run = RunDirectory.check(config.output_dir, TRAINING_FILES, overwrite=overwrite)
     accelerator = resolve_accelerator(payload.execution_config.accelerator)
     require_means(payload.execution_config, accelerator)
     prepared = prepare_training(payload)
+    identity = identity_of(prepared)
     monitor = monitored_metric(
         payload.execution_config.checkpoint_monitor_metric,
         Objective.from_config(config),
         has_validation=len(prepared.validation) > 0,
     )
-    work = run.open()
-    write_resolved(
-        work / _RESOLVED, payload.resolution, versions=installed_versions(), command=list(command or ())
-    )
-    history = History()
     callbacks = [*callbacks, RunControl(should_stop, progress)]
-    with numerics():
-        standard = standard_callbacks(payload.execution_config, work / _CHECKPOINTS, monitor=monitor)
-        trainer = build_trainer(payload, prepared, work, accelerator, [*standard, history, *callbacks])
-        module = PtychoModule(
-            prepared.model,
-            config,
-            payload.execution_config,
-            has_validation=len(prepared.validation) > 0,
-        )
-        _fit(trainer, module, _data_module(payload, prepared), work)
-        _require_finite(history.rows)
-        best = _restore_best(trainer, prepared.model)
-        _write_results(payload, prepared, history.rows, work)
-    files = run.publish()
+    with disk_errors_explained(run.path):
+        work, point = _begin(payload, run, identity, resume=resume)
+        if not _is_complete(work, point):
+            versions = installed_versions()
+            write_resolved(work / _RESOLVED, payload.resolution, versions, list(command or ()))
+        rows = list(point.rows)
+        with numerics():
+            if not point.ended:
+                standard = standard_callbacks(
+                    payload.execution_config, work / _CHECKPOINTS, monitor=monitor, identity=identity
+                )
+                point, rows = _fit(payload, prepared, work, accelerator, [*standard, *callbacks], point)
+            _require_finite(rows)
+            _load_best(prepared.model, point.best)
+            if not _is_complete(work, point):
+                _write_results(payload, prepared, rows, work)
+        files = run.publish()
     return TrainingOutcome(
         output_dir=run.path,
         bundle=run.path / BUNDLE_NAME,
-        best_checkpoint=None if best is None else run.path / _CHECKPOINTS / best.name,
-        metrics={name: value for row in history.rows for name, value in row.items()},
+        best_checkpoint=None if point.best is None else run.path / _CHECKPOINTS / point.best.name,
+        metrics={name: value for row in rows for name, value in row.items()},
         files=files,
         model=prepared.model,
-        history=history.rows,
+        history=rows,
     )
+
+
+def _begin(
+    payload: TrainingPayload, run: RunDirectory, identity: str, *, resume: bool
+) -> tuple[Path, ResumePoint]:
+    """Open the folder of the run, and say where it stands."""
+    if not resume:
+        return run.open(), ResumePoint()
+    work = run.reopen()
+    point = resume_point(work / _CHECKPOINTS, payload, identity)
+    if point.checkpoint is None and (work / BUNDLE_NAME).exists():
+        hint = "overwrite to train again"
+        expected = "a run with a checkpoint to continue from, but this one is complete and kept none"
+        raise ConfigError(Problem("output_dir", str(run.path), expected, hint))
+    if point.checkpoint is None:
+        logger.info("%s holds no checkpoint yet: the run starts from the beginning", work)
+    elif _is_complete(work, point):
+        text = "the run in %s is complete after %d epochs%s"
+        logger.info(text, run.path, point.epochs, _how_to_extend(point))
+    elif point.ended:
+        logger.info("training in %s had ended after %d epochs: its results are written", work, point.epochs)
+    else:
+        logger.info("continuing after epoch %d of %d", point.epochs, payload.training_config.nepochs)
+    remove_strays(work / _CHECKPOINTS, point)
+    return work, point
+
+
+def _how_to_extend(point: ResumePoint) -> str:
+    means = {"epochs": "; raise nepochs to train on", "time": "; raise max_time to train on"}
+    return means.get(point.reason, ", because the monitored metric had stopped improving")
+
+
+def _is_complete(work: Path, point: ResumePoint) -> bool:
+    """Whether training has ended and the last things a run writes were made from its last checkpoint."""
+    results = (work / BUNDLE_NAME, work / _FIGURE)
+    if not point.ended or point.checkpoint is None or not all(path.exists() for path in results):
+        return False
+    return all(path.stat().st_mtime_ns >= point.checkpoint.stat().st_mtime_ns for path in results)
 
 
 def _data_module(payload: TrainingPayload, prepared: PreparedTraining) -> ScanDataModule:
@@ -177,11 +233,44 @@ def _data_module(payload: TrainingPayload, prepared: PreparedTraining) -> ScanDa
     )
 
 
-def _fit(trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, work: Path) -> None:
+def _fit(
+    payload: TrainingPayload,
+    prepared: PreparedTraining,
+    work: Path,
+    accelerator: str,
+    callbacks: Sequence[Callback],
+    point: ResumePoint,
+) -> tuple[ResumePoint, list[dict[str, float]]]:
+    """Train from a point to the end; returns where the run stands then, and the metrics of every epoch."""
+    history = History()
+    trainer = build_trainer(
+        payload, prepared, work, accelerator, [*callbacks, history], continue_at=point.step or None
+    )
+    module = PtychoModule(
+        prepared.model,
+        payload.training_config,
+        payload.execution_config,
+        has_validation=len(prepared.validation) > 0,
+    )
+    _run_trainer(trainer, module, _data_module(payload, prepared), work, point.checkpoint)
+    keeper = trainer.checkpoint_callback
+    best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) else ""
+    last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"
+    done = ResumePoint(
+        checkpoint=last if last.is_file() else None, best=Path(best) if best else None, rows=history.rows
+    )
+    return done, history.rows
+
+
+def _run_trainer(
+    trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, work: Path, checkpoint: Path | None
+) -> None:
     handler = signal.getsignal(signal.SIGINT)
+    # Continuing sets the global random states of the run, which are none of the caller's.
+    kept = torch.random.fork_rng(enabled=checkpoint is not None)
     try:
-        with fit_warnings():
-            trainer.fit(module, datamodule=data)
+        with kept, fit_warnings():
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     except SystemExit:
         # Newer versions of Lightning turn Ctrl-C into an exit of the process, older ones return.
         if not trainer.interrupted:
@@ -205,17 +294,14 @@ def _require_finite(rows: Sequence[Mapping[str, float]]) -> None:
             )
 
 
-def _restore_best(trainer: pl.Trainer, model: PatchModel) -> Path | None:
-    """Load the best weights into the model; returns the checkpoint they came from."""
-    keeper = trainer.checkpoint_callback
-    if not isinstance(keeper, ModelCheckpoint) or not keeper.best_model_path:
+def _load_best(model: PatchModel, path: Path | None) -> None:
+    """Load the weights of a checkpoint into the model, on the CPU."""
+    model.cpu()
+    if path is None:
         logger.warning("no checkpoint was kept: the bundle holds the weights of the last epoch")
-        model.cpu()
-        return None
-    path = Path(keeper.best_model_path)
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    model.cpu().load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
-    return path
+        return
+    state: dict[str, Any] = read_checkpoint(path)["state_dict"]
+    model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
 
 
 def _write_results(

@@ -1,0 +1,69 @@
+"""Checkpoint files that are whole at every moment."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+
+from ptycho_torch.atomic import atomic_write
+
+__all__ = ["LAST_CHECKPOINT", "AtomicCheckpointIO", "read_checkpoint"]
+
+LAST_CHECKPOINT = "last"
+"""Stem of the checkpoint that a run is continued from."""
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; it may hold tensors and plain data only, and nothing is executed."""
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes checkpoints under another name first, and removes none that the last one still speaks of.
+
+    A checkpoint that was overtaken is removed once the next ``last.ckpt`` is in place: killed in
+    between, a run finds everything that its ``last.ckpt`` names.
+    """
+
+    def __init__(self) -> None:
+        self._overtaken: list[Path] = []
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint; complete or not at all."""
+        # A full disk is an OSError of the plain file; the archive writer of torch would hide it.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(target) as stream:
+            stream.write(content.getbuffer())
+        self._overtaken = [path for path in self._overtaken if path != target]
+        if target.stem == LAST_CHECKPOINT:
+            self.remove_overtaken()
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint, as :func:`read_checkpoint` does."""
+        return read_checkpoint(path)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Note a checkpoint for removal."""
+        self._overtaken.append(Path(path))
+
+    def remove_overtaken(self) -> None:
+        """Remove what was noted."""
+        for path in self._overtaken:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        self._overtaken.clear()

@@ -1,0 +1,69 @@
+"""Metrics as a table that is whole after every epoch."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from ptycho_torch.atomic import atomic_write
+
+__all__ = ["TableLogger"]
+
+
+class _TableWriter(ExperimentWriter):
+    """Keeps all rows and writes the whole table: a kill during writing leaves the table as it was."""
+
+    def __init__(self, log_dir: str, rows: list[dict[str, Any]]) -> None:
+        super().__init__(log_dir)
+        self.metrics = rows
+
+    def _check_log_dir_exists(self) -> None:
+        # An older table is continued or replaced as a whole.
+        pass
+
+    def save(self) -> None:
+        names = sorted({name for row in self.metrics for name in row})
+        with atomic_write(self.metrics_file_path, "w") as stream:
+            writer = csv.DictWriter(stream, fieldnames=names, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.metrics)
+
+
+class TableLogger(CSVLogger):
+    """Lightning's CSV logger, writing ``logs/metrics.csv`` anew with every :meth:`save`.
+
+    Parameters
+    ----------
+    directory
+        Output directory of the run.
+    continue_at
+        Step from which a run is continued: rows of earlier steps stay, later ones are made again.
+        ``None`` begins a new table.
+    """
+
+    def __init__(self, directory: Path, *, continue_at: int | None = None) -> None:
+        super().__init__(save_dir=directory, name="logs", version="")
+        self._continue_at = continue_at
+
+    @property
+    def experiment(self) -> Any:
+        """The table; nothing but rank zero writes one."""
+        if rank_zero_only.rank != 0:
+            return super().experiment
+        if self._experiment is None:
+            Path(self.log_dir).mkdir(parents=True, exist_ok=True)
+            self._experiment = _TableWriter(self.log_dir, self._earlier_rows())
+        return self._experiment
+
+    def _earlier_rows(self) -> list[dict[str, Any]]:
+        path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
+        if self._continue_at is None or not path.is_file():
+            return []
+        with path.open(newline="") as stream:
+            rows = [{name: text for name, text in row.items() if text} for row in csv.DictReader(stream)]
+        return [row for row in rows if int(row["step"]) < self._continue_at]
