@@ -43,7 +43,11 @@ class Stopped(KeyboardInterrupt):
         (MemoryError(), 1, "prog: MemoryError\n"),
         (KeyboardInterrupt(), 130, "prog: interrupted; nothing was kept\n"),
         (Stopped(None), 130, "prog: interrupted; nothing was kept\n"),
-        (Stopped(Path("last.ckpt")), 130, "prog: interrupted; the last checkpoint is kept: last.ckpt\n"),
+        (
+            Stopped(Path("last.ckpt")),
+            130,
+            "prog: interrupted; --resume goes on; the last checkpoint is kept: last.ckpt\n",
+        ),
     ],
 )
 def test_how_a_command_ends(

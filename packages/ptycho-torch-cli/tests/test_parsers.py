@@ -117,7 +117,7 @@ def test_a_device_that_does_not_work_is_refused_with_the_reason(capsys: pytest.C
     assert "TPUs are not supported" in refusal(capsys, "--accelerator", "tpu")
 
 
-@pytest.mark.parametrize("flag", ["--resume", "--refine", "--pad-eval", "--recon-log-stitch", "--compile"])
+@pytest.mark.parametrize("flag", ["--refine", "--pad-eval", "--recon-log-stitch", "--compile"])
 def test_nothing_is_offered_that_is_not_there(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{flag}: unknown flag" in refusal(capsys, flag)
     assert flag not in train.build_parser().format_help()

@@ -90,7 +90,7 @@ def test_an_interrupted_training_names_its_checkpoint(scan_file: Path, tmp_path:
     assert run.returncode == 130
     assert out == ""
     last = err.splitlines()[-1]
-    assert last.startswith("ptycho-torch train: interrupted; the last checkpoint is kept: ")
+    assert last.startswith("ptycho-torch train: interrupted; --resume goes on; the last checkpoint is kept: ")
     assert Path(last.rpartition(": ")[2]).is_file()
     assert "Traceback" not in err
 

@@ -92,6 +92,34 @@ def test_a_resolved_configuration_repeats_a_run(
     assert not output.exists()
 
 
+def test_a_run_is_resumed_with_its_own_settings(
+    scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = str(tmp_path / "run")
+    argv = ["--train-data-file", str(scan_file), "--output-dir", output, "--accelerator", "cpu"]
+    assert main([*argv, "--nepochs", "1", "--batch-size", "8", "--n-groups", "16"]) == 0
+    assert main(["--resume", "--output-dir", output]) == 0
+    assert "is complete after 1 epochs; raise nepochs to train on" in capsys.readouterr().err
+    assert main(["--resume", "--output-dir", output, "--nepochs", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert "epoch 2/2" in err
+    assert "epoch 1/2" not in err
+    assert "bundle" in out
+    assert main(["--resume", "--output-dir", output, "--batch-size", "4"]) == 2
+    assert "batch_size = 4: expected 8, as the run in" in capsys.readouterr().err
+
+
+def test_resuming_what_is_not_there_or_to_be_replaced_is_wrong_usage(
+    scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--train-data-file", str(scan_file), "--output-dir", str(tmp_path / "run")]
+    assert main([*argv, "--resume"]) == 2
+    assert "expected the directory of a run" in capsys.readouterr().err
+    assert main([*argv, "--resume", "--overwrite"]) == 2
+    assert "keep one of them" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("flag", ["--disable-progress-bar", "--quiet"])
 def test_a_bar_can_be_declined(
     flag: str, scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch

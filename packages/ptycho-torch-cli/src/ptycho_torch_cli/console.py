@@ -101,7 +101,11 @@ def run_command(
 def _interrupted(prog: str, error: KeyboardInterrupt) -> int:
     # Core says in its own exception what was kept; it is not imported here, because it would bring torch.
     checkpoint = getattr(error, "checkpoint", None)
-    kept = "nothing was kept" if checkpoint is None else f"the last checkpoint is kept: {checkpoint}"
+    kept = (
+        "nothing was kept"
+        if checkpoint is None
+        else f"--resume goes on; the last checkpoint is kept: {checkpoint}"
+    )
     note(f"{prog}: interrupted; {kept}")
     return 130
 

@@ -286,8 +286,16 @@ def add_layer_flags(
         )
 
 
-def add_run_flags(parser: CommandParser) -> None:
-    """Add the flags of commands that run for a while, with those that are deprecated."""
+def add_run_flags(parser: CommandParser, *, with_resume: bool = False) -> None:
+    """Add the flags of commands that run for a while, with those that are deprecated.
+
+    Parameters
+    ----------
+    parser
+        Receives the flags.
+    with_resume
+        Whether the command can continue a run that was interrupted.
+    """
     group = parser.add_argument_group("Run")
     group.add_argument(
         "--dry-run",
@@ -296,6 +304,13 @@ def add_run_flags(parser: CommandParser) -> None:
         help="print every setting with its origin and stop; write nothing",
     )
     add_switch(group, "--overwrite", "replace the results in the output folder")
+    if with_resume:
+        add_switch(
+            group,
+            "--resume",
+            "continue the run in the output folder after an interruption, with its settings; more --nepochs "
+            "or --max-time extend a run that had ended",
+        )
     add_switch(group, "--quiet", "no progress, no log lines; warnings remain")
     old = parser.add_argument_group("Deprecated")
     old.add_argument("--device", metavar="NAME", help="use --accelerator, which wins when both are given")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ptycho_config import PyTorchExecutionConfig, evolve
-from ptycho_torch_cli.console import calm_lightning, run_command
+from ptycho_config import PyTorchExecutionConfig, evolve, field_specs
+from ptycho_torch_cli.console import UsageError, calm_lightning, run_command
 from ptycho_torch_cli.parsers import (
     CommandParser,
     add_common_flags,
@@ -46,7 +47,7 @@ def build_parser() -> CommandParser:
         usage="--train-data-file SCAN --output-dir FOLDER [settings]",
     )
     add_layer_flags(parser, _SCHEMA)
-    add_run_flags(parser)
+    add_run_flags(parser, with_resume=True)
     for section in ("training", "model", "execution"):
         cls = _SCHEMA[section]
         offered = {name for name in cls.__dataclass_fields__ if name not in _INFERENCE_ONLY}
@@ -77,7 +78,9 @@ def _train(args: argparse.Namespace, command: Sequence[str]) -> int:
         quiet = wants_quiet(args)
         payload = _choose_bar(payload, quiet=quiet)
         callbacks = [] if quiet else [EpochReport(_line_beside_bar)]
-        outcome = train(payload, callbacks=callbacks, overwrite=args.overwrite, command=command)
+        outcome = train(
+            payload, callbacks=callbacks, overwrite=args.overwrite, resume=args.resume, command=command
+        )
     print(_report(outcome, payload.execution_config))
     return 0
 
@@ -85,6 +88,10 @@ def _train(args: argparse.Namespace, command: Sequence[str]) -> int:
 def _payload(args: argparse.Namespace) -> TrainingPayload:
     layer = cli_layer(args, _SCHEMA)
     config_file = getattr(args, "config_file", None)
+    if args.resume and args.overwrite:
+        raise UsageError("--resume continues the run that --overwrite would replace; keep one of them")
+    if args.resume and config_file is None and not hasattr(args, "profile"):
+        config_file = _record_of_run(layer)
     validate_paths(
         {
             "--config": config_file,
@@ -99,6 +106,16 @@ def _payload(args: argparse.Namespace) -> TrainingPayload:
         return create_training_payload(
             None, None, cli=layer, config_file=config_file, profile=getattr(args, "profile", None)
         )
+
+
+def _record_of_run(layer: Mapping[str, Any]) -> Path | None:
+    """Settings that the run in the output folder was started with, which need not be typed again."""
+    from ptycho_torch.workflows.run_directory import RESOLVED_NAME, find_run
+
+    default = next(spec.default for spec in field_specs(_SCHEMA["training"]) if spec.name == "output_dir")
+    stated = {key.rpartition(".")[2]: value for key, value in layer.items()}
+    folder = find_run(Path(stated.get("output_dir", default)))
+    return None if folder is None else folder / RESOLVED_NAME
 
 
 def _choose_bar(payload: TrainingPayload, *, quiet: bool) -> TrainingPayload:

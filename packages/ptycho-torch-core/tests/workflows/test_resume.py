@@ -16,9 +16,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from ptycho_config import ConfigError
+from ptycho_config import ConfigError, PyTorchExecutionConfig
 from ptycho_torch import atomic
 from ptycho_torch.bundle import load_bundle
+from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
 from ptycho_torch.workflows import TrainingInterrupted, train
 from ptycho_torch.workflows import training as training_module
@@ -30,6 +31,18 @@ SETTINGS = {"val_fraction": 0.25, "learning_rate": 3e-3}
 @pytest.fixture(autouse=True)
 def quick_figure(monkeypatch):
     monkeypatch.setattr(training_module, "save_training_figure", lambda path, *rest: path.touch())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, tiny_scan_file):
+    """The run of `LONG` and `SETTINGS`, not interrupted; its directory is not to be changed."""
+    made = create_training_payload(
+        tiny_scan_file,
+        tmp_path_factory.mktemp("whole") / "run",
+        overrides={"batch_size": 8, "n_filters_scale": 1, **LONG},
+        execution_config=PyTorchExecutionConfig(accelerator="cpu", **SETTINGS),
+    )
+    return train(made)
 
 
 class _InterruptAt(Callback):
@@ -58,7 +71,9 @@ def assert_same_run(resumed, whole):
     assert resumed.history == whole.history
     assert table(resumed) == table(whole)
     assert resumed.best_checkpoint.name == whole.best_checkpoint.name
-    kept = [sorted(path.name for path in (run.output_dir / "checkpoints").iterdir()) for run in (resumed, whole)]
+    kept = [
+        sorted(path.name for path in (run.output_dir / "checkpoints").iterdir()) for run in (resumed, whole)
+    ]
     assert kept[0] == kept[1]
     saved = load_bundle(resumed.bundle)[0].state_dict()
     assert all(torch.equal(saved[name], theirs[name]) for name in theirs)
@@ -90,4 +105,191 @@ def test_early_stopping_counts_across_an_interruption(payload):
     interrupted(payload("run", execution, **settings), 2)
     resumed = train(payload("run", execution, **settings), resume=True)
     assert len(whole.history) < 9
+    assert_same_run(resumed, whole)
+
+
+def test_a_run_killed_at_the_worst_moments_ends_as_if_it_had_not_been(
+    whole, payload, tmp_path, tiny_scan_file
+):
+    # On writing the second of the last checkpoints, when the best one knows an epoch more; on writing that
+    # again; on writing the bundle, when training has ended.
+    moments = ("last.ckpt:2", "last.ckpt:1", "wts.h5.zip:1")
+    worker = Path(__file__).with_name("killed_training.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    run = subprocess.run(
+        [sys.executable, str(worker), str(tiny_scan_file), str(tmp_path / "run"), *moments],
+        capture_output=True, text=True, env=environment, timeout=240, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == str([-signal.SIGKILL] * 3), run.stderr
+    assert not (tmp_path / "run" / "wts.h5.zip").exists()
+    resumed = train(payload("run", SETTINGS, **LONG), resume=True)
+    assert_same_run(resumed, whole)
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.name.startswith(".")]
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_anew_and_says_so(whole, payload, caplog):
+    made = payload("run", SETTINGS, **LONG)
+    interrupted(made, 0)
+    (made.training_config.output_dir / "checkpoints").mkdir(exist_ok=True)
+    (made.training_config.output_dir / "checkpoints" / "best-epoch=000.ckpt").write_bytes(b"half")
+    with caplog.at_level(logging.INFO, "ptycho_torch"):
+        resumed = train(made, resume=True)
+    assert "no checkpoint yet: the run starts from the beginning" in caplog.text
+    assert_same_run(resumed, whole)
+
+
+def test_a_complete_run_is_left_as_it_is(payload, caplog):
+    first = train(payload("run", SETTINGS, **LONG))
+    before = {path: path.stat().st_mtime_ns for path in first.output_dir.rglob("*")}
+    with caplog.at_level(logging.INFO, "ptycho_torch"):
+        again = train(payload("run", SETTINGS, **LONG), resume=True)
+    assert "is complete after 4 epochs; raise nepochs to train on" in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in first.output_dir.rglob("*")} == before
+    assert_same_run(again, first)
+
+
+def test_more_epochs_extend_a_run(whole, payload):
+    train(payload("run", SETTINGS, **{**LONG, "nepochs": 2}))
+    extended = train(payload("run", SETTINGS, **LONG), resume=True)
+    assert_same_run(extended, whole)
+    assert '"nepochs": 4' in (extended.output_dir / "resolved_config.json").read_text()
+
+
+def test_time_spent_before_an_interruption_counts(payload):
+    execution = {**SETTINGS, "max_time": "00:00:00:02", "logger_backend": None}
+    made = payload("run", execution, n_groups=16, nepochs=100000)
+    ended = train(made)
+    epochs = len(ended.history)
+    again = train(made, resume=True)
+    assert (
+        again.history
+        == torch.load(ended.output_dir / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"][
+            "History"
+        ]["rows"]
+    )
+    assert epochs - 1 <= len(again.history) <= epochs
+    longer = payload("run", {**execution, "max_time": "00:00:00:03"}, n_groups=16, nepochs=100000)
+    assert len(train(longer, resume=True).history) > epochs
+
+
+def test_a_run_can_be_continued_elsewhere(whole, payload, tmp_path):
+    interrupted(payload("run", SETTINGS, **LONG), 2)
+    shutil.move(tmp_path / "run", tmp_path / "elsewhere")
+    resumed = train(payload("elsewhere", SETTINGS, **LONG), resume=True)
+    assert_same_run(resumed, whole)
+
+
+def test_a_run_that_was_to_replace_another_is_continued(whole, payload, tmp_path):
+    old = train(payload("run", n_groups=8))
+    held = old.bundle.read_bytes()
+    interrupted(payload("run", SETTINGS, **LONG), 2, overwrite=True)
+    assert old.bundle.read_bytes() == held
+    resumed = train(payload("run", SETTINGS, **LONG), resume=True)
+    assert not (tmp_path / "run" / "incomplete-run").exists()
+    assert_same_run(resumed, whole)
+
+
+def test_tensorboard_shows_every_epoch_once(payload):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    execution = {**SETTINGS, "logger_backend": "tensorboard"}
+    interrupted(payload("run", execution, **LONG), 2)
+    resumed = train(payload("run", execution, **LONG), resume=True)
+    events = EventAccumulator(str(resumed.output_dir / "logs"))
+    events.Reload()
+    logged = [event.value for event in events.Scalars("train_loss")]
+    assert logged == pytest.approx([row["train_loss"] for row in resumed.history])
+
+
+@pytest.mark.parametrize(
+    ("settings", "execution", "message"),
+    [
+        ({"batch_size": 4}, {}, r"batch_size = 4: expected 8, as the run in .*run was started"),
+        ({"seed": 9}, {"learning_rate": 1e-3}, r"(?s)seed = 9.*learning_rate = 0\.001: expected 0\.003"),
+        ({"nepochs": 1}, {}, r"nepochs = 1: expected at least 2"),
+    ],
+)
+def test_settings_that_contradict_the_run_are_refused(payload, settings, execution, message):
+    made = payload("run", SETTINGS, **LONG)
+    interrupted(made, 2)
+    before = {
+        path: path.read_bytes() for path in made.training_config.output_dir.rglob("*") if path.is_file()
+    }
+    other = payload("run", {**SETTINGS, **execution}, **{**LONG, **settings})
+    with pytest.raises(ConfigError, match=message):
+        train(other, resume=True)
+    for path, content in before.items():
+        assert path.read_bytes() == content
+
+
+def test_a_schedule_over_all_epochs_cannot_be_stretched(payload):
+    execution = {**SETTINGS, "scheduler": "WarmupCosine"}
+    train(payload("run", execution, **{**LONG, "nepochs": 2}))
+    with pytest.raises(
+        ConfigError, match=r"nepochs = 4: expected 2, as the run.*WarmupCosine spreads over all epochs"
+    ):
+        train(payload("run", execution, **LONG), resume=True)
+
+
+def test_other_data_are_refused(payload, tmp_path):
+    from ptycho_torch.data.npz import save_scan
+    from ptycho_torch.data.simulate import simulate_scene
+
+    made = payload("run", SETTINGS, **LONG)
+    interrupted(made, 1)
+    shutil.copy(made.training_config.train_data_file, tmp_path / "moved.npz")
+    other = simulate_scene("lines", N=32, grid=(5, 6), step_px=4.0, jitter_px=1.0, photons=1e5, seed=4)
+    save_scan(tmp_path / "other.npz", other)
+    with pytest.raises(ConfigError, match=r"other\.npz.*the data that the run was started with"):
+        train(payload("run", SETTINGS, scan=tmp_path / "other.npz", **LONG), resume=True)
+    assert len(train(payload("run", SETTINGS, scan=tmp_path / "moved.npz", **LONG), resume=True).history) == 4
+
+
+def test_without_a_run_there_is_nothing_to_resume(payload, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"the directory of a run, with its resolved_config\.json, to resume"
+    ):
+        train(payload("run"), resume=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_checkpoints_is_not_trained_again(payload):
+    made = payload("run", {**SETTINGS, "checkpoint_save_top_k": 0}, n_groups=8)
+    bundle = train(made).bundle
+    held = bundle.read_bytes()
+    with pytest.raises(ConfigError, match="complete and kept none"):
+        train(made, resume=True)
+    assert bundle.read_bytes() == held
+
+
+def test_a_damaged_checkpoint_is_refused(payload):
+    made = payload("run", SETTINGS, **LONG)
+    interrupted(made, 2)
+    last = made.training_config.output_dir / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match=r"a checkpoint that train wrote; last\.ckpt cannot"):
+        train(made, resume=True)
+
+
+def test_a_full_disk_is_reported_and_damages_nothing(whole, payload, monkeypatch):
+    made = payload("run", SETTINGS, **LONG)
+    save, fsync = AtomicCheckpointIO.save_checkpoint, os.fsync
+    saved = []
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill(self, checkpoint, path, storage_options=None):
+        saved.append(Path(path).name)
+        if saved.count("last.ckpt") == 2:
+            monkeypatch.setattr(atomic.os, "fsync", full)
+        save(self, checkpoint, path, storage_options)
+
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", fill)
+    with pytest.raises(OSError, match=r"No space left on device; what was written before is whole.*--resume"):
+        train(made)
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", save)
+    resumed = train(made, resume=True)
     assert_same_run(resumed, whole)

@@ -110,3 +110,29 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
         RunDirectory.check(tmp_path / "a" / "b", NAMES, overwrite=False)
     assert asked == [(tmp_path, os.W_OK)]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("moment", range(1, 5))
+def test_a_killed_replacement_is_completed_by_the_next(old, monkeypatch, moment):
+    run = RunDirectory.check(old, NAMES, overwrite=True)
+    _write(run.open(), "new")
+    replace, calls = os.replace, []
+
+    def killed(source, target):
+        calls.append(target)
+        if len(calls) == moment:
+            raise SystemExit
+        replace(source, target)
+
+    monkeypatch.setattr(run_directory.os, "replace", killed)
+    with pytest.raises(SystemExit):
+        run.publish()
+    monkeypatch.setattr(run_directory.os, "replace", replace)
+    # The first file that takes its name is the mark: without it nothing was replaced yet.
+    replaced = moment > 1
+    assert run_directory.find_run(old) == (old if replaced else None)
+    again = RunDirectory.check(old, NAMES, overwrite=True)
+    again.open()
+    assert {name: _content(old)[name] for name in OLD} == (
+        dict.fromkeys(OLD, "new") | {"notes.txt": "mine"} if replaced else OLD
+    )

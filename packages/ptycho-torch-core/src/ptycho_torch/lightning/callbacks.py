@@ -188,6 +188,8 @@ def standard_callbacks(
                 mode=execution.checkpoint_mode,
                 save_top_k=execution.checkpoint_save_top_k,
                 save_on_train_epoch_end=not monitor.startswith("val_"),
+                # An epoch that was cut short may be trained again.
+                enable_version_counter=False,
             )
         )
     if execution.enable_checkpointing and execution.checkpoint_save_top_k != 0:

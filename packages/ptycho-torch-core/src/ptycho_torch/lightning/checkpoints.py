@@ -136,8 +136,10 @@ class LastCheckpoint(Callback):
     def _note_end(self, trainer: pl.Trainer) -> None:
         checkpoint = read_checkpoint(self.path)
         checkpoint["callbacks"][self.state_key]["ended"] = self.ended
-        for timer in (callback for callback in trainer.callbacks if isinstance(callback, RunTimer)):
-            checkpoint["callbacks"][timer.state_key] = timer.state_dict()
+        # The cut epoch may have been the best, whose checkpoint has taken the place of an older one.
+        for callback in trainer.callbacks:
+            if isinstance(callback, RunTimer | BestCheckpoints):
+                checkpoint["callbacks"][callback.state_key] = callback.state_dict()
         trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, self.path)
 
 

@@ -30,7 +30,7 @@ from ptycho_torch.results import load_object, load_probe, save_reconstruction
 from ptycho_torch.workflows.device import numerics, resolve_accelerator
 from ptycho_torch.workflows.preparation import read_scan
 from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
-from ptycho_torch.workflows.run_directory import RunDirectory
+from ptycho_torch.workflows.run_directory import RESOLVED_NAME, RunDirectory
 
 __all__ = [
     "RECONSTRUCTION_FILES",
@@ -45,9 +45,9 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _ARRAYS, _PRODUCT = "reconstruction.npz", "reconstruction.h5"
-_METRICS, _RESOLVED = "metrics.json", "resolved_config.json"
+_METRICS = "metrics.json"
 RECONSTRUCTION_FILES = (_ARRAYS, _PRODUCT, "amplitude.png", "phase.png", _METRICS)
-INFERENCE_FILES = (*RECONSTRUCTION_FILES, _RESOLVED)
+INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME)
 EVALUATION_FILES = (_METRICS, "comparison.png", "frc.png")
 
 
@@ -149,7 +149,7 @@ def infer(
     work = run.open()
     write_reconstruction(work, result, seen, probe, payload.resolution.to_dict(), report, residual)
     write_resolved(
-        work / _RESOLVED, payload.resolution, versions=installed_versions(), command=list(command or ())
+        work / RESOLVED_NAME, payload.resolution, versions=installed_versions(), command=list(command or ())
     )
     return InferenceOutcome(
         output_dir=run.path,

@@ -16,7 +16,6 @@ from ptycho_config import ConfigError, Problem, load_config
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
 from ptycho_torch.workflows.preparation import PreparedTraining
-from ptycho_torch.workflows.run_directory import is_unfinished
 
 __all__ = ["ResumePoint", "check_same_settings", "identity_of", "remove_strays", "resume_point"]
 
@@ -158,8 +157,9 @@ def resume_point(folder: Path, payload: TrainingPayload, identity: str) -> Resum
         states = {_kind(key): state for key, state in content["callbacks"].items()}
         last, best, rows = states["LastCheckpoint"], states["BestCheckpoints"], states["History"]["rows"]
     except (KeyError, RuntimeError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
-        hint = f"it cannot be read ({error}); train anew in another directory"
-        raise ConfigError(Problem("resume", str(path), "a checkpoint that train wrote", hint)) from error
+        reason = str(error).split(". ")[0]
+        hint = f"{path.name} cannot be read ({reason}); train anew in another directory"
+        raise ConfigError(Problem("output_dir", str(path), "a checkpoint that train wrote", hint)) from error
     config = payload.training_config
     if last["identity"] != identity:
         expected = "the data that the run was started with"
@@ -207,11 +207,10 @@ def _seconds(limit: str) -> float:
 
 
 def remove_strays(folder: Path, point: ResumePoint) -> None:
-    """Remove checkpoints that were begun or written after the point a run is continued from."""
+    """Remove checkpoints that were written after the point a run is continued from."""
     if not folder.is_dir():
         return
     for path in folder.iterdir():
-        mine = path.suffix == ".ckpt" or is_unfinished(path)
-        if mine and path not in point.kept:
+        if path.suffix == ".ckpt" and path not in point.kept:
             logger.info("%s is not part of the last complete epoch and is removed", path)
             path.unlink()

@@ -14,7 +14,10 @@ from pathlib import Path
 from ptycho_config import ConfigError, Problem
 from ptycho_torch.atomic import TEMPORARY_SUFFIX, atomic_write
 
-__all__ = ["RunDirectory", "disk_errors_explained", "find_run", "is_unfinished"]
+__all__ = ["RESOLVED_NAME", "RunDirectory", "disk_errors_explained", "find_run", "is_unfinished"]
+
+RESOLVED_NAME = "resolved_config.json"
+"""Settings of a run, the first file that it writes."""
 
 _STAGING = "incomplete-run"
 # Lists what a complete run is about to put in place of an older one.
@@ -63,15 +66,13 @@ class RunDirectory:
         return cls(path, tuple(names), path / _STAGING if held else path)
 
     @classmethod
-    def resume(cls, path: Path, names: Sequence[str], *, record: str) -> RunDirectory:
+    def resume(cls, path: Path, names: Sequence[str]) -> RunDirectory:
         """Find the run to go on with; writes nothing.
 
         Parameters
         ----------
         path, names
             As for :meth:`check`.
-        record
-            Name of the file that a run writes first.
 
         Raises
         ------
@@ -79,17 +80,18 @@ class RunDirectory:
             If there is no run, or the directory cannot be written.
         """
         _require_place(path)
-        found = find_run(path, record)
+        found = find_run(path)
         if found is None:
             hint = "leave resume away to start one"
-            expected = f"the directory of a run, with its {record}, to resume"
+            expected = f"the directory of a run, with its {RESOLVED_NAME}, to resume"
             raise ConfigError(Problem("output_dir", str(path), expected, hint))
         return cls(path, tuple(names), found)
 
     def reopen(self) -> Path:
         """Return the working folder with all that a run has left there, but for unfinished files."""
         self._finish_publishing()
-        for entry in self.work.iterdir():
+        folders = [self.work / name for name in self.names if (self.work / name).is_dir()]
+        for entry in (*self.work.iterdir(), *(entry for folder in folders for entry in folder.rglob("*"))):
             if is_unfinished(entry):
                 entry.unlink()
         return self.work
@@ -131,21 +133,19 @@ class RunDirectory:
         shutil.rmtree(staging)
 
 
-def find_run(path: Path, record: str) -> Path | None:
+def find_run(path: Path) -> Path | None:
     """Folder of the run in an output directory that would be continued, or ``None``.
 
     Parameters
     ----------
     path
         Output directory.
-    record
-        Name of the file that a run writes first.
     """
     staging = path / _STAGING
     if (staging / _MARK).is_file():
         # Complete, and only not yet in its place.
         return path
-    return next((folder for folder in (staging, path) if (folder / record).is_file()), None)
+    return next((folder for folder in (staging, path) if (folder / RESOLVED_NAME).is_file()), None)
 
 
 def is_unfinished(path: Path) -> bool:

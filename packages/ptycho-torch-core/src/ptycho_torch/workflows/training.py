@@ -36,15 +36,15 @@ from ptycho_torch.workflows.resume import (
     remove_strays,
     resume_point,
 )
-from ptycho_torch.workflows.run_directory import RunDirectory, disk_errors_explained
+from ptycho_torch.workflows.run_directory import RESOLVED_NAME, RunDirectory, disk_errors_explained
 from ptycho_torch.workflows.trainer import build_trainer, fit_warnings
 
 __all__ = ["TRAINING_FILES", "TrainingFailed", "TrainingInterrupted", "TrainingOutcome", "train"]
 
 logger = logging.getLogger(__name__)
 
-_CHECKPOINTS, _LOGS, _RESOLVED, _FIGURE = "checkpoints", "logs", "resolved_config.json", "training.png"
-TRAINING_FILES = (BUNDLE_NAME, _RESOLVED, _FIGURE, _CHECKPOINTS, _LOGS)
+_CHECKPOINTS, _LOGS, _FIGURE = "checkpoints", "logs", "training.png"
+TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, _FIGURE, _CHECKPOINTS, _LOGS)
 
 
 class TrainingFailed(RuntimeError):
@@ -143,8 +143,8 @@ def train(
     """
     config = payload.training_config
     if resume:
-        run = RunDirectory.resume(config.output_dir, TRAINING_FILES, record=_RESOLVED)
-        check_same_settings(payload, run.work / _RESOLVED)
+        run = RunDirectory.resume(config.output_dir, TRAINING_FILES)
+        check_same_settings(payload, run.work / RESOLVED_NAME)
     else:
         run = RunDirectory.check(config.output_dir, TRAINING_FILES, overwrite=overwrite)
     accelerator = resolve_accelerator(payload.execution_config.accelerator)
@@ -161,7 +161,7 @@ def train(
         work, point = _begin(payload, run, identity, resume=resume)
         if not _is_complete(work, point):
             versions = installed_versions()
-            write_resolved(work / _RESOLVED, payload.resolution, versions, list(command or ()))
+            write_resolved(work / RESOLVED_NAME, payload.resolution, versions, list(command or ()))
         rows = list(point.rows)
         with numerics():
             if not point.ended:
