@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.patches import extract_patches, place_patches
+from ptycho_torch.reassembly.processes import Processes
 from ptycho_torch.types import ComplexPatches, Positions
 
 __all__ = ["Canvas", "CanvasGeometry", "StitchedObject", "canvas_for", "stitch"]
@@ -184,6 +185,7 @@ def stitch(
     alignment_passes: int = 50,
     tolerance: float = 1e-2,
     device: torch.device | str = "cpu",
+    processes: Processes = Processes(),
 ) -> StitchedObject:
     r"""Stitch streamed patches, turning each to the phase of its neighbours.
 
@@ -206,6 +208,9 @@ def stitch(
         The passes end when no phase changes by more than this, in rad.
     device
         Where the canvas lives.
+    processes
+        Those that stitch other patches of the same object. Their canvases are added in every pass, so
+        all turn their patches against the same mean and receive the same object.
 
     Returns
     -------
@@ -214,10 +219,13 @@ def stitch(
     canvas = Canvas(geometry, weight, device=device)
     for patches, positions in batches():
         canvas.add(patches, positions)
+    processes.sum(canvas.numerator)
+    processes.sum(canvas.denominator)
     alignment = _Alignment(canvas)
     for step in range(alignment_passes):
         canvas.replace_patches(alignment.turned(batches(), momentum=step / (step + 3)))
-        if alignment.largest_turn < tolerance:
+        processes.sum(canvas.numerator)
+        if processes.largest(alignment.largest_turn, canvas.numerator.device) < tolerance:
             break
     return canvas.result()
 

@@ -20,7 +20,7 @@ from ptycho_torch.data.memory import InMemory
 from ptycho_torch.errors import DataError
 from ptycho_torch.models import PatchModel
 from ptycho_torch.physics.patches import extract_patches
-from ptycho_torch.reassembly import StitchedObject, canvas_for, stitch
+from ptycho_torch.reassembly import Processes, StitchedObject, canvas_for, stitch
 from ptycho_torch.types import ComplexPatches, Positions
 from ptycho_torch.workflows.preparation import read_scan
 
@@ -45,6 +45,7 @@ class _PatchStream:
     batch_size: int
     progress: Progress | None
     should_stop: ShouldStop | None
+    processes: Processes = Processes()
 
     def __post_init__(self) -> None:
         self._data = GroupDataset(self.scan.diffraction, self.groups.frames, self.groups.offsets)
@@ -53,7 +54,8 @@ class _PatchStream:
     @property
     def fits_in_memory(self) -> bool:
         """Whether all patches may be kept between the passes of the stitching."""
-        return self.groups.frames.size * self.model.n_pixels**2 * 8 <= _PATCH_MEMORY_BYTES
+        values = self.groups.frames.size * self.model.n_pixels**2 / self.processes.count
+        return values * 8 <= _PATCH_MEMORY_BYTES
 
     def __call__(self) -> Iterator[tuple[ComplexPatches, Positions]]:
         kept = []
@@ -72,7 +74,8 @@ class _PatchStream:
     @torch.no_grad()
     def _predict(self) -> Iterator[tuple[ComplexPatches, Positions]]:
         device, n = self.model.intensity_scale.device, self.model.n_pixels
-        for start in range(0, len(self._data), self.batch_size):
+        starts = range(0, len(self._data), self.batch_size)
+        for start in starts[self.processes.number :: self.processes.count]:
             stop = min(start + self.batch_size, len(self._data))
             batch = self._data.__getitems__(range(start, stop))
             patches = self.model(batch["counts"].to(device), batch["offsets"].to(device))
@@ -80,6 +83,9 @@ class _PatchStream:
             yield patches.reshape(-1, n, n), torch.from_numpy(positions).to(device)
             if self.progress is not None:
                 self.progress(stop, len(self._data))
+        if self.progress is not None and self.processes.count > 1:
+            # The last batch may be that of another process.
+            self.progress(len(self._data), len(self._data))
 
 
 def reconstruct(
@@ -91,6 +97,7 @@ def reconstruct(
     middle_trim: int = 0,
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
+    processes: Processes = Processes(),
 ) -> StitchedObject:
     """Reconstruct the object of a scan, in memory.
 
@@ -112,6 +119,9 @@ def reconstruct(
         Called with groups done and groups in all.
     should_stop
         Asked after every batch; its first true answer ends the reconstruction.
+    processes
+        Those that call this together with the same scan; each predicts its share of the batches and all
+        receive the object.
 
     Returns
     -------
@@ -150,17 +160,24 @@ def reconstruct(
     try:
         _match_dose(model, scan)
         weight = _trimmed(model.patch_weight(), middle_trim)
-        stream = _PatchStream(model, scan, groups, batch_size, progress, should_stop)
+        stream = _PatchStream(model, scan, groups, batch_size, progress, should_stop, processes)
         geometry = canvas_for(scan.positions[np.unique(groups.frames)], scan.N)
         passes = _KEPT_PASSES if stream.fits_in_memory else _STREAMED_PASSES
-        return stitch(stream, geometry, weight, alignment_passes=passes, device=weight.device)
+        return stitch(
+            stream, geometry, weight, alignment_passes=passes, device=weight.device, processes=processes
+        )
     finally:
         model.intensity_scale.copy_(own_scale)
         model.train(was_training)
 
 
 def forward_residual_of(
-    result: StitchedObject, model: PatchModel, scan: Scan, *, batch_size: int = 16
+    result: StitchedObject,
+    model: PatchModel,
+    scan: Scan,
+    *,
+    batch_size: int = 16,
+    processes: Processes = Processes(),
 ) -> float:
     r"""Misfit of a stitched object to the frames, :math:`\sum|\sqrt\lambda-\sqrt I| / \sum\sqrt I`.
 
@@ -177,13 +194,16 @@ def forward_residual_of(
         Frames in counts.
     batch_size
         Frames compared together.
+    processes
+        Those that call this together with the same arguments; each compares its share.
     """
     device = model.intensity_scale.device
     image = torch.from_numpy(result.object).to(device)
     origin = torch.from_numpy(result.origin)
     misfit = total = 0.0
+    starts = range(0, scan.n_frames, batch_size)
     with torch.no_grad():
-        for start in range(0, scan.n_frames, batch_size):
+        for start in starts[processes.number :: processes.count]:
             part = slice(start, start + batch_size)
             positions = torch.from_numpy(scan.positions[part])
             patches = extract_patches(image, positions.to(device), scan.N, origin=origin.to(device))
@@ -194,7 +214,9 @@ def forward_residual_of(
             predicted = predicted * counts.sum(dim=(-2, -1), keepdim=True) / sums
             misfit += float((predicted.sqrt() - counts.sqrt()).abs().sum())
             total += float(counts.sqrt().sum())
-    return misfit / total
+    # Single precision is what every device can add; the sums of one process have more.
+    sums = processes.sum(torch.tensor([misfit, total], dtype=torch.float32, device=device)).tolist()
+    return sums[0] / sums[1] if processes.count > 1 else misfit / total
 
 
 def _match_dose(model: PatchModel, scan: Scan) -> None:
