@@ -126,3 +126,24 @@ def test_the_advice_fits_the_mistake(value: Any, advice: str) -> None:
 def test_the_word_none_is_explained() -> None:
     with pytest.raises(ConfigError, match=r"logger_backend = 'none'.*write None \(null in a file\)"):
         PyTorchExecutionConfig(logger_backend="none")
+
+
+def test_one_path_or_several_in_their_order() -> None:
+    several = TrainingConfig(train_data_file=["b.npz", Path("a.npz")])  # type: ignore[arg-type]
+    assert several.train_data_file == (Path("b.npz"), Path("a.npz"))
+    assert TrainingConfig(train_data_file=["b.npz"]).train_data_file == Path("b.npz")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ([], "the list is empty"),
+        (["a", "a"], "'a' is in the list twice"),
+        ([""], "the path is empty"),
+        (3, ""),
+    ],
+)
+def test_lists_that_name_no_files(value: object, hint: str) -> None:
+    with pytest.raises(ConfigError, match="expected a path or a list of paths or None") as caught:
+        TrainingConfig(train_data_file=value)  # type: ignore[arg-type]
+    assert hint in str(caught.value)

@@ -79,3 +79,9 @@ def test_other_objects_are_refused() -> None:
         TypeError, match="expected a ModelConfig, TrainingConfig or InferenceConfig, got dict"
     ):
         update_legacy_dict({}, {"N": 64})  # type: ignore[arg-type]
+
+
+def test_several_paths_are_a_list_of_texts() -> None:
+    cfg: dict[str, Any] = {}
+    update_legacy_dict(cfg, TrainingConfig(train_data_file=["a.npz", "b.npz"]))  # type: ignore[arg-type]
+    assert cfg["train_data_file_path"] == ["a.npz", "b.npz"]

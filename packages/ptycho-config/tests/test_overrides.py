@@ -190,7 +190,10 @@ def test_required_settings(training_schema: Schema, problems_of: Callable[..., d
     needed = ("train_data_file", "n_groups")
     found = problems_of(resolve, training_schema, required=needed)
     assert set(found) == set(needed)
-    assert "train_data_file: missing; expected a path; scan to learn from" in found["train_data_file"]
+    assert (
+        "train_data_file: missing; expected a path or a list of paths; scan to learn from"
+        in found["train_data_file"]
+    )
     assert "state it with --n-groups or as training.n_groups in a file" in found["n_groups"]
     done = resolve(
         training_schema, file={"train_data_file": "a.npz"}, cli={"n_groups": None}, required=needed

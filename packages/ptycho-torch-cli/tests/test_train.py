@@ -128,3 +128,37 @@ def test_a_bar_can_be_declined(
     argv = ["--train-data-file", str(scan_file), "--output-dir", str(tmp_path / "run"), "--nepochs", "1"]
     assert main([*argv, "--accelerator", "cpu", flag]) == 0
     assert "Epoch 0" not in capsys.readouterr().err
+
+
+def test_several_scans_after_one_flag_or_after_several(
+    scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.npz"
+    other.write_bytes(scan_file.read_bytes())
+    ends = ["--output-dir", str(tmp_path / "run"), "--accelerator", "cpu", "--dry-run"]
+    shown = []
+    for flags in (
+        ["--train-data-file", str(scan_file), str(other)],
+        ["--train-data-file", str(scan_file), "--train_data_file", str(other)],
+    ):
+        assert main([*flags, *ends]) == 0
+        shown.append(next(line for line in capsys.readouterr().out.splitlines() if "train_data_file" in line))
+    assert shown[0] == shown[1]
+    assert scan_file.name in shown[0]
+    assert "other.npz" in shown[0]
+
+
+def test_the_same_scan_twice_is_refused(
+    scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--train-data-file", str(scan_file), str(scan_file), "--output-dir", str(tmp_path / "run")]
+    assert main(argv) == 2
+    assert "is in the list twice" in capsys.readouterr().err
+
+
+def test_each_missing_scan_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--train-data-file", str(tmp_path / "x.npz"), str(tmp_path / "y.npz")]
+    assert main([*argv, "--output-dir", str(tmp_path / "run")]) == 2
+    err = capsys.readouterr().err
+    assert "x.npz" in err
+    assert "y.npz" in err

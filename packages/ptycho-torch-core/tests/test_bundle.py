@@ -82,7 +82,7 @@ def test_a_trainable_probe_and_several_modes_survive(tmp_path, n_modes):
     values = {name: getattr(config, name) for name in ("N", "n_filters_scale", "probe_mask", "architecture")}
     save_bundle(tmp_path / "any.zip", model, {"model": values}, {})
     loaded, manifest = load_bundle(tmp_path / "any.zip")
-    assert manifest.calibration["n_modes"] == n_modes
+    assert manifest.scans[0]["n_modes"] == n_modes
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
 
@@ -93,8 +93,8 @@ def test_the_manifest_says_what_is_inside(trained):
     assert {"ptycho-config", "ptycho-torch-core", "torch"} <= set(manifest.versions)
     assert manifest.configuration["model"]["N"] == 32
     assert manifest.configuration["training"]["batch_size"] == 8
-    assert manifest.calibration["mean_counts"] == pytest.approx(1e5, rel=0.05)
-    assert manifest.calibration["intensity_scale"] == pytest.approx(manifest.calibration["mean_counts"] / 256)
+    assert manifest.scans[0]["mean_counts"] == pytest.approx(1e5, rel=0.05)
+    assert manifest.scans[0]["intensity_scale"] == pytest.approx(manifest.scans[0]["mean_counts"] / 256)
     assert set(manifest.checksums) == {"weights.pt", "resolved.json"}
     members = _members(trained.bundle)
     assert set(members) == {"manifest.json", "weights.pt", "resolved.json"}
@@ -152,7 +152,7 @@ def test_a_foreign_archive_is_refused(tmp_path):
     [
         (lambda m: m.update(backend="tensorflow"), "backend is 'tensorflow', expected 'pytorch'"),
         (lambda m: m.update(format="other"), "does not describe"),
-        (lambda m: m.update(format_version=2), "format version is 2"),
+        (lambda m: m.update(format_version=3), "format version is 3"),
         (lambda m: m.pop("configuration"), "lacks or garbles 'configuration'"),
     ],
 )
@@ -177,9 +177,9 @@ def test_a_manifest_that_is_no_object_is_refused(bundle, content):
         lambda m: m["configuration"]["model"].update(N=33),
         lambda m: m["configuration"]["model"].update(unheard_of=1),
         lambda m: m["configuration"].pop("model"),
-        lambda m: m["calibration"].update(n_modes=0),
-        lambda m: m["calibration"].update(n_modes="many"),
-        lambda m: m["calibration"].pop("n_modes"),
+        lambda m: m["scans"][0].update(n_modes=0),
+        lambda m: m["scans"][0].update(n_modes="many"),
+        lambda m: m["scans"][0].pop("n_modes"),
     ],
 )
 def test_settings_that_build_no_model_are_a_bundle_error(bundle, change):
@@ -320,7 +320,7 @@ def test_records_of_tensors_that_are_packed_again_are_refused(bundle):
     [
         lambda m: m["configuration"]["model"].update(N=2**20),
         lambda m: m["configuration"]["model"].update(n_filters_scale=10**5),
-        lambda m: m["calibration"].update(n_modes=10**9),
+        lambda m: m["scans"][0].update(n_modes=10**9),
     ],
 )
 def test_settings_of_a_model_that_the_weights_cannot_hold_build_nothing(bundle, change):

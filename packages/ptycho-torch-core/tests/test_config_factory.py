@@ -176,7 +176,7 @@ def test_a_smaller_N_crops_with_a_warning_and_a_note(tmp_path):
     assert any("cropped" in note for note in made.notes)
     with pytest.warns(UserWarning, match="frames of 48 x 48 px were cropped"):
         prepared = preparation.prepare_training(made)
-    assert prepared.scan.diffraction.shape[1:] == prepared.scan.probe.shape[1:] == (32, 32)
+    assert prepared.scans[0].diffraction.shape[1:] == prepared.scans[0].probe.shape[1:] == (32, 32)
 
 
 def test_a_larger_N_is_an_error_that_names_both(payload):

@@ -1,8 +1,8 @@
 """Turning what people pass into the plain Python value a setting stores.
 
 NumPy scalars, ``os.PathLike`` objects and lists are welcome; what is stored is always an ``int``, ``float``,
-``bool``, ``str``, :class:`pathlib.Path`, tuple of ``int`` or ``None``. Nothing here imports NumPy: scalars
-are recognised by the protocols they implement.
+``bool``, ``str``, :class:`pathlib.Path`, tuple of ``int`` or of ``Path``, or ``None``. Nothing here imports
+NumPy: scalars are recognised by the protocols they implement.
 """
 
 from __future__ import annotations
@@ -102,6 +102,19 @@ def _to_int_list(value: Any) -> tuple[int, ...]:
     return tuple(_to_int(unwrap_scalar(item)) for item in value)
 
 
+def _to_paths(value: Any) -> Path | tuple[Path, ...]:
+    """One path, also out of a list of one, or several in their order."""
+    if isinstance(value, (str, bytes, os.PathLike, dict)) or not isinstance(value, Iterable):
+        return _to_path(value)
+    paths = tuple(_to_path(item) for item in value)
+    if not paths:
+        raise Refused("the list is empty")
+    if len(set(paths)) < len(paths):
+        twice = next(path for path in paths if paths.count(path) > 1)
+        raise Refused(f"{str(twice)!r} is in the list twice")
+    return paths[0] if len(paths) == 1 else paths
+
+
 CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "bool": _to_bool,
     "int": _to_int,
@@ -109,6 +122,7 @@ CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "str": _to_str,
     "path": _to_path,
     "int_list": _to_int_list,
+    "paths": _to_paths,
 }
 """Kind of a setting -> function that stores a Python value or raises :class:`Refused`."""
 
@@ -154,5 +168,6 @@ READERS: dict[str, Callable[[str], Any]] = {
     "str": str,
     "path": str,
     "int_list": _read_int_list,
+    "paths": str,
 }
 """Kind of a setting -> function that reads text from a command line or raises :class:`Refused`."""

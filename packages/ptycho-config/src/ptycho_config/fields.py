@@ -126,11 +126,16 @@ def _read_annotation(annotation: Any) -> tuple[str, bool, tuple[str, ...]]:
             kinds.append("path")
         elif part == tuple[int, ...]:
             kinds.append("int_list")
+        elif part == tuple[Path, ...]:
+            kinds.append("path_list")
         else:
             raise TypeError(
-                f"a setting cannot be of type {part!r}; use bool, int, float, str, Path or tuple[int, ...]"
+                f"a setting cannot be of type {part!r}; use bool, int, float, str, Path, tuple[int, ...] or "
+                "Path | tuple[Path, ...]"
             )
-    if len(kinds) != 1:
+    if sorted(kinds) == ["path", "path_list"]:
+        kinds = ["paths"]
+    if len(kinds) != 1 or kinds == ["path_list"]:
         raise TypeError(
             f"a setting has exactly one base type, got {annotation!r}; add words with Literal[...]"
         )

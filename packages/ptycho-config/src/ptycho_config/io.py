@@ -65,7 +65,9 @@ def _read_nulls(data: dict[str, Any], section: str) -> dict[str, Any]:
         elif value in ("none", "null"):
             name = LEGACY_SPELLINGS[key].field if key in LEGACY_SPELLINGS else key
             addresses = table.addresses(f"{section}.{name}" if section else name)
-            if any(table.specs[a].optional and table.specs[a].kind != "path" for a in addresses):
+            if any(
+                table.specs[a].optional and table.specs[a].kind not in ("path", "paths") for a in addresses
+            ):
                 result[key] = None
     return result
 

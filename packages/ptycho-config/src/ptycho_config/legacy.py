@@ -40,7 +40,7 @@ def dataclass_to_legacy_dict(config: Config) -> dict[str, Any]:
     Returns
     -------
     dict
-        Legacy name -> value; paths are strings, ``None`` stays ``None``.
+        Legacy name -> value; paths are strings, several paths a list of them, ``None`` stays ``None``.
 
     Raises
     ------
@@ -69,8 +69,16 @@ def dataclass_to_legacy_dict(config: Config) -> dict[str, Any]:
         if isinstance(value, Config):
             flat.update(dataclass_to_legacy_dict(value))
         else:
-            flat[KEY_MAPPINGS.get(field.name, field.name)] = str(value) if isinstance(value, Path) else value
+            flat[KEY_MAPPINGS.get(field.name, field.name)] = _with_text_paths(value)
     return flat
+
+
+def _with_text_paths(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple) and all(isinstance(item, Path) for item in value):
+        return [str(item) for item in value]
+    return value
 
 
 def update_legacy_dict(cfg: MutableMapping[str, Any], config: Config) -> None:

@@ -245,10 +245,14 @@ def _demand(required: Iterable[str], found: Mapping[str, Provenance | None], wor
     for address in needed:
         spec, item = work.table.specs[address], found[address]
         given = (
-            item is not None and item.layer != "default" and (item.value is not None or spec.kind != "path")
+            item is not None
+            and item.layer != "default"
+            and (item.value is not None or spec.kind not in ("path", "paths"))
         )
         if not given and address not in work.bad:
-            expected = spec.allowed.removesuffix(" or None") if spec.kind == "path" else spec.allowed
+            expected = (
+                spec.allowed.removesuffix(" or None") if spec.kind in ("path", "paths") else spec.allowed
+            )
             hint = f"{spec.help}; state it with {spec.flags[0]} or as {address} in a file"
             work.fail(address, Problem(work.table.label(address), MISSING, expected, hint))
 

@@ -27,6 +27,9 @@ def _base_schema(spec: FieldSpec) -> dict[str, Any]:
     limits = {word: getattr(spec, name) for name, word in _BOUNDS.items() if getattr(spec, name) is not None}
     if spec.kind == "int_list":
         return {"type": "array", "items": {"type": "integer", **limits}}
+    if spec.kind == "paths":
+        one = {"type": "string", "pattern": r"\S"}
+        return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}]}
     found: dict[str, Any] = {"type": _TYPES[spec.kind], **limits}
     if spec.choices is not None:
         found["enum"] = list(spec.choices)

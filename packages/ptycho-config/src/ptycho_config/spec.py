@@ -19,6 +19,7 @@ _NOUNS = {
     "str": "a text",
     "path": "a path",
     "int_list": "a list of integers",
+    "paths": "a path or a list of paths",
 }
 _NULL_WORDS = frozenset({"none", "null"})
 
@@ -34,7 +35,8 @@ class FieldSpec:
     owner : str
         Name of the dataclass.
     kind : str
-        Base type: ``"bool"``, ``"int"``, ``"float"``, ``"str"``, ``"path"`` or ``"int_list"``.
+        Base type: ``"bool"``, ``"int"``, ``"float"``, ``"str"``, ``"path"``, ``"int_list"``, or
+        ``"paths"``: one path or several.
     optional : bool
         Whether ``None`` is a value of its own.
     words : tuple of str
@@ -104,7 +106,7 @@ class FieldSpec:
         """Short placeholder for a command line, such as ``INT`` or ``{min,max}``."""
         if self.choices is not None:
             return "{" + ",".join([*self.choices, *(["none"] if self.optional else [])]) + "}"
-        base = {"int_list": "INT,INT,..."}.get(self.kind, self.kind.upper())
+        base = {"int_list": "INT,INT,...", "paths": "PATH"}.get(self.kind, self.kind.upper())
         return "|".join([base, *self.words])
 
     def coerce(self, value: Any, *, name: str | None = None) -> tuple[Any, Problem | None]:

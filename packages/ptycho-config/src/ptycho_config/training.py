@@ -37,15 +37,15 @@ class TrainingConfig(Config):
 
     model: ModelConfig = nested(ModelConfig, help="the network to train")
 
-    train_data_file: Path | None = setting(
+    train_data_file: Path | tuple[Path, ...] | None = setting(
         None,
-        help="scan to learn from",
+        help="scan to learn from: a file, several, or a folder of them",
         cli=("--train-data", "--train_data_file"),
         group=_DATA,
     )
-    test_data_file: Path | None = setting(
+    test_data_file: Path | tuple[Path, ...] | None = setting(
         None,
-        help="scan to validate on; none sets a part of the training data aside",
+        help="scan to validate on, in the same forms; none sets a part of the training data aside",
         cli=("--test-data", "--test_data_file", "--test_data"),
         group=_DATA,
     )

@@ -155,6 +155,8 @@ class _Setting(argparse.Action):
         if spec.kind == "bool":
             rest["nargs"] = "?" if spec.words else 0
             rest["metavar"] = "[" + "|".join(spec.words) + "]" if spec.words else None
+        if spec.kind == "paths":
+            rest["nargs"] = "+"
         super().__init__(option_strings, dest, **rest)
 
     def __call__(
@@ -164,6 +166,9 @@ class _Setting(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
+        if self.spec.kind == "paths":
+            self._take_paths(namespace, values, option_string)
+            return
         text = values if isinstance(values, str) else None
         flag = option_string or self.option_strings[0]
         if flag in self.spec.off_flags:
@@ -175,6 +180,20 @@ class _Setting(argparse.Action):
             setattr(namespace, self.dest, True if text is None else self.spec.parse(text))
         except ConfigError as error:
             _note(namespace, [Problem(flag, text, item.expected, item.hint) for item in error.problems])
+
+    def _take_paths(
+        self, namespace: argparse.Namespace, values: list[str], option_string: str | None
+    ) -> None:
+        """One path or several, after one flag or after the same flag again."""
+        before = getattr(namespace, self.dest, None)
+        known = [] if before is None else list(before) if isinstance(before, tuple) else [before]
+        try:
+            given = self.spec.parse(values[0]) if len(values) == 1 and not known else [*known, *values]
+            setattr(namespace, self.dest, self.spec.check(given))
+        except ConfigError as error:
+            flag = option_string or self.option_strings[0]
+            shown = values[0] if len(values) == 1 else values
+            _note(namespace, [Problem(flag, shown, item.expected, item.hint) for item in error.problems])
 
 
 class _Checked(argparse.Action):

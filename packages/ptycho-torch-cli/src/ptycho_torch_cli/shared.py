@@ -100,13 +100,15 @@ def build_execution_config_from_args(args: argparse.Namespace) -> PyTorchExecuti
     return PyTorchExecutionConfig(**cli_layer(flags_only, {"execution": PyTorchExecutionConfig}))
 
 
-def validate_paths(paths: Mapping[str, str | PathLike[str] | None], *, folders: tuple[str, ...] = ()) -> None:
+def validate_paths(
+    paths: Mapping[str, str | PathLike[str] | tuple[Path, ...] | None], *, folders: tuple[str, ...] = ()
+) -> None:
     """Check that the files named on the command line exist.
 
     Parameters
     ----------
     paths
-        Flag or argument -> path; None is left alone.
+        Flag or argument -> path, or several; None is left alone.
     folders
         Those that may also be a folder.
 
@@ -116,10 +118,13 @@ def validate_paths(paths: Mapping[str, str | PathLike[str] | None], *, folders: 
         With every path that is missing or of the wrong kind.
     """
     problems = []
-    for name, given in paths.items():
-        if given is None:
-            continue
-        path = Path(given)
+    named = [
+        (name, Path(path))
+        for name, given in paths.items()
+        if given is not None
+        for path in (given if isinstance(given, tuple) else (given,))
+    ]
+    for name, path in named:
         if not path.exists():
             problems.append(Problem(name, str(path), "a file that exists", "there is no such file"))
         elif path.is_dir() and name not in folders:

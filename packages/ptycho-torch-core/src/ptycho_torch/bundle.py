@@ -5,7 +5,7 @@
 =============== ==========================================================================
 member          content
 =============== ==========================================================================
-manifest.json   format, backend, package versions, model settings, calibration, checksums
+manifest.json   format, backend, package versions, model settings, calibrations, checksums
 weights.pt      the state of the :class:`~ptycho_torch.models.PatchModel`, tensors only
 resolved.json   the resolved configuration of the training
 =============== ==========================================================================
@@ -21,7 +21,7 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from os import PathLike
@@ -55,7 +55,7 @@ _LARGEST_TEXT = 64 * 2**20
 _LARGEST_WEIGHTS = 16 * 2**30
 _LARGEST_OVERHEAD = 2**20
 _FORMAT = "ptycho-torch bundle"
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 _WEIGHTS, _RESOLVED = "weights.pt", "resolved.json"
 
@@ -72,8 +72,8 @@ class Manifest:
         Package versions that wrote it.
     configuration
         Settings by section; ``configuration["model"]`` builds the network.
-    calibration
-        ``intensity_scale``, ``mean_counts``, ``n_modes``.
+    scans
+        Of each scan of the training: ``intensity_scale``, ``mean_counts``, ``n_modes``.
     checksums
         SHA-256 of each other member.
     """
@@ -81,7 +81,7 @@ class Manifest:
     backend: str
     versions: Mapping[str, str]
     configuration: Mapping[str, Mapping[str, Any]]
-    calibration: Mapping[str, float]
+    scans: Sequence[Mapping[str, float]]
     checksums: Mapping[str, str]
 
 
@@ -163,11 +163,14 @@ def save_bundle(
         "backend": "pytorch",
         "versions": installed_versions(),
         "configuration": configuration,
-        "calibration": {
-            "intensity_scale": float(model.intensity_scale),
-            "mean_counts": float(model.mean_counts),
-            "n_modes": int(model.probe_modes.shape[0]),
-        },
+        "scans": [
+            {
+                "intensity_scale": float(model.on(number).intensity_scale),
+                "mean_counts": float(model.on(number).mean_counts),
+                "n_modes": int(model.on(number).probe_modes.shape[0]),
+            }
+            for number in range(len(model.scans))
+        ],
         "checksums": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
     }
     with atomic_write(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -243,15 +246,19 @@ def _empty_model(manifest: Manifest, size: int, path: Path) -> PatchModel:
 
     try:
         config = from_dict(ModelConfig, manifest.configuration["model"])
-        n_modes = int(manifest.calibration["n_modes"])
-        if n_modes < 1:
-            raise ValueError(f"n_modes is {n_modes}, expected at least 1")
-        # The probe lies in the weights. Settings of a changed file could ask for more memory than there is.
-        _require_room(n_modes * config.N**2 * 8, size, path)
-        placeholder = torch.ones(n_modes, config.N, config.N, dtype=torch.complex64)
-        calibration = calibrate(placeholder, 1.0)
-        _require_room(_state_bytes(config, calibration), size, path)
-        return build_patch_model(config, calibration)
+        n_modes = [int(scan["n_modes"]) for scan in manifest.scans]
+        if min(n_modes, default=0) < 1:
+            raise ValueError(f"n_modes is {n_modes}, expected at least 1 for each of one or more scans")
+        # The probes lie in the weights. Settings of a changed file could ask for more memory than there is.
+        _require_room(sum(n_modes) * config.N**2 * 8, size, path)
+        calibrations = [
+            calibrate(torch.ones(count, config.N, config.N, dtype=torch.complex64), 1.0) for count in n_modes
+        ]
+        _require_room(_state_bytes(config, calibrations[0]), size, path)
+        model = build_patch_model(config, calibrations[0])
+        for calibration in calibrations[1:]:
+            model.add_scan(calibration)
+        return model
     except BundleError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
@@ -323,7 +330,7 @@ def _parse_manifest(content: bytes, path: Path) -> Manifest:
             backend=data["backend"],
             versions=dict(data["versions"]),
             configuration={name: dict(values) for name, values in data["configuration"].items()},
-            calibration=dict(data["calibration"]),
+            scans=tuple(dict(scan) for scan in data["scans"]),
             checksums=dict(data["checksums"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

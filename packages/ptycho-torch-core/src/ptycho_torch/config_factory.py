@@ -7,7 +7,7 @@ count, the number of frames) and fills the legacy dictionary before any data is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -32,7 +32,7 @@ from ptycho_torch.config_support import check_supported
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.memory import InMemory, ScanSource, is_in_memory, name_of
 from ptycho_torch.data.npz import infer_probe_size
-from ptycho_torch.data.reader import ScanHeader, read_scan_header
+from ptycho_torch.data.reader import ScanHeader, read_scan_header, scan_files
 
 __all__ = [
     "BUNDLE_NAME",
@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 AnyPath = str | PathLike[str]
+Sources = AnyPath | InMemory | Sequence[AnyPath | InMemory]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class TrainingPayload(_Payload):
     training_config
         What is learned from which data; ``training_config.model`` is the network.
     train_data, test_data
-        The scans: the paths of ``training_config``, or what was given in memory.
+        The scans: the paths of ``training_config``, folders of scans opened up, or what was given in memory.
     execution_config
         Where and how it runs; always an instance.
     overrides_applied
@@ -79,8 +80,8 @@ class TrainingPayload(_Payload):
     """
 
     training_config: TrainingConfig
-    train_data: ScanSource = field(repr=False)
-    test_data: ScanSource | None = field(repr=False)
+    train_data: tuple[ScanSource, ...] = field(repr=False)
+    test_data: tuple[ScanSource, ...] | None = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +101,12 @@ class InferencePayload(_Payload):
 
 
 def create_training_payload(
-    train_data_file: AnyPath | InMemory | None,
+    train_data_file: Sources | None,
     output_dir: AnyPath | None,
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
     *,
-    test_data_file: AnyPath | InMemory | None = None,
+    test_data_file: Sources | None = None,
     cli: Mapping[str, Any] | None = None,
     config_file: AnyPath | None = None,
     profile: str | None = None,
@@ -116,7 +117,8 @@ def create_training_payload(
     ----------
     train_data_file
         Scan to learn from: a path, or a scan in memory (see `ptycho_torch.data.memory`), beside which the
-        setting of that name is ``None``. ``None`` leaves it to the other layers.
+        setting of that name is ``None``. A folder of scans or a list of any of these trains on all of them.
+        ``None`` leaves it to the other layers.
     output_dir
         Folder of the run. ``None`` leaves it to the other layers.
     overrides
@@ -152,18 +154,14 @@ def create_training_payload(
     }
     layers = _layers(arguments, overrides, execution_config, cli, config_file, profile)
     schema = {name: SECTIONS[name] for name in ("model", "training", "execution")}
-    required = () if is_in_memory(train_data_file) else ("train_data_file",)
+    required = () if _is_in_memory(train_data_file) else ("train_data_file",)
     first = resolve(schema, required=required, **layers)
     stated = first.configs["training"]
     assert isinstance(stated, TrainingConfig)
-    train_data = _source(train_data_file, stated.train_data_file, "train_data_file")
-    test_data = _source(test_data_file, stated.test_data_file, "test_data_file")
+    train_data = _sources(train_data_file, stated.train_data_file, "train_data_file")
+    test_data = _sources(test_data_file, stated.test_data_file, "test_data_file")
     assert train_data is not None
-    header = read_scan_header(train_data)
-    facts = _scan_facts(header, name_of(train_data))
-    limit = _frame_limit(first, header.n_frames, name_of(train_data))
-    if limit is not None:
-        facts["n_groups"] = limit
+    facts = _training_facts(first, train_data)
     done = _noted(resolve(schema, required=required, facts=facts, **layers), arguments)
     training, execution = done.configs["training"], done.configs["execution"]
     assert isinstance(training, TrainingConfig)
@@ -257,7 +255,7 @@ def populate_legacy_params(config: TrainingConfig | InferenceConfig) -> None:
 
 
 def _layers(
-    arguments: Mapping[str, AnyPath | InMemory | None],
+    arguments: Mapping[str, Sources | None],
     overrides: Mapping[str, Any] | None,
     execution_config: PyTorchExecutionConfig | None,
     cli: Mapping[str, Any] | None,
@@ -266,7 +264,9 @@ def _layers(
 ) -> dict[str, Any]:
     # A scan in memory has no path: whatever path a lower layer states is not what is used.
     stated = {
-        name: None if is_in_memory(value) else value for name, value in arguments.items() if value is not None
+        name: None if _is_in_memory(value) else value
+        for name, value in arguments.items()
+        if value is not None
     }
     clash = sorted(set(stated) & set(overrides or {}))
     if clash:
@@ -291,6 +291,14 @@ def _require_file(path: Path | None, name: str) -> None:
         raise FileNotFoundError(f"{name}: {path}: {what}")
 
 
+def _is_in_memory(given: Sources | None) -> bool:
+    """Whether this is a scan in memory, or a list with one in it."""
+    if is_in_memory(given) or given is None or isinstance(given, (str, PathLike)):
+        return is_in_memory(given)
+    assert isinstance(given, Sequence)
+    return any(is_in_memory(item) for item in given)
+
+
 def _source(given: AnyPath | InMemory | None, path: Path | None, name: str) -> ScanSource | None:
     """The scan in memory, or the path that was resolved: a file, or a directory with the files of a scan."""
     if isinstance(given, (Scan, Mapping)):
@@ -300,11 +308,30 @@ def _source(given: AnyPath | InMemory | None, path: Path | None, name: str) -> S
     return path
 
 
+def _sources(
+    given: Sources | None, stated: Path | tuple[Path, ...] | None, name: str
+) -> tuple[ScanSource, ...] | None:
+    """One or several scans, folders of scans opened up."""
+    items: Sequence[Any] = stated if isinstance(stated, tuple) else [stated]
+    if _is_in_memory(given):
+        items = [given] if is_in_memory(given) else list(given)  # type: ignore[arg-type]
+    found: list[ScanSource] = []
+    for item in items:
+        path = None if is_in_memory(item) or item is None else Path(item)
+        source = _source(item, path, name)
+        if isinstance(source, Path):
+            found.extend(scan_files(source))
+        elif source is not None:
+            found.append(source)
+    return tuple(found) or None
+
+
 def _noted(resolution: Resolution, arguments: Mapping[str, Any]) -> Resolution:
     """The resolution, with a note for each scan that has no path to be found at again."""
     notes = tuple(
         f"{name}: {name_of(value)}, which has no path"
-        for name, value in arguments.items()
+        for name, given in arguments.items()
+        for value in (given if isinstance(given, (list, tuple)) else [given])
         if is_in_memory(value)
     )
     return replace(resolution, notes=(*resolution.notes, *notes))
@@ -318,6 +345,29 @@ def _require_size(resolution: Resolution, size: Any, source: str) -> None:
         raise ConfigError(
             Problem("N", asked.value, f"{size}, the size of the model in {source} ({asked.layer})", hint)
         )
+
+
+def _training_facts(first: Resolution, scans: Sequence[ScanSource]) -> dict[str, Any]:
+    """What the scans say together: the frame size, the photon count, the number of frames."""
+    headers = [(read_scan_header(scan), name_of(scan)) for scan in scans]
+    each = [_scan_facts(header, name) for header, name in headers]
+    facts: dict[str, Any] = {name: fact for found in reversed(each) for name, fact in found.items()}
+    if first.provenance["N"].layer == "default":
+        _require_one_size([found["model.N"] for found in each if "model.N" in found])
+    counted = [header.n_frames for header, _ in headers]
+    total = None if any(count is None for count in counted) else sum(count or 0 for count in counted)
+    name = headers[0][1] if len(headers) == 1 else f"{len(headers)} scans"
+    limit = _frame_limit(first, total, name)
+    return facts if limit is None else {**facts, "n_groups": limit}
+
+
+def _require_one_size(sizes: Sequence[Fact]) -> None:
+    """Scans of different frame sizes can be trained together only at a size that somebody states."""
+    other = next((fact for fact in sizes if fact.value != sizes[0].value), None)
+    if other is not None:
+        expected = f"one frame size; {sizes[0].source} says {sizes[0].value}, {other.source} {other.value}"
+        smallest = min(fact.value for fact in sizes)
+        raise ConfigError(Problem("N", other.value, expected, f"state N={smallest} to crop the larger ones"))
 
 
 def _scan_facts(header: ScanHeader, name: str) -> dict[str, Any]:

@@ -54,5 +54,5 @@ def test_border_settings_arrive(settings, decoded, split, model_of):
 
 def test_trainable_parts_arrive(model_of):
     names = dict(model_of(trainable_probe=True, trainable_scale=False).named_parameters())
-    assert "probe_modes" in names
+    assert "scans.0.probe_modes" in names
     assert "log_gain" not in names

@@ -72,13 +72,13 @@ def test_trained_probe_moves_and_keeps_its_power(modes, model_of, frames):
     _trained_a_little(model, frames(modes=modes))
     assert (model.probe - before).abs().max() > 1e-3
     assert float(probe_power(model.probe).detach()) == pytest.approx(POWER, rel=1e-5)
-    assert (model.probe.detach() * (model.support == 0)).abs().max() == 0
+    assert (model.probe.detach() * (model.physics.support == 0)).abs().max() == 0
 
 
 def test_probe_is_fixed_unless_asked(model_of, frames):
     model = model_of()
     before = model.probe.clone()
-    assert "probe_modes" not in dict(model.named_parameters())
+    assert "scans.0.probe_modes" not in dict(model.named_parameters())
     _trained_a_little(model, frames())
     assert torch.equal(model.probe, before)
 

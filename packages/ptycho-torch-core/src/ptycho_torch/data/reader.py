@@ -26,6 +26,7 @@ __all__ = [
     "locate_scan",
     "open_scan",
     "read_scan_header",
+    "scan_files",
 ]
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 ScanFormat = Literal["npz", "ptychodus", "ptychodus-training", "cxi"]
 
 _SHOWN = 20
+_SUFFIXES = frozenset({".npz", ".h5", ".hdf5", ".cxi"})
 _PAIRS: tuple[tuple[ScanFormat, str, str], ...] = (
     ("ptychodus", "diffraction.h5", "product.h5"),
     ("cxi", "diffraction.cxi", "product.cxi"),
@@ -114,6 +116,28 @@ def locate_scan(path: str | PathLike[str]) -> Located:
     raise DataError(f"{said}; expected a scan as NPZ, CXI or HDF5 of ptychodus", source)
 
 
+def scan_files(path: str | PathLike[str]) -> tuple[Path, ...]:
+    """The scans that a path names: itself, or the files of a folder of scans in the order of their names.
+
+    A folder that holds the pair of one scan is that scan. Otherwise every NPZ, HDF5 and CXI file directly in
+    it is one, however it is named; other files and folders in it are left alone.
+
+    Raises
+    ------
+    DataError
+        The folder holds half of a pair, or no such file.
+    """
+    source = Path(path)
+    if not source.is_dir():
+        return (source,)
+    pairs = {name for _, frames, product in _PAIRS for name in (frames, product)}
+    names = sorted(entry.name for entry in source.iterdir() if entry.suffix.lower() in _SUFFIXES)
+    if not names or pairs & set(names):
+        _in_directory(source)
+        return (source,)
+    return tuple(source / name for name in names)
+
+
 def _in_directory(folder: Path) -> Located:
     for kind, frames, product in _PAIRS:
         present = [name for name in (frames, product) if (folder / name).is_file()]
@@ -125,8 +149,8 @@ def _in_directory(folder: Path) -> Located:
     names = sorted(entry.name for entry in folder.iterdir())
     listed = ", ".join(names[:_SHOWN]) or "nothing"
     raise DataError(
-        f"no scan in this directory; expected diffraction.h5 and product.h5, or give the path of one file; "
-        f"found: {listed}",
+        f"no scan in this directory; expected diffraction.h5 and product.h5, or files of scans (.npz, .h5, "
+        f".hdf5, .cxi); found: {listed}",
         folder,
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from ptycho_config.errors import ConfigError, Problem
 
-__all__ = ["choose_frames", "split_validation"]
+__all__ = ["choose_frames", "shares", "split_validation"]
 
 Indices = npt.NDArray[np.int64]
 
@@ -59,6 +61,42 @@ def choose_frames(
         return np.arange(wanted, dtype=np.int64)
     order = np.random.default_rng(seed).permutation(n_frames)
     return np.sort(order[:available][:wanted]).astype(np.int64)
+
+
+def shares(total: int | None, sizes: Sequence[int]) -> list[int | None]:
+    """Divide a number among scans in proportion to their frames, by largest remainders.
+
+    Parameters
+    ----------
+    total
+        What to divide; ``None`` gives every scan ``None``.
+    sizes
+        Frames of each scan.
+
+    Returns
+    -------
+    list of int or None
+        At least one for each, the sum is ``total``.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer than there are scans.
+    """
+    if total is None or len(sizes) == 1:
+        return [total] * len(sizes)
+    if total < len(sizes):
+        hint = f"there are {len(sizes)} scans; take more, or fewer scans"
+        raise ConfigError(Problem("n_groups", total, f"at least {len(sizes)}, one for each scan", hint))
+    exact = np.maximum(np.asarray(sizes, dtype=np.float64) / sum(sizes) * total, 1.0)
+    exact *= total / exact.sum()
+    whole = np.maximum(np.floor(exact).astype(int), 1)
+    order = np.argsort(whole - exact, kind="stable")
+    for place in order[: max(0, total - int(whole.sum()))]:
+        whole[place] += 1
+    while whole.sum() > total:
+        whole[int(np.argmax(whole - exact))] -= 1
+    return [int(count) for count in whole]
 
 
 def split_validation(frames: Indices, fraction: float, *, seed: int) -> tuple[Indices, Indices]:

@@ -145,7 +145,7 @@ class CollapseGuard(Callback):
     ) -> None:
         """Add the departures of one batch from the flat object."""
         assert isinstance(pl_module, PtychoModule)
-        model = pl_module.model
+        model = pl_module.model.on(batch["scan"])
         flat = torch.ones(model.n_pixels, model.n_pixels, dtype=torch.complex64, device=pl_module.device)
         expected = model.predict_counts(flat).sqrt()
         for spread, amplitude in (

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ptycho_config import PyTorchExecutionConfig
-from ptycho_torch.data.dataset import Batch, GroupDataset, as_is
+from ptycho_torch.data.dataset import Batch, ScanGroups, as_is
 from ptycho_torch.lightning.batches import SharedBatches
 
 __all__ = ["ScanDataModule"]
@@ -32,8 +32,8 @@ class ScanDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        train: GroupDataset,
-        validation: GroupDataset | None,
+        train: ScanGroups,
+        validation: ScanGroups | None,
         *,
         batch_size: int,
         execution: PyTorchExecutionConfig,
@@ -62,17 +62,17 @@ class ScanDataModule(pl.LightningDataModule):
         assert dataset is not None
         return self._batches(dataset, shuffle=False).rows_of(batch)
 
-    def _batches(self, dataset: GroupDataset, *, shuffle: bool) -> SharedBatches:
+    def _batches(self, dataset: ScanGroups, *, shuffle: bool) -> SharedBatches:
         alone = self.trainer is None
         return SharedBatches(
-            len(dataset),
+            dataset.parts,
             self.batch_size,
             seed=self.seed if shuffle else None,
             process=0 if alone else self.trainer.global_rank,
             n_processes=1 if alone else self.trainer.world_size,
         )
 
-    def _loader(self, dataset: GroupDataset, *, shuffle: bool) -> DataLoader[Batch]:
+    def _loader(self, dataset: ScanGroups, *, shuffle: bool) -> DataLoader[Batch]:
         workers = self.execution.num_workers
         return DataLoader(
             dataset,

@@ -72,7 +72,8 @@ class PtychoModule(pl.LightningModule):
 
     def forward(self, batch: Batch) -> ComplexPatches:
         """Object patches of a batch, ``(batch, channel, N, N)``."""
-        return self.model(batch["counts"], batch["offsets"], network=self._network)
+        model = self.model.on(batch["scan"])
+        return model(batch["counts"], batch["offsets"], network=self._network)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch."""
@@ -89,24 +90,25 @@ class PtychoModule(pl.LightningModule):
             ``"amplitude"``: real, ``(batch, channel, N, N)``, roots of the expected counts, zero where
             the detector did not measure.
         """
-        counts = batch["counts"]
+        counts, model = batch["counts"], self.model.on(batch["scan"])
         patches = self(batch)
         self._log_terms("val", self._terms(patches, batch), len(counts))
-        measured = torch.sqrt(counts) * self.model.measured
-        predicted = torch.sqrt(self.model.predict_counts(patches)) * self.model.measured
+        measured = torch.sqrt(counts) * model.measured
+        predicted = torch.sqrt(model.predict_counts(patches)) * model.measured
         extra = {
             "val_residual": (predicted - measured).abs().sum() / measured.sum(),
-            "val_contrast": _contrast(patches, self.model.patch_weight()),
+            "val_contrast": _contrast(patches, model.patch_weight()),
         }
         self.log_dict(extra, on_epoch=True, batch_size=len(counts), sync_dist=True)
         return {"amplitude": predicted.detach()}
 
     def _terms(self, patches: ComplexPatches, batch: Batch) -> dict[str, Tensor]:
         """Loss terms, always in 32 bits: counts span more decades than 16 bits hold."""
+        model = self.model.on(batch["scan"])
         if self.execution_config.precision == "32-true":
-            return self.objective(self.model, patches, batch)
+            return self.objective(model, patches, batch)
         with torch.autocast(self.device.type, enabled=False):
-            return self.objective(self.model, patches.to(torch.complex64), batch)
+            return self.objective(model, patches.to(torch.complex64), batch)
 
     def _log_terms(self, stage: str, terms: dict[str, Tensor], batch_size: int) -> None:
         values = {f"{stage}_{name}": value.detach() for name, value in terms.items()}

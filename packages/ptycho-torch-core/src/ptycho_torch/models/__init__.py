@@ -10,10 +10,12 @@ from ptycho_torch.models.registry import (
     generator_names,
     register_generator,
 )
+from ptycho_torch.models.scan_physics import ScanPhysics
 
 __all__ = [
     "GeneratorSpec",
     "PatchModel",
+    "ScanPhysics",
     "build_generator",
     "build_patch_model",
     "generator_names",

@@ -1,7 +1,8 @@
-"""A generator together with the physics of one scan: what is trained, saved and used."""
+"""A generator together with the physics of its scans: what is trained, saved and used."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -9,11 +10,11 @@ from torch import Tensor, nn
 
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.models.registry import GeneratorSpec, build_generator
-from ptycho_torch.physics.forward import predicted_counts
+from ptycho_torch.models.scan_physics import ScanPhysics
 from ptycho_torch.physics.overlap import merge_groups
-from ptycho_torch.physics.probe import illumination, soft_disk, with_power
+from ptycho_torch.physics.probe import soft_disk
 from ptycho_torch.physics.scaling import Calibration, normalised_amplitude
-from ptycho_torch.physics.shapes import check_frames, check_probe
+from ptycho_torch.physics.shapes import check_frames
 from ptycho_torch.types import ComplexPatches, Counts, Probe
 
 __all__ = ["PatchModel"]
@@ -22,6 +23,9 @@ __all__ = ["PatchModel"]
 class PatchModel(nn.Module):
     """Counts to object patches, and object patches back to expected counts.
 
+    One network serves any number of scans, each with a probe, an intensity scale and a detector of its own.
+    Everything that depends on them is that of the first scan, unless the model was taken :meth:`on` another.
+
     Parameters
     ----------
     architecture
@@ -29,7 +33,7 @@ class PatchModel(nn.Module):
     spec
         Size and head of the generator.
     calibration
-        Gauge of the scan: probe and intensity scale.
+        Gauge of the first scan: probe and intensity scale.
     measured
         Bool, ``(N, N)``: False where the detector did not measure; ``None`` if it all did.
     probe_support
@@ -52,12 +56,7 @@ class PatchModel(nn.Module):
         If the probe of the calibration or the mask of measured pixels has the wrong shape.
     """
 
-    probe_modes: Tensor
     log_gain: Tensor
-    intensity_scale: Tensor
-    mean_counts: Tensor
-    measured: Tensor
-    support: Tensor
 
     def __init__(
         self,
@@ -74,34 +73,109 @@ class PatchModel(nn.Module):
     ) -> None:
         super().__init__()
         n = spec.n_pixels
-        _check_sizes(calibration.probe, measured, n)
         self.generator = build_generator(architecture, spec)
         self.n_pixels = n
         self.n_channels = spec.n_channels
         self.decode_border = spec.decode_border
         self.smoothing_sigma = smoothing_sigma
+        self.trainable_probe = trainable_probe
+        self.probe_support = probe_support
         self.merges = merge_groups and spec.n_channels > 1
-        support = torch.ones(n, n)
-        if probe_support is not None:
-            support = soft_disk(n, diameter=probe_support[0], sigma=probe_support[1])
-        self.register_buffer("support", support)
-        self._parameter_or_buffer("probe_modes", calibration.probe.clone(), trainable_probe)
-        self._parameter_or_buffer("log_gain", torch.zeros(()), trainable_scale)
-        self.register_buffer("intensity_scale", torch.tensor(calibration.intensity_scale))
-        self.register_buffer("mean_counts", torch.tensor(calibration.mean_counts))
-        everywhere = torch.ones(n, n, dtype=torch.bool)
-        self.register_buffer("measured", everywhere if measured is None else measured.clone())
-
-    def _parameter_or_buffer(self, name: str, value: Tensor, trainable: bool) -> None:
-        if trainable:
-            self.register_parameter(name, nn.Parameter(value))
+        if trainable_scale:
+            self.register_parameter("log_gain", nn.Parameter(torch.zeros(())))
         else:
-            self.register_buffer(name, value)
+            self.register_buffer("log_gain", torch.zeros(()))
+        self.scans = nn.ModuleList()
+        self._scan = 0
+        self.add_scan(calibration, measured=measured)
+
+    def add_scan(self, calibration: Calibration, *, measured: Tensor | None = None) -> int:
+        """Add the physics of a further scan, which shares the network; returns its number.
+
+        Parameters
+        ----------
+        calibration
+            Gauge of the scan.
+        measured
+            Bool, ``(N, N)``: False where the detector did not measure; ``None`` if it all did.
+
+        Raises
+        ------
+        ShapeError
+            If the probe or the mask of measured pixels has the wrong shape.
+        """
+        support = torch.ones(self.n_pixels, self.n_pixels)
+        if self.probe_support is not None:
+            support = soft_disk(self.n_pixels, diameter=self.probe_support[0], sigma=self.probe_support[1])
+        physics = ScanPhysics(
+            calibration,
+            support,
+            measured=measured,
+            smoothing_sigma=self.smoothing_sigma,
+            trainable_probe=self.trainable_probe,
+        )
+        self.scans.append(physics)
+        return len(self.scans) - 1
+
+    def on(self, scan: int) -> PatchModel:
+        """This model with the physics of another of its scans; weights are shared, nothing is copied.
+
+        Parameters
+        ----------
+        scan
+            Number of the scan, from 0.
+
+        Raises
+        ------
+        IndexError
+            If there is no such scan.
+        """
+        if not 0 <= scan < len(self.scans):
+            raise IndexError(f"scan: expected 0 to {len(self.scans) - 1}, got {scan}")
+        view = copy.copy(self)
+        view._scan = scan
+        return view
+
+    def with_physics(self, physics: ScanPhysics) -> PatchModel:
+        """This network with the physics of a scan that it was not trained on; weights are shared."""
+        view = copy.copy(self)
+        # The registers of modules belong to the original until they are copied.
+        view._modules = dict(self._modules)
+        view.scans = nn.ModuleList([physics])
+        view._scan = 0
+        return view
+
+    @property
+    def physics(self) -> ScanPhysics:
+        """Physics of the scan in use: the first one, or that of :meth:`on`."""
+        physics = self.scans[self._scan]
+        assert isinstance(physics, ScanPhysics)
+        return physics
+
+    @property
+    def probe_modes(self) -> Tensor:
+        """Modes of the scan in use as they are stored, complex ``(modes, N, N)``."""
+        return self.physics.probe_modes
+
+    @property
+    def intensity_scale(self) -> Tensor:
+        """Counts per unit of normalised intensity in the scan in use."""
+        return self.physics.intensity_scale
+
+    @property
+    def mean_counts(self) -> Tensor:
+        """Mean counts per frame of the scan in use."""
+        return self.physics.mean_counts
+
+    @property
+    def measured(self) -> Tensor:
+        """Bool, ``(N, N)``: False where the detector of the scan in use did not measure."""
+        return self.physics.measured
 
     @property
     def probe(self) -> Probe:
-        """Probe in use: the modes inside their support, at the power that the gauge fixes."""
-        return with_power(self.probe_modes * self.support, (self.n_pixels / 2) ** 2)
+        """Probe of the scan in use, see :attr:`ScanPhysics.probe`."""
+        return self.physics.probe
 
     def forward(
         self,
@@ -149,7 +223,7 @@ class PatchModel(nn.Module):
     @property
     def decoded(self) -> Tensor:
         """Float, ``(N, N)``: one where the generator decodes the patch, zero elsewhere."""
-        mask = torch.ones_like(self.support)
+        mask = torch.ones_like(self.physics.support)
         if not self.decode_border:
             inner = slice(self.n_pixels // 4, self.n_pixels - self.n_pixels // 4)
             mask.zero_()
@@ -158,9 +232,7 @@ class PatchModel(nn.Module):
 
     def predict_counts(self, patches: ComplexPatches) -> Counts:
         """Expected counts, real ``(..., N, N)``, of object patches ``(..., N, N)``."""
-        return predicted_counts(
-            patches, self.probe, self.intensity_scale, smoothing_sigma=self.smoothing_sigma
-        )
+        return self.physics.predict_counts(patches)
 
     @torch.no_grad()
     def patch_weight(self) -> Tensor:
@@ -169,16 +241,4 @@ class PatchModel(nn.Module):
         The illumination, which is proportional to the information a frame holds about a pixel
         (weights of the object update in Rodenburg and Faulkner 2004), limited to decoded pixels.
         """
-        return illumination(self.probe) * self.decoded
-
-
-def _check_sizes(probe: Probe, measured: Tensor | None, n_pixels: int) -> None:
-    check_probe(probe)
-    if probe.shape[-1] != n_pixels:
-        raise ShapeError("probe", f"(modes, {n_pixels}, {n_pixels})", tuple(probe.shape))
-    if measured is None:
-        return
-    if tuple(measured.shape) != (n_pixels, n_pixels):
-        raise ShapeError("measured", f"({n_pixels}, {n_pixels})", tuple(measured.shape))
-    if measured.dtype != torch.bool:
-        raise ShapeError("measured", "a boolean tensor", measured.dtype)
+        return self.physics.light() * self.decoded

@@ -42,6 +42,7 @@ from ptycho_torch.workflows.inference import (
 from ptycho_torch.workflows.preparation import read_scan
 from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
 from ptycho_torch.workflows.run_directory import RunDirectory
+from ptycho_torch.workflows.scan_match import model_for
 from ptycho_torch.workflows.training import TrainingOutcome, train
 
 __all__ = [
@@ -104,6 +105,11 @@ def run_cdi_example_torch(
     if do_stitching and payload.test_data is None:
         hint = "give the scan to reconstruct, which may be the training scan"
         raise ConfigError(Problem("test_data", None, "a scan, because do_stitching is on", hint))
+    if do_stitching and payload.test_data is not None and len(payload.test_data) > 1:
+        hint = "reconstruct the others with load_inference_bundle_torch and reconstruct"
+        raise ConfigError(
+            Problem("test_data", f"{len(payload.test_data)} scans", "one scan to reconstruct", hint)
+        )
     outcome = train(
         payload, callbacks=callbacks, should_stop=should_stop, progress=progress, overwrite=overwrite
     )
@@ -326,7 +332,7 @@ def _reconstructed(
     config, execution = payload.training_config, payload.execution_config
     assert payload.test_data is not None
     scan: Scan = read_scan(
-        payload.test_data,
+        payload.test_data[0],
         n_pixels=config.model.N,
         measurement_domain=config.measurement_domain,
         nphotons=config.nphotons,
@@ -334,19 +340,20 @@ def _reconstructed(
     batch_size = execution.inference_batch_size or config.batch_size
     model = outcome.model.to(resolve_accelerator(execution.accelerator)).eval()
     try:
+        seen = model_for(model, scan)
+        probe = seen.probe.detach().cpu().numpy()
         with numerics():
             result = reconstruct(
-                model,
+                seen,
                 scan,
                 batch_size=batch_size,
                 middle_trim=execution.middle_trim,
                 progress=progress,
                 should_stop=should_stop,
             )
-            residual = forward_residual_of(result, model, scan, batch_size=batch_size)
+            residual = forward_residual_of(result, seen, scan, batch_size=batch_size)
     finally:
         model.cpu()
-    probe = model.probe.detach().numpy()
     return {
         "recon_amp": np.abs(result.object),
         "recon_phase": np.angle(result.object),

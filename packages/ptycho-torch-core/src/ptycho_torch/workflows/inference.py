@@ -31,6 +31,7 @@ from ptycho_torch.workflows.device import numerics, resolve_accelerator
 from ptycho_torch.workflows.preparation import read_scan
 from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
 from ptycho_torch.workflows.run_directory import RESOLVED_NAME, RunDirectory
+from ptycho_torch.workflows.scan_match import model_for
 
 __all__ = [
     "RECONSTRUCTION_FILES",
@@ -129,6 +130,7 @@ def infer(
     training: Any = manifest.configuration.get("training", {})
     scan, groups = _read(payload, nphotons=float(training.get("nphotons", 1e9)))
     batch_size = execution.inference_batch_size or int(training.get("batch_size", 16))
+    model = model_for(model, scan)
     with numerics():
         started = time.perf_counter()
         result = reconstruct(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,16 +12,17 @@ import torch
 from ptycho_config import TrainingConfig
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.contract import Scan
-from ptycho_torch.data.dataset import GroupDataset
+from ptycho_torch.data.dataset import GroupDataset, ScanGroups, SeveralScans
 from ptycho_torch.data.grouping import Groups, covering_groups, make_groups
 from ptycho_torch.data.labels import LabelSource, labels_of
 from ptycho_torch.data.memory import ScanSource, name_of
 from ptycho_torch.data.reader import open_scan
-from ptycho_torch.data.sampling import split_validation
+from ptycho_torch.data.sampling import shares, split_validation
 from ptycho_torch.errors import DataError
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel, build_patch_model
 from ptycho_torch.physics.scaling import calibrate
+from ptycho_torch.workflows.scan_match import closest_scan
 
 __all__ = ["PreparedTraining", "prepare_training", "read_scan"]
 
@@ -36,17 +38,17 @@ class PreparedTraining:
 
     Attributes
     ----------
-    scan
-        The training scan, in counts.
+    scans
+        The training scans, in counts.
     train, validation
         Groups; validation may be empty.
     model
-        Fresh weights, calibrated on the training groups.
+        Fresh weights, calibrated on the training groups; scan ``i`` of it is scan ``i`` here.
     """
 
-    scan: Scan = field(repr=False)
-    train: GroupDataset = field(repr=False)
-    validation: GroupDataset = field(repr=False)
+    scans: tuple[Scan, ...] = field(repr=False)
+    train: ScanGroups = field(repr=False)
+    validation: ScanGroups = field(repr=False)
     model: PatchModel = field(repr=False)
 
 
@@ -100,66 +102,108 @@ def prepare_training(payload: TrainingPayload) -> PreparedTraining:
         If more frames are asked for than exist or the architecture is unknown.
     """
     config, execution = payload.training_config, payload.execution_config
-    scan = _read(payload.train_data, payload)
-    groups = _training_groups(scan, config)
-    if payload.test_data is None:
-        rows, aside = split_validation(
-            np.arange(len(groups)), execution.val_fraction, seed=execution.val_seed
+    scans = tuple(_read(source, payload) for source in payload.train_data)
+    groups = _training_groups(scans, config)
+    splits = [
+        split_validation(
+            np.arange(len(found)),
+            execution.val_fraction if payload.test_data is None else 0.0,
+            seed=execution.val_seed,
         )
-        other, others = scan, groups
-    else:
-        other = _read(payload.test_data, payload)
-        others = covering_groups(other.positions, config.model.gridsize**2, scan_index=other.scan_index)
-        rows, aside = np.arange(len(groups)), np.arange(len(others))
-    mean_counts = float(scan.counts_per_frame()[np.unique(groups.frames[rows])].mean())
-    measured = None if scan.bad_pixels is None else torch.from_numpy(~scan.bad_pixels)
-    calibration = calibrate(
-        torch.from_numpy(scan.probe),
-        mean_counts,
-        measured=measured,
-        smoothing_sigma=config.model.gaussian_smoothing_sigma,
+        for found in groups
+    ]
+    model = _calibrated_model(scans, groups, [rows for rows, _ in splits], config)
+    labelled = Objective.from_config(config).label_weight > 0
+    train = _together(
+        [
+            _dataset(scan, found, rows, model.on(number), number, labelled=labelled)
+            for number, (scan, found, (rows, _)) in enumerate(zip(scans, groups, splits, strict=True))
+        ]
     )
+    if payload.test_data is None:
+        aside = [
+            _dataset(scan, found, rows, model.on(number), number, labelled=labelled)
+            for number, (scan, found, (_, rows)) in enumerate(zip(scans, groups, splits, strict=True))
+        ]
+    else:
+        aside = [_validation(_read(source, payload), model, labelled) for source in payload.test_data]
+    validation = _together(aside)
+    logger.info(
+        "training on %d groups of %d%s, validating on %d; mean %s counts per frame",
+        len(train),
+        config.model.gridsize**2,
+        f" of {len(scans)} scans" if len(scans) > 1 else "",
+        len(validation),
+        ", ".join(f"{float(model.on(number).mean_counts):.4g}" for number in range(len(scans))),
+    )
+    return PreparedTraining(scans=scans, train=train, validation=validation, model=model)
+
+
+def _calibrated_model(
+    scans: Sequence[Scan], groups: Sequence[Groups], rows: Sequence[np.ndarray], config: TrainingConfig
+) -> PatchModel:
+    """A model with fresh weights and one calibration per scan, on the frames that are trained on."""
+    parts = []
+    for scan, found, chosen in zip(scans, groups, rows, strict=True):
+        mean_counts = float(scan.counts_per_frame()[np.unique(found.frames[chosen])].mean())
+        measured = None if scan.bad_pixels is None else torch.from_numpy(~scan.bad_pixels)
+        calibration = calibrate(
+            torch.from_numpy(scan.probe),
+            mean_counts,
+            measured=measured,
+            smoothing_sigma=config.model.gaussian_smoothing_sigma,
+        )
+        parts.append((calibration, measured))
     model = build_patch_model(
         config.model,
-        calibration,
-        measured=measured,
+        parts[0][0],
+        measured=parts[0][1],
         trainable_probe=config.probe_trainable,
         trainable_scale=config.intensity_scale_trainable,
         seed=config.seed,
     )
-    logger.info(
-        "training on %d groups of %d, validating on %d; mean %.4g counts per frame",
-        len(rows),
-        groups.n_channels,
-        len(aside),
-        mean_counts,
-    )
-    wants_labels = Objective.from_config(config).label_weight > 0
-    return PreparedTraining(
-        scan=scan,
-        train=_dataset(scan, groups, rows, _labels(scan, model) if wants_labels else None),
-        validation=_dataset(other, others, aside, _labels(other, model) if wants_labels else None),
-        model=model,
-    )
+    for calibration, measured in parts[1:]:
+        model.add_scan(calibration, measured=measured)
+    return model
 
 
-def _training_groups(scan: Scan, config: TrainingConfig) -> Groups:
-    return make_groups(
-        scan.positions,
-        gridsize=config.model.gridsize,
-        n_groups=config.n_groups,
-        neighbor_count=config.neighbor_count,
-        seed=config.seed if config.subsample_seed is None else config.subsample_seed,
-        sequential=config.sequential_sampling,
-        n_subsample=config.n_subsample,
-        oversampling=config.enable_oversampling,
-        pool_size=config.neighbor_pool_size,
-        scan_index=scan.scan_index,
-    )
+def _training_groups(scans: Sequence[Scan], config: TrainingConfig) -> list[Groups]:
+    """Groups of each scan; numbers that are asked for count over all scans, in proportion to their frames."""
+    frames = [scan.n_frames for scan in scans]
+    n_groups, n_subsample = shares(config.n_groups, frames), shares(config.n_subsample, frames)
+    return [
+        make_groups(
+            scan.positions,
+            gridsize=config.model.gridsize,
+            n_groups=wanted,
+            neighbor_count=config.neighbor_count,
+            seed=config.seed if config.subsample_seed is None else config.subsample_seed,
+            sequential=config.sequential_sampling,
+            n_subsample=drawn,
+            oversampling=config.enable_oversampling,
+            pool_size=config.neighbor_pool_size,
+            scan_index=scan.scan_index,
+        )
+        for scan, wanted, drawn in zip(scans, n_groups, n_subsample, strict=True)
+    ]
 
 
-def _dataset(scan: Scan, groups: Groups, rows: np.ndarray, labels: LabelSource | None) -> GroupDataset:
-    return GroupDataset(scan.diffraction, groups.frames[rows], groups.offsets[rows], labels)
+def _validation(scan: Scan, model: PatchModel, labelled: bool) -> GroupDataset:
+    """All of a scan to validate on, seen through the optics of the training scan that it resembles most."""
+    groups = covering_groups(scan.positions, model.n_channels, scan_index=scan.scan_index)
+    number, _ = closest_scan(model, scan)
+    return _dataset(scan, groups, np.arange(len(groups)), model.on(number), number, labelled=labelled)
+
+
+def _together(scans: Sequence[GroupDataset]) -> ScanGroups:
+    return scans[0] if len(scans) == 1 else SeveralScans(scans)
+
+
+def _dataset(
+    scan: Scan, groups: Groups, rows: np.ndarray, model: PatchModel, number: int, *, labelled: bool
+) -> GroupDataset:
+    labels = _labels(scan, model) if labelled else None
+    return GroupDataset(scan.diffraction, groups.frames[rows], groups.offsets[rows], labels, number)
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,13 +22,13 @@ from ptycho_torch.physics.patches import extract_patches
 from ptycho_torch.reassembly import Processes, StitchedObject, canvas_for, stitch
 from ptycho_torch.types import ComplexPatches, Positions
 from ptycho_torch.workflows.preparation import read_scan
+from ptycho_torch.workflows.scan_match import model_for
 
 __all__ = ["forward_residual_of", "reconstruct"]
 
 logger = logging.getLogger(__name__)
 
 _PATCH_MEMORY_BYTES = 512 * 2**20
-_LARGEST_DOSE_CHANGE = 2.0
 _KEPT_PASSES = 20
 # Where patches are not kept, each pass predicts them again.
 _STREAMED_PASSES = 3
@@ -156,18 +155,16 @@ def reconstruct(
         groups = covering_groups(scan.positions, model.n_channels, scan_index=scan.scan_index)
     was_training = model.training
     model.eval()
-    own_scale = model.intensity_scale.clone()
     try:
-        _match_dose(model, scan)
-        weight = _trimmed(model.patch_weight(), middle_trim)
-        stream = _PatchStream(model, scan, groups, batch_size, progress, should_stop, processes)
+        seen = model_for(model, scan)
+        weight = _trimmed(seen.patch_weight(), middle_trim)
+        stream = _PatchStream(seen, scan, groups, batch_size, progress, should_stop, processes)
         geometry = canvas_for(scan.positions[np.unique(groups.frames)], scan.N)
         passes = _KEPT_PASSES if stream.fits_in_memory else _STREAMED_PASSES
         return stitch(
             stream, geometry, weight, alignment_passes=passes, device=weight.device, processes=processes
         )
     finally:
-        model.intensity_scale.copy_(own_scale)
         model.train(was_training)
 
 
@@ -189,7 +186,7 @@ def forward_residual_of(
     result
         Object with its origin.
     model
-        Probe, mask and smoothing.
+        Has the physics of the scan, see :func:`ptycho_torch.workflows.scan_match.model_for`.
     scan
         Frames in counts.
     batch_size
@@ -217,21 +214,6 @@ def forward_residual_of(
     # Single precision is what every device can add; the sums of one process have more.
     sums = processes.sum(torch.tensor([misfit, total], dtype=torch.float32, device=device)).tolist()
     return sums[0] / sums[1] if processes.count > 1 else misfit / total
-
-
-def _match_dose(model: PatchModel, scan: Scan) -> None:
-    measured = float(scan.counts_per_frame().mean())
-    change = measured / float(model.mean_counts)
-    if 1 / _LARGEST_DOSE_CHANGE <= change <= _LARGEST_DOSE_CHANGE:
-        return
-    warnings.warn(
-        f"this scan has {measured:.4g} counts per frame, the training had "
-        f"{float(model.mean_counts):.4g}; the intensity scale is taken from this scan, which assumes "
-        "that both objects transmit alike",
-        UserWarning,
-        stacklevel=3,
-    )
-    model.intensity_scale.mul_(change)
 
 
 def _trimmed(weight: Tensor, middle_trim: int) -> Tensor:

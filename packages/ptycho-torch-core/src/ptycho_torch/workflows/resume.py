@@ -79,7 +79,7 @@ def identity_of(prepared: PreparedTraining) -> str:
     Numbers that another machine may round otherwise count with a few digits only.
     """
     digest = hashlib.sha256()
-    for dataset in (prepared.train, prepared.validation):
+    for dataset in (*prepared.train.scans, *prepared.validation.scans):
         groups = np.ascontiguousarray(dataset.groups)
         digest.update(f"{groups.shape} {groups.dtype}".encode() + groups.tobytes())
         if len(groups):
@@ -87,8 +87,9 @@ def identity_of(prepared: PreparedTraining) -> str:
             counts = np.asarray(dataset.frames[sample]).sum(axis=(1, 2), dtype=np.float64)
             digest.update(" ".join(f"{count:.5g}" for count in counts).encode())
         digest.update(f"{np.abs(dataset.offsets).sum():.6g}".encode())
-    probe = prepared.model.probe_modes.detach()
-    digest.update(f"{tuple(probe.shape)} {float(probe.abs().max()):.4g}".encode())
+    for number in range(len(prepared.scans)):
+        probe = prepared.model.on(number).probe_modes.detach()
+        digest.update(f"{tuple(probe.shape)} {float(probe.abs().max()):.4g}".encode())
     return digest.hexdigest()
 
 

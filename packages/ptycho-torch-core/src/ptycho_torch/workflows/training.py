@@ -312,7 +312,7 @@ def _write_results(
 ) -> None:
     resolution = payload.resolution
     save_bundle(work / BUNDLE_NAME, prepared.model, resolution.values(), resolution.to_dict())
-    result = reconstruct(prepared.model, prepared.scan, batch_size=payload.training_config.batch_size)
+    result = reconstruct(prepared.model, prepared.scans[0], batch_size=payload.training_config.batch_size)
     names = ("train_loss", "val_loss")
     logged = set().union(*rows)
     curves = {name: [row.get(name, math.nan) for row in rows] for name in names if name in logged}
