@@ -8,7 +8,10 @@ import pytest
 
 from ptycho_torch_cli.train import main
 
-FILES = {"wts.h5.zip", "checkpoints", "logs", "resolved_config.json", "training.png"}
+FILES = {
+    *("wts.h5.zip", "checkpoints", "logs", "resolved_config.json"),
+    *("training.png", "patches.png", "report.html"),
+}
 
 
 def test_a_run_leaves_its_files_and_says_where(

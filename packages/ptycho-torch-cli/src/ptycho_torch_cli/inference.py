@@ -48,8 +48,8 @@ def build_parser() -> CommandParser:
         "ptycho-torch infer",
         description="Reconstruct a scan with a trained model. Leaves reconstruction.npz (object, weight, "
         "origin), reconstruction.h5 for ptychodus when the scan says its geometry, amplitude.png, phase.png, "
-        "resolved_config.json and, when the scan holds the truth, metrics.json in the output folder. The "
-        "network comes from the bundle.",
+        "resolved_config.json, report.html (one page about the run) and, when the scan holds the truth, "
+        "metrics.json and comparison.png in the output folder. The network comes from the bundle.",
         usage="--model-path FOLDER --test-data SCAN --output-dir FOLDER [settings]",
     )
     # Profiles are about training.

@@ -43,7 +43,8 @@ def build_parser() -> CommandParser:
     parser = CommandParser(
         "ptycho-torch train",
         description="Train a network on a scan. Leaves a model bundle (wts.h5.zip), checkpoints, logs, "
-        "resolved_config.json and training.png in the output folder.",
+        "resolved_config.json, training.png (curves and object), patches.png (sample frames) and report.html "
+        "(one page about the run) in the output folder.",
         usage="--train-data-file SCAN --output-dir FOLDER [settings]",
     )
     add_layer_flags(parser, _SCHEMA)

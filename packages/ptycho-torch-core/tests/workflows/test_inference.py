@@ -42,7 +42,8 @@ def test_arrays_are_saved_and_not_only_pictures(outcome, tiny_scan):
 
 
 def test_every_file_is_listed(outcome):
-    expected = {"reconstruction.npz", "amplitude.png", "phase.png", "metrics.json", "resolved_config.json"}
+    expected = {"reconstruction.npz", "amplitude.png", "phase.png", "comparison.png", "metrics.json"}
+    expected |= {"resolved_config.json", "report.html"}
     assert {path.name for path in outcome.files} == expected
     assert {path.name for path in outcome.output_dir.iterdir()} == expected
     written = json.loads((outcome.output_dir / "resolved_config.json").read_text())

@@ -20,9 +20,11 @@ from ptycho_torch.control import Progress, ShouldStop
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.geometry import GEOMETRY_ENTRIES
 from ptycho_torch.data.grouping import Groups, make_groups
+from ptycho_torch.data.memory import name_of
 from ptycho_torch.data.product import save_product
 from ptycho_torch.data.summary import probe_diameter
 from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.metrics import MetricReport, compare
 from ptycho_torch.plotting import save_comparison_figure, save_frc_figure, save_object_figures
 from ptycho_torch.reassembly import StitchedObject
@@ -46,9 +48,15 @@ logger = logging.getLogger(__name__)
 
 _ARRAYS, _PRODUCT = "reconstruction.npz", "reconstruction.h5"
 _METRICS = "metrics.json"
-RECONSTRUCTION_FILES = (_ARRAYS, _PRODUCT, "amplitude.png", "phase.png", _METRICS)
-INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME)
-EVALUATION_FILES = (_METRICS, "comparison.png", "frc.png")
+_COMPARISON = "comparison.png"
+RECONSTRUCTION_FILES = (_ARRAYS, _PRODUCT, "amplitude.png", "phase.png", _COMPARISON, _METRICS)
+INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME)
+EVALUATION_FILES = (_METRICS, _COMPARISON, "frc.png")
+_PICTURES = (
+    Picture(name="amplitude.png", caption="Amplitude of the object"),
+    Picture(name="phase.png", caption="Phase of the object, constant and ramp removed"),
+    Picture(name=_COMPARISON, caption="The object beside the known one, and their difference"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,12 +159,22 @@ def infer(
     write_resolved(
         work / RESOLVED_NAME, payload.resolution, versions=installed_versions(), command=list(command or ())
     )
+    speed = len(used) / seconds
+    facts = [
+        ("model", str(config.model_path)),
+        ("scan", f"{len(used)} of {scan.n_frames} frames of {scan.N} × {scan.N} px"),
+        ("object", f"{' × '.join(str(side) for side in result.object.shape)} px"),
+        ("misfit of the amplitudes", f"{residual:.4f}"),
+        ("speed", f"{speed:.0f} patterns/s on {device}"),
+    ]
+    title = f"Reconstruction of {name_of(payload.test_data)}"
+    write_html_report(work, title=title, facts=facts, pictures=_PICTURES)
     return InferenceOutcome(
         output_dir=run.path,
         reconstruction=result,
         report=report,
         forward_residual=residual,
-        patterns_per_second=len(used) / seconds,
+        patterns_per_second=speed,
         files=run.publish(),
     )
 
@@ -209,7 +227,7 @@ def evaluate(
         return EvaluationOutcome(report=report, files=())
     work = run.open()
     _write_metrics(work / _METRICS, report)
-    save_comparison_figure(work / "comparison.png", report)
+    save_comparison_figure(work / _COMPARISON, report)
     save_frc_figure(work / "frc.png", report)
     return EvaluationOutcome(report=report, files=run.publish())
 
@@ -254,6 +272,7 @@ def write_reconstruction(
     save_object_figures(work, result.object, result.weight, result.origin)
     if report is not None:
         _write_metrics(work / _METRICS, report, forward_residual=residual)
+        save_comparison_figure(work / _COMPARISON, report)
 
 
 def _save_product(path: Path, result: StitchedObject, scan: Scan, probe: np.ndarray) -> None:

@@ -25,10 +25,9 @@ from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel
-from ptycho_torch.plotting import save_training_figure
 from ptycho_torch.workflows.device import numerics, require_means, resolve_accelerator
+from ptycho_torch.workflows.pictures import TRAINING_PICTURES, write_training_pictures
 from ptycho_torch.workflows.preparation import PreparedTraining, prepare_training
-from ptycho_torch.workflows.reconstruction import reconstruct
 from ptycho_torch.workflows.resume import (
     ResumePoint,
     check_same_settings,
@@ -43,8 +42,8 @@ __all__ = ["TRAINING_FILES", "TrainingFailed", "TrainingInterrupted", "TrainingO
 
 logger = logging.getLogger(__name__)
 
-_CHECKPOINTS, _LOGS, _FIGURE = "checkpoints", "logs", "training.png"
-TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, _FIGURE, _CHECKPOINTS, _LOGS)
+_CHECKPOINTS, _LOGS = "checkpoints", "logs"
+TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, *TRAINING_PICTURES, _CHECKPOINTS, _LOGS)
 
 
 class TrainingFailed(RuntimeError):
@@ -217,7 +216,7 @@ def _how_to_extend(point: ResumePoint) -> str:
 
 def _is_complete(work: Path, point: ResumePoint) -> bool:
     """Whether training has ended and the last things a run writes were made from its last checkpoint."""
-    results = (work / BUNDLE_NAME, work / _FIGURE)
+    results = [work / name for name in (BUNDLE_NAME, *TRAINING_PICTURES)]
     if not point.ended or point.checkpoint is None or not all(path.exists() for path in results):
         return False
     return all(path.stat().st_mtime_ns >= point.checkpoint.stat().st_mtime_ns for path in results)
@@ -312,9 +311,4 @@ def _write_results(
 ) -> None:
     resolution = payload.resolution
     save_bundle(work / BUNDLE_NAME, prepared.model, resolution.values(), resolution.to_dict())
-    result = reconstruct(prepared.model, prepared.scan, batch_size=payload.training_config.batch_size)
-    names = ("train_loss", "val_loss")
-    logged = set().union(*rows)
-    curves = {name: [row.get(name, math.nan) for row in rows] for name in names if name in logged}
-    curves["epoch"] = [row["epoch"] + 1 for row in rows]
-    save_training_figure(work / _FIGURE, curves, result.object)
+    write_training_pictures(work, payload, prepared, rows)
