@@ -44,6 +44,15 @@ def build_parser() -> CommandParser:
         description="Write a scan as another kind of file: NPZ, CXI, the pair of ptychodus or its training "
         "file. The target holds counts and everything else that the source holds.",
         usage="SOURCE TARGET [--format FORMAT] [--overwrite]",
+        examples=(
+            ("a CXI file as NPZ", "ptycho-torch convert scan.cxi scan.npz"),
+            (
+                "an NPZ file as the pair of ptychodus, which speaks in metres",
+                "ptycho-torch convert scan.npz pair --metadata photon_energy_eV=9000 \\\n"
+                "      --metadata detector_object_distance_m=2 --metadata detector_pixel_width_m=75e-6 \\\n"
+                "      --metadata detector_pixel_height_m=75e-6",
+            ),
+        ),
     )
     parser.add_argument("source", metavar="SOURCE", help="scan of any format, or folder with a pair")
     parser.add_argument("target", metavar="TARGET", help="file to write, or folder for a pair")

@@ -51,6 +51,17 @@ def build_parser() -> CommandParser:
         "resolved_config.json, report.html (one page about the run) and, when the scan holds the truth, "
         "metrics.json and comparison.png in the output folder. The network comes from the bundle.",
         usage="--model-path FOLDER --test-data SCAN --output-dir FOLDER [settings]",
+        examples=(
+            (
+                "reconstruct a scan with the model of a training",
+                "ptycho-torch infer --model-path model --test-data scan.npz --output-dir result",
+            ),
+            (
+                "take the middle of each patch only, on the CPU",
+                "ptycho-torch infer --model-path model --test-data scan.h5 --output-dir result "
+                "--middle-trim 32 --accelerator cpu",
+            ),
+        ),
     )
     # Profiles are about training.
     add_layer_flags(parser, _SCHEMA, with_profile=False)

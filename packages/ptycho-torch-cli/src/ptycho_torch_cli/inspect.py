@@ -29,6 +29,11 @@ def build_parser() -> CommandParser:
         description="Show what a scan holds: arrays, measurement domain, geometry, photon statistics, "
         "problems. Exits with 1 when the file would be refused.",
         usage="SCAN [--json] [--plot PICTURE.png]",
+        examples=(
+            ("what a file holds", "ptycho-torch inspect scan.npz"),
+            ("with a picture of the scan, of any format", "ptycho-torch inspect pair --plot scan.png"),
+            ("for a script", "ptycho-torch inspect scan.h5 --json"),
+        ),
     )
     parser.add_argument(
         "file", metavar="FILE", help="scan as NPZ, CXI or HDF5 of ptychodus, or folder with a pair"

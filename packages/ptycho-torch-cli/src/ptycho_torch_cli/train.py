@@ -46,6 +46,26 @@ def build_parser() -> CommandParser:
         "resolved_config.json, training.png (curves and object), patches.png (sample frames) and report.html "
         "(one page about the run) in the output folder.",
         usage="--train-data-file SCAN --output-dir FOLDER [settings]",
+        examples=(
+            (
+                "a first look at a scan, in a few minutes",
+                "ptycho-torch train --profile quick --train-data-file scan.npz --output-dir look",
+            ),
+            (
+                "a training to keep, validated on a second scan",
+                "ptycho-torch train --train-data-file a.h5 --test-data-file b.h5 --output-dir model "
+                "--nepochs 100",
+            ),
+            (
+                "what would be done, with the origin of every setting",
+                "ptycho-torch train --train-data-file scan.npz --output-dir model --dry-run",
+            ),
+            (
+                "the same run again, one setting changed",
+                "ptycho-torch train --config model/resolved_config.json --output-dir again "
+                "--set training.seed=1",
+            ),
+        ),
     )
     add_layer_flags(parser, _SCHEMA)
     add_run_flags(parser, with_resume=True)
