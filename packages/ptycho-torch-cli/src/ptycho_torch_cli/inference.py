@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ptycho_torch_cli.console import Progress, calm_lightning, run_command
+from ptycho_torch_cli.console import calm_lightning, progress_of, run_command
 from ptycho_torch_cli.parsers import (
     CommandParser,
     add_common_flags,
@@ -89,15 +89,10 @@ def _infer(args: argparse.Namespace, command: Sequence[str]) -> int:
         return 0
     # With several patterns per group the network works through groups.
     unit = "pattern" if payload.inference_config.model.gridsize == 1 else "group"
-    progress = None if wants_quiet(args) else Progress(unit)
-    with calm_lightning():
+    with calm_lightning(), progress_of(unit, name="predicting", quiet=wants_quiet(args)) as progress:
         from ptycho_torch.workflows import infer
 
-        try:
-            outcome = infer(payload, overwrite=args.overwrite, progress=progress, command=command)
-        finally:
-            if progress is not None:
-                progress.close()
+        outcome = infer(payload, overwrite=args.overwrite, progress=progress, command=command)
     print(_report(outcome))
     return 0
 

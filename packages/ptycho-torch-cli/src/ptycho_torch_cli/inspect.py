@@ -66,7 +66,7 @@ def _inspect(args: argparse.Namespace) -> int:
 
     default = spec_of(InferenceConfig, "measurement_domain").default
     domain = getattr(args, "measurement_domain", default)
-    with progress_of("frame", quiet=args.quiet) as progress:
+    with progress_of("frame", name="counting", quiet=args.quiet, brief=True) as progress:
         found = examine_scan(args.file, measurement_domain=domain, progress=progress)
     summary = found.summary
     print(json.dumps(_as_data(summary), indent=2) if args.json else _as_text(summary))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_config import PyTorchExecutionConfig, evolve, field_specs
-from ptycho_torch_cli.console import UsageError, calm_lightning, run_command
+from ptycho_torch_cli.console import Progress, UsageError, calm_lightning, run_command
 from ptycho_torch_cli.parsers import (
     CommandParser,
     add_common_flags,
@@ -97,11 +97,22 @@ def _train(args: argparse.Namespace, command: Sequence[str]) -> int:
         from ptycho_torch.workflows import train
 
         quiet = wants_quiet(args)
-        payload = _choose_bar(payload, quiet=quiet)
+        progress = None if quiet else _BatchProgress("batch", name="training", bar=_wants_bar(payload))
+        # One bar over all epochs, with the time left until the end, instead of one of Lightning's per epoch.
+        execution = evolve(payload.execution_config, enable_progress_bar=False)
         callbacks = [] if quiet else [EpochReport(_line_beside_bar)]
-        outcome = train(
-            payload, callbacks=callbacks, overwrite=args.overwrite, resume=args.resume, command=command
-        )
+        try:
+            outcome = train(
+                replace(payload, execution_config=execution),
+                callbacks=callbacks,
+                progress=progress,
+                overwrite=args.overwrite,
+                resume=args.resume,
+                command=command,
+            )
+        finally:
+            if progress is not None:
+                progress.close()
     print(_report(outcome, payload.execution_config))
     return 0
 
@@ -139,13 +150,19 @@ def _record_of_run(layer: Mapping[str, Any]) -> Path | None:
     return None if folder is None else folder / RESOLVED_NAME
 
 
-def _choose_bar(payload: TrainingPayload, *, quiet: bool) -> TrainingPayload:
-    """Draw a bar on a terminal unless somebody decided about bars; never when quiet."""
-    execution = payload.execution_config
+def _wants_bar(payload: TrainingPayload) -> bool | None:
+    """What somebody decided about bars; None: nobody did, so a terminal gets one."""
     decided = payload.provenance["enable_progress_bar"].layer != "default"
-    wanted = execution.enable_progress_bar if decided else sys.stderr.isatty()
-    execution = evolve(execution, enable_progress_bar=wanted and not quiet)
-    return replace(payload, execution_config=execution)
+    return payload.execution_config.enable_progress_bar if decided else None
+
+
+class _BatchProgress(Progress):
+    """The bar of a training; without a bar the lines of the epochs say more than lines of batches."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` batches are done."""
+        if self.wants_bar:
+            super().__call__(done, total)
 
 
 def _line_beside_bar(text: str) -> None:

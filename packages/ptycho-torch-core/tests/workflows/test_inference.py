@@ -114,6 +114,22 @@ def test_inference_settings_have_an_effect(inference, outcome):
     assert reported == [(done, 30) for done in range(5, 31, 5)]
 
 
+def test_every_stage_is_reported_to_its_end(inference):
+    ends = {}
+
+    class Stages:
+        def __call__(self, done, total):
+            ends["predicting"] = (done, total)
+
+        def stage(self, name, unit):
+            return lambda done, total: ends.update({f"{name} {unit}": (done, total)})
+
+    infer(inference("stages"), progress=Stages())
+    assert list(ends) == ["reading frame", "predicting", "stitching pass", "comparing frame"]
+    assert all(done == total for done, total in ends.values())
+    assert ends["comparing frame"] == (30, 30)
+
+
 def test_larger_frames_are_cropped_to_the_model(tmp_path, inference):
     save_scan(tmp_path / "wide.npz", simulate_scene("lines", N=48, grid=(4, 4), step_px=6.0, photons=1e5))
     with pytest.warns(UserWarning, match="frames of 48 x 48 px were cropped to the central 32 x 32"):

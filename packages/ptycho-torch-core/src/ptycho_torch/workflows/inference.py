@@ -16,7 +16,7 @@ from ptycho_config import write_resolved
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.bundle import installed_versions, load_bundle
 from ptycho_torch.config_factory import InferencePayload
-from ptycho_torch.control import Progress, ShouldStop
+from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.geometry import GEOMETRY_ENTRIES
 from ptycho_torch.data.grouping import Groups, make_groups
@@ -112,7 +112,8 @@ def infer(
     overwrite
         Replace older results in the same directory once these are complete.
     progress
-        Called with groups done and groups in all.
+        Called with groups done and groups in all; reading, stitching and the comparison with the frames are
+        stages of their own, see :class:`ptycho_torch.control.StagedProgress`.
     should_stop
         Asked after every batch; its first true answer ends the run, which then has written nothing.
     command
@@ -135,7 +136,11 @@ def infer(
     device = resolve_accelerator(execution.accelerator)
     model, manifest = load_bundle(config.model_path, device=device)
     training: Any = manifest.configuration.get("training", {})
-    scan, groups = _read(payload, nphotons=float(training.get("nphotons", 1e9)))
+    scan, groups = _read(
+        payload,
+        nphotons=float(training.get("nphotons", 1e9)),
+        progress=stage_of(progress, "reading", "frame"),
+    )
     batch_size = execution.inference_batch_size or int(training.get("batch_size", 16))
     with numerics():
         started = time.perf_counter()
@@ -151,7 +156,8 @@ def infer(
         seconds = time.perf_counter() - started
         used = np.unique(groups.frames)
         seen = scan if len(used) == scan.n_frames else scan.take(used)
-        residual = forward_residual_of(result, model, seen, batch_size=batch_size)
+        comparing = stage_of(progress, "comparing", "frame")
+        residual = forward_residual_of(result, model, seen, batch_size=batch_size, progress=comparing)
     probe = model.probe.detach().cpu().numpy()
     report = compare_with_truth(result, scan, probe)
     work = run.open()
@@ -232,7 +238,7 @@ def evaluate(
     return EvaluationOutcome(report=report, files=run.publish())
 
 
-def _read(payload: InferencePayload, *, nphotons: float) -> tuple[Scan, Groups]:
+def _read(payload: InferencePayload, *, nphotons: float, progress: Progress | None) -> tuple[Scan, Groups]:
     """The scan, and the groups of frames that are solved together."""
     config = payload.inference_config
     scan = read_scan(
@@ -240,6 +246,7 @@ def _read(payload: InferencePayload, *, nphotons: float) -> tuple[Scan, Groups]:
         n_pixels=config.model.N,
         measurement_domain=config.measurement_domain,
         nphotons=nphotons,
+        progress=progress,
     )
     groups = make_groups(
         scan.positions,

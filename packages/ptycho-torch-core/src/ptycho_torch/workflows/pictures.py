@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.control import Progress
 from ptycho_torch.data.dataset import GroupDataset
 from ptycho_torch.data.memory import name_of
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
@@ -78,7 +79,11 @@ def sample_patches(model: PatchModel, data: GroupDataset, count: int = _SAMPLES)
 
 
 def write_training_pictures(
-    work: Path, payload: TrainingPayload, prepared: PreparedTraining, rows: Sequence[Mapping[str, float]]
+    work: Path,
+    payload: TrainingPayload,
+    prepared: PreparedTraining,
+    rows: Sequence[Mapping[str, float]],
+    progress: Progress | None = None,
 ) -> None:
     """Write curves with the object, sample patches, and ``report.html``.
 
@@ -90,9 +95,11 @@ def write_training_pictures(
         Settings; data and the trained model.
     rows
         Metrics of every epoch.
+    progress
+        Called with groups predicted and groups in all, to draw the object.
     """
     model, batch_size = prepared.model, payload.training_config.batch_size
-    result = reconstruct(model, prepared.scan, batch_size=batch_size)
+    result = reconstruct(model, prepared.scan, batch_size=batch_size, progress=progress)
     logged = set().union(*rows)
     names = [name for name in ("train_loss", "val_loss") if name in logged]
     curves = {name: [row.get(name, math.nan) for row in rows] for name in names}

@@ -10,6 +10,7 @@ import torch
 
 from ptycho_config import TrainingConfig
 from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.control import Progress
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.dataset import GroupDataset
 from ptycho_torch.data.grouping import Groups, covering_groups, make_groups
@@ -50,7 +51,14 @@ class PreparedTraining:
     model: PatchModel = field(repr=False)
 
 
-def read_scan(source: ScanSource, *, n_pixels: int, measurement_domain: str, nphotons: float) -> Scan:
+def read_scan(
+    source: ScanSource,
+    *,
+    n_pixels: int,
+    measurement_domain: str,
+    nphotons: float,
+    progress: Progress | None = None,
+) -> Scan:
     """Read a scan for a model of ``n_pixels``; amplitudes of unknown dose get ``nphotons`` per frame.
 
     Parameters
@@ -63,6 +71,8 @@ def read_scan(source: ScanSource, *, n_pixels: int, measurement_domain: str, nph
         ``"auto"``, ``"counts"`` or ``"amplitude"``.
     nphotons
         Mean counts per frame of a scan whose amplitudes are not roots of whole counts.
+    progress
+        Called with frames checked and frames in all.
 
     Raises
     ------
@@ -71,7 +81,7 @@ def read_scan(source: ScanSource, *, n_pixels: int, measurement_domain: str, nph
     DataError
         If the scan breaks the data contract.
     """
-    scan = open_scan(source, measurement_domain=measurement_domain, N=n_pixels)
+    scan = open_scan(source, measurement_domain=measurement_domain, N=n_pixels, progress=progress)
     name = name_of(source)
     logger.info("%s: %d frames of %d px, %s", name, scan.n_frames, scan.N, scan.domain.reason)
     if scan.domain.domain == "counts" or _are_whole_counts(scan.diffraction[:_SAMPLE_FRAMES]):
@@ -89,8 +99,15 @@ def _are_whole_counts(frames: np.ndarray) -> bool:
     return near and bool((values > 0.5).all())
 
 
-def prepare_training(payload: TrainingPayload) -> PreparedTraining:
+def prepare_training(payload: TrainingPayload, *, progress: Progress | None = None) -> PreparedTraining:
     """Read the data, choose frames, calibrate and build the model; writes nothing.
+
+    Parameters
+    ----------
+    payload
+        Settings, and where the data are.
+    progress
+        Called with frames checked and frames in all of each scan that is read.
 
     Raises
     ------
@@ -100,7 +117,7 @@ def prepare_training(payload: TrainingPayload) -> PreparedTraining:
         If more frames are asked for than exist or the architecture is unknown.
     """
     config, execution = payload.training_config, payload.execution_config
-    scan = _read(payload.train_data, payload)
+    scan = _read(payload.train_data, payload, progress)
     groups = _training_groups(scan, config)
     if payload.test_data is None:
         rows, aside = split_validation(
@@ -108,7 +125,7 @@ def prepare_training(payload: TrainingPayload) -> PreparedTraining:
         )
         other, others = scan, groups
     else:
-        other = _read(payload.test_data, payload)
+        other = _read(payload.test_data, payload, progress)
         others = covering_groups(other.positions, config.model.gridsize**2, scan_index=other.scan_index)
         rows, aside = np.arange(len(groups)), np.arange(len(others))
     mean_counts = float(scan.counts_per_frame()[np.unique(groups.frames[rows])].mean())
@@ -174,11 +191,12 @@ def _labels(scan: Scan, model: PatchModel) -> LabelSource:
     return replace(source, scale=(counts / predicted) ** 0.5)
 
 
-def _read(source: ScanSource, payload: TrainingPayload) -> Scan:
+def _read(source: ScanSource, payload: TrainingPayload, progress: Progress | None) -> Scan:
     config = payload.training_config
     return read_scan(
         source,
         n_pixels=config.model.N,
         measurement_domain=config.measurement_domain,
         nphotons=config.nphotons,
+        progress=progress,
     )

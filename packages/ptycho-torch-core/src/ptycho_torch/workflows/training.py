@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from ptycho_config import ConfigError, Problem, write_resolved
 from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
 from ptycho_torch.config_factory import TrainingPayload
-from ptycho_torch.control import Progress, ShouldStop
+from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.lightning.callbacks import History, monitored_metric, standard_callbacks
 from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
 from ptycho_torch.lightning.control import RunControl
@@ -111,7 +111,8 @@ def train(
     should_stop
         Asked after every batch; its first true answer ends the training.
     progress
-        Called after every batch with batches done and batches in all epochs.
+        Called after every batch with batches done and batches in all epochs; reading, and predicting the
+        object that is drawn at the end, are stages of their own.
     overwrite
         Replace the results of an older run in the same directory once this one is complete.
     resume
@@ -148,7 +149,7 @@ def train(
         run = RunDirectory.check(config.output_dir, TRAINING_FILES, overwrite=overwrite)
     accelerator = resolve_accelerator(payload.execution_config.accelerator)
     require_means(payload.execution_config, accelerator)
-    prepared = prepare_training(payload)
+    prepared = prepare_training(payload, progress=stage_of(progress, "reading", "frame"))
     identity = identity_of(prepared)
     monitor = monitored_metric(
         payload.execution_config.checkpoint_monitor_metric,
@@ -171,7 +172,8 @@ def train(
             _require_finite(rows)
             _load_best(prepared.model, point.best)
             if not _is_complete(work, point):
-                _write_results(payload, prepared, rows, work)
+                drawing = stage_of(progress, "predicting", "group")
+                _write_results(payload, prepared, rows, work, drawing)
         files = run.publish()
     return TrainingOutcome(
         output_dir=run.path,
@@ -308,7 +310,8 @@ def _write_results(
     prepared: PreparedTraining,
     rows: Sequence[Mapping[str, float]],
     work: Path,
+    progress: Progress | None,
 ) -> None:
     resolution = payload.resolution
     save_bundle(work / BUNDLE_NAME, prepared.model, resolution.values(), resolution.to_dict())
-    write_training_pictures(work, payload, prepared, rows)
+    write_training_pictures(work, payload, prepared, rows, progress)
