@@ -120,15 +120,37 @@ def test_progress_writes_lines_now_and_then(
     ]
 
 
+def test_stages_are_told_apart_and_short_ones_say_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 1.0, 2.0, 10.0, 20.0, 21.0, 30.0, 31.0])
+    monkeypatch.setattr("ptycho_torch_cli.console.time.monotonic", lambda: next(clock))
+    progress = Progress("pattern", name="predicting")
+    reading = progress.stage("reading", "frame")
+    for done in (10, 90):
+        reading(done, 90)
+    for done in (30, 90):
+        progress(done, 90)
+    stitching = progress.stage("stitching", "pass")
+    for done in (1, 2, 10, 20):
+        stitching(done, 20)
+    progress.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "predicting: 90/90 patterns  7.5 patterns/s  0 s left",
+        "stitching: 10/20 passes  0.9 passes/s  11 s left",
+        "stitching: 20/20 passes  1.73 passes/s  0 s left",
+    ]
+
+
 def test_progress_draws_a_bar_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    progress = Progress("pattern")
+    progress = Progress("pattern", name="predicting")
     progress(45, 90)
     progress(90, 90)
     progress.close()
     out, err = capsys.readouterr()
     assert out == ""
-    assert "100%" in err
+    assert "predicting: 100%" in err
     assert "patterns/s" in err

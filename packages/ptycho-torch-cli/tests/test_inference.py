@@ -17,7 +17,7 @@ def test_a_run_leaves_its_files_and_prints_the_scores(
     assert main([*argv, "--accelerator", "cpu", "--inference-batch-size", "8"]) == 0
     out, err = capsys.readouterr()
     names = {path.name for path in output.iterdir()}
-    assert {"reconstruction.npz", "amplitude.png", "phase.png", "metrics.json"} <= names
+    assert {"reconstruction.npz", "amplitude.png", "phase.png", "metrics.json", "report.html"} <= names
     assert "reconstruction.npz" in out
     assert "complex normalised RMSE" in out
     assert "flat" in out

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from ptycho_config import PyTorchExecutionConfig, field_specs
-from ptycho_torch_cli import config, convert, evaluate, inference, inspect, simulate, train
-from ptycho_torch_cli.parsers import LIMITED, WITHOUT_FLAG, flag_summary, schema_of, typed_settings
+from ptycho_torch_cli import inference, train
+from ptycho_torch_cli.parsers import LIMITED, WITHOUT_FLAG, schema_of, typed_settings
 
-FLAGS = Path(__file__).with_name("flags.txt")
 TRAIN = schema_of("model", "training", "execution")
 
 
@@ -23,22 +22,6 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     out, err = capsys.readouterr()
     assert out == ""
     return err
-
-
-def test_flags_are_those_on_record() -> None:
-    parsers = {
-        "train": train.build_parser(),
-        "infer": inference.build_parser(),
-        "simulate": simulate.build_parser(),
-        "evaluate": evaluate.build_parser(),
-        "convert": convert.build_parser(),
-        "inspect": inspect.build_parser(),
-        "config show": config.build_parser("show"),
-        "config validate": config.build_parser("validate"),
-        "config explain": config.build_parser("explain"),
-    }
-    blocks = ["\n".join([f"[{name}]", *flag_summary(parser)]) for name, parser in parsers.items()]
-    assert "\n\n".join(blocks) + "\n" == FLAGS.read_text(encoding="utf-8")
 
 
 def test_what_was_not_typed_is_absent() -> None:

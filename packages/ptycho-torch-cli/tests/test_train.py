@@ -8,7 +8,10 @@ import pytest
 
 from ptycho_torch_cli.train import main
 
-FILES = {"wts.h5.zip", "checkpoints", "logs", "resolved_config.json", "training.png"}
+FILES = {
+    *("wts.h5.zip", "checkpoints", "logs", "resolved_config.json"),
+    *("training.png", "patches.png", "report.html"),
+}
 
 
 def test_a_run_leaves_its_files_and_says_where(
@@ -47,7 +50,8 @@ def test_a_bar_on_a_terminal_stays_off_standard_output(
     argv = ["--train-data-file", str(scan_file), "--output-dir", str(tmp_path / "run"), "--nepochs", "1"]
     assert main([*argv, "--accelerator", "cpu"]) == 0
     out, err = capsys.readouterr()
-    assert "Epoch 0" in err
+    assert "training: 100%" in err
+    assert "batches/s" in err
     assert "epoch 1/1  train_loss" in err
     assert out.startswith("bundle")
 
@@ -127,7 +131,9 @@ def test_a_bar_can_be_declined(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     argv = ["--train-data-file", str(scan_file), "--output-dir", str(tmp_path / "run"), "--nepochs", "1"]
     assert main([*argv, "--accelerator", "cpu", flag]) == 0
-    assert "Epoch 0" not in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "batches/s" not in err
+    assert "Epoch 0" not in err
 
 
 def test_several_scans_after_one_flag_or_after_several(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_torch.control import RunCancelled, stop_if_asked
+from ptycho_torch.control import RunCancelled, stage_of, stop_if_asked
 
 
 def test_nobody_who_asks_and_nobody_who_listens_change_nothing():
@@ -25,3 +25,24 @@ def test_a_checkpoint_is_named_and_survives_pickling():
     again = pickle.loads(pickle.dumps(RunCancelled("training", Path("last.ckpt"))))
     assert again.checkpoint == Path("last.ckpt")
     assert str(again) == "the training was cancelled; last checkpoint: last.ckpt"
+
+
+class _Stages:
+    """A listener that tells stages apart."""
+
+    def __init__(self):
+        self.seen = {}
+
+    def __call__(self, done, total):
+        self.seen.setdefault("main", []).append((done, total))
+
+    def stage(self, name, unit):
+        return lambda done, total: self.seen.setdefault((name, unit), []).append((done, total))
+
+
+def test_a_plain_function_hears_of_the_main_stage_only():
+    assert stage_of(lambda done, total: None, "reading", "frame") is None
+    assert stage_of(None, "reading", "frame") is None
+    listener = _Stages()
+    stage_of(listener, "reading", "frame")(3, 4)
+    assert listener.seen == {("reading", "frame"): [(3, 4)]}

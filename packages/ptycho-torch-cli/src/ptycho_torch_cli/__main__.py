@@ -31,6 +31,14 @@ def build_parser() -> CommandParser:
         "ptycho-torch",
         description="Learned reconstruction of ptychography scans.",
         usage="COMMAND [flags]     (COMMAND --help lists the flags)",
+        examples=(
+            ("look at a scan", "ptycho-torch inspect scan.npz --plot scan.png"),
+            ("train on it", "ptycho-torch train --train-data-file scan.npz --output-dir model"),
+            (
+                "reconstruct it",
+                "ptycho-torch infer --model-path model --test-data scan.npz --output-dir result",
+            ),
+        ),
     )
     group = parser.add_argument_group("Commands")
     for name, (_, text) in COMMANDS.items():

@@ -38,6 +38,17 @@ _JOBS: Mapping[str, Mapping[str, type[Config]]] = {
     "train": schema_of("model", "training", "execution"),
     "infer": schema_of("model", "inference", "execution"),
 }
+_EXAMPLES = {
+    "show": (
+        ("all settings of a training, as a file to start from", "ptycho-torch config show > run.yaml"),
+        ("what a profile and a file make together", "ptycho-torch config show run.yaml --profile quick"),
+    ),
+    "validate": (("a file before the night it is for", "ptycho-torch config validate run.yaml"),),
+    "explain": (
+        ("one setting", "ptycho-torch config explain nepochs"),
+        ("where its value comes from", "ptycho-torch config explain training.nepochs --config run.yaml"),
+    ),
+}
 _ACTIONS = {
     "show": "print the resolved settings as YAML, ready to be a configuration file",
     "validate": "list everything that is wrong with a configuration; exit code 2 if anything is",
@@ -54,6 +65,7 @@ def build_parser(action: str | None = None) -> CommandParser:
         f"ptycho-torch config {action}",
         description=f"{_ACTIONS[action].capitalize()}.",
         usage=f"{positional} [--for train|infer] [--config FILE] [--set KEY=VALUE] [--profile NAME]",
+        examples=_EXAMPLES[action],
     )
     if action == "explain":
         parser.add_argument("key", metavar="KEY", help="a setting, such as nepochs or training.nepochs")
@@ -73,6 +85,7 @@ def _overview() -> CommandParser:
         "ptycho-torch config",
         description="Look at settings without running anything.",
         usage="{show,validate,explain} ...",
+        examples=tuple(example for examples in _EXAMPLES.values() for example in examples),
     )
     names = "; ".join(f"{name}: {text}" for name, text in _ACTIONS.items())
     parser.add_argument("action", choices=tuple(_ACTIONS), metavar="ACTION", help=names)

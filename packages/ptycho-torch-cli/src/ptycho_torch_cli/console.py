@@ -172,29 +172,65 @@ class Progress:
     Parameters
     ----------
     unit
-        What is counted, such as "pattern".
+        What is counted, in the singular, such as "pattern".
+    name
+        What is being done, such as "predicting".
     interval_s
-        Least time between two lines; s. The last line is always written.
+        Least time between two lines; s. The last line is always written, unless ``brief``.
+    bar
+        Draw a bar; None: on a terminal.
+    brief
+        Say nothing of what ends within the first seconds, and leave no bar behind.
     """
 
-    def __init__(self, unit: str, *, interval_s: float = 5.0) -> None:
-        self._unit = unit
+    def __init__(
+        self,
+        unit: str,
+        *,
+        name: str = "",
+        interval_s: float = 5.0,
+        bar: bool | None = None,
+        brief: bool = False,
+    ) -> None:
+        self._units = f"{unit}es" if unit.endswith(("s", "ch")) else f"{unit}s"
+        self._name = name
         self._interval_s = interval_s
+        self._brief = brief
+        self._as_bar = bar
         self._bar: Any = None
+        self._stage: Progress | None = None
         self._first: tuple[float, int] | None = None
         self._last = 0.0
+        self._spoke = False
+
+    @property
+    def wants_bar(self) -> bool:
+        """Whether progress is a bar."""
+        return sys.stderr.isatty() if self._as_bar is None else self._as_bar
 
     def __call__(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` items are done."""
-        if sys.stderr.isatty():
+        if self.wants_bar:
             self._draw(done, total)
             return
         now = time.monotonic()
         if self._first is None:
             self._first, self._last = (now, done), now
-        if done == total or now - self._last >= self._interval_s:
+        ends = done == total and (self._spoke or not self._brief)
+        if ends or now - self._last >= self._interval_s:
             self._last = now
-            note(f"{done}/{total} {self._unit}s{self._pace(now, done, total)}")
+            self._spoke = True
+            head = f"{self._name}: " if self._name else ""
+            note(f"{head}{done}/{total} {self._units}{self._pace(now, done, total)}")
+
+    def stage(self, name: str, unit: str) -> Progress:
+        """Progress of another part of the work, of which nothing is said while it is short."""
+        if self._stage is not None:
+            self._stage.close()
+        if self._bar is not None and self._bar.n >= self._bar.total:
+            self.close()
+        self._stage = Progress(unit, name=name, interval_s=self._interval_s, bar=self._as_bar, brief=True)
+        return self._stage
 
     def _pace(self, now: float, done: int, total: int) -> str:
         # Counted from the first report on: what came before it was reading and warming up.
@@ -202,25 +238,37 @@ class Progress:
         if done <= before or now <= started:
             return ""
         rate = (done - before) / (now - started)
-        return f"  {rate:.0f} {self._unit}s/s  {(total - done) / rate:.0f} s left"
+        return f"  {rate:.3g} {self._units}/s  {(total - done) / rate:.0f} s left"
 
     def _draw(self, done: int, total: int) -> None:
         if self._bar is None:
             from tqdm import tqdm  # type: ignore[import-untyped]
 
-            self._bar = tqdm(total=total, unit=f" {self._unit}s", file=sys.stderr)
+            self._bar = tqdm(
+                total=total,
+                desc=self._name or None,
+                unit=f" {self._units}",
+                file=sys.stderr,
+                leave=not self._brief,
+                delay=1.0 if self._brief else 0.0,
+            )
         self._bar.update(done - self._bar.n)
+        if self._brief and done == total:
+            self.close()
 
     def close(self) -> None:
-        """End the bar, if there is one."""
+        """End the bars, if there are any."""
+        if self._stage is not None:
+            self._stage.close()
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
 
 @contextlib.contextmanager
-def progress_of(unit: str, *, quiet: bool) -> Iterator[Progress | None]:
+def progress_of(unit: str, *, name: str, quiet: bool, brief: bool = False) -> Iterator[Progress | None]:
     """Progress that ends with the block; None when nothing may be shown."""
-    progress = None if quiet else Progress(unit)
+    progress = None if quiet else Progress(unit, name=name, brief=brief)
     try:
         yield progress
     finally:

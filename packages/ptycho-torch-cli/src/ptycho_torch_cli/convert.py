@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ptycho_config import ConfigError, Problem, field_specs, setting
-from ptycho_torch_cli.console import Progress, UsageError, run_command
+from ptycho_torch_cli.console import UsageError, progress_of, run_command
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
 from ptycho_torch_cli.shared import validate_paths
 
@@ -44,6 +44,15 @@ def build_parser() -> CommandParser:
         description="Write a scan as another kind of file: NPZ, CXI, the pair of ptychodus or its training "
         "file. The target holds counts and everything else that the source holds.",
         usage="SOURCE TARGET [--format FORMAT] [--overwrite]",
+        examples=(
+            ("a CXI file as NPZ", "ptycho-torch convert scan.cxi scan.npz"),
+            (
+                "an NPZ file as the pair of ptychodus, which speaks in metres",
+                "ptycho-torch convert scan.npz pair --metadata photon_energy_eV=9000 \\\n"
+                "      --metadata detector_object_distance_m=2 --metadata detector_pixel_width_m=75e-6 \\\n"
+                "      --metadata detector_pixel_height_m=75e-6",
+            ),
+        ),
     )
     parser.add_argument("source", metavar="SOURCE", help="scan of any format, or folder with a pair")
     parser.add_argument("target", metavar="TARGET", help="file to write, or folder for a pair")
@@ -80,18 +89,20 @@ def _convert(args: argparse.Namespace) -> int:
             asked["format"] = format_from_name(args.target)
         except DataError as error:
             raise UsageError(str(error)) from error
-    progress = None if args.quiet else Progress("frame")
     try:
-        target = convert(
-            args.source, args.target, metadata=metadata, overwrite=args.overwrite, progress=progress, **asked
-        )
+        with progress_of("frame", name="writing", quiet=args.quiet) as progress:
+            target = convert(
+                args.source,
+                args.target,
+                metadata=metadata,
+                overwrite=args.overwrite,
+                progress=progress,
+                **asked,
+            )
     except FileExistsError as error:
         raise UsageError(f"{error}; --overwrite replaces it") from error
     except FileNotFoundError as error:
         raise UsageError(str(error)) from error
-    finally:
-        if progress is not None:
-            progress.close()
     header = read_scan_header(target)
     print(f"{target}: {header.n_frames} frames of {header.N} x {header.N} px as {locate_scan(target).format}")
     return 0

@@ -22,6 +22,13 @@ def build_parser() -> CommandParser:
         "beside them. Shift, phase ramp, constant phase and scale, which a measurement leaves open, are "
         "removed first.",
         usage="RECONSTRUCTION.npz TRUTH.npz [--output-dir FOLDER] [--json]",
+        examples=(
+            ("scores on the screen", "ptycho-torch evaluate result/reconstruction.npz scan.npz"),
+            (
+                "scores, comparison and Fourier ring correlation as files",
+                "ptycho-torch evaluate result/reconstruction.npz scan.npz --output-dir scores",
+            ),
+        ),
     )
     parser.add_argument("reconstruction", metavar="RECONSTRUCTION", help="reconstruction.npz of infer")
     parser.add_argument("truth", metavar="TRUTH", help="scan with objectGuess, or NPZ with object and origin")

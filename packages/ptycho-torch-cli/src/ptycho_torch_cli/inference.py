@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ptycho_torch_cli.console import Progress, calm_lightning, run_command
+from ptycho_torch_cli.console import calm_lightning, progress_of, run_command
 from ptycho_torch_cli.parsers import (
     CommandParser,
     add_common_flags,
@@ -48,9 +48,20 @@ def build_parser() -> CommandParser:
         "ptycho-torch infer",
         description="Reconstruct a scan with a trained model. Leaves reconstruction.npz (object, weight, "
         "origin), reconstruction.h5 for ptychodus when the scan says its geometry, amplitude.png, phase.png, "
-        "resolved_config.json and, when the scan holds the truth, metrics.json in the output folder. The "
-        "network comes from the bundle.",
+        "resolved_config.json, report.html (one page about the run) and, when the scan holds the truth, "
+        "metrics.json and comparison.png in the output folder. The network comes from the bundle.",
         usage="--model-path FOLDER --test-data SCAN --output-dir FOLDER [settings]",
+        examples=(
+            (
+                "reconstruct a scan with the model of a training",
+                "ptycho-torch infer --model-path model --test-data scan.npz --output-dir result",
+            ),
+            (
+                "take the middle of each patch only, on the CPU",
+                "ptycho-torch infer --model-path model --test-data scan.h5 --output-dir result "
+                "--middle-trim 32 --accelerator cpu",
+            ),
+        ),
     )
     # Profiles are about training.
     add_layer_flags(parser, _SCHEMA, with_profile=False)
@@ -78,15 +89,10 @@ def _infer(args: argparse.Namespace, command: Sequence[str]) -> int:
         return 0
     # With several patterns per group the network works through groups.
     unit = "pattern" if payload.inference_config.model.gridsize == 1 else "group"
-    progress = None if wants_quiet(args) else Progress(unit)
-    with calm_lightning():
+    with calm_lightning(), progress_of(unit, name="predicting", quiet=wants_quiet(args)) as progress:
         from ptycho_torch.workflows import infer
 
-        try:
-            outcome = infer(payload, overwrite=args.overwrite, progress=progress, command=command)
-        finally:
-            if progress is not None:
-                progress.close()
+        outcome = infer(payload, overwrite=args.overwrite, progress=progress, command=command)
     print(_report(outcome))
     return 0
 

@@ -29,6 +29,11 @@ def build_parser() -> CommandParser:
         description="Show what a scan holds: arrays, measurement domain, geometry, photon statistics, "
         "problems. Exits with 1 when the file would be refused.",
         usage="SCAN [--json] [--plot PICTURE.png]",
+        examples=(
+            ("what a file holds", "ptycho-torch inspect scan.npz"),
+            ("with a picture of the scan, of any format", "ptycho-torch inspect pair --plot scan.png"),
+            ("for a script", "ptycho-torch inspect scan.h5 --json"),
+        ),
     )
     parser.add_argument(
         "file", metavar="FILE", help="scan as NPZ, CXI or HDF5 of ptychodus, or folder with a pair"
@@ -61,7 +66,7 @@ def _inspect(args: argparse.Namespace) -> int:
 
     default = spec_of(InferenceConfig, "measurement_domain").default
     domain = getattr(args, "measurement_domain", default)
-    with progress_of("frame", quiet=args.quiet) as progress:
+    with progress_of("frame", name="counting", quiet=args.quiet, brief=True) as progress:
         found = examine_scan(args.file, measurement_domain=domain, progress=progress)
     summary = found.summary
     print(json.dumps(_as_data(summary), indent=2) if args.json else _as_text(summary))

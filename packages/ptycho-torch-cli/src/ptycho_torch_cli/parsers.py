@@ -78,9 +78,13 @@ class CommandParser(argparse.ArgumentParser):
         What it does.
     usage
         The flags that matter most; the full list would fill the screen.
+    examples
+        What is done and the command line that does it; ``--help`` ends with them.
     """
 
-    def __init__(self, prog: str, *, description: str, usage: str) -> None:
+    def __init__(
+        self, prog: str, *, description: str, usage: str, examples: Sequence[tuple[str, str]] = ()
+    ) -> None:
         super().__init__(
             prog=prog,
             description=description,
@@ -91,6 +95,12 @@ class CommandParser(argparse.ArgumentParser):
             exit_on_error=False,
         )
         self.schema: dict[str, type[Config]] = {}
+        self.examples = tuple(examples)
+
+    def format_help(self) -> str:
+        """What ``--help`` prints; argparse would fill the lines of the examples into one paragraph."""
+        lines = [f"  {what}:\n    {command}\n" for what, command in self.examples]
+        return super().format_help() + ("\nExamples:\n" + "".join(lines) if lines else "")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, or report every problem on standard error and exit with code 2."""

@@ -50,6 +50,13 @@ def build_parser() -> CommandParser:
         "ptycho-torch simulate",
         description="Simulate a scan and write it as NPZ, with the object it was made from as objectGuess.",
         usage="--output SCAN.npz [settings]",
+        examples=(
+            ("crossing fibres, 20 x 20 positions", "ptycho-torch simulate --output scan.npz"),
+            (
+                "a faint natural image, two probe modes",
+                "ptycho-torch simulate --output faint.npz --scene natural --photons 1e4 --modes 2",
+            ),
+        ),
     )
     group = parser.add_argument_group("Output")
     group.add_argument("--output", "-o", required=True, metavar="FILE", help="NPZ file to write")

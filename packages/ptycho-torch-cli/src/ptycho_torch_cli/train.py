@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_config import PyTorchExecutionConfig, evolve, field_specs
-from ptycho_torch_cli.console import UsageError, calm_lightning, run_command
+from ptycho_torch_cli.console import Progress, UsageError, calm_lightning, run_command
 from ptycho_torch_cli.parsers import (
     CommandParser,
     add_common_flags,
@@ -43,8 +43,29 @@ def build_parser() -> CommandParser:
     parser = CommandParser(
         "ptycho-torch train",
         description="Train a network on a scan. Leaves a model bundle (wts.h5.zip), checkpoints, logs, "
-        "resolved_config.json and training.png in the output folder.",
+        "resolved_config.json, training.png (curves and object), patches.png (sample frames) and report.html "
+        "(one page about the run) in the output folder.",
         usage="--train-data-file SCAN --output-dir FOLDER [settings]",
+        examples=(
+            (
+                "a first look at a scan, in a few minutes",
+                "ptycho-torch train --profile quick --train-data-file scan.npz --output-dir look",
+            ),
+            (
+                "a training to keep, validated on a second scan",
+                "ptycho-torch train --train-data-file a.h5 --test-data-file b.h5 --output-dir model "
+                "--nepochs 100",
+            ),
+            (
+                "what would be done, with the origin of every setting",
+                "ptycho-torch train --train-data-file scan.npz --output-dir model --dry-run",
+            ),
+            (
+                "the same run again, one setting changed",
+                "ptycho-torch train --config model/resolved_config.json --output-dir again "
+                "--set training.seed=1",
+            ),
+        ),
     )
     add_layer_flags(parser, _SCHEMA)
     add_run_flags(parser, with_resume=True)
@@ -76,11 +97,22 @@ def _train(args: argparse.Namespace, command: Sequence[str]) -> int:
         from ptycho_torch.workflows import train
 
         quiet = wants_quiet(args)
-        payload = _choose_bar(payload, quiet=quiet)
+        progress = None if quiet else _BatchProgress("batch", name="training", bar=_wants_bar(payload))
+        # One bar over all epochs, with the time left until the end, instead of one of Lightning's per epoch.
+        execution = evolve(payload.execution_config, enable_progress_bar=False)
         callbacks = [] if quiet else [EpochReport(_line_beside_bar)]
-        outcome = train(
-            payload, callbacks=callbacks, overwrite=args.overwrite, resume=args.resume, command=command
-        )
+        try:
+            outcome = train(
+                replace(payload, execution_config=execution),
+                callbacks=callbacks,
+                progress=progress,
+                overwrite=args.overwrite,
+                resume=args.resume,
+                command=command,
+            )
+        finally:
+            if progress is not None:
+                progress.close()
     print(_report(outcome, payload.execution_config))
     return 0
 
@@ -118,13 +150,19 @@ def _record_of_run(layer: Mapping[str, Any]) -> Path | None:
     return None if folder is None else folder / RESOLVED_NAME
 
 
-def _choose_bar(payload: TrainingPayload, *, quiet: bool) -> TrainingPayload:
-    """Draw a bar on a terminal unless somebody decided about bars; never when quiet."""
-    execution = payload.execution_config
+def _wants_bar(payload: TrainingPayload) -> bool | None:
+    """What somebody decided about bars; None: nobody did, so a terminal gets one."""
     decided = payload.provenance["enable_progress_bar"].layer != "default"
-    wanted = execution.enable_progress_bar if decided else sys.stderr.isatty()
-    execution = evolve(execution, enable_progress_bar=wanted and not quiet)
-    return replace(payload, execution_config=execution)
+    return payload.execution_config.enable_progress_bar if decided else None
+
+
+class _BatchProgress(Progress):
+    """The bar of a training; without a bar the lines of the epochs say more than lines of batches."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` batches are done."""
+        if self.wants_bar:
+            super().__call__(done, total)
 
 
 def _line_beside_bar(text: str) -> None:

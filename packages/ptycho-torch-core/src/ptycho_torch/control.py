@@ -4,15 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-__all__ = ["Progress", "RunCancelled", "ShouldStop", "stop_if_asked"]
+__all__ = ["Progress", "RunCancelled", "ShouldStop", "StagedProgress", "stage_of", "stop_if_asked"]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with what is done and what there is in all."""
 
 ShouldStop: TypeAlias = Callable[[], bool]
 """Asked after every batch; a true answer ends the run. ``threading.Event().is_set`` is one."""
+
+
+class StagedProgress(Protocol):
+    """Progress that tells the stages of a run apart, such as reading and stitching.
+
+    Wherever `Progress` is taken, an object of this kind is asked for a counter of each stage; a plain
+    function hears of the main stage only.
+    """
+
+    def __call__(self, done: int, total: int) -> None:
+        """Hear of the main stage."""
+
+    def stage(self, name: str, unit: str) -> Progress:
+        """Counter of another stage: what is done, and what is counted, in the singular."""
+
+
+def stage_of(progress: Progress | None, name: str, unit: str) -> Progress | None:
+    """Counter of a stage beside the main one; None when the listener does not tell stages apart."""
+    make = getattr(progress, "stage", None)
+    return None if make is None else make(name, unit)
 
 
 class RunCancelled(RuntimeError):

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ptycho_torch.data import checks
 from ptycho_torch.data.convert import FORMATS, convert, format_from_name
 from ptycho_torch.data.npz import load_scan, save_scan
 from ptycho_torch.data.product import save_product
@@ -162,6 +163,32 @@ def test_progress_reaches_the_end(tmp_path, plain):
     for name in NAMES.values():
         convert(plain, tmp_path / name, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(6, 6)] * 4
+
+
+class _Stages:
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, done, total):
+        self.seen.append(("writing", done, total))
+
+    def stage(self, name, unit):
+        return lambda done, total: self.seen.append((name, done, total))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_reading_is_a_stage_of_its_own(format, tmp_path, full, monkeypatch):
+    source = convert(full, tmp_path / NAMES[format])
+    monkeypatch.setattr(checks, "frame_chunks", lambda _: [slice(0, 4), slice(4, 8)])
+    listener = _Stages()
+    target = tmp_path / ("copy.npz" if format != "npz" else "copy.cxi")
+    n = load_scan(full).n_frames
+    convert(source, target, progress=listener)
+    assert [news for news in listener.seen if news[0] == "reading"] == [
+        ("reading", 4, n),
+        ("reading", min(8, n), n),
+    ]
+    assert listener.seen[-1] == ("writing", n, n)
 
 
 def test_headers_and_summary_of_each_format(tmp_path, full):

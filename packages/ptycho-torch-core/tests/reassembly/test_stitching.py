@@ -278,3 +278,12 @@ def test_passes_end_when_no_phase_changes(cut):
     rough = _passes_until_done(parts, turned, alignment_passes=99, tolerance=1e-2)
     fine = _passes_until_done(parts, turned, alignment_passes=99, tolerance=1e-5)
     assert 3 < rough < fine < 99
+
+
+def test_progress_of_the_passes_ends_with_all(cut):
+    parts = cut("random_field", jitter_px=0, grid=(3, 3))
+    seen = []
+    listen = {"alignment_passes": 40, "progress": lambda *news: seen.append(news)}
+    passes = _passes_until_done(parts, _with_random_phases(parts.patches), **listen)
+    assert 3 < passes < 40, "the phases settle before the last pass"
+    assert seen == [*((step, 40) for step in range(1, passes)), (40, 40)]

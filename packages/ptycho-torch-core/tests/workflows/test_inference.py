@@ -42,7 +42,8 @@ def test_arrays_are_saved_and_not_only_pictures(outcome, tiny_scan):
 
 
 def test_every_file_is_listed(outcome):
-    expected = {"reconstruction.npz", "amplitude.png", "phase.png", "metrics.json", "resolved_config.json"}
+    expected = {"reconstruction.npz", "amplitude.png", "phase.png", "comparison.png", "metrics.json"}
+    expected |= {"resolved_config.json", "report.html"}
     assert {path.name for path in outcome.files} == expected
     assert {path.name for path in outcome.output_dir.iterdir()} == expected
     written = json.loads((outcome.output_dir / "resolved_config.json").read_text())
@@ -111,6 +112,22 @@ def test_inference_settings_have_an_effect(inference, outcome):
         progress=lambda done, of: reported.append((done, of)),
     )
     assert reported == [(done, 30) for done in range(5, 31, 5)]
+
+
+def test_every_stage_is_reported_to_its_end(inference):
+    ends = {}
+
+    class Stages:
+        def __call__(self, done, total):
+            ends["predicting"] = (done, total)
+
+        def stage(self, name, unit):
+            return lambda done, total: ends.update({f"{name} {unit}": (done, total)})
+
+    infer(inference("stages"), progress=Stages())
+    assert list(ends) == ["reading frame", "predicting", "stitching pass", "comparing frame"]
+    assert all(done == total for done, total in ends.values())
+    assert ends["comparing frame"] == (30, 30)
 
 
 def test_larger_frames_are_cropped_to_the_model(tmp_path, inference):

@@ -23,6 +23,7 @@ from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
 from ptycho_torch.workflows import TrainingInterrupted, train
 from ptycho_torch.workflows import training as training_module
+from ptycho_torch.workflows.pictures import TRAINING_PICTURES
 
 LONG = {"nepochs": 4, "n_groups": 16}
 SETTINGS = {"val_fraction": 0.25, "learning_rate": 3e-3}
@@ -30,7 +31,11 @@ SETTINGS = {"val_fraction": 0.25, "learning_rate": 3e-3}
 
 @pytest.fixture(autouse=True)
 def quick_figure(monkeypatch):
-    monkeypatch.setattr(training_module, "save_training_figure", lambda path, *rest: path.touch())
+    def touch(work, *rest):
+        for name in TRAINING_PICTURES:
+            (work / name).touch()
+
+    monkeypatch.setattr(training_module, "write_training_pictures", touch)
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,18 @@ from ptycho_torch.bundle import load_bundle
 from ptycho_torch.errors import DataError
 from ptycho_torch.workflows import TrainingFailed, TrainingInterrupted, train
 from ptycho_torch.workflows import training as training_module
+from ptycho_torch.workflows.pictures import TRAINING_PICTURES
 
 
 @pytest.fixture(autouse=True)
 def quick_figure(monkeypatch):
     """Drawing takes longer than these trainings; the fixture `trained` draws."""
-    monkeypatch.setattr(training_module, "save_training_figure", lambda path, *rest: path.touch())
+
+    def touch(work, *rest):
+        for name in TRAINING_PICTURES:
+            (work / name).touch()
+
+    monkeypatch.setattr(training_module, "write_training_pictures", touch)
 
 
 def _states_equal(first, second):
@@ -54,7 +60,8 @@ class _At(Callback):
 
 def test_a_run_leaves_everything_behind(trained):
     names = [path.name for path in trained.files]
-    assert names == ["wts.h5.zip", "resolved_config.json", "training.png", "checkpoints", "logs"]
+    pictures = ["training.png", "patches.png", "report.html"]
+    assert names == ["wts.h5.zip", "resolved_config.json", *pictures, "checkpoints", "logs"]
     assert {path.name for path in trained.output_dir.iterdir()} == set(names)
     assert trained.bundle == trained.output_dir / "wts.h5.zip"
     assert trained.best_checkpoint.is_file()

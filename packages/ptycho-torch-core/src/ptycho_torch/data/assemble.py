@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.control import Progress
 from ptycho_torch.data import checks
 from ptycho_torch.data.contract import Domain, DomainDecision, Scan
 from ptycho_torch.data.crop import CROP_ENTRY, crop_detector, crop_frames
@@ -222,6 +223,7 @@ def assemble_scan(
     problems: Iterable[str] = (),
     keys: Iterable[str] | None = None,
     owned: bool = False,
+    progress: Progress | None = None,
 ) -> Scan:
     """Check named arrays against the data contract, bring them to canonical form and convert to counts.
 
@@ -244,6 +246,8 @@ def assemble_scan(
         left out.
     owned
         The arrays belong to this call, which may convert them in place.
+    progress
+        Called with frames checked and frames in all.
 
     Returns
     -------
@@ -276,7 +280,7 @@ def assemble_scan(
         draft.probe = checks.canonical_probe(arrays["probeGuess"], draft.problems)
     _optional(arrays, draft)
     fits = _sizes(draft, N)
-    decision = _values(draft, measurement_domain, N if fits else None)
+    decision = _values(draft, measurement_domain, N if fits else None, progress)
     if (
         draft.problems
         or draft.frames is None
@@ -288,7 +292,9 @@ def assemble_scan(
     return _finish(draft, decision, N, source, owned)
 
 
-def _values(draft: _Draft, measurement_domain: str, N: int | None) -> DomainDecision | None:
+def _values(
+    draft: _Draft, measurement_domain: str, N: int | None, progress: Progress | None
+) -> DomainDecision | None:
     """Check the values of the frames that will be used, and decide their domain."""
     if draft.frames is None:
         return None
@@ -303,7 +309,7 @@ def _values(draft: _Draft, measurement_domain: str, N: int | None) -> DomainDeci
             )
             return None
     try:
-        draft.sums = checks.check_frame_values(frames, bad, draft.frames_name, draft.problems)
+        draft.sums = checks.check_frame_values(frames, bad, draft.frames_name, draft.problems, progress)
         return decide_domain(
             frames,
             requested=measurement_domain,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.control import Progress
 from ptycho_torch.data.contract import frame_chunks
 
 __all__ = [
@@ -99,7 +100,11 @@ def frames_first(
 
 
 def check_frame_values(
-    frames: npt.NDArray[Any], bad_pixels: npt.NDArray[np.bool_] | None, name: str, problems: Problems
+    frames: npt.NDArray[Any],
+    bad_pixels: npt.NDArray[np.bool_] | None,
+    name: str,
+    problems: Problems,
+    progress: Progress | None = None,
 ) -> npt.NDArray[np.float64]:
     """Refuse values that are not finite, negative values and empty frames, bad pixels aside.
 
@@ -109,6 +114,8 @@ def check_frame_values(
         (n, N, N), real dtype.
     bad_pixels
         (N, N) bool or None; True: not measured.
+    progress
+        Called with frames checked and frames in all.
 
     Returns
     -------
@@ -132,6 +139,8 @@ def check_frame_values(
             negative[part] = below.any(axis=(1, 2))
             lowest = min(lowest, float(block.min(initial=0, where=below)))
         empty[part] = ~block.any(axis=(1, 2))
+        if progress is not None:
+            progress(min(part.stop, n), n)
     if broken.any():
         problems.append(
             f"{name}: NaN or infinity in {_indices(broken, 'frames')}; repair these pixels or mark them in "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
+from ptycho_torch.control import Progress, stage_of
 from ptycho_torch.data.npz import save_scan
 from ptycho_torch.data.reader import ScanFormat, locate_scan, open_scan
 from ptycho_torch.errors import DataError
@@ -55,7 +56,7 @@ def convert(
     N: int | None = None,
     metadata: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write the scan at ``source`` again in another format; frames pass through in pieces.
 
@@ -77,7 +78,7 @@ def convert(
     overwrite
         Replace what is there.
     progress
-        Called with frames written and frames in all.
+        Called with frames written and frames in all; reading is a stage of its own.
 
     Returns
     -------
@@ -105,7 +106,8 @@ def convert(
     there = [path for path in written if path.exists()]
     if there and not overwrite:
         raise FileExistsError(f"{there[0]}: exists already; give another target or ask to overwrite")
-    scan = open_scan(source, measurement_domain=measurement_domain, N=N)
+    reading = stage_of(progress, "reading", "frame")
+    scan = open_scan(source, measurement_domain=measurement_domain, N=N, progress=reading)
     if metadata:
         scan = replace(scan, metadata={**scan.metadata, **metadata})
     _write(destination, scan, kind, progress)
@@ -117,7 +119,7 @@ def _files(target: Path, kind: ScanFormat) -> list[Path]:
     return [target / "diffraction.h5", target / "product.h5"] if kind == "ptychodus" else [target]
 
 
-def _write(target: Path, scan: Any, kind: ScanFormat, progress: Callable[[int, int], None] | None) -> None:
+def _write(target: Path, scan: Any, kind: ScanFormat, progress: Progress | None) -> None:
     if kind == "npz":
         save_scan(target, scan, progress=progress)
         return

@@ -201,6 +201,7 @@ def read_cxi(
     *,
     measurement_domain: str = "auto",
     N: int | None = None,
+    progress: Progress | None = None,
 ) -> Scan:
     """Scan of a CXI file, frames left in the file.
 
@@ -210,7 +211,7 @@ def read_cxi(
         File with the frames.
     product
         File with positions, probe and object where they are not in ``path``.
-    measurement_domain, N
+    measurement_domain, N, progress
         As for `ptycho_torch.data.reader.open_scan`.
 
     Raises
@@ -232,7 +233,7 @@ def read_cxi(
             contents = Contents(file, found.problems, Path(product).name)
             _read_optics(contents, found)
             _read_rest(contents, found)
-    return found.scan(measurement_domain=measurement_domain, N=N)
+    return found.scan(measurement_domain=measurement_domain, N=N, progress=progress)
 
 
 def _read_rest(contents: Contents, found: Gathered) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.control import Progress
 from ptycho_torch.data.assemble import (
     FRAME_AXIS_ENTRY,
     FRAME_INDEX_KEY,
@@ -178,7 +179,9 @@ class Gathered:
     metadata: dict[str, Any] = field(default_factory=dict)
     own: dict[str, Any] | None = None
 
-    def scan(self, *, measurement_domain: str = "auto", N: int | None = None) -> Scan:
+    def scan(
+        self, *, measurement_domain: str = "auto", N: int | None = None, progress: Progress | None = None
+    ) -> Scan:
         """The scan, frames left in their file.
 
         Raises
@@ -201,6 +204,7 @@ class Gathered:
                 problems=self.problems,
                 # What is missing was reported in the names of the file.
                 keys=(*REQUIRED_KEYS, *FRAME_KEYS),
+                progress=progress,
             )
         except DataError as error:
             raise DataError([self._translated(problem) for problem in error.problems], self.source) from error

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.control import Progress
 from ptycho_torch.data.assemble import (
     FRAME_AXIS_ENTRY,
     FRAME_INDEX_KEY,
@@ -114,7 +115,13 @@ def named_arrays(
     return arrays, problems
 
 
-def scan_of(data: InMemory, *, measurement_domain: str = "auto", N: int | None = None) -> Scan:
+def scan_of(
+    data: InMemory,
+    *,
+    measurement_domain: str = "auto",
+    N: int | None = None,
+    progress: Progress | None = None,
+) -> Scan:
     """Check a scan in memory against the data contract and give it out in counts.
 
     Parameters
@@ -126,6 +133,8 @@ def scan_of(data: InMemory, *, measurement_domain: str = "auto", N: int | None =
         its source held.
     N
         Edge of the frames wanted; px. Smaller than the frames: they are cropped around the zero frequency.
+    progress
+        Called with frames checked and frames in all.
 
     Raises
     ------
@@ -141,6 +150,7 @@ def scan_of(data: InMemory, *, measurement_domain: str = "auto", N: int | None =
             N=N,
             problems=problems.values(),
             keys=[str(name) for name in data if name in known or name not in KNOWN_KEYS],
+            progress=progress,
         )
     if measurement_domain not in ("auto", data.domain.domain):
         raise DataError(
@@ -148,5 +158,5 @@ def scan_of(data: InMemory, *, measurement_domain: str = "auto", N: int | None =
             f"{data.domain.domain} ({data.domain.reason}); leave it at 'auto'",
             data.source,
         )
-    checked = assemble_scan(contract_arrays(data), N=N, source=data.source)
+    checked = assemble_scan(contract_arrays(data), N=N, source=data.source, progress=progress)
     return replace(checked, domain=data.domain)

@@ -208,7 +208,13 @@ def read_arrays(
     return arrays, tuple(members), problems
 
 
-def load_scan(path: str | PathLike[str], *, measurement_domain: str = "auto", N: int | None = None) -> Scan:
+def load_scan(
+    path: str | PathLike[str],
+    *,
+    measurement_domain: str = "auto",
+    N: int | None = None,
+    progress: Progress | None = None,
+) -> Scan:
     """Read one scan, check it against the data contract and convert it to counts.
 
     Parameters
@@ -222,6 +228,8 @@ def load_scan(path: str | PathLike[str], *, measurement_domain: str = "auto", N:
         Edge of the frames wanted; px. Smaller than the frames: they are cropped around the zero frequency and
         probe, positions and object are brought to the larger object pixels (see `ptycho_torch.data.crop`),
         with a `UserWarning`.
+    progress
+        Called with frames checked and frames in all.
 
     Returns
     -------
@@ -244,6 +252,7 @@ def load_scan(path: str | PathLike[str], *, measurement_domain: str = "auto", N:
         problems=problems,
         keys=keys,
         owned=True,
+        progress=progress,
     )
 
 

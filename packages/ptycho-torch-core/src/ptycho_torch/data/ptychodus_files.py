@@ -214,6 +214,7 @@ def read_pair(
     *,
     measurement_domain: str = "auto",
     N: int | None = None,
+    progress: Progress | None = None,
 ) -> Scan:
     """Scan of a pair of files, frames left in theirs.
 
@@ -222,7 +223,7 @@ def read_pair(
     diffraction, product
         The two files. Frames and positions are paired by their numbers, see
         `ptycho_torch.data.gathered.pair_by_index`.
-    measurement_domain, N
+    measurement_domain, N, progress
         As for `ptycho_torch.data.reader.open_scan`.
 
     Raises
@@ -240,17 +241,21 @@ def read_pair(
         contents = Contents(file, found.problems, second.name)
         _read_product(contents, found)
         found.own = read_own(contents)
-    return found.scan(measurement_domain=measurement_domain, N=N)
+    return found.scan(measurement_domain=measurement_domain, N=N, progress=progress)
 
 
 def read_training(
-    path: str | PathLike[str], *, measurement_domain: str = "auto", N: int | None = None
+    path: str | PathLike[str],
+    *,
+    measurement_domain: str = "auto",
+    N: int | None = None,
+    progress: Progress | None = None,
 ) -> Scan:
     """Scan of a training file, whose positions are object pixels; frames left in the file.
 
     Parameters
     ----------
-    path, measurement_domain, N
+    path, measurement_domain, N, progress
         As for `ptycho_torch.data.reader.open_scan`.
 
     Raises
@@ -280,7 +285,7 @@ def read_training(
                 )
         _training_geometry(contents, found)
         found.own = read_own(contents)
-    return found.scan(measurement_domain=measurement_domain, N=N)
+    return found.scan(measurement_domain=measurement_domain, N=N, progress=progress)
 
 
 def _training_geometry(contents: Contents, found: Gathered) -> None:

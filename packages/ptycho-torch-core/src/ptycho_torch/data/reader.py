@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ptycho_torch.control import Progress
 from ptycho_torch.data.assemble import FRAME_KEYS
 from ptycho_torch.data.checks import parse_metadata, probe_size_from_shape
 from ptycho_torch.data.contract import Scan
@@ -206,7 +207,11 @@ def _other(source: Path, mine: str, wanted: str) -> Path:
 
 
 def open_scan(
-    path: str | PathLike[str] | InMemory, *, measurement_domain: str = "auto", N: int | None = None
+    path: str | PathLike[str] | InMemory,
+    *,
+    measurement_domain: str = "auto",
+    N: int | None = None,
+    progress: Progress | None = None,
 ) -> Scan:
     """Open one scan, check it against the data contract and give it out in counts.
 
@@ -223,6 +228,8 @@ def open_scan(
     N
         Edge of the frames wanted; px. Smaller than the frames: they are cropped around the zero frequency,
         see `ptycho_torch.data.crop`, with a `UserWarning`.
+    progress
+        Called with frames checked and frames in all.
 
     Returns
     -------
@@ -238,10 +245,10 @@ def open_scan(
         With every problem found; nothing was written.
     """
     if isinstance(path, (Scan, Mapping)):
-        return scan_of(path, measurement_domain=measurement_domain, N=N)
+        return scan_of(path, measurement_domain=measurement_domain, N=N, progress=progress)
     located = locate_scan(path)
     logger.debug("%s: %s", path, located.format)
-    asked: dict[str, Any] = {"measurement_domain": measurement_domain, "N": N}
+    asked: dict[str, Any] = {"measurement_domain": measurement_domain, "N": N, "progress": progress}
     if located.format == "npz":
         return load_scan(located.frames, **asked)
     if located.format == "cxi":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.control import Progress
 from ptycho_torch.data.contract import Scan, frame_chunks
 
 __all__ = ["FrameStatistics", "frame_statistics"]
@@ -36,7 +36,7 @@ class FrameStatistics:
     n_zeros: int
 
 
-def frame_statistics(scan: Scan, *, progress: Callable[[int, int], None] | None = None) -> FrameStatistics:
+def frame_statistics(scan: Scan, *, progress: Progress | None = None) -> FrameStatistics:
     """Go through the frames once, in pieces.
 
     Parameters

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from ptycho_torch.control import Progress, stage_of
 from ptycho_torch.data.assemble import KNOWN_KEYS, assemble_scan
 from ptycho_torch.data.contract import DomainDecision, Scan
 from ptycho_torch.data.npz import Header, read_arrays, read_npz_headers
@@ -254,7 +254,13 @@ def summarise_scan(
     )
 
 
-def _read_npz(source: Path, headers: dict[str, Header], measurement_domain: str, N: int | None) -> Scan:
+def _read_npz(
+    source: Path,
+    headers: dict[str, Header],
+    measurement_domain: str,
+    N: int | None,
+    progress: Progress | None,
+) -> Scan:
     """Scan of an NPZ file; ``headers`` keep what is known of it when it is refused."""
     arrays, keys, problems = read_arrays(source, KNOWN_KEYS)
     headers.update({key: (array.shape, array.dtype) for key, array in arrays.items()})
@@ -268,6 +274,7 @@ def _read_npz(source: Path, headers: dict[str, Header], measurement_domain: str,
         problems=problems,
         keys=keys,
         owned=True,
+        progress=progress,
     )
 
 
@@ -294,7 +301,7 @@ def examine_scan(
     *,
     measurement_domain: str = "auto",
     N: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Examination:
     """Summary of a scan file, with the scan itself and what its frames hold, to draw them for example.
 
@@ -303,7 +310,7 @@ def examine_scan(
     path, measurement_domain, N
         As for `ptycho_torch.data.reader.open_scan`.
     progress
-        Called with frames done and frames in all.
+        Called with frames summed up and frames in all; reading is a stage of its own.
 
     Raises
     ------
@@ -312,15 +319,16 @@ def examine_scan(
     """
     source = Path(path)
     headers: dict[str, Header] = {}
+    reading = stage_of(progress, "reading", "frame")
     try:
         located = locate_scan(source)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             if located.format == "npz":
-                scan = _read_npz(located.frames, headers, measurement_domain, N)
+                scan = _read_npz(located.frames, headers, measurement_domain, N, reading)
             else:
                 headers.update(hdf5_scan_headers(located))
-                scan = open_scan(source, measurement_domain=measurement_domain, N=N)
+                scan = open_scan(source, measurement_domain=measurement_domain, N=N, progress=reading)
     except DataError as error:
         return Examination(summary=ScanSummary(source=source, headers=headers, problems=error.problems))
     frames = frame_statistics(scan, progress=progress)

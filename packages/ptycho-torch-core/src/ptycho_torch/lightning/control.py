@@ -22,7 +22,7 @@ class RunControl(Callback):
     should_stop
         Asked after every batch, in every process; one that says so ends all. None: never.
     progress
-        Called after every batch with batches done and batches of all epochs. None: nobody listens.
+        Called after every batch of the first process with batches done and batches of all epochs. None: nobody listens.
 
     Raises
     ------
@@ -39,7 +39,7 @@ class RunControl(Callback):
     ) -> None:
         """Report, then ask."""
         per_epoch = int(trainer.num_training_batches)
-        if self.progress is not None:
+        if self.progress is not None and trainer.is_global_zero:
             self.progress(
                 trainer.current_epoch * per_epoch + batch_idx + 1, per_epoch * (trainer.max_epochs or 0)
             )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ptycho_torch.metrics.frc import FrcCurve, fourier_ring_correlation
 from ptycho_torch.metrics.region import common_region, coverage_region
 from ptycho_torch.metrics.scores import Scores, finite_or_none, score
 
-__all__ = ["MetricReport", "compare"]
+__all__ = ["MetricReport", "compare", "score_rows"]
 
 _ROWS = (
     ("complex normalised RMSE", "complex_nrmse", "", "lower"),
@@ -114,8 +114,7 @@ class MetricReport:
         """Scores and those of a flat object side by side, as lines of plain text."""
         width = max(len(row[0]) for row in _ROWS) + 2
         lines = [f"{'':{width}}{'object':>9}  {'flat':>9}  {'':4}  better"]
-        for title, name, unit, better in _ROWS:
-            ours, flat = (_number(getattr(which, name)) for which in (self.scores, self.flat))
+        for title, ours, flat, unit, better in score_rows(asdict(self.scores), asdict(self.flat)):
             lines.append(f"{title:{width}}{ours:>9}  {flat:>9}  {unit:4}  {better}")
         height, across = self.mask.shape
         lines.append(
@@ -127,8 +126,24 @@ class MetricReport:
         return "\n".join(lines)
 
 
-def _number(value: float) -> str:
-    if math.isnan(value):
+def score_rows(
+    scores: Mapping[str, float | None], flat: Mapping[str, float | None]
+) -> list[tuple[str, str, str, str, str]]:
+    """Rows of a table of scores: name, value, value of a flat object, unit, and which is better.
+
+    Parameters
+    ----------
+    scores, flat
+        By name, as :meth:`MetricReport.to_dict` has them: None where there is no finite value.
+    """
+    return [
+        (title, _number(scores[name]), _number(flat[name]), unit, better)
+        for title, name, unit, better in _ROWS
+    ]
+
+
+def _number(value: float | None) -> str:
+    if value is None or math.isnan(value):
         return "n/a"
     return "inf" if math.isinf(value) else f"{value:.4f}"
 

@@ -14,19 +14,6 @@ from ptycho_torch.plotting import style
 
 __all__ = ["save_object_figures"]
 
-_MARGIN_PX = 4
-_SHOWN_SHARE = 0.1
-
-
-def _coverage(weight: NDArray[np.floating] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    if weight is None:
-        return np.ones(shape, dtype=bool)
-    weight = style.checked_image("weight", weight, shape)
-    positive = weight[weight > 0]
-    if positive.size == 0:
-        return np.zeros(shape, dtype=bool)
-    return np.asarray(weight > _SHOWN_SHARE * np.median(positive))
-
 
 def save_object_figures(
     directory: str | PathLike[str],
@@ -63,17 +50,13 @@ def save_object_figures(
         When ``pixel_size`` is not a positive length, or the object is not finite where it is covered.
     """
     obj = style.checked_image("object", obj)
-    covered = _coverage(weight, obj.shape)
+    covered = style.covered_pixels(weight, obj.shape)
     if not np.isfinite(obj[covered]).all():
         raise DataError("object: expected finite values where it is covered, got NaN or inf")
     start = np.zeros(2) if origin is None else np.asarray(origin, dtype=np.float64)
     if start.shape != (2,):
         raise ShapeError("origin", "two numbers [y, x]", start.shape)
-    seen = covered if covered.any() else np.ones_like(covered)
-    lines = (np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0)))
-    rows, columns = (
-        slice(max(0, int(line[0]) - _MARGIN_PX), int(line[-1]) + 1 + _MARGIN_PX) for line in lines
-    )
+    rows, columns = style.covered_area(covered)
     corner = np.array([rows.start, columns.start]) - start
     field, covered = obj[rows, columns].astype(np.complex128), covered[rows, columns]
     scale, unit = style.length_unit(pixel_size, max(field.shape))

@@ -28,6 +28,8 @@ __all__ = [
     "UNCOVERED",
     "add_colorbar",
     "checked_image",
+    "covered_area",
+    "covered_pixels",
     "length_unit",
     "levelled_phase",
     "new_figure",
@@ -39,6 +41,8 @@ __all__ = [
 ]
 
 _DPI = 160
+_MARGIN_PX = 4
+_SHOWN_SHARE = 0.1
 AMPLITUDE_MAP = "cividis"
 PHASE_MAP = "magma"
 CYCLIC_MAP = "twilight"
@@ -152,3 +156,24 @@ def plain_axes(axes: Axes) -> None:
         axes.spines[side].set_visible(False)
     axes.tick_params(labelsize=8, length=3)
     axes.grid(alpha=0.25, linewidth=0.5)
+
+
+def covered_pixels(weight: NDArray[np.floating] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Pixels with at least a tenth of the median positive weight; all without weights."""
+    if weight is None:
+        return np.ones(shape, dtype=bool)
+    weight = checked_image("weight", weight, shape)
+    positive = weight[weight > 0]
+    if positive.size == 0:
+        return np.zeros(shape, dtype=bool)
+    return np.asarray(weight > _SHOWN_SHARE * np.median(positive))
+
+
+def covered_area(covered: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns around the covered pixels, with a margin; everything where none is covered."""
+    seen = covered if covered.any() else np.ones_like(covered)
+    lines = (np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0)))
+    rows, columns = (
+        slice(max(0, int(line[0]) - _MARGIN_PX), int(line[-1]) + 1 + _MARGIN_PX) for line in lines
+    )
+    return rows, columns

@@ -23,6 +23,7 @@ def save_training_figure(
     path: str | PathLike[str],
     history: Mapping[str, Sequence[float]],
     examples: NDArray[np.complexfloating] | None = None,
+    weight: NDArray[np.floating] | None = None,
 ) -> None:
     """Draw the loss over the epochs and what the network has learned to see.
 
@@ -36,13 +37,17 @@ def save_training_figure(
         span a decade.
     examples
         (height, width) complex: an object; or (n, height, width): patches, of which the first four are shown.
+    weight
+        (height, width) real: coverage of the object or patches, to whose area they are cut; pixels below a
+        tenth of its positive median are grey. None: all covered.
 
     Raises
     ------
     DataError
         When there is no curve.
     ShapeError
-        When a curve has another length than ``epoch``, or ``examples`` another rank.
+        When a curve has another length than ``epoch``, ``examples`` another rank, or ``weight``
+        another shape than ``examples``.
     """
     curves = {
         name: np.asarray(values, dtype=np.float64) for name, values in history.items() if name != "epoch"
@@ -53,10 +58,13 @@ def save_training_figure(
     stack = stack[None] if stack.ndim == 2 else stack[:4]
     if stack.ndim != 3:
         raise ShapeError("examples", "(height, width) or (n, height, width)", stack.shape)
+    covered = style.covered_pixels(weight, stack.shape[1:])
+    rows, columns = style.covered_area(covered)
+    stack, covered = stack[:, rows, columns], covered[rows, columns]
     figure = style.new_figure(5.0 + 2.6 * len(stack), 4.0 if len(stack) < 2 else 4.6)
     if len(stack):
         parts: Any = figure.subfigures(1, 2, width_ratios=(4.4, 2.6 * len(stack) + 0.4))
-        _draw_examples(parts[1], stack)
+        _draw_examples(parts[1], stack, covered)
         axes = parts[0].subplots()
     else:
         axes = figure.subplots()
@@ -95,20 +103,19 @@ def _draw_losses(
     style.plain_axes(axes)
 
 
-def _draw_examples(figure: Any, stack: NDArray[np.complexfloating]) -> None:
-    everywhere = np.ones(stack.shape[1:], dtype=bool)
+def _draw_examples(figure: Any, stack: NDArray[np.complexfloating], covered: NDArray[np.bool_]) -> None:
     stack = np.where(np.isfinite(stack), stack, 0).astype(np.complex128)
     amplitudes = np.abs(stack)
-    phases = np.stack([style.levelled_phase(image, everywhere) for image in stack])
+    phases = np.stack([style.levelled_phase(image, covered) for image in stack])
     grid = figure.subplots(2, len(stack), squeeze=False)
     extent = (-0.5, stack.shape[2] - 0.5, stack.shape[1] - 0.5, -0.5)
-    phase_map, phase_limits = style.phase_style(phases)
+    phase_map, phase_limits = style.phase_style(phases[:, covered])
     for line, values, cmap, limits, label in (
-        (grid[0], amplitudes, style.AMPLITUDE_MAP, style.value_limits(amplitudes), "amplitude"),
+        (grid[0], amplitudes, style.AMPLITUDE_MAP, style.value_limits(amplitudes[:, covered]), "amplitude"),
         (grid[1], phases, phase_map, phase_limits, "phase (rad)"),
     ):
         for axes, picture in zip(line, values, strict=True):
-            shown = style.show_image(axes, picture, everywhere, cmap, limits, extent)
+            shown = style.show_image(axes, picture, covered, cmap, limits, extent)
             axes.set_xticks([])
             axes.set_yticks([])
         style.add_colorbar(figure, shown, line, label)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptycho_torch.control import Progress
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.patches import extract_patches, place_patches
 from ptycho_torch.reassembly.processes import Processes
@@ -186,6 +187,7 @@ def stitch(
     tolerance: float = 1e-2,
     device: torch.device | str = "cpu",
     processes: Processes = Processes(),
+    progress: Progress | None = None,
 ) -> StitchedObject:
     r"""Stitch streamed patches, turning each to the phase of its neighbours.
 
@@ -211,6 +213,9 @@ def stitch(
     processes
         Those that stitch other patches of the same object. Their canvases are added in every pass, so
         all turn their patches against the same mean and receive the same object.
+    progress
+        Called with alignment passes done and how many there may be; the last call says all, however early
+        the phases had settled.
 
     Returns
     -------
@@ -225,7 +230,10 @@ def stitch(
     for step in range(alignment_passes):
         canvas.replace_patches(alignment.turned(batches(), momentum=step / (step + 3)))
         processes.sum(canvas.numerator)
-        if processes.largest(alignment.largest_turn, canvas.numerator.device) < tolerance:
+        settled = processes.largest(alignment.largest_turn, canvas.numerator.device) < tolerance
+        if progress is not None:
+            progress(alignment_passes if settled else step + 1, alignment_passes)
+        if settled:
             break
     return canvas.result()
 

@@ -16,13 +16,15 @@ from ptycho_config import write_resolved
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.bundle import installed_versions, load_bundle
 from ptycho_torch.config_factory import InferencePayload
-from ptycho_torch.control import Progress, ShouldStop
+from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.geometry import GEOMETRY_ENTRIES
 from ptycho_torch.data.grouping import Groups, make_groups
+from ptycho_torch.data.memory import name_of
 from ptycho_torch.data.product import save_product
 from ptycho_torch.data.summary import probe_diameter
 from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.metrics import MetricReport, compare
 from ptycho_torch.plotting import save_comparison_figure, save_frc_figure, save_object_figures
 from ptycho_torch.reassembly import StitchedObject
@@ -47,9 +49,15 @@ logger = logging.getLogger(__name__)
 
 _ARRAYS, _PRODUCT = "reconstruction.npz", "reconstruction.h5"
 _METRICS = "metrics.json"
-RECONSTRUCTION_FILES = (_ARRAYS, _PRODUCT, "amplitude.png", "phase.png", _METRICS)
-INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME)
-EVALUATION_FILES = (_METRICS, "comparison.png", "frc.png")
+_COMPARISON = "comparison.png"
+RECONSTRUCTION_FILES = (_ARRAYS, _PRODUCT, "amplitude.png", "phase.png", _COMPARISON, _METRICS)
+INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME)
+EVALUATION_FILES = (_METRICS, _COMPARISON, "frc.png")
+_PICTURES = (
+    Picture(name="amplitude.png", caption="Amplitude of the object"),
+    Picture(name="phase.png", caption="Phase of the object, constant and ramp removed"),
+    Picture(name=_COMPARISON, caption="The object beside the known one, and their difference"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +113,8 @@ def infer(
     overwrite
         Replace older results in the same directory once these are complete.
     progress
-        Called with groups done and groups in all.
+        Called with groups done and groups in all; reading, stitching and the comparison with the frames are
+        stages of their own, see :class:`ptycho_torch.control.StagedProgress`.
     should_stop
         Asked after every batch; its first true answer ends the run, which then has written nothing.
     command
@@ -128,7 +137,11 @@ def infer(
     device = resolve_accelerator(execution.accelerator)
     model, manifest = load_bundle(config.model_path, device=device)
     training: Any = manifest.configuration.get("training", {})
-    scan, groups = _read(payload, nphotons=float(training.get("nphotons", 1e9)))
+    scan, groups = _read(
+        payload,
+        nphotons=float(training.get("nphotons", 1e9)),
+        progress=stage_of(progress, "reading", "frame"),
+    )
     batch_size = execution.inference_batch_size or int(training.get("batch_size", 16))
     model = model_for(model, scan)
     with numerics():
@@ -145,7 +158,8 @@ def infer(
         seconds = time.perf_counter() - started
         used = np.unique(groups.frames)
         seen = scan if len(used) == scan.n_frames else scan.take(used)
-        residual = forward_residual_of(result, model, seen, batch_size=batch_size)
+        comparing = stage_of(progress, "comparing", "frame")
+        residual = forward_residual_of(result, model, seen, batch_size=batch_size, progress=comparing)
     probe = model.probe.detach().cpu().numpy()
     report = compare_with_truth(result, scan, probe)
     work = run.open()
@@ -153,12 +167,22 @@ def infer(
     write_resolved(
         work / RESOLVED_NAME, payload.resolution, versions=installed_versions(), command=list(command or ())
     )
+    speed = len(used) / seconds
+    facts = [
+        ("model", str(config.model_path)),
+        ("scan", f"{len(used)} of {scan.n_frames} frames of {scan.N} × {scan.N} px"),
+        ("object", f"{' × '.join(str(side) for side in result.object.shape)} px"),
+        ("misfit of the amplitudes", f"{residual:.4f}"),
+        ("speed", f"{speed:.0f} patterns/s on {device}"),
+    ]
+    title = f"Reconstruction of {name_of(payload.test_data)}"
+    write_html_report(work, title=title, facts=facts, pictures=_PICTURES)
     return InferenceOutcome(
         output_dir=run.path,
         reconstruction=result,
         report=report,
         forward_residual=residual,
-        patterns_per_second=len(used) / seconds,
+        patterns_per_second=speed,
         files=run.publish(),
     )
 
@@ -211,12 +235,12 @@ def evaluate(
         return EvaluationOutcome(report=report, files=())
     work = run.open()
     _write_metrics(work / _METRICS, report)
-    save_comparison_figure(work / "comparison.png", report)
+    save_comparison_figure(work / _COMPARISON, report)
     save_frc_figure(work / "frc.png", report)
     return EvaluationOutcome(report=report, files=run.publish())
 
 
-def _read(payload: InferencePayload, *, nphotons: float) -> tuple[Scan, Groups]:
+def _read(payload: InferencePayload, *, nphotons: float, progress: Progress | None) -> tuple[Scan, Groups]:
     """The scan, and the groups of frames that are solved together."""
     config = payload.inference_config
     scan = read_scan(
@@ -224,6 +248,7 @@ def _read(payload: InferencePayload, *, nphotons: float) -> tuple[Scan, Groups]:
         n_pixels=config.model.N,
         measurement_domain=config.measurement_domain,
         nphotons=nphotons,
+        progress=progress,
     )
     groups = make_groups(
         scan.positions,
@@ -256,6 +281,7 @@ def write_reconstruction(
     save_object_figures(work, result.object, result.weight, result.origin)
     if report is not None:
         _write_metrics(work / _METRICS, report, forward_residual=residual)
+        save_comparison_figure(work / _COMPARISON, report)
 
 
 def _save_product(path: Path, result: StitchedObject, scan: Scan, probe: np.ndarray) -> None:

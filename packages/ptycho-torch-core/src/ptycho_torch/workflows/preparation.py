@@ -11,6 +11,7 @@ import torch
 
 from ptycho_config import TrainingConfig
 from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.control import Progress
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.dataset import GroupDataset, ScanGroups, SeveralScans
 from ptycho_torch.data.grouping import Groups, covering_groups, make_groups
@@ -52,7 +53,14 @@ class PreparedTraining:
     model: PatchModel = field(repr=False)
 
 
-def read_scan(source: ScanSource, *, n_pixels: int, measurement_domain: str, nphotons: float) -> Scan:
+def read_scan(
+    source: ScanSource,
+    *,
+    n_pixels: int,
+    measurement_domain: str,
+    nphotons: float,
+    progress: Progress | None = None,
+) -> Scan:
     """Read a scan for a model of ``n_pixels``; amplitudes of unknown dose get ``nphotons`` per frame.
 
     Parameters
@@ -65,6 +73,8 @@ def read_scan(source: ScanSource, *, n_pixels: int, measurement_domain: str, nph
         ``"auto"``, ``"counts"`` or ``"amplitude"``.
     nphotons
         Mean counts per frame of a scan whose amplitudes are not roots of whole counts.
+    progress
+        Called with frames checked and frames in all.
 
     Raises
     ------
@@ -73,7 +83,7 @@ def read_scan(source: ScanSource, *, n_pixels: int, measurement_domain: str, nph
     DataError
         If the scan breaks the data contract.
     """
-    scan = open_scan(source, measurement_domain=measurement_domain, N=n_pixels)
+    scan = open_scan(source, measurement_domain=measurement_domain, N=n_pixels, progress=progress)
     name = name_of(source)
     logger.info("%s: %d frames of %d px, %s", name, scan.n_frames, scan.N, scan.domain.reason)
     if scan.domain.domain == "counts" or _are_whole_counts(scan.diffraction[:_SAMPLE_FRAMES]):
@@ -91,8 +101,15 @@ def _are_whole_counts(frames: np.ndarray) -> bool:
     return near and bool((values > 0.5).all())
 
 
-def prepare_training(payload: TrainingPayload) -> PreparedTraining:
+def prepare_training(payload: TrainingPayload, *, progress: Progress | None = None) -> PreparedTraining:
     """Read the data, choose frames, calibrate and build the model; writes nothing.
+
+    Parameters
+    ----------
+    payload
+        Settings, and where the data are.
+    progress
+        Called with frames checked and frames in all of each scan that is read.
 
     Raises
     ------
@@ -102,7 +119,7 @@ def prepare_training(payload: TrainingPayload) -> PreparedTraining:
         If more frames are asked for than exist or the architecture is unknown.
     """
     config, execution = payload.training_config, payload.execution_config
-    scans = tuple(_read(source, payload) for source in payload.train_data)
+    scans = tuple(_read(source, payload, progress) for source in payload.train_data)
     groups = _training_groups(scans, config)
     splits = [
         split_validation(
@@ -126,7 +143,7 @@ def prepare_training(payload: TrainingPayload) -> PreparedTraining:
             for number, (scan, found, (_, rows)) in enumerate(zip(scans, groups, splits, strict=True))
         ]
     else:
-        aside = [_validation(_read(source, payload), model, labelled) for source in payload.test_data]
+        aside = [_validation(_read(source, payload, progress), model, labelled) for source in payload.test_data]
     validation = _together(aside)
     logger.info(
         "training on %d groups of %d%s, validating on %d; mean %s counts per frame",
@@ -218,11 +235,12 @@ def _labels(scan: Scan, model: PatchModel) -> LabelSource:
     return replace(source, scale=(counts / predicted) ** 0.5)
 
 
-def _read(source: ScanSource, payload: TrainingPayload) -> Scan:
+def _read(source: ScanSource, payload: TrainingPayload, progress: Progress | None) -> Scan:
     config = payload.training_config
     return read_scan(
         source,
         n_pixels=config.model.N,
         measurement_domain=config.measurement_domain,
         nphotons=config.nphotons,
+        progress=progress,
     )

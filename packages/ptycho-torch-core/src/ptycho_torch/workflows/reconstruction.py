@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ptycho_config import ConfigError, Problem
-from ptycho_torch.control import Progress, ShouldStop, stop_if_asked
+from ptycho_torch.control import Progress, ShouldStop, stage_of, stop_if_asked
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.dataset import GroupDataset
 from ptycho_torch.data.grouping import Groups, covering_groups
@@ -115,7 +115,7 @@ def reconstruct(
     middle_trim
         Side in px of the middle of each patch that is used; 0 uses all of it.
     progress
-        Called with groups done and groups in all.
+        Called with groups done and groups in all; stitching is a stage of its own.
     should_stop
         Asked after every batch; its first true answer ends the reconstruction.
     processes
@@ -162,7 +162,13 @@ def reconstruct(
         geometry = canvas_for(scan.positions[np.unique(groups.frames)], scan.N)
         passes = _KEPT_PASSES if stream.fits_in_memory else _STREAMED_PASSES
         return stitch(
-            stream, geometry, weight, alignment_passes=passes, device=weight.device, processes=processes
+            stream,
+            geometry,
+            weight,
+            alignment_passes=passes,
+            device=weight.device,
+            processes=processes,
+            progress=stage_of(progress, "stitching", "pass"),
         )
     finally:
         model.train(was_training)
@@ -175,6 +181,7 @@ def forward_residual_of(
     *,
     batch_size: int = 16,
     processes: Processes = Processes(),
+    progress: Progress | None = None,
 ) -> float:
     r"""Misfit of a stitched object to the frames, :math:`\sum|\sqrt\lambda-\sqrt I| / \sum\sqrt I`.
 
@@ -193,6 +200,8 @@ def forward_residual_of(
         Frames compared together.
     processes
         Those that call this together with the same arguments; each compares its share.
+    progress
+        Called with frames compared and frames in all.
     """
     device = model.intensity_scale.device
     image = torch.from_numpy(result.object).to(device)
@@ -211,6 +220,8 @@ def forward_residual_of(
             predicted = predicted * counts.sum(dim=(-2, -1), keepdim=True) / sums
             misfit += float((predicted.sqrt() - counts.sqrt()).abs().sum())
             total += float(counts.sqrt().sum())
+            if progress is not None:
+                progress(min(start + batch_size, scan.n_frames), scan.n_frames)
     # Single precision is what every device can add; the sums of one process have more.
     sums = processes.sum(torch.tensor([misfit, total], dtype=torch.float32, device=device)).tolist()
     return sums[0] / sums[1] if processes.count > 1 else misfit / total

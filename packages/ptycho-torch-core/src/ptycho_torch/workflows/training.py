@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from ptycho_config import ConfigError, Problem, write_resolved
 from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
 from ptycho_torch.config_factory import TrainingPayload
-from ptycho_torch.control import Progress, ShouldStop
+from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.lightning.callbacks import History, monitored_metric, standard_callbacks
 from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
 from ptycho_torch.lightning.control import RunControl
@@ -25,10 +25,9 @@ from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel
-from ptycho_torch.plotting import save_training_figure
 from ptycho_torch.workflows.device import numerics, require_means, resolve_accelerator
+from ptycho_torch.workflows.pictures import TRAINING_PICTURES, write_training_pictures
 from ptycho_torch.workflows.preparation import PreparedTraining, prepare_training
-from ptycho_torch.workflows.reconstruction import reconstruct
 from ptycho_torch.workflows.resume import (
     ResumePoint,
     check_same_settings,
@@ -43,8 +42,8 @@ __all__ = ["TRAINING_FILES", "TrainingFailed", "TrainingInterrupted", "TrainingO
 
 logger = logging.getLogger(__name__)
 
-_CHECKPOINTS, _LOGS, _FIGURE = "checkpoints", "logs", "training.png"
-TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, _FIGURE, _CHECKPOINTS, _LOGS)
+_CHECKPOINTS, _LOGS = "checkpoints", "logs"
+TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, *TRAINING_PICTURES, _CHECKPOINTS, _LOGS)
 
 
 class TrainingFailed(RuntimeError):
@@ -112,7 +111,8 @@ def train(
     should_stop
         Asked after every batch; its first true answer ends the training.
     progress
-        Called after every batch with batches done and batches in all epochs.
+        Called after every batch with batches done and batches in all epochs; reading, and predicting the
+        object that is drawn at the end, are stages of their own.
     overwrite
         Replace the results of an older run in the same directory once this one is complete.
     resume
@@ -149,7 +149,7 @@ def train(
         run = RunDirectory.check(config.output_dir, TRAINING_FILES, overwrite=overwrite)
     accelerator = resolve_accelerator(payload.execution_config.accelerator)
     require_means(payload.execution_config, accelerator)
-    prepared = prepare_training(payload)
+    prepared = prepare_training(payload, progress=stage_of(progress, "reading", "frame"))
     identity = identity_of(prepared)
     monitor = monitored_metric(
         payload.execution_config.checkpoint_monitor_metric,
@@ -172,7 +172,8 @@ def train(
             _require_finite(rows)
             _load_best(prepared.model, point.best)
             if not _is_complete(work, point):
-                _write_results(payload, prepared, rows, work)
+                drawing = stage_of(progress, "predicting", "group")
+                _write_results(payload, prepared, rows, work, drawing)
         files = run.publish()
     return TrainingOutcome(
         output_dir=run.path,
@@ -217,7 +218,7 @@ def _how_to_extend(point: ResumePoint) -> str:
 
 def _is_complete(work: Path, point: ResumePoint) -> bool:
     """Whether training has ended and the last things a run writes were made from its last checkpoint."""
-    results = (work / BUNDLE_NAME, work / _FIGURE)
+    results = [work / name for name in (BUNDLE_NAME, *TRAINING_PICTURES)]
     if not point.ended or point.checkpoint is None or not all(path.exists() for path in results):
         return False
     return all(path.stat().st_mtime_ns >= point.checkpoint.stat().st_mtime_ns for path in results)
@@ -309,12 +310,8 @@ def _write_results(
     prepared: PreparedTraining,
     rows: Sequence[Mapping[str, float]],
     work: Path,
+    progress: Progress | None,
 ) -> None:
     resolution = payload.resolution
     save_bundle(work / BUNDLE_NAME, prepared.model, resolution.values(), resolution.to_dict())
-    result = reconstruct(prepared.model, prepared.scans[0], batch_size=payload.training_config.batch_size)
-    names = ("train_loss", "val_loss")
-    logged = set().union(*rows)
-    curves = {name: [row.get(name, math.nan) for row in rows] for name in names if name in logged}
-    curves["epoch"] = [row["epoch"] + 1 for row in rows]
-    save_training_figure(work / _FIGURE, curves, result.object)
+    write_training_pictures(work, payload, prepared, rows, progress)
