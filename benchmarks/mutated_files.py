@@ -2,8 +2,8 @@
 
 Every case takes one sound file (bundle, NPZ or HDF5 scan, configuration in YAML, TOML or JSON), changes it in
 one way and gives it to everything that reads such files. A reader may succeed, or refuse with an error that
-the documentation names. Anything else is a defect: another exception, a process that dies, more than the allowed
-time or memory, a payload that is executed, a file that is written.
+the documentation names. Anything else is a defect: another exception, a process that dies, more than the
+allowed time or memory, a payload that is executed, a file that is written.
 
     python benchmarks/mutated_files.py --cases 1000 --json benchmarks/results/mutated_files.json
 """

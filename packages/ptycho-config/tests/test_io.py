@@ -72,7 +72,15 @@ def test_the_word_none_stays_a_word_where_none_is_not_meant(tmp_path: Path) -> N
     }
 
 
+DEEP = 30_000
 BROKEN = [
+    ("a.yaml", "nepochs: " + "[" * DEEP + "]" * DEEP, "settings are at most two levels deep"),
+    ("a.toml", "nepochs = " + "[" * DEEP + "]" * DEEP, "settings are at most two levels deep"),
+    ("a.json", '{"nepochs": ' + "[" * DEEP + "]" * DEEP + "}", "settings are at most two levels deep"),
+    ("a.toml", "a." * DEEP + "b = 1", "valid TOML; a key has more than 64 parts"),
+    ("a.toml", "nepochs = " + "9" * 5000, "valid TOML; Exceeds the limit"),
+    ("a.json", '{"nepochs": ' + "9" * 5000 + "}", "valid JSON; Exceeds the limit"),
+    ("a.yaml", "nepochs: " + "9" * 5000, "valid YAML; Exceeds the limit"),
     ("a.yaml", "nepochs: 3\nmodel: [1,\n", "a.yaml, line 3"),
     ("a.yaml", "nepochs: 3\nnepochs: 4\n", "line 2.*the key 'nepochs' is given twice"),
     (
@@ -109,7 +117,7 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "words"), BROKEN)
+@pytest.mark.parametrize(("name", "text", "words"), BROKEN, ids=range(len(BROKEN)))
 def test_a_broken_file_is_refused_with_file_and_reason(
     name: str, text: str, words: str, tmp_path: Path
 ) -> None:

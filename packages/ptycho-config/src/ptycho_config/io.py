@@ -47,11 +47,16 @@ def _parse_toml(text: str) -> Any:
     import re
     import tomllib
 
+    # The parser takes memory with the square of the parts of a key.
+    if re.search(r"(?:[\w\"'-]+\s*\.\s*){64}", text):
+        raise _Broken(0, "a key has more than 64 parts")
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"at line (\d+)", str(error))
         raise _Broken(int(found.group(1)) if found else 0, str(error)) from error
+    except ValueError as error:  # a number with thousands of digits
+        raise _Broken(0, str(error)) from error
     return _read_nulls(data, "")
 
 
@@ -85,6 +90,8 @@ def _parse_json(text: str) -> Any:
         return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise _Broken(error.lineno, error.msg) from error
+    except ValueError as error:  # a number with thousands of digits
+        raise _Broken(0, str(error)) from error
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
@@ -125,6 +132,9 @@ def load_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         data: Any = _PARSERS[file.suffix.lower()](file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ConfigError(Problem("config file", str(file), "text in UTF-8", str(error))) from error
+    except RecursionError as error:
+        hint = "settings are at most two levels deep"
+        raise ConfigError(Problem("config file", str(file), "settings by name", hint)) from error
     except _Broken as error:
         place = f"{file}, line {error.line}" if error.line else str(file)
         language = file.suffix.lower().lstrip(".").upper().replace("YML", "YAML")

@@ -48,8 +48,7 @@ def opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
     PermissionError
         It may not be read.
     DataError
-        It is truncated, damaged, in use by a writer or no HDF5 file; or its parts turn out to be when they are
-        reached for inside the block.
+        It is truncated, damaged, in use by a writer or no HDF5 file, as may only be seen inside the block.
     """
     source = Path(path)
     if not source.exists():
@@ -65,9 +64,9 @@ def opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
     with file:
         try:
             yield file
-        except (PermissionError, FileNotFoundError):
-            raise
         except _DAMAGED as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the system said no, not the library
             said = error.args[0] if error.args else error
             raise DataError(f"damaged HDF5 file ({said}); copy or write the file again", source) from error
 

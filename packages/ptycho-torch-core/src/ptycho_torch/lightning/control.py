@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 
 from ptycho_torch.control import Progress, RunCancelled, ShouldStop
-from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT
+from ptycho_torch.lightning.checkpoints import LastCheckpoint
 
 __all__ = ["RunControl"]
 
@@ -51,9 +51,5 @@ class RunControl(Callback):
 
 
 def _last_checkpoint(trainer: pl.Trainer) -> Path | None:
-    for keeper in trainer.checkpoint_callbacks:
-        if isinstance(keeper, ModelCheckpoint) and keeper.dirpath is not None:
-            last = Path(keeper.dirpath) / f"{LAST_CHECKPOINT}.ckpt"
-            if last.exists():
-                return last
-    return None
+    paths = [keeper.path for keeper in trainer.callbacks if isinstance(keeper, LastCheckpoint)]
+    return next((path for path in paths if path.exists()), None)

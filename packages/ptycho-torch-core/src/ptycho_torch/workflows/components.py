@@ -70,12 +70,13 @@ def run_cdi_example_torch(
     should_stop: ShouldStop | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> tuple[np.ndarray | None, np.ndarray | None, dict[str, Any]]:
     """Train on one scan and, if asked to, reconstruct another with the best weights.
 
     Parameters
     ----------
-    train_data, test_data, config, execution_config, callbacks, overwrite
+    train_data, test_data, config, execution_config, callbacks, overwrite, resume
         As in :func:`train_cdi_model_torch`.
     do_stitching
         Reconstruct the test data, of which every frame is used. Without it nothing is reconstructed.
@@ -111,7 +112,12 @@ def run_cdi_example_torch(
             Problem("test_data", f"{len(payload.test_data)} scans", "one scan to reconstruct", hint)
         )
     outcome = train(
-        payload, callbacks=callbacks, should_stop=should_stop, progress=progress, overwrite=overwrite
+        payload,
+        callbacks=callbacks,
+        should_stop=should_stop,
+        progress=progress,
+        overwrite=overwrite,
+        resume=resume,
     )
     results = _results_of(outcome, payload)
     if not do_stitching:
@@ -130,6 +136,7 @@ def train_cdi_model_torch(
     should_stop: ShouldStop | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Train a model and save it as a bundle in ``config.output_dir``.
 
@@ -153,6 +160,8 @@ def train_cdi_model_torch(
         Called with batches done and batches of all epochs.
     overwrite
         Replace the results of an older run in the same directory once this one is complete.
+    resume
+        Continue a training of the same settings and data that was cancelled, interrupted or killed.
 
     Returns
     -------
@@ -173,7 +182,12 @@ def train_cdi_model_torch(
     """
     payload = _payload_of(train_data, test_data, config, execution_config)
     outcome = train(
-        payload, callbacks=callbacks, should_stop=should_stop, progress=progress, overwrite=overwrite
+        payload,
+        callbacks=callbacks,
+        should_stop=should_stop,
+        progress=progress,
+        overwrite=overwrite,
+        resume=resume,
     )
     return _results_of(outcome, payload)
 
