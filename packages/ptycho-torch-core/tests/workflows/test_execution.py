@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import warnings
-from itertools import pairwise
-
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -16,7 +11,6 @@ from ptycho_torch.bundle import load_bundle
 from ptycho_torch.lightning import compiling
 from ptycho_torch.workflows import train
 from ptycho_torch.workflows import training as training_module
-from ptycho_torch.workflows.preparation import prepare_training
 
 
 @pytest.fixture(autouse=True)

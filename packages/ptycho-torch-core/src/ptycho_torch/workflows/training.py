@@ -22,11 +22,13 @@ from ptycho_torch.lightning.callbacks import History, monitored_metric, standard
 from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
 from ptycho_torch.lightning.control import RunControl
 from ptycho_torch.lightning.datamodule import ScanDataModule
+from ptycho_torch.lightning.mlflow_log import relocate_artifacts
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel
 from ptycho_torch.plotting import save_training_figure
 from ptycho_torch.workflows.device import numerics, require_means, resolve_accelerator
+from ptycho_torch.workflows.pictures import reconstruction_images
 from ptycho_torch.workflows.preparation import PreparedTraining, prepare_training
 from ptycho_torch.workflows.reconstruction import reconstruct
 from ptycho_torch.workflows.resume import (
@@ -156,7 +158,8 @@ def train(
         Objective.from_config(config),
         has_validation=len(prepared.validation) > 0,
     )
-    callbacks = [*callbacks, RunControl(should_stop, progress)]
+    images = reconstruction_images(payload, prepared, run.work / _LOGS)
+    callbacks = [*images, *callbacks, RunControl(should_stop, progress)]
     with disk_errors_explained(run.path):
         work, point = _begin(payload, run, identity, resume=resume)
         if not _is_complete(work, point):
@@ -173,6 +176,7 @@ def train(
             _load_best(prepared.model, point.best)
             if not _is_complete(work, point):
                 _write_results(payload, prepared, rows, work)
+        relocate_artifacts(work / _LOGS, run.path / _LOGS)
         files = run.publish()
     return TrainingOutcome(
         output_dir=run.path,
