@@ -36,9 +36,9 @@ _EXECUTION = {
     "accelerator",
     "devices",
     "num_workers",
-    "logger_backend",
     "inference_batch_size",
     "middle_trim",
+    "pad_eval",
 }
 
 

@@ -42,23 +42,16 @@ __all__ = [
 WITHOUT_FLAG = frozenset(
     {
         "backend",
-        "compile",
         "debug",
-        "pad_eval",
         "positions_provided",
         "probe_scale",
-        "recon_log_every_n_epochs",
-        "recon_log_fixed_indices",
-        "recon_log_max_stitch_samples",
-        "recon_log_num_patches",
-        "recon_log_stitch",
     }
 )
-"""Settings that this version of core takes at their default only; a flag would promise a choice."""
+"""Settings without a flag: core takes them at their default only, and a flag would promise a choice. But
+for `debug`, whose name belongs to the flag that shows tracebacks: ``--set debug=true`` states it."""
 
 LIMITED: Mapping[str, str] = {
     "devices": "only 1 and auto in this version",
-    "logger_backend": "mlflow is not available in this version",
     "num_nodes": "only 1 in this version",
     "strategy": "only auto in this version",
 }

@@ -14,7 +14,6 @@ from ptycho_config import Config, ConfigError, Problem, field_specs
 __all__ = ["check_supported"]
 
 _DISTRIBUTED = "one process on one device is available in this version"
-_IMAGES = "logging images while training is not available in this version"
 
 _ONLY_DEFAULT: Mapping[str, str] = {
     "probe_scale": "the probe is calibrated from the data instead",
@@ -22,11 +21,6 @@ _ONLY_DEFAULT: Mapping[str, str] = {
     "backend": "this package runs on PyTorch; the TensorFlow backend is another program",
     "num_nodes": _DISTRIBUTED,
     "strategy": _DISTRIBUTED,
-    "recon_log_every_n_epochs": _IMAGES,
-    "recon_log_num_patches": _IMAGES,
-    "recon_log_fixed_indices": _IMAGES,
-    "recon_log_stitch": _IMAGES,
-    "recon_log_max_stitch_samples": _IMAGES,
     "pad_eval": "the canvas always holds every patch whole",
     "debug": "nothing more than the results is written in this version",
 }
@@ -56,6 +50,4 @@ def _refusal(name: str, value: Any, default: Any) -> tuple[str, str] | None:
         return repr(default), _ONLY_DEFAULT[name]
     if name == "devices" and value not in ("auto", 1):
         return "1 or 'auto'", _DISTRIBUTED
-    if name == "logger_backend" and value == "mlflow":
-        return "csv, tensorboard or none", "MLflow is not available in this version"
     return None

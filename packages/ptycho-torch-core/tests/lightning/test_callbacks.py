@@ -43,8 +43,8 @@ def test_an_unknown_metric_is_refused_before_anything_is_written(payload, tmp_pa
 
 
 def test_an_unknown_logger_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="csv, tensorboard or none"):
-        build_logger("mlflow", tmp_path)
+    with pytest.raises(ConfigError, match="csv, tensorboard, mlflow or none"):
+        build_logger("paper", tmp_path)
     assert build_logger(None, tmp_path) is False
 
 

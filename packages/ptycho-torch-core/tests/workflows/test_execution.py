@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import warnings
-from itertools import pairwise
-
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback

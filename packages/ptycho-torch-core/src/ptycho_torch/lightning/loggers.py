@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from ptycho_config.errors import ConfigError, Problem
 from ptycho_torch.lightning.csv_log import TableLogger
+from ptycho_torch.lightning.mlflow_log import open_store
 
 __all__ = ["build_logger"]
 
@@ -19,7 +20,8 @@ def build_logger(backend: str | None, directory: Path, *, continue_at: int | Non
     Parameters
     ----------
     backend
-        ``"csv"`` (``logs/metrics.csv``), ``"tensorboard"`` (event files), or ``None`` for no log.
+        ``"csv"`` (``logs/metrics.csv``), ``"tensorboard"`` (event files), ``"mlflow"`` (a store in
+        ``logs/mlflow.db``; needs the extra ``mlflow``), or ``None`` for no log.
     directory
         Output directory of the run.
     continue_at
@@ -41,7 +43,9 @@ def build_logger(backend: str | None, directory: Path, *, continue_at: int | Non
         return TableLogger(directory, continue_at=continue_at)
     if backend == "tensorboard":
         return _EventLogger(save_dir=directory, name="logs", version="", purge_step=continue_at)
-    raise ConfigError(Problem("logger_backend", backend, "csv, tensorboard or none"))
+    if backend == "mlflow":
+        return open_store(directory / "logs")
+    raise ConfigError(Problem("logger_backend", backend, "csv, tensorboard, mlflow or none"))
 
 
 class _EventLogger(TensorBoardLogger):

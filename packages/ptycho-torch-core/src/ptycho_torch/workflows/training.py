@@ -22,10 +22,12 @@ from ptycho_torch.lightning.callbacks import History, monitored_metric, standard
 from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
 from ptycho_torch.lightning.control import RunControl
 from ptycho_torch.lightning.datamodule import ScanDataModule
+from ptycho_torch.lightning.mlflow_log import relocate_artifacts
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel
 from ptycho_torch.workflows.device import numerics, require_means, resolve_accelerator
+from ptycho_torch.workflows.logged_pictures import reconstruction_images
 from ptycho_torch.workflows.pictures import TRAINING_PICTURES, write_training_pictures
 from ptycho_torch.workflows.preparation import PreparedTraining, prepare_training
 from ptycho_torch.workflows.resume import (
@@ -156,7 +158,8 @@ def train(
         Objective.from_config(config),
         has_validation=len(prepared.validation) > 0,
     )
-    callbacks = [*callbacks, RunControl(should_stop, progress)]
+    images = reconstruction_images(payload, prepared, run.work / _LOGS)
+    callbacks = [*images, *callbacks, RunControl(should_stop, progress)]
     with disk_errors_explained(run.path):
         work, point = _begin(payload, run, identity, resume=resume)
         if not _is_complete(work, point):
@@ -174,6 +177,7 @@ def train(
             if not _is_complete(work, point):
                 drawing = stage_of(progress, "predicting", "group")
                 _write_results(payload, prepared, rows, work, drawing)
+        relocate_artifacts(work / _LOGS, run.path / _LOGS)
         files = run.publish()
     return TrainingOutcome(
         output_dir=run.path,
