@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ptycho_config import PyTorchExecutionConfig, field_specs
-from ptycho_torch_cli import config, convert, evaluate, inference, inspect, simulate, train
+from ptycho_torch_cli import config, convert, evaluate, inference, inspect, refine, simulate, train
 from ptycho_torch_cli.parsers import LIMITED, WITHOUT_FLAG, flag_summary, schema_of, typed_settings
 
 FLAGS = Path(__file__).with_name("flags.txt")
@@ -29,6 +29,7 @@ def test_flags_are_those_on_record() -> None:
     parsers = {
         "train": train.build_parser(),
         "infer": inference.build_parser(),
+        "refine": refine.build_parser(),
         "simulate": simulate.build_parser(),
         "evaluate": evaluate.build_parser(),
         "convert": convert.build_parser(),
@@ -117,7 +118,7 @@ def test_a_device_that_does_not_work_is_refused_with_the_reason(capsys: pytest.C
     assert "TPUs are not supported" in refusal(capsys, "--accelerator", "tpu")
 
 
-@pytest.mark.parametrize("flag", ["--refine", "--pad-eval", "--recon-log-stitch", "--compile"])
+@pytest.mark.parametrize("flag", ["--pad-eval", "--recon-log-stitch", "--compile"])
 def test_nothing_is_offered_that_is_not_there(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"{flag}: unknown flag" in refusal(capsys, flag)
     assert flag not in train.build_parser().format_help()

@@ -101,11 +101,12 @@ def run_command(
 def _interrupted(prog: str, error: KeyboardInterrupt) -> int:
     # Core says in its own exception what was kept; it is not imported here, because it would bring torch.
     checkpoint = getattr(error, "checkpoint", None)
-    kept = (
-        "nothing was kept"
-        if checkpoint is None
-        else f"--resume goes on; the last checkpoint is kept: {checkpoint}"
-    )
+    if checkpoint is None:
+        kept = "nothing was kept"
+    elif str(checkpoint).endswith(".ckpt"):
+        kept = f"--resume goes on; the last checkpoint is kept: {checkpoint}"
+    else:
+        kept = f"what was reached is kept: {checkpoint}"
     note(f"{prog}: interrupted; {kept}")
     return 130
 
@@ -184,17 +185,18 @@ class Progress:
         self._first: tuple[float, int] | None = None
         self._last = 0.0
 
-    def __call__(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` items are done."""
+    def __call__(self, done: int, total: int, remark: str = "") -> None:
+        """Show that ``done`` of ``total`` items are done, and a remark beside it."""
         if sys.stderr.isatty():
-            self._draw(done, total)
+            self._draw(done, total, remark)
             return
         now = time.monotonic()
         if self._first is None:
             self._first, self._last = (now, done), now
         if done == total or now - self._last >= self._interval_s:
             self._last = now
-            note(f"{done}/{total} {self._unit}s{self._pace(now, done, total)}")
+            beside = f"  {remark}" if remark else ""
+            note(f"{done}/{total} {self._unit}s{self._pace(now, done, total)}{beside}")
 
     def _pace(self, now: float, done: int, total: int) -> str:
         # Counted from the first report on: what came before it was reading and warming up.
@@ -204,11 +206,13 @@ class Progress:
         rate = (done - before) / (now - started)
         return f"  {rate:.0f} {self._unit}s/s  {(total - done) / rate:.0f} s left"
 
-    def _draw(self, done: int, total: int) -> None:
+    def _draw(self, done: int, total: int, remark: str) -> None:
         if self._bar is None:
             from tqdm import tqdm  # type: ignore[import-untyped]
 
             self._bar = tqdm(total=total, unit=f" {self._unit}s", file=sys.stderr)
+        if remark:
+            self._bar.set_postfix_str(remark, refresh=False)
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:

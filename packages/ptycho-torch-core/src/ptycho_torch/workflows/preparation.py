@@ -50,7 +50,7 @@ class PreparedTraining:
     model: PatchModel = field(repr=False)
 
 
-def read_scan(source: ScanSource, *, n_pixels: int, measurement_domain: str, nphotons: float) -> Scan:
+def read_scan(source: ScanSource, *, n_pixels: int | None, measurement_domain: str, nphotons: float) -> Scan:
     """Read a scan for a model of ``n_pixels``; amplitudes of unknown dose get ``nphotons`` per frame.
 
     Parameters
@@ -58,7 +58,7 @@ def read_scan(source: ScanSource, *, n_pixels: int, measurement_domain: str, nph
     source
         Whatever :func:`ptycho_torch.data.reader.open_scan` knows: a file, a directory, a scan in memory.
     n_pixels
-        Frame size of the model; larger frames are cropped.
+        Frame size of the model; larger frames are cropped. None: as the scan has them.
     measurement_domain
         ``"auto"``, ``"counts"`` or ``"amplitude"``.
     nphotons
