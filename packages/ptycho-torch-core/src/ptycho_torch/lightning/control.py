@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from ptycho_torch.control import Progress, RunCancelled, ShouldStop
-from ptycho_torch.lightning.callbacks import LAST_CHECKPOINT
+from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT
 
 __all__ = ["RunControl"]
 
