@@ -59,7 +59,9 @@ def test_the_other_values_of_a_partly_supported_setting_pass(config):
 
 def test_all_problems_are_reported_at_once():
     with pytest.raises(ConfigError) as caught:
-        check_supported(ModelConfig(probe_scale=2.0), TrainingConfig(positions_provided=False, backend="tensorflow"))
+        check_supported(
+            ModelConfig(probe_scale=2.0), TrainingConfig(positions_provided=False, backend="tensorflow")
+        )
     found = {problem.field for problem in caught.value.problems}
     assert found == {"probe_scale", "positions_provided", "backend"}
 

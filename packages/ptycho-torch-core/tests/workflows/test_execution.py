@@ -12,7 +12,6 @@ from ptycho_torch.lightning import compiling
 from ptycho_torch.workflows import train
 from ptycho_torch.workflows import training as training_module
 from ptycho_torch.workflows.pictures import TRAINING_PICTURES
-from ptycho_torch.workflows.preparation import prepare_training
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,8 @@ class RunControl(Callback):
     should_stop
         Asked after every batch, in every process; one that says so ends all. None: never.
     progress
-        Called after every batch of the first process with batches done and batches of all epochs. None: nobody listens.
+        Called after every batch of the first process with batches done and batches of all epochs. None:
+        nobody listens.
 
     Raises
     ------

@@ -104,7 +104,7 @@ def write_training_pictures(
     result = reconstruct(model, prepared.scans[shown.scan], batch_size=batch_size, progress=progress)
     logged = set().union(*rows)
     names = [name for name in ("train_loss", "val_loss") if name in logged]
-    curves = {name: [row.get(name, math.nan) for row in rows] for name in names}
+    curves: dict[str, list[float]] = {name: [row.get(name, math.nan) for row in rows] for name in names}
     curves["epoch"] = [row["epoch"] + 1 for row in rows]
     save_training_figure(work / _CURVES, curves, result.object, result.weight)
     sample = sample_patches(model, shown)

@@ -56,7 +56,7 @@ class PreparedTraining:
 def read_scan(
     source: ScanSource,
     *,
-    n_pixels: int,
+    n_pixels: int | None,
     measurement_domain: str,
     nphotons: float,
     progress: Progress | None = None,
@@ -68,7 +68,7 @@ def read_scan(
     source
         Whatever :func:`ptycho_torch.data.reader.open_scan` knows: a file, a directory, a scan in memory.
     n_pixels
-        Frame size of the model; larger frames are cropped.
+        Frame size of the model; larger frames are cropped. None: as the scan has them.
     measurement_domain
         ``"auto"``, ``"counts"`` or ``"amplitude"``.
     nphotons
@@ -143,7 +143,9 @@ def prepare_training(payload: TrainingPayload, *, progress: Progress | None = No
             for number, (scan, found, (_, rows)) in enumerate(zip(scans, groups, splits, strict=True))
         ]
     else:
-        aside = [_validation(_read(source, payload, progress), model, labelled) for source in payload.test_data]
+        aside = [
+            _validation(_read(source, payload, progress), model, labelled) for source in payload.test_data
+        ]
     validation = _together(aside)
     logger.info(
         "training on %d groups of %d%s, validating on %d; mean %s counts per frame",
