@@ -159,10 +159,10 @@ def _wants_bar(payload: TrainingPayload) -> bool | None:
 class _BatchProgress(Progress):
     """The bar of a training; without a bar the lines of the epochs say more than lines of batches."""
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, remark: str = "") -> None:
         """Show that ``done`` of ``total`` batches are done."""
         if self.wants_bar:
-            super().__call__(done, total)
+            super().__call__(done, total, remark)
 
 
 def _line_beside_bar(text: str) -> None:

@@ -132,7 +132,11 @@ def test_every_stage_is_reported_to_its_end(inference):
 
 def test_larger_frames_are_cropped_to_the_model(tmp_path, inference):
     save_scan(tmp_path / "wide.npz", simulate_scene("lines", N=48, grid=(4, 4), step_px=6.0, photons=1e5))
-    with pytest.warns(UserWarning, match="frames of 48 x 48 px were cropped to the central 32 x 32"):
+    with (
+        pytest.warns(UserWarning, match="frames of 48 x 48 px were cropped to the central 32 x 32"),
+        # A probe made for 48 px is another one after the crop.
+        pytest.warns(UserWarning, match="the probe of this scan is none of those of the training"),
+    ):
         outcome = infer(inference(scan=tmp_path / "wide.npz"))
     assert outcome.reconstruction.object.shape[0] < 60
 
