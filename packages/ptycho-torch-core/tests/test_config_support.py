@@ -28,11 +28,9 @@ def test_defaults_are_supported():
         (ModelConfig(probe_scale=2.0), "calibrated from the data"),
         (TrainingConfig(positions_provided=False), "without scan positions"),
         (TrainingConfig(backend="tensorflow"), "TensorFlow backend is another program"),
-        (InferenceConfig(debug=True), "nothing more than the results"),
         (PyTorchExecutionConfig(devices=2), "one process on one device"),
         (PyTorchExecutionConfig(num_nodes=2), "one process on one device"),
         (PyTorchExecutionConfig(strategy="ddp"), "one process on one device"),
-        (PyTorchExecutionConfig(pad_eval=True), "holds every patch whole"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )

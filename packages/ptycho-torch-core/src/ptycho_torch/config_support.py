@@ -17,12 +17,10 @@ _DISTRIBUTED = "one process on one device is available in this version"
 
 _ONLY_DEFAULT: Mapping[str, str] = {
     "probe_scale": "the probe is calibrated from the data instead",
-    "positions_provided": "reconstruction without scan positions is not available in this version",
+    "positions_provided": "patches are stitched where they were scanned, never without scan positions",
     "backend": "this package runs on PyTorch; the TensorFlow backend is another program",
     "num_nodes": _DISTRIBUTED,
     "strategy": _DISTRIBUTED,
-    "pad_eval": "the canvas always holds every patch whole",
-    "debug": "nothing more than the results is written in this version",
 }
 
 

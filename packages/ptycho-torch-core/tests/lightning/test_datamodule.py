@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from itertools import chain
 
 import numpy as np
@@ -74,9 +75,41 @@ def test_workers_load_the_same_batches_in_other_processes(cpu, monkeypatch):
         list(alone)
 
 
-def test_loader_settings_arrive(cpu):
-    loader = _module(
-        cpu, num_workers=1, persistent_workers=True, prefetch_factor=3, pin_memory=True
-    ).train_dataloader()
-    assert (loader.num_workers, loader.persistent_workers, loader.prefetch_factor) == (1, True, 3)
-    assert loader.pin_memory
+@pytest.mark.parametrize("persistent", [True, False])
+def test_loading_processes_stay_between_epochs_when_asked(cpu, persistent):
+    loader = _module(cpu, num_workers=1, persistent_workers=persistent, prefetch_factor=1).train_dataloader()
+
+    def worker():
+        batches = iter(loader)
+        next(batches)
+        [process] = multiprocessing.active_children()
+        list(batches)
+        return process.pid
+
+    assert (worker() == worker()) is persistent
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_so_many_batches_are_prepared_ahead(cpu, ahead):
+    loader = _module(cpu, num_workers=1, prefetch_factor=ahead).train_dataloader()
+    batches = iter(loader)
+    ready = batches._worker_result_queue
+    deadline = time.monotonic() + 60
+    while ready.qsize() < ahead and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    assert ready.qsize() == ahead
+    assert len(list(batches)) == 3
+
+
+def test_page_locked_memory_without_a_gpu_is_said_to_be_none(cpu):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.warns(UserWarning, match="pin_memory"):
+        _order(_module(cpu, pin_memory=True).train_dataloader())
+
+
+@pytest.mark.cuda
+def test_batches_lie_in_page_locked_memory(cpu):
+    for batch in _module(cpu, pin_memory=True).train_dataloader():
+        assert batch["counts"].is_pinned()

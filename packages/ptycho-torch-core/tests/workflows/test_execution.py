@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -9,9 +11,11 @@ from lightning.pytorch.callbacks import Callback
 from ptycho_config import ConfigError
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.lightning import compiling
+from ptycho_torch.models import PatchModel
 from ptycho_torch.workflows import train
 from ptycho_torch.workflows import training as training_module
 from ptycho_torch.workflows.pictures import TRAINING_PICTURES
+from ptycho_torch.workflows.preparation import prepare_training
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +88,103 @@ def test_without_a_compiler_compiling_is_refused_and_nothing_is_written(payload,
     with pytest.raises(ConfigError, match=r"compile = True.*leave compile away.*no C\+\+ compiler"):
         train(payload(execution={"compile": True}))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("deterministic", [True, "warn", False])
+def test_operations_that_cannot_repeat_fail_are_reported_or_pass(payload, deterministic):
+    outcomes = []
+
+    def put(module):
+        # Without accumulation the last of several values for one place wins, whichever that is.
+        place = torch.tensor([0])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                torch.zeros(3).put_(place, torch.ones(1))
+            except RuntimeError as error:
+                outcomes.append(f"refused: {error}")
+            else:
+                outcomes.extend(str(item.message) for item in caught)
+
+    train(payload(n_groups=8, execution={"deterministic": deterministic}), callbacks=[_Watch(put)])
+    if deterministic is False:
+        assert outcomes == []
+    else:
+        [said] = outcomes
+        assert "put_ does not have a deterministic implementation" in said
+        assert said.startswith("refused") is (deterministic is True)
+
+
+def test_the_network_computes_in_16_bits_and_the_physics_in_32(payload, monkeypatch):
+    seen = {"network": set(), "counts": set(), "patches": set()}
+    predict = PatchModel.predict_counts
+
+    def watched(self, patches):
+        counts = predict(self, patches)
+        seen["patches"].add(patches.dtype)
+        seen["counts"].add(counts.dtype)
+        return counts
+
+    def listen(module):
+        for layer in module.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.register_forward_hook(lambda *call: seen["network"].add(call[-1].dtype))
+
+    monkeypatch.setattr(PatchModel, "predict_counts", watched)
+    settings = {"n_groups": 8, "probe_trainable": True, "gridsize": 2}
+    train(payload(execution={"precision": "bf16-mixed"}, **settings), callbacks=[_Watch(listen)])
+    assert torch.bfloat16 in seen["network"]
+    assert seen["counts"] == {torch.float32}
+    assert seen["patches"] == {torch.complex64}
+
+
+def test_half_precision_on_the_cpu_is_refused_and_nothing_is_written(payload, tmp_path):
+    with pytest.raises(ConfigError, match=r"precision = .*bf16-mixed or 32-true on the CPU"):
+        train(payload(execution={"precision": "16-mixed"}))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.cuda
+def test_half_precision_trains_on_a_gpu(payload):
+    made = payload(nepochs=2, accelerator="cuda", execution={"precision": "16-mixed", "learning_rate": 3e-3})
+    assert train(made).metrics["train_loss"] < 1
+
+
+def test_a_bar_is_drawn_when_asked(payload, capsys):
+    train(payload("without", n_groups=8))
+    quiet = capsys.readouterr()
+    train(payload("with", {"enable_progress_bar": True}, n_groups=8))
+    drawn = capsys.readouterr()
+    assert "Epoch 0" in drawn.out + drawn.err
+    assert "Epoch" not in quiet.out + quiet.err
+
+
+def test_adaptive_clipping_bounds_each_step_by_the_weights(payload):
+    # One step of plain gradient descent at rate one moves the weights by the clipped gradient.
+    settings = {"optimizer": "sgd", "momentum": 0.0, "batch_size": 30, "gradient_clip_algorithm": "adaptive"}
+    execution = {"val_fraction": 0.0, "learning_rate": 1.0}
+    start = prepare_training(payload("start", execution, **settings)).model
+
+    def largest(name, **more):
+        ended = train(payload(name, {**execution, **more}, **settings)).model
+        ratios = []
+        for before, after in zip(start.parameters(), ended.parameters(), strict=True):
+            axes = tuple(range(1, before.ndim)) or None
+            norms = (torch.linalg.vector_norm(v.detach(), dim=axes) for v in (before, after - before))
+            weight, moved = norms
+            ratios.append(float((moved / weight.clamp(min=1e-3)).max()))
+        return max(ratios)
+
+    bound = 0.01
+    assert largest("free") > 2 * bound
+    assert largest("clipped", gradient_clip_val=bound) == pytest.approx(bound, rel=0.02)
+
+
+def test_values_of_a_complex_probe_can_be_clipped(payload):
+    settings = {"optimizer": "sgd", "momentum": 0.0, "probe_trainable": True, "probe_learning_rate": 1.0}
+    execution = {"val_fraction": 0.0, "learning_rate": 1.0, "gradient_clip_val": 1e-5}
+    made = payload(execution=execution, gradient_clip_algorithm="value", batch_size=30, **settings)
+    start = prepare_training(made).model
+    moved = (train(made).model.probe_modes - start.probe_modes).detach()
+    largest = float(torch.view_as_real(moved).abs().max())
+    assert largest == pytest.approx(1e-5, rel=0.2)

@@ -130,6 +130,30 @@ def test_every_stage_is_reported_to_its_end(inference):
     assert ends["comparing frame"] == (30, 30)
 
 
+def test_padding_extends_the_canvas(inference, outcome):
+    small = infer(inference("small", execution={"middle_trim": 10})).reconstruction.object.shape
+    large = infer(inference("large", execution={"middle_trim": 10, "pad_eval": True}))
+    assert large.reconstruction.object.shape == outcome.reconstruction.object.shape
+    assert small == tuple(side - 22 for side in large.reconstruction.object.shape)
+
+
+def test_debugging_keeps_what_the_network_drew_and_says_more(inference, outcome, tiny_scan, caplog):
+    plain = infer(inference("plain"))
+    assert not [record for record in caplog.records if record.levelname == "DEBUG"]
+    assert not (plain.output_dir / "intermediate.npz").exists()
+    debugged = infer(inference("debugged", debug=True))
+    assert "on a canvas of" in caplog.text
+    assert debugged.output_dir / "intermediate.npz" in debugged.files
+    with np.load(debugged.output_dir / "intermediate.npz") as arrays:
+        assert arrays["patches"].shape == (30, 32, 32)
+        assert arrays["weight"].shape == (32, 32)
+        np.testing.assert_array_equal(arrays["frames"][:, 0], np.arange(30))
+        np.testing.assert_array_equal(arrays["positions"], tiny_scan.positions)
+    np.testing.assert_array_equal(debugged.reconstruction.object, outcome.reconstruction.object)
+    infer(inference("after"))
+    assert len([record for record in caplog.records if "on a canvas of" in record.message]) == 1
+
+
 def test_larger_frames_are_cropped_to_the_model(tmp_path, inference):
     save_scan(tmp_path / "wide.npz", simulate_scene("lines", N=48, grid=(4, 4), step_px=6.0, photons=1e5))
     with (

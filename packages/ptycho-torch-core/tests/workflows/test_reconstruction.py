@@ -84,6 +84,75 @@ def test_trimming_uses_the_middle_of_each_patch(trained, tiny_scan, whole):
     _same(reconstruct(trained.model, tiny_scan, middle_trim=32), whole)
 
 
+@pytest.mark.parametrize("trim", [12, 11])
+def test_a_trimmed_canvas_ends_where_the_middles_do(trained, tiny_scan, trim):
+    trimmed = reconstruct(trained.model, tiny_scan, middle_trim=trim)
+    low, high = tiny_scan.positions.min(axis=0), tiny_scan.positions.max(axis=0)
+    expected = np.ceil(high).astype(int) - np.floor(low).astype(int) + trim
+    np.testing.assert_array_equal(trimmed.object.shape, expected)
+    np.testing.assert_array_equal(trimmed.origin, trim // 2 - np.floor(low))
+
+
+@pytest.mark.parametrize("trim", [12, 11])
+def test_padding_keeps_border_patches_whole_and_the_inside_as_it_is(trained, tiny_scan, whole, trim):
+    trimmed = reconstruct(trained.model, tiny_scan, middle_trim=trim)
+    padded = reconstruct(trained.model, tiny_scan, middle_trim=trim, pad_eval=True)
+    assert padded.object.shape == whole.object.shape
+    np.testing.assert_array_equal(padded.origin, whole.origin)
+    y, x = (padded.origin - trimmed.origin).astype(int)
+    height, width = trimmed.object.shape
+    inside = (slice(y, y + height), slice(x, x + width))
+    covered = trimmed.weight > 1e-3 * trimmed.weight.max()
+    np.testing.assert_allclose(padded.object[inside][covered], trimmed.object[covered], rtol=1e-2, atol=1e-2)
+    # The margin shows what the rims say, at next to no weight.
+    margin = whole.weight > 0.05 * whole.weight.max()
+    margin[inside] = False
+    assert margin.any()
+    assert np.abs(padded.object[margin] - 1).max() > 0.05
+    turned = whole.object * np.exp(1j * np.angle(np.vdot(whole.object[margin], padded.object[margin])))
+    np.testing.assert_allclose(padded.object[margin], turned[margin], atol=0.1)
+    assert padded.weight[margin].max() < 1e-4 * padded.weight.max()
+
+
+def test_a_trimmed_object_can_be_compared_with_the_frames(trained, tiny_scan, whole):
+    trimmed, padded, best = (
+        forward_residual_of(result, trained.model, tiny_scan)
+        for result in (
+            reconstruct(trained.model, tiny_scan, middle_trim=12),
+            reconstruct(trained.model, tiny_scan, middle_trim=12, pad_eval=True),
+            whole,
+        )
+    )
+    # Beyond the middles of the outermost patches nothing is known, or what their rims say.
+    assert best < trimmed < 1
+    assert padded < trimmed
+
+
+def test_workers_load_frames_and_the_object_is_the_same(trained, tiny_scan, whole, monkeypatch):
+    def refuse(self, indices):
+        raise AssertionError("a batch was loaded in the main process")
+
+    # Workers import the class anew and do not see this.
+    monkeypatch.setattr(reconstruction.GroupDataset, "__getitems__", refuse)
+    result = reconstruct(trained.model, tiny_scan, num_workers=1)
+    np.testing.assert_array_equal(result.object, whole.object)
+    with pytest.raises(AssertionError, match="main process"):
+        reconstruct(trained.model, tiny_scan)
+
+
+def test_patches_can_be_observed_as_they_are_drawn(trained, tiny_scan):
+    seen = []
+    reconstruct(
+        trained.model, tiny_scan, batch_size=8, middle_trim=12, observe=lambda *batch: seen.append(batch)
+    )
+    assert [len(patches) for patches, _ in seen] == [8, 8, 8, 6]
+    with torch.no_grad():
+        counts = torch.from_numpy(tiny_scan.diffraction[:8].astype(np.float32))[:, None]
+        drawn = trained.model(counts)[:, 0].numpy()
+    np.testing.assert_allclose(seen[0][0], drawn, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(np.concatenate([positions for _, positions in seen]), tiny_scan.positions)
+
+
 def test_another_dose_warns_and_gives_the_same_object(trained, tiny_scan, whole):
     bright = replace(tiny_scan, diffraction=tiny_scan.diffraction.astype(np.float32) * 10)
     before = trained.model.intensity_scale.clone()

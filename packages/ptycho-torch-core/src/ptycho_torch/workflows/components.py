@@ -357,7 +357,9 @@ def _reconstructed(
                 seen,
                 scan,
                 batch_size=batch_size,
+                num_workers=execution.num_workers,
                 middle_trim=execution.middle_trim,
+                pad_eval=execution.pad_eval,
                 progress=progress,
                 should_stop=should_stop,
             )

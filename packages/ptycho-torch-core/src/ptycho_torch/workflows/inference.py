@@ -25,6 +25,7 @@ from ptycho_torch.plotting import save_comparison_figure, save_frc_figure
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual
 from ptycho_torch.results import load_object, load_probe, save_reconstruction
+from ptycho_torch.workflows.debugging import Intermediates, debug_messages
 from ptycho_torch.workflows.device import numerics, resolve_accelerator
 from ptycho_torch.workflows.preparation import read_scan
 from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
@@ -43,8 +44,8 @@ from ptycho_torch.workflows.scan_match import model_for
 
 __all__ = ["EvaluationOutcome", "InferenceOutcome", "evaluate", "infer"]
 
-_NETWORK = "network.npz"
-INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, _NETWORK, CURVE)
+_NETWORK, _INTERMEDIATE = "network.npz", "intermediate.npz"
+INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, _NETWORK, CURVE, _INTERMEDIATE)
 EVALUATION_FILES = (METRICS, COMPARISON, "frc.png")
 _PICTURES = (
     Picture(name="amplitude.png", caption="Amplitude of the object"),
@@ -151,16 +152,20 @@ def infer(
     )
     batch_size = execution.inference_batch_size or int(training.get("batch_size", 16))
     model = model_for(model, scan)
-    with numerics():
+    kept = Intermediates() if config.debug else None
+    with numerics(), debug_messages(wanted=config.debug):
         started = time.perf_counter()
         result = reconstruct(
             model,
             scan,
             groups=groups,
             batch_size=batch_size,
+            num_workers=execution.num_workers,
             middle_trim=execution.middle_trim,
+            pad_eval=execution.pad_eval,
             progress=progress,
             should_stop=should_stop,
+            observe=kept,
         )
         seconds = time.perf_counter() - started
         used = np.unique(groups.frames)
@@ -188,6 +193,8 @@ def infer(
     if final.refinement is not None:
         _save_network(work / _NETWORK, result, seen, model, payload)
         save_curve(work, final.refinement)
+    if kept is not None:
+        kept.save(work / _INTERMEDIATE, groups, model)
     write_resolved(
         work / RESOLVED_NAME, payload.resolution, versions=installed_versions(), command=list(command or ())
     )

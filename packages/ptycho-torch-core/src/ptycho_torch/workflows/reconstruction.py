@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ptycho_config import ConfigError, Problem
 from ptycho_torch.control import Progress, ShouldStop, stage_of, stop_if_asked
 from ptycho_torch.data.contract import Scan
-from ptycho_torch.data.dataset import GroupDataset
+from ptycho_torch.data.dataset import Batch, GroupDataset, as_is
 from ptycho_torch.data.grouping import Groups, covering_groups
 from ptycho_torch.data.memory import InMemory
 from ptycho_torch.errors import DataError
@@ -28,8 +29,12 @@ __all__ = ["forward_residual_of", "reconstruct"]
 
 logger = logging.getLogger(__name__)
 
+Observe = Callable[[np.ndarray, np.ndarray], None]
+
 _PATCH_MEMORY_BYTES = 512 * 2**20
 _KEPT_PASSES = 20
+# Beside the middle of any patch the rims of others count for nothing; alone they fill the margin.
+_RIM_SHARE = 1e-6
 # Where patches are not kept, each pass predicts them again.
 _STREAMED_PASSES = 3
 
@@ -41,9 +46,12 @@ class _PatchStream:
     model: PatchModel
     scan: Scan
     groups: Groups
+    side: int
     batch_size: int
+    num_workers: int
     progress: Progress | None
     should_stop: ShouldStop | None
+    observe: Observe | None
     processes: Processes = Processes()
 
     def __post_init__(self) -> None:
@@ -53,7 +61,7 @@ class _PatchStream:
     @property
     def fits_in_memory(self) -> bool:
         """Whether all patches may be kept between the passes of the stitching."""
-        values = self.groups.frames.size * self.model.n_pixels**2 / self.processes.count
+        values = self.groups.frames.size * self.side**2 / self.processes.count
         return values * 8 <= _PATCH_MEMORY_BYTES
 
     def __call__(self) -> Iterator[tuple[ComplexPatches, Positions]]:
@@ -66,25 +74,37 @@ class _PatchStream:
         if self._kept is not None:
             return
         # Later passes are part of the same work: progress that starts again would mislead.
-        self.progress = None
+        self.progress = self.observe = None
         if self.fits_in_memory:
             self._kept = kept
 
     @torch.no_grad()
     def _predict(self) -> Iterator[tuple[ComplexPatches, Positions]]:
         device, n = self.model.intensity_scale.device, self.model.n_pixels
-        starts = range(0, len(self._data), self.batch_size)
-        for start in starts[self.processes.number :: self.processes.count]:
-            stop = min(start + self.batch_size, len(self._data))
-            batch = self._data.__getitems__(range(start, stop))
-            patches = self.model(batch["counts"].to(device), batch["offsets"].to(device))
-            positions = self.scan.positions[self.groups.frames[start:stop].reshape(-1)]
-            yield patches.reshape(-1, n, n), torch.from_numpy(positions).to(device)
+        starts = range(0, len(self._data), self.batch_size)[self.processes.number :: self.processes.count]
+        rows = [range(start, min(start + self.batch_size, len(self._data))) for start in starts]
+        for part, batch in zip(rows, self._loaded(rows), strict=True):
+            drawn = self.model(batch["counts"].to(device), batch["offsets"].to(device)).reshape(-1, n, n)
+            positions = self.scan.positions[self.groups.frames[part.start : part.stop].reshape(-1)]
+            if self.observe is not None:
+                self.observe(drawn.cpu().numpy(), positions)
+            yield _middle(drawn, self.side), torch.from_numpy(positions).to(device)
             if self.progress is not None:
-                self.progress(stop, len(self._data))
+                self.progress(part.stop, len(self._data))
         if self.progress is not None and self.processes.count > 1:
             # The last batch may be that of another process.
             self.progress(len(self._data), len(self._data))
+
+    def _loaded(self, rows: list[range]) -> DataLoader[Batch]:
+        return DataLoader(
+            self._data,
+            batch_sampler=rows,
+            collate_fn=as_is,
+            num_workers=self.num_workers,
+            multiprocessing_context="spawn" if self.num_workers else None,
+            # A seed for workers is drawn, which must not come from the random state of the caller.
+            generator=torch.Generator(),
+        )
 
 
 def reconstruct(
@@ -93,9 +113,12 @@ def reconstruct(
     *,
     groups: Groups | None = None,
     batch_size: int = 16,
+    num_workers: int = 0,
     middle_trim: int = 0,
+    pad_eval: bool = False,
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
+    observe: Observe | None = None,
     processes: Processes = Processes(),
 ) -> StitchedObject:
     """Reconstruct the object of a scan, in memory.
@@ -112,12 +135,21 @@ def reconstruct(
         Which frames are solved together; if not given, every frame with its nearest neighbours.
     batch_size
         Groups predicted together.
+    num_workers
+        Processes that load frames; 0 loads them in this one.
     middle_trim
         Side in px of the middle of each patch that is used; 0 uses all of it.
+    pad_eval
+        What becomes of the margin that trimming leaves around the middles. Without it the canvas ends where
+        they do. With it the canvas holds every patch whole, and the margin is filled from the rims of the
+        patches there, with weights a million times smaller.
     progress
         Called with groups done and groups in all; stitching is a stage of its own.
     should_stop
         Asked after every batch; its first true answer ends the reconstruction.
+    observe
+        Called once with each batch of patches as the network draws them, complex64 ``(batch, N, N)``, and
+        their positions, float64 ``(batch, 2)``.
     processes
         Those that call this together with the same scan; each predicts its share of the batches and all
         receive the object.
@@ -157,10 +189,29 @@ def reconstruct(
     model.eval()
     try:
         seen = model_for(model, scan)
-        weight = _trimmed(seen.patch_weight(), middle_trim)
-        stream = _PatchStream(seen, scan, groups, batch_size, progress, should_stop, processes)
-        geometry = canvas_for(scan.positions[np.unique(groups.frames)], scan.N)
+        weight = _placed_weight(seen.patch_weight(), middle_trim, pad_eval=pad_eval)
+        stream = _PatchStream(
+            seen,
+            scan,
+            groups,
+            len(weight),
+            batch_size,
+            num_workers,
+            progress,
+            should_stop,
+            observe,
+            processes,
+        )
+        geometry = canvas_for(scan.positions[np.unique(groups.frames)], len(weight))
         passes = _KEPT_PASSES if stream.fits_in_memory else _STREAMED_PASSES
+        logger.debug(
+            "%d patches of %d px on a canvas of %s px, origin %s, in at most %d passes",
+            groups.frames.size,
+            len(weight),
+            geometry.shape,
+            geometry.origin,
+            passes,
+        )
         return stitch(
             stream,
             geometry,
@@ -204,8 +255,9 @@ def forward_residual_of(
         Called with frames compared and frames in all.
     """
     device = model.intensity_scale.device
-    image = torch.from_numpy(result.object).to(device)
-    origin = torch.from_numpy(result.origin)
+    values, own_origin = _with_room(result, scan)
+    image = torch.from_numpy(values).to(device)
+    origin = torch.from_numpy(own_origin)
     misfit = total = 0.0
     starts = range(0, scan.n_frames, batch_size)
     with torch.no_grad():
@@ -227,14 +279,35 @@ def forward_residual_of(
     return sums[0] / sums[1] if processes.count > 1 else misfit / total
 
 
-def _trimmed(weight: Tensor, middle_trim: int) -> Tensor:
+def _middle(values: Tensor, side: int) -> Tensor:
+    """The middle ``side`` × ``side`` pixels; pixel ``side // 2`` of it is pixel ``N // 2`` of the patch."""
+    start = values.shape[-1] // 2 - side // 2
+    inner = slice(start, start + side)
+    return values[..., inner, inner]
+
+
+def _placed_weight(weight: Tensor, middle_trim: int, *, pad_eval: bool) -> Tensor:
+    """Weight of what is placed of every patch; its side is how much that is."""
     n = weight.shape[-1]
     if middle_trim > n:
         raise ConfigError(Problem("middle_trim", middle_trim, f"at most {n} px, the side of a patch"))
     if middle_trim == 0:
         return weight
-    start = (n - middle_trim) // 2
-    inner = slice(start, start + middle_trim)
-    trimmed = torch.zeros_like(weight)
-    trimmed[inner, inner] = weight[inner, inner]
-    return trimmed
+    middle = _middle(weight, middle_trim)
+    if not pad_eval:
+        return middle
+    padded = _RIM_SHARE * weight
+    _middle(padded, middle_trim).copy_(middle)
+    return padded
+
+
+def _with_room(result: StitchedObject, scan: Scan) -> tuple[np.ndarray, np.ndarray]:
+    """Object and origin, with ones around it as far as whole patches reach beyond it."""
+    needed = canvas_for(scan.positions, scan.N)
+    before = np.maximum(0, np.rint(needed.origin - result.origin)).astype(int)
+    reach = np.subtract(needed.shape, needed.origin) - np.subtract(result.object.shape, result.origin)
+    after = np.maximum(0, np.ceil(reach)).astype(int)
+    if not before.any() and not after.any():
+        return result.object, result.origin
+    widths = tuple(zip(before.tolist(), after.tolist(), strict=True))
+    return np.pad(result.object, widths, constant_values=1), result.origin + before
