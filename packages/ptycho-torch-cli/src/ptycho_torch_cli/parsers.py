@@ -26,7 +26,6 @@ from ptycho_config import (
 from ptycho_torch_cli.help_text import Formatter, help_of, shown_spellings
 
 __all__ = [
-    "LIMITED",
     "WITHOUT_FLAG",
     "CommandParser",
     "add_common_flags",
@@ -49,13 +48,6 @@ WITHOUT_FLAG = frozenset(
 )
 """Settings without a flag: core takes them at their default only, and a flag would promise a choice. But
 for `debug`, whose name belongs to the flag that shows tracebacks: ``--set debug=true`` states it."""
-
-LIMITED: Mapping[str, str] = {
-    "devices": "only 1 and auto in this version",
-    "num_nodes": "only 1 in this version",
-    "strategy": "only auto in this version",
-}
-"""Settings that scripts are used to stating, of which this version of core takes some values only."""
 
 _PROBLEMS = "_problems"
 
@@ -265,7 +257,7 @@ def add_settings(
             dest=spec.name,
             spec=spec,
             metavar=spec.metavar,
-            help=help_of(spec, LIMITED.get(spec.name)),
+            help=help_of(spec),
         )
 
 

@@ -6,13 +6,17 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from lightning.fabric import Fabric
 
-from ptycho_config import write_resolved
+from ptycho_config import PyTorchExecutionConfig, write_resolved
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.bundle import installed_versions, load_bundle
 from ptycho_torch.config_factory import InferencePayload
@@ -26,10 +30,17 @@ from ptycho_torch.data.summary import probe_diameter
 from ptycho_torch.errors import DataError, ShapeError
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.metrics import MetricReport, compare
+from ptycho_torch.models import PatchModel
 from ptycho_torch.plotting import save_comparison_figure, save_frc_figure, save_object_figures
-from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.reassembly import Processes, StitchedObject
 from ptycho_torch.results import load_object, load_probe, save_reconstruction
 from ptycho_torch.workflows.device import numerics, resolve_accelerator
+from ptycho_torch.workflows.distributed import (
+    from_first_process,
+    is_first_process,
+    resolve_devices,
+    resolve_strategy,
+)
 from ptycho_torch.workflows.preparation import read_scan
 from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
 from ptycho_torch.workflows.run_directory import RESOLVED_NAME, RunDirectory
@@ -133,7 +144,7 @@ def infer(
     """
     config, execution = payload.inference_config, payload.execution_config
     assert config.model_path is not None
-    run = RunDirectory.check(config.output_dir, INFERENCE_FILES, overwrite=overwrite)
+    run = _find_place(config.output_dir, overwrite=overwrite)
     device = resolve_accelerator(execution.accelerator)
     model, manifest = load_bundle(config.model_path, device=device)
     training: Any = manifest.configuration.get("training", {})
@@ -142,49 +153,125 @@ def infer(
         nphotons=float(training.get("nphotons", 1e9)),
         progress=stage_of(progress, "reading", "frame"),
     )
-    batch_size = execution.inference_batch_size or int(training.get("batch_size", 16))
     model = model_for(model, scan)
-    with numerics():
-        started = time.perf_counter()
-        result = reconstruct(
-            model,
-            scan,
-            groups=groups,
-            batch_size=batch_size,
-            middle_trim=execution.middle_trim,
-            progress=progress,
-            should_stop=should_stop,
-        )
-        seconds = time.perf_counter() - started
-        used = np.unique(groups.frames)
-        seen = scan if len(used) == scan.n_frames else scan.take(used)
-        comparing = stage_of(progress, "comparing", "frame")
-        residual = forward_residual_of(result, model, seen, batch_size=batch_size, progress=comparing)
-    probe = model.probe.detach().cpu().numpy()
-    report = compare_with_truth(result, scan, probe)
-    work = run.open()
-    write_reconstruction(work, result, seen, probe, payload.resolution.to_dict(), report, residual)
-    write_resolved(
-        work / RESOLVED_NAME, payload.resolution, versions=installed_versions(), command=list(command or ())
+    work = _Work(
+        model=model,
+        scan=scan,
+        groups=groups,
+        batch_size=execution.inference_batch_size or int(training.get("batch_size", 16)),
+        middle_trim=execution.middle_trim,
+        progress=progress,
+        should_stop=should_stop,
     )
-    speed = len(used) / seconds
-    facts = [
-        ("model", str(config.model_path)),
-        ("scan", f"{len(used)} of {scan.n_frames} frames of {scan.N} × {scan.N} px"),
-        ("object", f"{' × '.join(str(side) for side in result.object.shape)} px"),
-        ("misfit of the amplitudes", f"{residual:.4f}"),
-        ("speed", f"{speed:.0f} patterns/s on {device}"),
-    ]
-    title = f"Reconstruction of {name_of(payload.test_data)}"
-    write_html_report(work, title=title, facts=facts, pictures=_PICTURES)
+    with numerics():
+        result, residual, seconds = _spread(work, execution, device)
+    n_used = len(np.unique(groups.frames))
+    speed = n_used / seconds
+
+    def write() -> tuple[MetricReport | None, tuple[Path, ...]]:
+        probe = model.probe.detach().cpu().numpy()
+        report = compare_with_truth(result, scan, probe)
+        folder = run.open()
+        write_reconstruction(
+            folder, result, work.seen(), probe, payload.resolution.to_dict(), report, residual
+        )
+        write_resolved(folder / RESOLVED_NAME, payload.resolution, installed_versions(), list(command or ()))
+        facts = [
+            ("model", str(config.model_path)),
+            ("scan", f"{n_used} of {scan.n_frames} frames of {scan.N} × {scan.N} px"),
+            ("object", f"{' × '.join(str(side) for side in result.object.shape)} px"),
+            ("misfit of the amplitudes", f"{residual:.4f}"),
+            ("speed", f"{speed:.0f} patterns/s on {device}"),
+        ]
+        title = f"Reconstruction of {name_of(payload.test_data)}"
+        write_html_report(folder, title=title, facts=facts, pictures=_PICTURES)
+        return report, run.publish()
+
+    report, files = from_first_process(write)
     return InferenceOutcome(
         output_dir=run.path,
         reconstruction=result,
         report=report,
         forward_residual=residual,
         patterns_per_second=speed,
-        files=run.publish(),
+        files=files,
     )
+
+
+def _find_place(path: Path, *, overwrite: bool) -> RunDirectory:
+    if is_first_process():
+        return RunDirectory.check(path, INFERENCE_FILES, overwrite=overwrite)
+    return RunDirectory(path, INFERENCE_FILES, path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """A reconstruction, as it is given to each process."""
+
+    model: PatchModel
+    scan: Scan
+    groups: Groups
+    batch_size: int
+    middle_trim: int
+    progress: Progress | None
+    should_stop: ShouldStop | None
+
+    def seen(self) -> Scan:
+        """The frames that are in a group."""
+        used = np.unique(self.groups.frames)
+        return self.scan if len(used) == self.scan.n_frames else self.scan.take(used)
+
+
+def _spread(
+    work: _Work, execution: PyTorchExecutionConfig, device: str
+) -> tuple[StitchedObject, float, float]:
+    """Reconstruct in as many processes as the settings ask for; returns object, residual and seconds."""
+    devices = resolve_devices(execution, device)
+    if devices == 1 and execution.num_nodes == 1:
+        return _reconstruct(None, work)
+    fabric = Fabric(
+        accelerator=device,
+        devices=devices,
+        num_nodes=execution.num_nodes,
+        strategy=resolve_strategy(execution, device),
+    )
+    if "spawn" in execution.strategy:
+        # What shows progress lives in this process and cannot be sent to another.
+        work = replace(work, progress=None, should_stop=None)
+    # Lightning looks for tensors in arguments and results, and refuses frozen dataclasses there.
+    arrays, residual, seconds = fabric.launch(partial(_reconstruct_arrays, work=work))
+    return StitchedObject(**arrays), residual, seconds
+
+
+def _reconstruct_arrays(fabric: Fabric, work: _Work) -> tuple[dict[str, np.ndarray], float, float]:
+    result, residual, seconds = _reconstruct(fabric, work)
+    return {"object": result.object, "weight": result.weight, "origin": result.origin}, residual, seconds
+
+
+def _reconstruct(fabric: Fabric | None, work: _Work) -> tuple[StitchedObject, float, float]:
+    processes = Processes.joined()
+    model = work.model
+    if fabric is not None:
+        torch.set_flush_denormal(True)
+        # What a process was sent may lie in memory that others see, and the scale may be changed.
+        model = deepcopy(work.model).to(fabric.device)
+    started = time.perf_counter()
+    result = reconstruct(
+        model,
+        work.scan,
+        groups=work.groups,
+        batch_size=work.batch_size,
+        middle_trim=work.middle_trim,
+        progress=work.progress if processes.number == 0 else None,
+        should_stop=work.should_stop,
+        processes=processes,
+    )
+    seconds = time.perf_counter() - started
+    comparing = stage_of(work.progress, "comparing", "frame") if processes.number == 0 else None
+    residual = forward_residual_of(
+        result, model, work.seen(), batch_size=work.batch_size, processes=processes, progress=comparing
+    )
+    return result, residual, seconds
 
 
 def evaluate(
