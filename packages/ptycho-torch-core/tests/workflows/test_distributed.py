@@ -64,7 +64,7 @@ def test_two_processes_give_the_result_of_one(strategy, alone, tiny_scan_file, t
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     run = subprocess.run(
         [sys.executable, str(SCRIPT), str(tiny_scan_file), str(tmp_path), "2", strategy],
-        capture_output=True, text=True, env=environment, timeout=240, check=False,
+        capture_output=True, text=True, env=environment, timeout=500, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "MEMBER: 2/2" in run.stderr

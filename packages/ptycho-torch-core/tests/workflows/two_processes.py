@@ -22,11 +22,12 @@ EXECUTION = {"accelerator": "cpu", "val_fraction": 0.167, "learning_rate": 0.05}
 
 def run(scan: str, folder: Path, devices: int, strategy: str) -> None:
     execution = PyTorchExecutionConfig(**EXECUTION, devices=devices, strategy=strategy)
-    for nepochs in (1, 2):
+    # A spawning trainer imports everything anew for every run, so it makes one.
+    for nepochs in (2,) if strategy == "ddp_spawn" else (1, 2):
         made = create_training_payload(
             scan, folder / "run", overrides={**SETTINGS, "nepochs": nepochs}, execution_config=execution
         )
-        outcome = train(made, resume=nepochs > 1)
+        outcome = train(made, resume=strategy != "ddp_spawn" and nepochs > 1)
     # Everybody sees the results that the first process wrote.
     assert outcome.bundle.is_file()
     result = infer(
