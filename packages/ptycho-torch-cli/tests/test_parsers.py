@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_config import PyTorchExecutionConfig, field_specs
+from ptycho_config import field_specs
 from ptycho_torch_cli import inference, train
-from ptycho_torch_cli.parsers import LIMITED, WITHOUT_FLAG, schema_of, typed_settings
+from ptycho_torch_cli.parsers import WITHOUT_FLAG, schema_of, typed_settings
 
 TRAIN = schema_of("model", "training", "execution")
 
@@ -126,7 +126,7 @@ def _another(spec) -> object:
     return 3 if spec.default != 3 else 4
 
 
-@pytest.mark.parametrize("name", sorted((WITHOUT_FLAG - {"debug"}) | LIMITED.keys()))
+@pytest.mark.parametrize("name", sorted(WITHOUT_FLAG - {"debug"}))
 def test_settings_without_a_choice_are_those_that_core_refuses(name: str) -> None:
     from ptycho_config import SECTIONS, ConfigError
     from ptycho_torch.config_support import check_supported
@@ -147,7 +147,3 @@ def test_every_other_setting_of_a_training_has_a_flag() -> None:
         for spec in field_specs(cls):
             offered = set(spec.flags) <= known
             assert offered is (spec.name not in WITHOUT_FLAG | unused), spec.name
-
-
-def test_limited_settings_exist() -> None:
-    assert set(LIMITED) <= {spec.name for spec in field_specs(PyTorchExecutionConfig)}

@@ -95,6 +95,23 @@ def test_an_interrupted_training_names_its_checkpoint(scan_file: Path, tmp_path:
     assert "Traceback" not in err
 
 
+def test_two_processes_of_the_command_speak_once(scan_file: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "ptycho_torch_cli", "train", "--train-data-file", str(scan_file)),
+        *("--output-dir", str(output), "--nepochs", "1", "--n-groups", "16", "--accelerator", "cpu"),
+        *("--devices", "2", "--strategy", "ddp"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("bundle  ") == 1
+    assert run.stderr.count("epoch 1/1") == 1
+    assert {path.name for path in output.iterdir()} == {
+        "wts.h5.zip", "checkpoints", "logs", "resolved_config.json", "training.png"
+    }  # fmt: skip
+
+
 def test_a_reader_that_goes_away_is_no_failure(scan_file: Path) -> None:
     command = [sys.executable, "-m", "ptycho_torch_cli", "inspect", str(scan_file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:

@@ -28,9 +28,6 @@ def test_defaults_are_supported():
         (ModelConfig(probe_scale=2.0), "calibrated from the data"),
         (TrainingConfig(positions_provided=False), "without scan positions"),
         (TrainingConfig(backend="tensorflow"), "TensorFlow backend is another program"),
-        (PyTorchExecutionConfig(devices=2), "one process on one device"),
-        (PyTorchExecutionConfig(num_nodes=2), "one process on one device"),
-        (PyTorchExecutionConfig(strategy="ddp"), "one process on one device"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
@@ -42,7 +39,7 @@ def test_what_has_no_effect_is_refused_with_words(config, words):
 @pytest.mark.parametrize(
     "config",
     [
-        PyTorchExecutionConfig(devices=1),
+        PyTorchExecutionConfig(devices=2, num_nodes=2, strategy="ddp"),
         PyTorchExecutionConfig(logger_backend=None),
         PyTorchExecutionConfig(logger_backend="tensorboard"),
         PyTorchExecutionConfig(logger_backend="mlflow", compile=True, recon_log_every_n_epochs=1),

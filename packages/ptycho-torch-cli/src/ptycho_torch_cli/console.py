@@ -16,7 +16,16 @@ from typing import Any
 from ptycho_config import ConfigError
 from ptycho_torch_cli.parsers import CommandParser
 
-__all__ = ["Progress", "UsageError", "calm_lightning", "note", "progress_of", "run_command", "version_text"]
+__all__ = [
+    "Progress",
+    "UsageError",
+    "calm_lightning",
+    "is_first_process",
+    "note",
+    "progress_of",
+    "run_command",
+    "version_text",
+]
 
 _DISTRIBUTIONS = ("ptycho-torch-cli", "ptycho-torch-core", "ptycho-config", "torch")
 _OURS = ("ptycho_torch", "ptycho_config", "ptycho_torch_cli")
@@ -43,6 +52,15 @@ def version_text() -> str:
         except PackageNotFoundError:
             lines.append(f"{name} not installed")
     return "\n".join(lines)
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process of a run, or the first; the others repeat its words.
+
+    Read from what torchrun, SLURM and Lightning set for the processes they start.
+    """
+    numbers = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return next((int(number) for number in numbers if number is not None), 0) == 0
 
 
 def note(text: str) -> None:
@@ -77,7 +95,9 @@ def run_command(
     # slows both several times. Read by OpenMP when torch is loaded, so it is set before that.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     quiet = getattr(args, "quiet", False) or getattr(args, "disable_mlflow", False)
-    with _messages(quiet=quiet):
+    with _messages(quiet=quiet or not is_first_process()):
+        if not is_first_process():
+            warnings.simplefilter("ignore")
         try:
             return work(args)
         except (ConfigError, UsageError) as error:

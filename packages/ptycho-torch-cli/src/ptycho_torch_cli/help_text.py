@@ -27,17 +27,15 @@ def shown_spellings(action: argparse.Action) -> list[str]:
     return [flag for flag in action.option_strings if "_" not in flag] or list(action.option_strings)
 
 
-def help_of(spec: FieldSpec, limit: str | None = None) -> str:
-    """Meaning, limit, unit and default of a setting, for a parser.
+def help_of(spec: FieldSpec) -> str:
+    """Meaning, unit and default of a setting, for a parser.
 
     Parameters
     ----------
     spec
         The setting.
-    limit
-        What this version takes of its values; None: all.
     """
-    text = spec.help if limit is None else f"{spec.help}; {limit}"
+    text = spec.help
     if spec.unit:
         text += f" [{spec.unit}]"
     if spec.default is not MISSING:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ptycho_torch_cli.console import calm_lightning, progress_of, run_command
+from ptycho_torch_cli.console import calm_lightning, is_first_process, progress_of, run_command
 from ptycho_torch_cli.parsers import (
     CommandParser,
     add_common_flags,
@@ -36,6 +36,8 @@ _SCHEMA = schema_of("model", "inference", "refine", "execution")
 _EXECUTION = {
     "accelerator",
     "devices",
+    "num_nodes",
+    "strategy",
     "num_workers",
     "inference_batch_size",
     "middle_trim",
@@ -93,7 +95,8 @@ def _infer(args: argparse.Namespace, command: Sequence[str]) -> int:
         return 0
     # With several patterns per group the network works through groups.
     unit = "pattern" if payload.inference_config.model.gridsize == 1 else "group"
-    with calm_lightning(), progress_of(unit, name="predicting", quiet=wants_quiet(args)) as progress:
+    quiet = wants_quiet(args) or not is_first_process()
+    with calm_lightning(), progress_of(unit, name="predicting", quiet=quiet) as progress:
         from ptycho_torch.workflows import infer
 
         epochs = None if progress is None else progress.stage("refining", "epoch")
@@ -104,7 +107,8 @@ def _infer(args: argparse.Namespace, command: Sequence[str]) -> int:
             refine_progress=None if epochs is None else with_residual(epochs),
             command=command,
         )
-    print(_report(outcome))
+    if is_first_process():
+        print(_report(outcome))
     return 0
 
 

@@ -26,7 +26,6 @@ from ptycho_config import (
 from ptycho_torch_cli.help_text import Formatter, help_of, shown_spellings
 
 __all__ = [
-    "LIMITED",
     "WITHOUT_FLAG",
     "CommandParser",
     "add_common_flags",
@@ -49,13 +48,6 @@ WITHOUT_FLAG = frozenset(
 )
 """Settings without a flag: core takes them at their default only, and a flag would promise a choice. But
 for `debug`, whose name belongs to the flag that shows tracebacks: ``--set debug=true`` states it."""
-
-LIMITED: Mapping[str, str] = {
-    "devices": "only 1 and auto in this version",
-    "num_nodes": "only 1 in this version",
-    "strategy": "only auto in this version",
-}
-"""Settings that scripts are used to stating, of which this version of core takes some values only."""
 
 _PROBLEMS = "_problems"
 
@@ -235,7 +227,6 @@ def add_settings(
     *,
     only: Collection[str] | None = None,
     heading: str | None = None,
-    limited: Mapping[str, str] = LIMITED,
 ) -> None:
     """Add a flag for each setting of a class, under the headings that the settings name.
 
@@ -251,8 +242,6 @@ def add_settings(
         Names of the settings to offer; all by default, except `WITHOUT_FLAG`.
     heading
         One heading for all of them instead.
-    limited
-        Settings of which the command takes some values only, and which.
     """
     groups: dict[str, Any] = {}
     for spec in field_specs(cls):
@@ -268,7 +257,7 @@ def add_settings(
             dest=spec.name,
             spec=spec,
             metavar=spec.metavar,
-            help=help_of(spec, limited.get(spec.name)),
+            help=help_of(spec),
         )
 
 

@@ -51,7 +51,7 @@ def build_parser() -> CommandParser:
     add_run_flags(parser)
     add_settings(parser, "refine_data", _SCHEMA["refine_data"], heading="Refine: Data")
     add_settings(parser, "refine", _SCHEMA["refine"])
-    add_settings(parser, "execution", _SCHEMA["execution"], only=_EXECUTION, limited={})
+    add_settings(parser, "execution", _SCHEMA["execution"], only=_EXECUTION)
     add_common_flags(parser)
     return parser
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_config import PyTorchExecutionConfig, evolve, field_specs
-from ptycho_torch_cli.console import Progress, UsageError, calm_lightning, run_command
+from ptycho_torch_cli.console import Progress, UsageError, calm_lightning, is_first_process, run_command
 from ptycho_torch_cli.parsers import (
     CommandParser,
     add_common_flags,
@@ -96,7 +96,7 @@ def _train(args: argparse.Namespace, command: Sequence[str]) -> int:
         from ptycho_torch.lightning import EpochReport
         from ptycho_torch.workflows import train
 
-        quiet = wants_quiet(args)
+        quiet = wants_quiet(args) or not is_first_process()
         progress = None if quiet else _BatchProgress("batch", name="training", bar=_wants_bar(payload))
         # One bar over all epochs, with the time left until the end, instead of one of Lightning's per epoch.
         execution = evolve(payload.execution_config, enable_progress_bar=False)
@@ -113,7 +113,8 @@ def _train(args: argparse.Namespace, command: Sequence[str]) -> int:
         finally:
             if progress is not None:
                 progress.close()
-    print(_report(outcome, payload.execution_config))
+    if is_first_process():
+        print(_report(outcome, payload.execution_config))
     return 0
 
 

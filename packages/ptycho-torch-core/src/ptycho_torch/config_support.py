@@ -13,14 +13,10 @@ from ptycho_config import Config, ConfigError, Problem, field_specs
 
 __all__ = ["check_supported"]
 
-_DISTRIBUTED = "one process on one device is available in this version"
-
 _ONLY_DEFAULT: Mapping[str, str] = {
     "probe_scale": "the probe is calibrated from the data instead",
     "positions_provided": "patches are stitched where they were scanned, never without scan positions",
     "backend": "this package runs on PyTorch; the TensorFlow backend is another program",
-    "num_nodes": _DISTRIBUTED,
-    "strategy": _DISTRIBUTED,
 }
 
 
@@ -46,6 +42,4 @@ def check_supported(*configs: Config) -> None:
 def _refusal(name: str, value: Any, default: Any) -> tuple[str, str] | None:
     if name in _ONLY_DEFAULT and value != default:
         return repr(default), _ONLY_DEFAULT[name]
-    if name == "devices" and value not in ("auto", 1):
-        return "1 or 'auto'", _DISTRIBUTED
     return None

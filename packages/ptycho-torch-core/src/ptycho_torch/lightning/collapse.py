@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from ptycho_torch.data.dataset import Batch
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.models.patch_model import PatchModel
+from ptycho_torch.reassembly import Processes
 
 __all__ = ["COLLAPSE_METRICS", "CollapseGuard", "dead_fraction"]
 
@@ -89,6 +90,16 @@ class _Spread:
         self.total += float(values.sum())
         self.squares += float(values.square().sum())
 
+    def joined(self, processes: Processes, device: torch.device) -> _Spread:
+        """Those of all processes."""
+        if processes.count == 1:
+            return self
+        numbers = torch.tensor([self.count, self.total, self.squares], dtype=torch.float64, device=device)
+        whole = _Spread()
+        count, whole.total, whole.squares = processes.sum(numbers).tolist()
+        whole.count = int(count)
+        return whole
+
     def std(self) -> float:
         if self.count == 0:
             return math.nan
@@ -150,7 +161,8 @@ class CollapseGuard(Callback):
         expected = model.predict_counts(flat).sqrt()
         for spread, amplitude in (
             (self._predicted, outputs["amplitude"]),
-            (self._measured, batch["counts"].sqrt()),
+            # A process that has no part of this batch repeats a row of another to keep in step.
+            (self._measured, batch["counts"].sqrt()[: len(outputs["amplitude"])]),
         ):
             spread.add((amplitude - expected)[..., model.measured])
         if batch_idx == 0:
@@ -158,13 +170,19 @@ class CollapseGuard(Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log both numbers; warn if the first has been low for long."""
-        measured = self._measured.std()
+        processes = Processes(trainer.global_rank, trainer.world_size)
+        measured = self._measured.joined(processes, pl_module.device).std()
+        predicted = self._predicted.joined(processes, pl_module.device).std()
         values = {
-            "val_std_ratio": self._predicted.std() / measured if measured > 0 else math.nan,
-            "val_dead_fraction": self._dead,
+            "val_std_ratio": predicted / measured if measured > 0 else math.nan,
+            # The first process alone has a part of every batch.
+            "val_dead_fraction": trainer.strategy.broadcast(self._dead),
         }
-        pl_module.log_dict({name: value for name, value in values.items() if math.isfinite(value)})
-        self._judge(values["val_std_ratio"], values["val_dead_fraction"], trainer.current_epoch)
+        pl_module.log_dict(
+            {name: value for name, value in values.items() if math.isfinite(value)}, sync_dist=True
+        )
+        if trainer.is_global_zero:
+            self._judge(values["val_std_ratio"], values["val_dead_fraction"], trainer.current_epoch)
 
     def _judge(self, ratio: float, dead: float, epoch: int) -> None:
         if not ratio < _LOWEST_RATIO:

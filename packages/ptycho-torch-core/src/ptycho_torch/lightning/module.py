@@ -14,9 +14,11 @@ from ptycho_config import PyTorchExecutionConfig, TrainingConfig
 from ptycho_torch.data.dataset import Batch
 from ptycho_torch.lightning.clipping import clip_adaptively, clip_values
 from ptycho_torch.lightning.compiling import compiled
+from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.lightning.optim import build_optimizer, build_schedule
 from ptycho_torch.models.patch_model import PatchModel
+from ptycho_torch.reassembly import Processes
 from ptycho_torch.types import ComplexPatches
 
 __all__ = ["PtychoModule"]
@@ -63,6 +65,8 @@ class PtychoModule(pl.LightningModule):
         In every process for itself, because compiled code cannot be sent to another one. It stands
         beside the model and not in it, so that weights keep their names.
         """
+        # Processes that a trainer starts do not inherit this; see `ptycho_torch.workflows.device.numerics`.
+        torch.set_flush_denormal(True)
         if self.execution_config.compile:
             self._network = compiled(self.model.generator.forward)
 
@@ -78,8 +82,10 @@ class PtychoModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch."""
         terms = self._terms(self(batch), batch)
-        self._log_terms("train", terms, len(batch["counts"]))
-        return terms["loss"]
+        mine, total = self._rows("train", batch, batch_idx)
+        self._log_means({f"train_{name}": value for name, value in terms.items()}, mine, total)
+        # Processes average their gradients. Weighted so, that is the gradient of the mean over all groups.
+        return terms["loss"] * (mine * self._processes.count / total)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Log losses, forward residual and contrast of one batch.
@@ -92,15 +98,28 @@ class PtychoModule(pl.LightningModule):
         """
         counts, model = batch["counts"], self.model.on(batch["scan"])
         patches = self(batch)
-        self._log_terms("val", self._terms(patches, batch), len(counts))
+        mine, total = self._rows("val", batch, batch_idx)
+        terms = self._terms(patches, batch)
         measured = torch.sqrt(counts) * model.measured
         predicted = torch.sqrt(model.predict_counts(patches)) * model.measured
-        extra = {
-            "val_residual": (predicted - measured).abs().sum() / measured.sum(),
-            "val_contrast": _contrast(patches, model.patch_weight()),
-        }
-        self.log_dict(extra, on_epoch=True, batch_size=len(counts), sync_dist=True)
-        return {"amplitude": predicted.detach()}
+        contrast = _contrast(patches, model.patch_weight())
+        means = {f"val_{name}": value for name, value in terms.items()} | {"val_contrast": contrast}
+        self._log_means(means, mine, total)
+        sums = torch.stack([(predicted - measured).abs().sum(), measured.sum()]) * (mine > 0)
+        misfit, amplitude = self._processes.sum(sums)
+        self._log("val_residual", misfit / amplitude, total)
+        return {"amplitude": predicted.detach()[: None if mine else 0]}
+
+    @property
+    def _processes(self) -> Processes:
+        return Processes(self.trainer.global_rank, self.trainer.world_size)
+
+    def _rows(self, stage: str, batch: Batch, batch_idx: int) -> tuple[int, int]:
+        """Groups of this process and of all processes in a batch."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, ScanDataModule):
+            return data.rows_of(stage, batch_idx)
+        return len(batch["counts"]), len(batch["counts"]) * self._processes.count
 
     def _terms(self, patches: ComplexPatches, batch: Batch) -> dict[str, Tensor]:
         """Loss terms, always in 32 bits: counts span more decades than 16 bits hold."""
@@ -110,14 +129,23 @@ class PtychoModule(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             return self.objective(model, patches.to(torch.complex64), batch)
 
-    def _log_terms(self, stage: str, terms: dict[str, Tensor], batch_size: int) -> None:
-        values = {f"{stage}_{name}": value.detach() for name, value in terms.items()}
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
+    def _log_means(self, means: dict[str, Tensor], mine: int, total: int) -> None:
+        """Log means over the groups of this process as means over those of all."""
+        values = torch.stack([value.detach() for value in means.values()])
+        if self._processes.count > 1:
+            # Lightning averages whole numbers of groups over processes, and cuts what is left over.
+            values = self._processes.sum(values * mine) / total
+        for name, value in zip(means, values, strict=True):
+            self._log(name, value, total)
+
+    def _log(self, name: str, value: Tensor | float, batch_size: int) -> None:
+        """Log what is the same in all processes."""
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=batch_size, sync_dist=True)
 
     def on_train_epoch_start(self) -> None:
         """Log the learning rate that this epoch uses."""
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
-        self.log("learning_rate", rate, on_step=False, on_epoch=True, batch_size=1)
+        self._log("learning_rate", rate, 1)
 
     def configure_gradient_clipping(
         self,

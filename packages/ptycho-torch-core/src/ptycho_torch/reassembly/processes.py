@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Processes"]
+__all__ = ["ALONE", "Processes"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Processes:
         """Largest of a number over the processes."""
         if self.count == 1:
             return value
-        numbers = torch.tensor([value], dtype=torch.float32, device=device)
+        numbers = torch.tensor([value], dtype=torch.float64, device=device)
         dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
         return float(numbers)
+
+
+ALONE = Processes()
+"""One process that does all the work."""

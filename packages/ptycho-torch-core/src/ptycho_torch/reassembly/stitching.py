@@ -20,7 +20,7 @@ from torch import Tensor
 from ptycho_torch.control import Progress
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.patches import extract_patches, place_patches
-from ptycho_torch.reassembly.processes import Processes
+from ptycho_torch.reassembly.processes import ALONE, Processes
 from ptycho_torch.types import ComplexPatches, Positions
 
 __all__ = ["Canvas", "CanvasGeometry", "StitchedObject", "canvas_for", "stitch"]
@@ -186,7 +186,7 @@ def stitch(
     alignment_passes: int = 50,
     tolerance: float = 1e-2,
     device: torch.device | str = "cpu",
-    processes: Processes = Processes(),
+    processes: Processes = ALONE,
     progress: Progress | None = None,
 ) -> StitchedObject:
     r"""Stitch streamed patches, turning each to the phase of its neighbours.

@@ -11,7 +11,8 @@ from ptycho_torch.workflows.components import (
     save_outputs,
     train_cdi_model_torch,
 )
-from ptycho_torch.workflows.inference import EvaluationOutcome, InferenceOutcome, evaluate, infer
+from ptycho_torch.workflows.evaluation import EvaluationOutcome, evaluate
+from ptycho_torch.workflows.inference import InferenceOutcome, infer
 from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
 from ptycho_torch.workflows.refinement import RefinementOutcome, refine_scan
 from ptycho_torch.workflows.training import (

@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from ptycho_config import write_resolved
+from ptycho_config import evolve, write_resolved
 from ptycho_torch.bundle import installed_versions, load_bundle
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.grouping import Groups, make_groups
 from ptycho_torch.data.memory import name_of
-from ptycho_torch.data.summary import probe_diameter
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
-from ptycho_torch.metrics import MetricReport, compare
+from ptycho_torch.metrics import MetricReport
 from ptycho_torch.models import PatchModel
-from ptycho_torch.plotting import save_comparison_figure, save_frc_figure
-from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.reassembly import Processes, StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual
-from ptycho_torch.results import load_object, load_probe, save_reconstruction
+from ptycho_torch.results import save_reconstruction
 from ptycho_torch.workflows.debugging import Intermediates, debug_messages
 from ptycho_torch.workflows.device import numerics, resolve_accelerator
+from ptycho_torch.workflows.distributed import from_first_process, is_first_process
 from ptycho_torch.workflows.preparation import read_scan
-from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
 from ptycho_torch.workflows.refinement import CURVE, refine_in_processes, save_curve
 from ptycho_torch.workflows.run_directory import RESOLVED_NAME, RunDirectory
 from ptycho_torch.workflows.saving import (
     ARRAYS,
     COMPARISON,
-    METRICS,
     RECONSTRUCTION_FILES,
     compare_with_truth,
-    write_metrics,
     write_reconstruction,
 )
 from ptycho_torch.workflows.scan_match import model_for
+from ptycho_torch.workflows.spreading import Reconstruction, reconstruct_in_processes
 
-__all__ = ["EvaluationOutcome", "InferenceOutcome", "evaluate", "infer"]
+__all__ = ["InferenceOutcome", "infer"]
+
+logger = logging.getLogger(__name__)
+
+RefineProgress: TypeAlias = Callable[[int, int, float], None]
 
 _NETWORK, _INTERMEDIATE = "network.npz", "intermediate.npz"
 INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, _NETWORK, CURVE, _INTERMEDIATE)
-EVALUATION_FILES = (METRICS, COMPARISON, "frc.png")
 _PICTURES = (
     Picture(name="amplitude.png", caption="Amplitude of the object"),
     Picture(name="phase.png", caption="Phase of the object, constant and ramp removed"),
@@ -91,21 +91,13 @@ class InferenceOutcome:
     files: tuple[Path, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationOutcome:
-    """Comparison of a reconstruction with the truth, and the files written."""
-
-    report: MetricReport
-    files: tuple[Path, ...]
-
-
 def infer(
     payload: InferencePayload,
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
-    refine_progress: Callable[[int, int, float], None] | None = None,
+    refine_progress: RefineProgress | None = None,
     command: Sequence[str] | None = None,
 ) -> InferenceOutcome:
     """Reconstruct a scan, and refine the object if the settings ask for it.
@@ -141,7 +133,7 @@ def infer(
     """
     config, execution = payload.inference_config, payload.execution_config
     assert config.model_path is not None
-    run = RunDirectory.check(config.output_dir, INFERENCE_FILES, overwrite=overwrite)
+    run = _find_place(config.output_dir, overwrite=overwrite)
     device = resolve_accelerator(execution.accelerator)
     model, manifest = load_bundle(config.model_path, device=device)
     training: Any = manifest.configuration.get("training", {})
@@ -150,79 +142,110 @@ def infer(
         nphotons=float(training.get("nphotons", 1e9)),
         progress=stage_of(progress, "reading", "frame"),
     )
-    batch_size = execution.inference_batch_size or int(training.get("batch_size", 16))
-    model = model_for(model, scan)
-    kept = Intermediates() if config.debug else None
+    work = Reconstruction(
+        model=model_for(model, scan),
+        scan=scan,
+        groups=groups,
+        batch_size=execution.inference_batch_size or int(training.get("batch_size", 16)),
+        num_workers=execution.num_workers,
+        middle_trim=execution.middle_trim,
+        pad_eval=execution.pad_eval,
+        progress=progress,
+        should_stop=should_stop,
+        kept=Intermediates() if config.debug else None,
+    )
     with numerics(), debug_messages(wanted=config.debug):
-        started = time.perf_counter()
-        result = reconstruct(
-            model,
-            scan,
-            groups=groups,
-            batch_size=batch_size,
-            num_workers=execution.num_workers,
-            middle_trim=execution.middle_trim,
-            pad_eval=execution.pad_eval,
-            progress=progress,
-            should_stop=should_stop,
-            observe=kept,
+        network, residual, seconds = reconstruct_in_processes(work, execution, device)
+        outcome, interrupted = from_first_process(
+            lambda: _finish(
+                payload, work, run, (network, residual, seconds), device, refine_progress, command
+            )
         )
-        seconds = time.perf_counter() - started
-        used = np.unique(groups.frames)
-        seen = scan if len(used) == scan.n_frames else scan.take(used)
-        comparing = stage_of(progress, "comparing", "frame")
-        residual = forward_residual_of(result, model, seen, batch_size=batch_size, progress=comparing)
-        refined = _refine(payload, seen, result, model, device, refine_progress)
-    final = _Final.of(refined, result, seen, model, residual)
-    network_report = compare_with_truth(result, scan, model.probe.detach().cpu().numpy())
+    if interrupted is not None:
+        raise RefinementInterrupted(interrupted, run.path / ARRAYS)
+    return outcome
+
+
+def _find_place(path: Path, *, overwrite: bool) -> RunDirectory:
+    if is_first_process():
+        return RunDirectory.check(path, INFERENCE_FILES, overwrite=overwrite)
+    return RunDirectory(path, INFERENCE_FILES, path)
+
+
+def _finish(
+    payload: InferencePayload,
+    work: Reconstruction,
+    run: RunDirectory,
+    made: tuple[StitchedObject, float, float],
+    device: str,
+    refine_progress: RefineProgress | None,
+    command: Sequence[str] | None,
+) -> tuple[InferenceOutcome, RefineResult | None]:
+    """Refine if that is asked for, and write; the second value is what an interrupted refinement reached."""
+    (network, residual, seconds), model, seen = made, work.model, work.seen()
+    refined = _refine(payload, seen, network, model, device, refine_progress)
+    final = _Final.of(refined, network, seen, model, residual)
+    network_report = compare_with_truth(network, work.scan, model.probe.detach().cpu().numpy())
     report = network_report
     if final.refinement is not None:
-        report = compare_with_truth(final.object, scan, final.probe)
-    work = run.open()
-    network = {} if final.refinement is None else _beside(network_report, residual)
-    write_reconstruction(
-        work,
-        final.object,
-        final.frames,
-        final.probe,
-        payload.resolution.to_dict(),
-        report,
-        final.residual,
-        **network,
-    )
-    if final.refinement is not None:
-        _save_network(work / _NETWORK, result, seen, model, payload)
-        save_curve(work, final.refinement)
-    if kept is not None:
-        kept.save(work / _INTERMEDIATE, groups, model)
-    write_resolved(
-        work / RESOLVED_NAME, payload.resolution, versions=installed_versions(), command=list(command or ())
-    )
-    speed = len(used) / seconds
-    facts = [
-        ("model", str(config.model_path)),
-        ("scan", f"{len(used)} of {scan.n_frames} frames of {scan.N} × {scan.N} px"),
-        ("object", f"{' × '.join(str(side) for side in final.object.object.shape)} px"),
-        ("misfit of the amplitudes", f"{final.residual:.4f}"),
-        ("speed", f"{speed:.0f} patterns/s on {device}"),
-    ]
-    title = f"Reconstruction of {name_of(payload.test_data)}"
-    write_html_report(work, title=title, facts=facts, pictures=_PICTURES)
-    files = run.publish()
-    if isinstance(refined, RefinementInterrupted):
-        raise RefinementInterrupted(refined.result, run.path / ARRAYS)
-    return InferenceOutcome(
+        report = compare_with_truth(final.object, work.scan, final.probe)
+    speed = seen.n_frames / seconds
+    _write(payload, work, run.open(), network, final, (network_report, report), residual, command)
+    _write_page(payload, work, run.work, final, f"{speed:.0f} patterns/s on {device}")
+    outcome = InferenceOutcome(
         output_dir=run.path,
         reconstruction=final.object,
-        network=result,
+        network=network,
         refinement=final.refinement,
         report=report,
         network_report=network_report,
         forward_residual=final.residual,
         network_residual=residual,
         patterns_per_second=speed,
-        files=files,
+        files=run.publish(),
     )
+    return outcome, refined.result if isinstance(refined, RefinementInterrupted) else None
+
+
+def _write(
+    payload: InferencePayload,
+    work: Reconstruction,
+    folder: Path,
+    network: StitchedObject,
+    final: _Final,
+    reports: tuple[MetricReport | None, MetricReport | None],
+    residual: float,
+    command: Sequence[str] | None,
+) -> None:
+    """Write arrays, pictures, scores and settings."""
+    beside = {} if final.refinement is None else _beside(reports[0], residual)
+    settings = payload.resolution.to_dict()
+    write_reconstruction(
+        folder, final.object, final.frames, final.probe, settings, reports[1], final.residual, **beside
+    )
+    if final.refinement is not None:
+        _save_network(folder / _NETWORK, network, work.seen(), work.model, payload)
+        save_curve(folder, final.refinement)
+    if work.kept is not None:
+        work.kept.save(folder / _INTERMEDIATE, work.groups, work.model)
+    write_resolved(folder / RESOLVED_NAME, payload.resolution, installed_versions(), list(command or ()))
+
+
+def _write_page(
+    payload: InferencePayload, work: Reconstruction, folder: Path, final: _Final, speed: str
+) -> None:
+    facts = [
+        ("model", str(payload.inference_config.model_path)),
+        (
+            "scan",
+            f"{work.seen().n_frames} of {work.scan.n_frames} frames of {work.scan.N} × {work.scan.N} px",
+        ),
+        ("object", f"{' × '.join(str(side) for side in final.object.object.shape)} px"),
+        ("misfit of the amplitudes", f"{final.residual:.4f}"),
+        ("speed of the network", speed),
+    ]
+    title = f"Reconstruction of {name_of(payload.test_data)}"
+    write_html_report(folder, title=title, facts=facts, pictures=_PICTURES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,16 +288,18 @@ def _refine(
     start: StitchedObject,
     model: PatchModel,
     device: str,
-    progress: Callable[[int, int, float], None] | None,
+    progress: RefineProgress | None,
 ) -> RefineResult | RefinementInterrupted | None:
     """Refine the object of the network with the probe of the bundle, if the settings ask for it."""
     if payload.refine_config.refine_epochs == "auto":
         return None
     lit = replace(scan, probe=model.probe.detach().cpu().numpy())
+    execution = payload.execution_config
+    if Processes.joined().count > 1:
+        logger.info("the first process refines alone; spawned processes would share the frames")
+        execution = evolve(execution, devices=1)
     try:
-        return refine_in_processes(
-            lit, start, payload.refine_config, payload.execution_config, device, progress
-        )
+        return refine_in_processes(lit, start, payload.refine_config, execution, device, progress)
     except RefinementInterrupted as stop:
         return stop
 
@@ -292,59 +317,6 @@ def _beside(report: MetricReport | None, residual: float) -> dict[str, Any]:
     """Entry of the metrics for the object that the refinement started from."""
     scores = {} if report is None else {"scores": report.scores.to_dict()}
     return {"network": {**scores, "forward_residual": residual}}
-
-
-def evaluate(
-    reconstruction_file: str | Path,
-    truth_file: str | Path,
-    *,
-    output_dir: str | Path | None = None,
-    overwrite: bool = False,
-) -> EvaluationOutcome:
-    """Compare a saved reconstruction with a known object.
-
-    Parameters
-    ----------
-    reconstruction_file
-        As :func:`infer` writes it.
-    truth_file
-        A scan with ``objectGuess``, or an NPZ with ``object`` and ``origin``.
-    output_dir
-        Where ``metrics.json``, ``comparison.png`` and ``frc.png`` go; ``None`` writes nothing.
-    overwrite
-        Replace older results there.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file does not exist.
-    DataError
-        If a file holds no object.
-    ShapeError
-        If the two do not overlap.
-    ConfigError
-        If the directory holds other results.
-    """
-    run = None
-    if output_dir is not None:
-        run = RunDirectory.check(Path(output_dir), EVALUATION_FILES, overwrite=overwrite)
-    ours, truth = load_object(reconstruction_file), load_object(truth_file)
-    probe = load_probe(reconstruction_file)
-    report = compare(
-        ours.object,
-        truth.object,
-        weight=ours.weight,
-        origin=ours.origin,
-        truth_origin=truth.origin,
-        probe_diameter=None if probe is None else probe_diameter(probe),
-    )
-    if run is None:
-        return EvaluationOutcome(report=report, files=())
-    work = run.open()
-    write_metrics(work / METRICS, report)
-    save_comparison_figure(work / COMPARISON, report)
-    save_frc_figure(work / "frc.png", report)
-    return EvaluationOutcome(report=report, files=run.publish())
 
 
 def _read(payload: InferencePayload, *, nphotons: float, progress: Progress | None) -> tuple[Scan, Groups]:

@@ -20,7 +20,7 @@ from ptycho_torch.data.memory import InMemory
 from ptycho_torch.errors import DataError
 from ptycho_torch.models import PatchModel
 from ptycho_torch.physics.patches import extract_patches
-from ptycho_torch.reassembly import Processes, StitchedObject, canvas_for, stitch
+from ptycho_torch.reassembly import ALONE, Processes, StitchedObject, canvas_for, stitch
 from ptycho_torch.types import ComplexPatches, Positions
 from ptycho_torch.workflows.preparation import read_scan
 from ptycho_torch.workflows.scan_match import model_for
@@ -52,7 +52,7 @@ class _PatchStream:
     progress: Progress | None
     should_stop: ShouldStop | None
     observe: Observe | None
-    processes: Processes = Processes()
+    processes: Processes = ALONE
 
     def __post_init__(self) -> None:
         self._data = GroupDataset(self.scan.diffraction, self.groups.frames, self.groups.offsets)
@@ -119,7 +119,7 @@ def reconstruct(
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
     observe: Observe | None = None,
-    processes: Processes = Processes(),
+    processes: Processes = ALONE,
 ) -> StitchedObject:
     """Reconstruct the object of a scan, in memory.
 
@@ -231,7 +231,7 @@ def forward_residual_of(
     scan: Scan,
     *,
     batch_size: int = 16,
-    processes: Processes = Processes(),
+    processes: Processes = ALONE,
     progress: Progress | None = None,
 ) -> float:
     r"""Misfit of a stitched object to the frames, :math:`\sum|\sqrt\lambda-\sqrt I| / \sum\sqrt I`.
@@ -274,9 +274,11 @@ def forward_residual_of(
             total += float(counts.sqrt().sum())
             if progress is not None:
                 progress(min(start + batch_size, scan.n_frames), scan.n_frames)
-    # Single precision is what every device can add; the sums of one process have more.
-    sums = processes.sum(torch.tensor([misfit, total], dtype=torch.float32, device=device)).tolist()
-    return sums[0] / sums[1] if processes.count > 1 else misfit / total
+    if processes.count > 1:
+        misfit, total = processes.sum(
+            torch.tensor([misfit, total], dtype=torch.float64, device=device)
+        ).tolist()
+    return misfit / total
 
 
 def _middle(values: Tensor, side: int) -> Tensor:

@@ -6,13 +6,16 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
 from ptycho_torch.lightning.loggers import build_logger
+from ptycho_torch.workflows.distributed import resolve_devices, resolve_strategy
 from ptycho_torch.workflows.preparation import PreparedTraining
 
 __all__ = ["build_trainer", "fit_warnings"]
@@ -49,7 +52,13 @@ def build_trainer(
     return pl.Trainer(
         default_root_dir=work,
         accelerator=accelerator,
-        devices=1,
+        devices=resolve_devices(execution, accelerator),
+        num_nodes=execution.num_nodes,
+        strategy=resolve_strategy(
+            execution,
+            accelerator,
+            partly_used=config.model.model_type == "supervised" or len(prepared.scans) > 1,
+        ),
         precision=execution.precision,  # type: ignore[arg-type]
         deterministic=execution.deterministic,  # type: ignore[arg-type]
         max_epochs=config.nepochs,
@@ -62,7 +71,7 @@ def build_trainer(
         limit_val_batches=1.0 if len(prepared.validation) else 0,
         logger=build_logger(execution.logger_backend, work, continue_at=continue_at),
         callbacks=list(callbacks),
-        plugins=[AtomicCheckpointIO()],
+        plugins=_plugins(),
         # The data module deals batches out to processes itself.
         use_distributed_sampler=False,
         enable_checkpointing=execution.enable_checkpointing,
@@ -71,6 +80,14 @@ def build_trainer(
         num_sanity_val_steps=0,
         log_every_n_steps=1,
     )
+
+
+def _plugins() -> list[Any]:
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():
+        # A job that is started again continues from the checkpoint of this package.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel
 from ptycho_torch.workflows.device import numerics, require_means, resolve_accelerator
+from ptycho_torch.workflows.distributed import from_first_process, is_first_process, resolve_strategy
 from ptycho_torch.workflows.logged_pictures import reconstruction_images
 from ptycho_torch.workflows.pictures import TRAINING_PICTURES, write_training_pictures
 from ptycho_torch.workflows.preparation import PreparedTraining, prepare_training
@@ -45,6 +46,7 @@ __all__ = ["TRAINING_FILES", "TrainingFailed", "TrainingInterrupted", "TrainingO
 logger = logging.getLogger(__name__)
 
 _CHECKPOINTS, _LOGS = "checkpoints", "logs"
+_ROWS = ".history.json"
 TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, *TRAINING_PICTURES, _CHECKPOINTS, _LOGS)
 
 
@@ -143,46 +145,39 @@ def train(
     OSError
         If the disk is full or may not be written; what was there before is whole.
     """
-    config = payload.training_config
-    if resume:
-        run = RunDirectory.resume(config.output_dir, TRAINING_FILES)
-        check_same_settings(payload, run.work / RESOLVED_NAME)
-    else:
-        run = RunDirectory.check(config.output_dir, TRAINING_FILES, overwrite=overwrite)
-    accelerator = resolve_accelerator(payload.execution_config.accelerator)
-    require_means(payload.execution_config, accelerator)
+    config, execution = payload.training_config, payload.execution_config
+    run = _find_place(payload, overwrite=overwrite, resume=resume)
+    accelerator = resolve_accelerator(execution.accelerator)
+    require_means(execution, accelerator)
+    resolve_strategy(execution, accelerator)
     prepared = prepare_training(payload, progress=stage_of(progress, "reading", "frame"))
     identity = identity_of(prepared)
     monitor = monitored_metric(
-        payload.execution_config.checkpoint_monitor_metric,
+        execution.checkpoint_monitor_metric,
         Objective.from_config(config),
         has_validation=len(prepared.validation) > 0,
     )
     images = reconstruction_images(payload, prepared, run.work / _LOGS)
-    callbacks = [*images, *callbacks, RunControl(should_stop, progress)]
     with disk_errors_explained(run.path):
-        work, point = _begin(payload, run, identity, resume=resume)
-        if not _is_complete(work, point):
-            versions = installed_versions()
-            write_resolved(work / RESOLVED_NAME, payload.resolution, versions, list(command or ()))
+        work, point = _begin(payload, run, identity, resume=resume, command=list(command or ()))
         rows = list(point.rows)
         with numerics():
             if not point.ended:
                 standard = standard_callbacks(
-                    payload.execution_config, work / _CHECKPOINTS, monitor=monitor, identity=identity
+                    execution, work / _CHECKPOINTS, monitor=monitor, identity=identity
                 )
-                point, rows = _fit(payload, prepared, work, accelerator, [*standard, *callbacks], point)
+                all_callbacks = [*standard, *images, *callbacks, RunControl(should_stop, progress)]
+                point, rows = _fit(payload, prepared, work, accelerator, all_callbacks, point)
             _require_finite(rows)
-            _load_best(prepared.model, point.best)
-            if not _is_complete(work, point):
-                drawing = stage_of(progress, "predicting", "group")
-                _write_results(payload, prepared, rows, work, drawing)
-        relocate_artifacts(work / _LOGS, run.path / _LOGS)
-        files = run.publish()
+            drawing = stage_of(progress, "predicting", "group")
+            best, files, state = from_first_process(
+                lambda: _conclude(payload, prepared, run, point, rows, drawing)
+            )
+    prepared.model.cpu().load_state_dict(state)
     return TrainingOutcome(
         output_dir=run.path,
         bundle=run.path / BUNDLE_NAME,
-        best_checkpoint=None if point.best is None else run.path / _CHECKPOINTS / point.best.name,
+        best_checkpoint=best,
         metrics={name: value for row in rows for name, value in row.items()},
         files=files,
         model=prepared.model,
@@ -190,14 +185,56 @@ def train(
     )
 
 
+def _find_place(payload: TrainingPayload, *, overwrite: bool, resume: bool) -> RunDirectory:
+    path = payload.training_config.output_dir
+    if resume:
+        run = RunDirectory.resume(path, TRAINING_FILES)
+        check_same_settings(payload, run.work / RESOLVED_NAME)
+        return run
+    if is_first_process():
+        return RunDirectory.check(path, TRAINING_FILES, overwrite=overwrite)
+    # What lies there may be what the first process has just written.
+    return RunDirectory(path, TRAINING_FILES, path)
+
+
+def _conclude(
+    payload: TrainingPayload,
+    prepared: PreparedTraining,
+    run: RunDirectory,
+    point: ResumePoint,
+    rows: Sequence[Mapping[str, float]],
+    drawing: Progress | None,
+) -> tuple[Path | None, tuple[Path, ...], dict[str, Any]]:
+    """Write what is missing; returns the best checkpoint, all files, and the best weights."""
+    _load_best(prepared.model, point.best)
+    if is_first_process() and not _is_complete(run.work, point):
+        _write_results(payload, prepared, rows, run.work, drawing)
+    relocate_artifacts(run.work / _LOGS, run.path / _LOGS)
+    files = run.publish()
+    best = None if point.best is None else run.path / _CHECKPOINTS / point.best.name
+    return best, files, prepared.model.state_dict()
+
+
 def _begin(
-    payload: TrainingPayload, run: RunDirectory, identity: str, *, resume: bool
+    payload: TrainingPayload, run: RunDirectory, identity: str, *, resume: bool, command: list[str]
 ) -> tuple[Path, ResumePoint]:
-    """Open the folder of the run, and say where it stands."""
+    """Open the folder of the run, and find out where it stands."""
+    first = is_first_process()
     if not resume:
-        return run.open(), ResumePoint()
-    work = run.reopen()
-    point = resume_point(work / _CHECKPOINTS, payload, identity)
+        work, point = run.open() if first else run.work, ResumePoint()
+    else:
+        work = run.reopen() if first else run.work
+        point = resume_point(work / _CHECKPOINTS, payload, identity)
+        _announce(payload, run, point)
+        if first:
+            remove_strays(work / _CHECKPOINTS, point)
+    if first and not _is_complete(work, point):
+        write_resolved(work / RESOLVED_NAME, payload.resolution, installed_versions(), command)
+    return work, point
+
+
+def _announce(payload: TrainingPayload, run: RunDirectory, point: ResumePoint) -> None:
+    work = run.work
     if point.checkpoint is None and (work / BUNDLE_NAME).exists():
         hint = "overwrite to train again"
         expected = "a run with a checkpoint to continue from, but this one is complete and kept none"
@@ -211,8 +248,6 @@ def _begin(
         logger.info("training in %s had ended after %d epochs: its results are written", work, point.epochs)
     else:
         logger.info("continuing after epoch %d of %d", point.epochs, payload.training_config.nepochs)
-    remove_strays(work / _CHECKPOINTS, point)
-    return work, point
 
 
 def _how_to_extend(point: ResumePoint) -> str:
@@ -247,7 +282,9 @@ def _fit(
     point: ResumePoint,
 ) -> tuple[ResumePoint, list[dict[str, float]]]:
     """Train from a point to the end; returns where the run stands then, and the metrics of every epoch."""
-    history = History()
+    # Rows come back from processes that the trainer starts only through a file.
+    spawns = "spawn" in payload.execution_config.strategy or "fork" in payload.execution_config.strategy
+    history = History(work / _ROWS if spawns else None)
     trainer = build_trainer(
         payload, prepared, work, accelerator, [*callbacks, history], continue_at=point.step or None
     )
@@ -258,6 +295,7 @@ def _fit(
         has_validation=len(prepared.validation) > 0,
     )
     _run_trainer(trainer, module, _data_module(payload, prepared), work, point.checkpoint)
+    history.collect()
     keeper = trainer.checkpoint_callback
     best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) else ""
     last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"

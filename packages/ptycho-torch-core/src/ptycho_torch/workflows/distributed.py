@@ -1,0 +1,119 @@
+"""One run in several processes: how many, which of them this is, and what only the first may do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch.distributed as dist
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.strategies import StrategyRegistry
+
+from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
+from ptycho_torch.reassembly import Processes
+
+__all__ = ["from_first_process", "is_first_process", "resolve_devices", "resolve_strategy"]
+
+Value = TypeVar("Value")
+
+
+def resolve_devices(execution: PyTorchExecutionConfig, accelerator: str) -> int | str:
+    """Devices of each machine.
+
+    Parameters
+    ----------
+    execution
+        ``devices="auto"`` takes as many as torchrun or SLURM has started processes for; all GPUs if a
+        strategy was chosen or there are several machines; else one.
+    accelerator
+        Device type, resolved.
+
+    Returns
+    -------
+    int or "auto"
+        As a Lightning trainer takes it.
+    """
+    if execution.devices != "auto":
+        return execution.devices
+    started = os.environ.get("LOCAL_WORLD_SIZE")
+    if started is None and SLURMEnvironment.detect():
+        started = os.environ.get("SLURM_NTASKS_PER_NODE")
+    if started is not None:
+        return int(started)
+    spread = execution.strategy != "auto" or execution.num_nodes > 1
+    return "auto" if spread and accelerator != "cpu" else 1
+
+
+def resolve_strategy(
+    execution: PyTorchExecutionConfig, accelerator: str, *, partly_used: bool = False
+) -> str:
+    """Name of the Lightning strategy.
+
+    Parameters
+    ----------
+    execution
+        Settings.
+    accelerator
+        Device type, resolved.
+    partly_used
+        Whether a step may leave trainable parameters without a gradient, as labels do with a probe,
+        and a batch of one scan does with those of the others.
+
+    Raises
+    ------
+    ConfigError
+        If Lightning has no such strategy, or the weights are to be sharded over CPUs.
+    """
+    name = execution.strategy
+    if name.startswith(("fsdp", "deepspeed")) and accelerator == "cpu":
+        hint = f"{name} shards weights over GPUs; ddp gives every process a copy, which these networks fit"
+        raise ConfigError(Problem("strategy", name, "auto, ddp or ddp_spawn on the CPU", hint))
+    if name != "auto" and name not in StrategyRegistry.available_strategies():
+        hint = "ddp starts the command once more per device, ddp_spawn starts copies of this process"
+        raise ConfigError(Problem("strategy", name, "auto, ddp, ddp_spawn or another of Lightning", hint))
+    several = resolve_devices(execution, accelerator) != 1 or execution.num_nodes > 1
+    if not several:
+        # One process needs no strategy, and ddp would start a process group for it.
+        return "auto" if name in ("auto", "ddp", "ddp_spawn") else name
+    if partly_used and name in ("auto", "ddp", "ddp_spawn"):
+        return f"{'ddp' if name == 'auto' else name}_find_unused_parameters_true"
+    return name
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes: the only one, or the first of all."""
+    joined = Processes.joined()
+    # Before the processes have found each other, what started them says which is which.
+    return (joined.number if joined.count > 1 else int(rank_zero_only.rank or 0)) == 0
+
+
+def from_first_process(work: Callable[[], Value]) -> Value:
+    """Let the first process do something while the others wait, and give all of them what it returns.
+
+    Parameters
+    ----------
+    work
+        Called in the first process; its result is sent by pickle.
+
+    Raises
+    ------
+    RuntimeError
+        In the others, if the first one failed.
+    """
+    joined = Processes.joined()
+    if joined.count == 1:
+        return work()
+    answer: list[object] = [None, None]
+    if joined.number == 0:
+        try:
+            answer[0] = work()
+        except BaseException as error:
+            answer[1] = f"{type(error).__name__}: {error}"
+            dist.broadcast_object_list(answer)
+            raise
+    dist.broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise RuntimeError(f"the first process failed: {answer[1]}")
+    return answer[0]  # type: ignore[return-value]

@@ -1,0 +1,117 @@
+"""Two processes do the work of one."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ptycho_config import ConfigError, PyTorchExecutionConfig
+from ptycho_torch.bundle import load_bundle
+from ptycho_torch.reassembly import Processes
+from ptycho_torch.workflows import distributed, train
+from ptycho_torch.workflows.distributed import resolve_devices, resolve_strategy
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+# Sums in another order differ in the last digits, and a few steps of training multiply that.
+LOSS, WEIGHT, OBJECT = 1e-4, 1e-4, 1e-3
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("two_processes", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def alone(script, tmp_path_factory, tiny_scan_file):
+    folder = tmp_path_factory.mktemp("alone")
+    script.run(str(tiny_scan_file), folder, 1, "auto")
+    return folder
+
+
+def assert_same_results(folder, alone):
+    ours, theirs = (json.loads((place / "summary.json").read_text()) for place in (folder, alone))
+    assert len(ours["history"]) == len(theirs["history"]) == 2
+    for row, expected in zip(ours["history"], theirs["history"], strict=True):
+        assert row == pytest.approx(expected, rel=LOSS)
+    ours, theirs = (load_bundle(place / "run")[0].state_dict() for place in (folder, alone))
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=WEIGHT, atol=WEIGHT)
+    ours, theirs = (np.load(place / "result" / "reconstruction.npz") for place in (folder, alone))
+    np.testing.assert_allclose(ours["object"], theirs["object"], atol=OBJECT)
+    np.testing.assert_allclose(ours["weight"], theirs["weight"], rtol=1e-5, atol=1e-6)
+    assert _tree(folder) == _tree(alone)
+    log = [(place / "run" / "logs" / "metrics.csv").read_text() for place in (folder, alone)]
+    assert len(log[0].splitlines()) == len(log[1].splitlines())
+
+
+def _tree(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+def test_two_processes_give_the_result_of_one(strategy, alone, tiny_scan_file, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    run = subprocess.run(
+        [sys.executable, str(SCRIPT), str(tiny_scan_file), str(tmp_path), "2", strategy],
+        capture_output=True, text=True, env=environment, timeout=500, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "MEMBER: 2/2" in run.stderr
+    assert_same_results(tmp_path, alone)
+
+
+@pytest.mark.parametrize(
+    ("stated", "accelerator", "environment", "devices", "strategy"),
+    [
+        ({}, "cpu", {}, 1, "auto"),
+        ({}, "cuda", {}, 1, "auto"),
+        ({"devices": 3}, "cuda", {}, 3, "auto"),
+        ({"devices": 1, "strategy": "ddp"}, "cpu", {}, 1, "auto"),
+        ({"strategy": "ddp"}, "cpu", {}, 1, "auto"),
+        ({"strategy": "ddp"}, "cuda", {}, "auto", "ddp"),
+        ({"num_nodes": 2}, "cuda", {}, "auto", "auto"),
+        ({"num_nodes": 2}, "cpu", {}, 1, "auto"),
+        ({}, "cpu", {"LOCAL_WORLD_SIZE": "4"}, 4, "auto"),
+    ],
+)
+def test_how_many_processes_a_run_has(stated, accelerator, environment, devices, strategy, monkeypatch):
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    execution = PyTorchExecutionConfig(**stated)
+    assert resolve_devices(execution, accelerator) == devices
+    assert resolve_strategy(execution, accelerator) == strategy
+
+
+def test_parameters_without_a_gradient_are_looked_for_where_there_may_be_some():
+    execution = PyTorchExecutionConfig(devices=2, strategy="ddp_spawn")
+    assert resolve_strategy(execution, "cpu", partly_used=True) == "ddp_spawn_find_unused_parameters_true"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [("fsdp", r"fsdp shards weights over GPUs"), ("ddq", r"strategy = 'ddq': expected auto, ddp, ddp_spawn")],
+)
+def test_a_strategy_that_cannot_be_is_refused_before_anything_is_written(
+    payload, tmp_path, strategy, message
+):
+    with pytest.raises(ConfigError, match=message):
+        train(payload(execution={"devices": 2, "strategy": strategy}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_process_is_the_first_and_waits_for_nobody():
+    assert Processes.joined() == Processes()
+    assert distributed.is_first_process()
+    assert distributed.from_first_process(lambda: 5) == 5
