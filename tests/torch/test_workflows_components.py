@@ -66,7 +66,8 @@ class TestSignatures:
         parameters = inspect.signature(call).parameters
         assert list(parameters)[:3] == ["train_data", "test_data", "config"]
         keywords = {n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-        assert {"execution_config", "callbacks", "should_stop", "progress", "overwrite"} <= keywords
+        expected = {"execution_config", "callbacks", "should_stop", "progress", "overwrite", "resume"}
+        assert expected <= keywords
 
     def test_stitching_is_off_unless_asked_for(self):
         assert inspect.signature(run_cdi_example_torch).parameters["do_stitching"].default is False
@@ -330,6 +331,23 @@ class TestCancel:
         with pytest.raises(RunCancelled) as caught:
             train_cdi_model_torch(scan, None, config(), execution_config=cpu(), should_stop=lambda: True)
         assert caught.value.checkpoint is None
+
+    def test_a_cancelled_training_resumes_to_the_weights_of_one_that_was_not(self, scan, config, cpu):
+        asked = []
+
+        def should_stop():
+            asked.append(None)
+            return len(asked) == 6
+
+        with pytest.raises(RunCancelled):
+            train_cdi_model_torch(
+                scan, None, config("run", nepochs=3), execution_config=cpu(), should_stop=should_stop
+            )
+        settings = config("run", nepochs=3)
+        resumed = train_cdi_model_torch(scan, None, settings, execution_config=cpu(), resume=True)
+        whole = train_cdi_model_torch(scan, None, config("whole", nepochs=3), execution_config=cpu())
+        assert _equal(_weights(resumed), _weights(whole))
+        assert resumed["history"]["train_loss"] == whole["history"]["train_loss"]
 
     def test_a_reconstruction_after_its_training_which_is_kept(self, scan, config, cpu, tmp_path):
         groups = []
