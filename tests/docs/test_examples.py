@@ -14,7 +14,9 @@ from ptycho_config import SECTIONS, load_config, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(path.name for path in DOCS.glob("*.md"))
+PAGES = sorted(
+    path.relative_to(DOCS).as_posix() for path in (*DOCS.glob("*.md"), *DOCS.glob("workflows/*.md"))
+)
 COMMANDS = {
     "train": "train", "infer": "inference", "inference": "inference", "simulate": "simulate",
     "refine": "refine", "evaluate": "evaluate", "convert": "convert", "inspect": "inspect",
@@ -23,6 +25,7 @@ COMMANDS = {
 # What makes an example natural to read makes it slow to run.
 SMALLER = (
     (re.compile(r'(overrides=\{[^}]*"nepochs": )\d+'), r"\g<1>1"),
+    (re.compile(r"(TrainingConfig\(nepochs=)\d+"), r"\g<1>2"),
     (re.compile(r"grid=\(\d+, \d+\)"), "grid=(6, 6)"),
     (re.compile(r'(simulate_scene\("\w+", )N=64'), r"\1N=32"),
 )

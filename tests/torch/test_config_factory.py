@@ -45,7 +45,7 @@ class TestPayloadStructure:
         assert payload.training_config.train_data_file == scan_file
         assert payload.training_config.output_dir == tmp_path / "run"
         assert isinstance(payload.execution_config, PyTorchExecutionConfig)
-        assert payload.train_data == scan_file
+        assert payload.train_data == (scan_file,)
 
     def test_inference(self, bundle_dir, scan_file, tmp_path):
         payload = create_inference_payload(bundle_dir, scan_file, tmp_path / "out")
@@ -250,7 +250,7 @@ class TestScansInMemory:
         config = payload.training_config
         assert (config.model.N, config.n_groups, config.nphotons) == (32, 30, 1e5)
         assert config.train_data_file is None
-        assert payload.train_data is scan
+        assert payload.train_data[0] is scan
         assert any("train_data_file" in note and "memory" in note for note in payload.notes)
 
     def test_facts_come_from_arrays(self, scan, bundle_dir, tmp_path):

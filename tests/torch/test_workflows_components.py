@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import threading
 
 import lightning.pytorch as pl
 import numpy as np
@@ -21,7 +20,6 @@ from ptycho_torch.data import Scan
 from ptycho_torch.errors import DataError, ShapeError
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.workflows import (
-    RunCancelled,
     infer,
     load_inference_bundle_torch,
     reconstruct,
@@ -66,7 +64,8 @@ class TestSignatures:
         parameters = inspect.signature(call).parameters
         assert list(parameters)[:3] == ["train_data", "test_data", "config"]
         keywords = {n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-        assert {"execution_config", "callbacks", "should_stop", "progress", "overwrite"} <= keywords
+        expected = {"execution_config", "callbacks", "should_stop", "progress", "overwrite", "resume"}
+        assert expected <= keywords
 
     def test_stitching_is_off_unless_asked_for(self):
         assert inspect.signature(run_cdi_example_torch).parameters["do_stitching"].default is False
@@ -272,88 +271,6 @@ class TestInferenceExecutionConfig:
         )
         covered = results["reconstruction"].weight > 0
         assert 0 < covered.sum() < (trained[2]["reconstruction"].weight > 0).sum()
-
-
-class TestCallbacks:
-    def test_callbacks_of_the_caller_are_called_in_its_process(self, scan, config, cpu):
-        here = threading.get_ident()
-
-        class Local(Callback):  # cannot be pickled, like those of a graphical interface
-            def __init__(self):
-                self.epochs, self.lock = [], threading.Lock()
-
-            def on_train_epoch_end(self, trainer, pl_module):
-                with self.lock:
-                    self.epochs.append((trainer.current_epoch, threading.get_ident()))
-
-        local = Local()
-        train_cdi_model_torch(scan, None, config(nepochs=2), execution_config=cpu(), callbacks=[local])
-        assert local.epochs == [(0, here), (1, here)]
-
-    def test_a_callback_may_end_the_training_early_and_it_counts_as_done(self, scan, config, cpu):
-        class Enough(Callback):
-            def on_train_epoch_end(self, trainer, pl_module):
-                trainer.should_stop = True
-
-        settings = config(nepochs=5)
-        results = train_cdi_model_torch(scan, None, settings, execution_config=cpu(), callbacks=[Enough()])
-        assert len(results["history"]["train_loss"]) == 1
-
-
-class TestCancel:
-    def test_a_training(self, scan, config, cpu, tmp_path):
-        stop = threading.Event()
-        done = []
-
-        def progress(batch, total):
-            done.append(batch)
-            if batch == 6:
-                stop.set()
-
-        with pytest.raises(RunCancelled) as caught:
-            train_cdi_model_torch(
-                scan,
-                None,
-                config("run", nepochs=3),
-                execution_config=cpu(),
-                should_stop=stop.is_set,
-                progress=progress,
-            )
-        assert done[-1] == 6
-        assert caught.value.checkpoint.is_file()
-        assert caught.value.checkpoint.is_relative_to(tmp_path / "run")
-        assert str(caught.value.checkpoint) in str(caught.value)
-        assert not (tmp_path / "run" / "wts.h5.zip").exists()
-        assert not isinstance(caught.value, (ValueError, KeyboardInterrupt))
-
-    def test_before_the_first_epoch_there_is_no_checkpoint(self, scan, config, cpu):
-        with pytest.raises(RunCancelled) as caught:
-            train_cdi_model_torch(scan, None, config(), execution_config=cpu(), should_stop=lambda: True)
-        assert caught.value.checkpoint is None
-
-    def test_a_reconstruction_after_its_training_which_is_kept(self, scan, config, cpu, tmp_path):
-        groups = []
-
-        def progress(done, total):
-            groups.append(total == 30)
-
-        with pytest.raises(RunCancelled, match="reconstruction"):
-            run_cdi_example_torch(
-                scan,
-                scan,
-                config("run"),
-                do_stitching=True,
-                execution_config=cpu(),
-                should_stop=lambda: any(groups),
-                progress=progress,
-            )
-        assert (tmp_path / "run" / "wts.h5.zip").is_file()
-
-    def test_an_inference_writes_nothing(self, scan, bundle_dir, cpu, tmp_path):
-        payload = create_inference_payload(bundle_dir, scan, tmp_path / "out", None, cpu())
-        with pytest.raises(RunCancelled):
-            infer(payload, should_stop=lambda: True)
-        assert not (tmp_path / "out").exists()
 
 
 class TestLoadInferenceBundle:

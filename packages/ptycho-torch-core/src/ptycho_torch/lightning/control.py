@@ -22,8 +22,7 @@ class RunControl(Callback):
     should_stop
         Asked after every batch, in every process; one that says so ends all. None: never.
     progress
-        Called after every batch of the first process with batches done and batches of all epochs. None:
-        nobody listens.
+        Called after every batch of the first process, with batches done and batches of all epochs.
 
     Raises
     ------
@@ -52,5 +51,7 @@ class RunControl(Callback):
 
 
 def _last_checkpoint(trainer: pl.Trainer) -> Path | None:
-    paths = [keeper.path for keeper in trainer.callbacks if isinstance(keeper, LastCheckpoint)]
+    # The trainer has this list and does not declare it.
+    callbacks: list[Callback] = getattr(trainer, "callbacks")  # noqa: B009
+    paths = [keeper.path for keeper in callbacks if isinstance(keeper, LastCheckpoint)]
     return next((path for path in paths if path.exists()), None)
