@@ -83,7 +83,8 @@ def test_an_existing_target_is_kept_unless_told_otherwise(
         (["SCAN", "scan.npz", "--metadata", "energy"], 2, "KEY=VALUE, such as photon_energy_eV=9000"),
         (["SCAN"], 2, "TARGET"),
         (["gone.npz", "scan.npz"], 2, "gone.npz"),
-        (["SCAN", "pair"], 1, "photon_energy_eV is missing"),
+        (["SCAN", "pair"], 2, "photon_energy_eV is missing"),
+        (["SCAN", "pair"], 2, "such as --metadata photon_energy_eV=9000"),
     ],
 )
 def test_wrong_wishes(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_config import field_specs
-from ptycho_torch_cli import inference, train
+from ptycho_config import PyTorchExecutionConfig, field_specs
+from ptycho_torch_cli import evaluate, inference, simulate, train
 from ptycho_torch_cli.parsers import WITHOUT_FLAG, schema_of, typed_settings
 
 TRAIN = schema_of("model", "training", "execution")
@@ -88,8 +88,98 @@ def test_everything_wrong_is_reported_at_once(capsys: pytest.CaptureFixture[str]
 def test_one_problem_takes_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     err = refusal(capsys, "stray")
     assert err == (
-        "ptycho-torch train: stray: unexpected argument; ptycho-torch train --help shows what is expected\n"
+        "ptycho-torch train: stray: unexpected argument; usage: ptycho-torch train --train-data-file SCAN "
+        "--output-dir FOLDER [settings]\n"
     )
+
+
+def test_what_is_missing_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        evaluate.build_parser().parse_args([])
+    assert stop.value.code == 2
+    hint = "ptycho-torch evaluate --help shows examples"
+    assert capsys.readouterr().err.splitlines() == [
+        "ptycho-torch evaluate: 2 problems in the command line:",
+        f"  - RECONSTRUCTION: missing; reconstruction.npz of infer; {hint}",
+        f"  - TRUTH: missing; scan with objectGuess, or NPZ with object and origin; {hint}",
+    ]
+
+
+def test_a_missing_flag_is_explained_with_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        simulate.build_parser().parse_args(["--seed", "x"])
+    err = capsys.readouterr().err
+    assert "--output FILE: missing; NPZ file to write; ptycho-torch simulate --help shows examples" in err
+
+
+TRAIN_FLAGS = {
+    "--accelerator",
+    "--devices",
+    "--num-nodes",
+    "--strategy",
+    "--precision",
+    "--deterministic",
+    "--no-deterministic",
+    "--num-workers",
+    "--pin-memory",
+    "--persistent-workers",
+    "--prefetch-factor",
+    "--learning-rate",
+    "--scheduler",
+    "--accumulate-grad-batches",
+    "--gradient-clip-val",
+    "--enable-checkpointing",
+    "--disable-checkpointing",
+    "--checkpoint-save-top-k",
+    "--checkpoint-monitor",
+    "--checkpoint-mode",
+    "--early-stop-patience",
+    "--max-time",
+    "--logger",
+    "--quiet",
+    "--resume",
+    "--overwrite",
+    "--dry-run",
+    "--config",
+    "--set",
+    "--profile",
+    "--version",
+    "--debug",
+    "--device",
+    "--disable_mlflow",
+    "--train_data_file",
+    "--test_data_file",
+    "--output_dir",
+    "--n_images",
+    "--gridsize",
+    "--batch_size",
+    "--max_epochs",
+    "--torch-loss-mode",
+}
+INFER_FLAGS = {
+    "--accelerator",
+    "--devices",
+    "--num-workers",
+    "--inference-batch-size",
+    "--middle-trim",
+    "--quiet",
+    "--model_path",
+    "--test_data",
+    "--output_dir",
+    "--config",
+    "--set",
+    "--dry-run",
+    "--overwrite",
+    "--version",
+    "--debug",
+    "--device",
+    "--disable_mlflow",
+}
+
+
+def test_flags_that_scripts_rely_on_are_there() -> None:
+    assert set(train.build_parser()._option_string_actions) >= TRAIN_FLAGS
+    assert set(inference.build_parser()._option_string_actions) >= INFER_FLAGS
 
 
 def test_flags_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,11 @@ from ptycho_torch_cli.shared import validate_paths
 __all__ = ["Conversion", "build_parser", "main"]
 
 
+_METADATA_HINT = (
+    "--metadata states what is missing, such as --metadata photon_energy_eV=9000; it may be repeated"
+)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Conversion:
     """What can be said about a conversion; only what was typed is passed on."""
@@ -103,6 +108,10 @@ def _convert(args: argparse.Namespace) -> int:
         raise UsageError(f"{error}; --overwrite replaces it") from error
     except FileNotFoundError as error:
         raise UsageError(str(error)) from error
+    except DataError as error:
+        if not any(text.startswith("metadata: ") and " is missing" in text for text in error.problems):
+            raise
+        raise UsageError(f"{error}\n{_METADATA_HINT}") from error
     header = read_scan_header(target)
     print(f"{target}: {header.n_frames} frames of {header.N} x {header.N} px as {locate_scan(target).format}")
     return 0

@@ -50,6 +50,8 @@ WITHOUT_FLAG = frozenset(
 for `debug`, whose name belongs to the flag that shows tracebacks: ``--set debug=true`` states it."""
 
 _PROBLEMS = "_problems"
+# How argparse begins its message about arguments that are missing.
+_REQUIRED = "the following arguments are required: "
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -99,8 +101,21 @@ class CommandParser(argparse.ArgumentParser):
         return parsed
 
     def error(self, message: str) -> NoReturn:
-        """Report one problem and exit with code 2."""
-        self._refuse([message])
+        """Report one problem, or every argument that is missing, and exit with code 2."""
+        self._refuse(self._missing(message) or [message])
+
+    def _missing(self, message: str) -> list[str]:
+        """What is missing and what it is for, where argparse only names it."""
+        head, _, names = message.partition(_REQUIRED)
+        if head or not names:
+            return []
+        known = {"/".join(a.option_strings) or str(a.metavar): a for a in self._actions}
+        missing = [known[name] for name in names.split(", ")]
+        return [
+            f"{' '.join([*action.option_strings[:1], str(action.metavar)])}: missing; {action.help}; "
+            f"{self.prog} --help shows examples"
+            for action in missing
+        ]
 
     def _parse_known(self, tokens: list[str], found: list[str]) -> tuple[argparse.Namespace, list[str]]:
         """Parse; a flag that argparse itself refuses is noted and left out, so that the rest is looked at."""
@@ -108,6 +123,9 @@ class CommandParser(argparse.ArgumentParser):
             try:
                 return self.parse_known_args(tokens, argparse.Namespace())
             except argparse.ArgumentError as error:
+                missing = self._missing(str(error))
+                if missing:
+                    self._refuse(found + missing)
                 found.append(str(error).removeprefix("argument "))
                 names = set((error.argument_name or "").split("/"))
                 at = next((i for i, token in enumerate(tokens) if token.split("=")[0] in names), None)
@@ -125,7 +143,7 @@ class CommandParser(argparse.ArgumentParser):
                 hint = suggest(token.split("=")[0], known) or f"{self.prog} --help lists the flags"
                 found.append(f"{token}: unknown flag; {hint}")
             elif not after_unknown:
-                found.append(f"{token}: unexpected argument; {self.prog} --help shows what is expected")
+                found.append(f"{token}: unexpected argument; {self.format_usage().strip()}")
             after_unknown = is_flag and "=" not in token
         return found
 

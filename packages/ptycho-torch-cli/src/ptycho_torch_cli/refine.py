@@ -45,6 +45,16 @@ def build_parser() -> CommandParser:
         "the scan says its geometry, amplitude.png, phase.png, refinement.png, resolved_config.json and, if "
         "the scan holds the truth, metrics.json in the output folder.",
         usage="--data SCAN --output-dir FOLDER [--start RECONSTRUCTION.npz] [settings]",
+        examples=(
+            (
+                "reconstruct a scan without a network",
+                "ptycho-torch refine --data scan.npz --output-dir refined",
+            ),
+            (
+                "go on from what a network reconstructed",
+                "ptycho-torch refine --data scan.npz --start result/reconstruction.npz --output-dir refined",
+            ),
+        ),
     )
     # Profiles are about training.
     add_layer_flags(parser, _SCHEMA, with_profile=False)

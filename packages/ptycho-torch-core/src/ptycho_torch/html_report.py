@@ -198,7 +198,8 @@ def _value(value: Any) -> str:
 
 
 def _settings(record: Mapping[str, Any]) -> str:
-    stated, default = [], []
+    stated: list[tuple[str, str, str, str]] = []
+    default: list[tuple[str, str, str, str]] = []
     for name, item in record["provenance"].items():
         origin = f"{item['layer']}: {item['source']}" if item["source"] else item["layer"]
         over = ", ".join(f"{layer} {_value(value)}" for layer, value in item["outranked"])

@@ -15,6 +15,7 @@ from ptycho_torch.metrics.alignment import align
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
@@ -133,7 +134,7 @@ def show_image(
     return image
 
 
-def add_colorbar(figure: Figure, image: AxesImage, axes: Any, label: str) -> None:
+def add_colorbar(figure: Figure, image: ScalarMappable, axes: Any, label: str) -> None:
     """Colour bar with its label beside one or several axes."""
     bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02, extend="both", extendfrac=0.02)
     bar.set_label(label, fontsize=9)
