@@ -4,8 +4,17 @@
 
 Both sides get the same counts, probe, positions and start, one thread, and run in turn. Times are
 processor seconds, which other programs on the machine disturb least. Positions are whole pixels
-unless --sub-pixel is given: there the two programs model the same experiment, while between pixels
-Pty-Chi moves the probe and this project interpolates the object, as the simulator does.
+unless --between-pixels is given: there all programs model the same experiment. Between pixels Pty-Chi
+moves the probe and this project interpolates the object, as the simulator does, or moves the probe too;
+--between-pixels says with which of the two models the frames are made, and this project is run with both.
+
+With --networks, a folder pattern such as runs/{scene}, the object of a network trained on another scan
+of the same kind is refined instead: the time then holds prediction, stitching and refinement. Train
+them with, for example,
+
+    ptycho-torch simulate --scene lines --grid 28 28 --seed 101 --output lines.npz
+    ptycho-torch train --train-data-file lines.npz --output-dir runs/lines --max-epochs 12 \\
+        --n-images 784 --scheduler WarmupCosine
 """
 
 from __future__ import annotations
@@ -14,6 +23,7 @@ import argparse
 import subprocess
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +32,48 @@ import torch
 from bench_record import write_record
 from scipy.ndimage import gaussian_filter
 
+from ptycho_torch.bundle import load_bundle
 from ptycho_torch.data import Scan
 from ptycho_torch.data.simulate import simulate_scan, simulate_scene
 from ptycho_torch.metrics import compare
 from ptycho_torch.physics import calibrate
 from ptycho_torch.reassembly import StitchedObject, canvas_for
 from ptycho_torch.refine import refine
+from ptycho_torch.workflows import reconstruct
 
 MARKS_S = (1.0, 2.0, 5.0, 20.0, 60.0)
 MARKS_EPOCHS = (10, 50, 100)
 
 
-def prepare(scene: str, seed: int, sub_pixel: bool) -> Scan:
+def prepare(scene: str, seed: int, between_pixels: str | None) -> Scan:
     """784 frames of 64 x 64 with a million photons each."""
     scan = simulate_scene(scene, grid=(28, 28), seed=seed)
-    if sub_pixel or scan.object_truth is None:
+    truth = scan.object_truth
+    assert truth is not None
+    if between_pixels == "object":
         return scan
-    return simulate_scan(scan.object_truth, scan.probe, np.rint(scan.positions), photons=1e6, seed=seed + 1)
+    if between_pixels is None:
+        return simulate_scan(truth, scan.probe, np.rint(scan.positions), photons=1e6, seed=seed + 1)
+    return replace(scan, diffraction=frames_of_moved_probe(scan, photons=1e6, seed=seed + 1))
+
+
+def frames_of_moved_probe(scan: Scan, *, photons: float, seed: int) -> np.ndarray:
+    """Counts where the object stays on its pixels and the probe is moved by Fourier transforms."""
+    n = scan.N
+    frequency = np.fft.fftfreq(n)
+    spectrum = np.fft.fft2(scan.probe.astype(np.complex128))
+    frames = []
+    for position in scan.positions:
+        corner = np.floor(position + 0.5).astype(int)
+        y, x = position - corner
+        shift = np.exp(-2j * np.pi * (frequency[:, None] * y + frequency[None, :] * x))
+        rows, columns = (slice(start - n // 2, start - n // 2 + n) for start in corner)
+        wave = np.fft.ifft2(spectrum * shift) * scan.object_truth[rows, columns]
+        field = np.fft.fftshift(np.fft.fft2(wave, norm="ortho"), axes=(-2, -1))
+        frames.append((np.abs(field) ** 2).sum(axis=0))
+    expected = np.stack(frames)
+    expected *= photons / expected.sum(axis=(1, 2)).mean()
+    return np.random.default_rng(seed).poisson(expected).astype(np.int32)
 
 
 def flat_start(scan: Scan) -> StitchedObject:
@@ -74,14 +109,32 @@ def error_of(scan: Scan, image: np.ndarray, weight: np.ndarray, origin: np.ndarr
     return report.scores.complex_nrmse
 
 
-def run_ours(scan: Scan, start: StitchedObject | None, epochs: int) -> dict[str, float]:
+def run_ours(
+    scan: Scan, start: StitchedObject | None, epochs: int, sub_pixel: str = "object"
+) -> dict[str, float]:
     """Error and processor seconds of one run."""
     cpu, wall = time.process_time(), time.perf_counter()
-    result = refine(scan, start, epochs=epochs)
+    result = refine(scan, start, epochs=epochs, sub_pixel=sub_pixel)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     fitted = result.object
     error = error_of(scan, fitted.object, fitted.weight, fitted.origin)
     return {"epochs": result.n_epochs, "cpu_s": cpu, "wall_s": wall, "error": error}
+
+
+def run_from_network(scan: Scan, bundle: Path, epochs: tuple[int, ...]) -> list[dict[str, float]]:
+    """Error and processor seconds of a network, and of refinements from its object."""
+    model, _ = load_bundle(bundle, device="cpu")
+    # Once for nothing, as everywhere here: the first call of every kernel costs more.
+    reconstruct(model, scan.take(np.arange(64)), batch_size=16)
+    cpu, wall = time.process_time(), time.perf_counter()
+    start = reconstruct(model, scan, batch_size=16)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    error = error_of(scan, start.object, start.weight, start.origin)
+    rows = [{"epochs": 0, "cpu_s": cpu, "wall_s": wall, "error": error}]
+    for count in epochs:
+        run = run_ours(scan, start, count)
+        rows.append({**run, "cpu_s": run["cpu_s"] + cpu, "wall_s": run["wall_s"] + wall})
+    return rows
 
 
 def run_theirs(
@@ -115,7 +168,7 @@ def run_theirs(
 
 def measure(scene: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """All runs of one scene."""
-    scan = prepare(scene, arguments.seed, arguments.sub_pixel)
+    scan = prepare(scene, arguments.seed, arguments.between_pixels)
     weight = refine(scan, epochs=1).object.weight
     ours = []
     theirs = {}
@@ -128,6 +181,17 @@ def measure(scene: str, arguments: argparse.Namespace) -> dict[str, Any]:
         for row in theirs[solver]:
             print(scene, solver, row, flush=True)
         ours.append(run_ours(scan, None, arguments.epochs[-1]))
+    if arguments.networks is not None:
+        bundle = Path(arguments.networks.format(scene=scene))
+        from_network = run_from_network(scan, bundle, tuple(arguments.epochs))
+        for row in from_network:
+            print(scene, "refine from the network", row, flush=True)
+        return {"scene": scene, "refine": ours, "refine_from_network": from_network, "ptychi": theirs}
+    if arguments.between_pixels is not None:
+        moved = [run_ours(scan, None, epochs, "probe") for epochs in arguments.epochs]
+        for row in moved:
+            print(scene, "refine, moved probe", row, flush=True)
+        return {"scene": scene, "refine": ours, "refine_moved_probe": moved, "ptychi": theirs}
     handed = []
     for epochs in arguments.epochs:
         handed.append(run_ours(scan, rough, epochs))
@@ -150,8 +214,11 @@ def main() -> None:
     parser.add_argument("--scenes", nargs="+", default=["lines", "natural", "random_field"])
     parser.add_argument("--solvers", nargs="+", default=["lsqml", "epie", "autodiff"])
     parser.add_argument("--epochs", type=int, nargs="+", default=[10, 20, 40, 60, 100, 250])
+    parser.add_argument("--networks", help="model folder with {scene} in its name; refine from its object")
     parser.add_argument("--budget-s", type=float, default=61.0)
-    parser.add_argument("--sub-pixel", action="store_true")
+    parser.add_argument(
+        "--between-pixels", choices=["object", "probe"], help="what the frames were made with"
+    )
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path("refine_vs_ptychi.json"))
     arguments = parser.parse_args()
@@ -159,7 +226,7 @@ def main() -> None:
     results = [measure(scene, arguments) for scene in arguments.scenes]
     record = {
         "seed": arguments.seed,
-        "sub_pixel": arguments.sub_pixel,
+        "between_pixels": arguments.between_pixels,
         "frames": 784,
         "photons_per_frame": 1e6,
         "results": results,

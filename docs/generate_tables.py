@@ -19,6 +19,8 @@ SECTION_TEXT = {
     "model": "What network is trained, and through which physics. Stored in the bundle.",
     "training": "What is learned, from which data, towards which loss.",
     "inference": "Which scan is reconstructed with which trained model.",
+    "refine": "How an object is refined against all frames: by `refine`, and by `infer` with `--refine N`.",
+    "refine_data": "Which scan `refine` reconstructs without a network.",
     "execution": "Where and how a run is executed. Never part of a model's identity.",
 }
 TITLES = {"options": "Help", "positional arguments": "Arguments"}
@@ -26,6 +28,7 @@ HEAD = ("| flag | value | meaning |", "|---|---|---|")
 COMMANDS = (
     ("train", "train", None),
     ("infer", "inference", None),
+    ("refine", "refine", None),
     ("simulate", "simulate", None),
     ("evaluate", "evaluate", None),
     ("convert", "convert", None),

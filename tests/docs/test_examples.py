@@ -17,7 +17,8 @@ DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 COMMANDS = {
     "train": "train", "infer": "inference", "inference": "inference", "simulate": "simulate",
-    "evaluate": "evaluate", "convert": "convert", "inspect": "inspect", "config": "config",
+    "refine": "refine", "evaluate": "evaluate", "convert": "convert", "inspect": "inspect",
+    "config": "config",
 }  # fmt: skip
 # What makes an example natural to read makes it slow to run.
 SMALLER = (

@@ -77,6 +77,7 @@ INFERENCE = {
 REFINE = {
     "refine_epochs": "auto",
     "refine_probe": False,
+    "probe_modes": None,
     "refine_positions": False,
     "likelihood": "poisson",
     "sub_pixel": "object",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ptycho_config.base import Config, config_class
 from ptycho_config.fields import setting
+from ptycho_config.validation import REFINE_RULES, Rule
 
 __all__ = ["RefineConfig", "RefineDataConfig"]
 
@@ -21,21 +22,32 @@ _DATA = "Data"
 class RefineConfig(Config):
     """Refinement of an object against the measured frames, from a network's object or another start.
 
+    ``probe_modes`` needs ``refine_probe``.
+
     Examples
     --------
     >>> RefineConfig(refine_epochs=30).likelihood
     'poisson'
     """
 
+    rules: ClassVar[tuple[Rule, ...]] = REFINE_RULES
+
     refine_epochs: int | Literal["auto"] = setting(
         "auto",
-        help="passes over all frames, at most; auto is 60 for a refinement by itself and none after a network",
+        help="passes over all frames, at most; auto means 60, and none after a network",
         unit="epochs",
         ge=1,
         cli=("--refine", "--epochs"),
         group=_ITERATION,
     )
     refine_probe: bool = setting(False, help="fit the modes of the probe too", group=_FIT)
+    probe_modes: int | None = setting(
+        None,
+        help="incoherent modes to fit, weak ones added to those of the probe; needs refine_probe; none means "
+        "those it has",
+        ge=1,
+        group=_FIT,
+    )
     refine_positions: bool = setting(False, help="fit the position of every frame too", group=_FIT)
     likelihood: str = setting(
         "poisson",

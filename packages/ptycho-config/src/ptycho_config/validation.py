@@ -17,6 +17,7 @@ __all__ = [
     "EXECUTION_RULES",
     "GROUPING_RULES",
     "MODEL_RULES",
+    "REFINE_RULES",
     "TRAINING_RULES",
     "Rule",
     "check_rules",
@@ -100,6 +101,12 @@ def _mask_fits(v: Mapping[str, Any]) -> Problem | None:
         return None
     expected = f"at most N = {v['N']} px, the width of the probe"
     return Problem("probe_mask_diameter", v["probe_mask_diameter"], expected, "use None for N/2")
+
+
+def _modes_are_fitted(v: Mapping[str, Any]) -> Problem | None:
+    if v["probe_modes"] is None or v["refine_probe"]:
+        return None
+    return Problem("probe_modes", v["probe_modes"], "None, or refine_probe to fit them")
 
 
 def _some_loss(v: Mapping[str, Any]) -> Problem | None:
@@ -195,3 +202,4 @@ EXECUTION_RULES = (
     Rule(("recon_log_max_stitch_samples", "recon_log_stitch"), _stitch_log_is_on),
 )
 """Rules of :class:`~ptycho_config.PyTorchExecutionConfig`."""
+REFINE_RULES = (Rule(("probe_modes", "refine_probe"), _modes_are_fitted),)

@@ -14,6 +14,7 @@ __all__ = ["COMMANDS", "build_parser", "main"]
 COMMANDS = {
     "train": ("train", "train a network on a scan, leave a model bundle"),
     "infer": ("inference", "reconstruct a scan with a trained model (also: inference)"),
+    "refine": ("refine", "reconstruct a scan by iteration, from a flat object or from a start"),
     "simulate": ("simulate", "make a scan with a known object"),
     "evaluate": ("evaluate", "score a reconstruction against the known object"),
     "convert": ("convert", "write a scan as another kind of file: NPZ, HDF5 of ptychodus, CXI"),

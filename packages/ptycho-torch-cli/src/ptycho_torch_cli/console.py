@@ -101,11 +101,12 @@ def run_command(
 def _interrupted(prog: str, error: KeyboardInterrupt) -> int:
     # Core says in its own exception what was kept; it is not imported here, because it would bring torch.
     checkpoint = getattr(error, "checkpoint", None)
-    kept = (
-        "nothing was kept"
-        if checkpoint is None
-        else f"--resume goes on; the last checkpoint is kept: {checkpoint}"
-    )
+    if checkpoint is None:
+        kept = "nothing was kept"
+    elif str(checkpoint).endswith(".ckpt"):
+        kept = f"--resume goes on; the last checkpoint is kept: {checkpoint}"
+    else:
+        kept = f"what was reached is kept: {checkpoint}"
     note(f"{prog}: interrupted; {kept}")
     return 130
 
@@ -208,10 +209,10 @@ class Progress:
         """Whether progress is a bar."""
         return sys.stderr.isatty() if self._as_bar is None else self._as_bar
 
-    def __call__(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` items are done."""
+    def __call__(self, done: int, total: int, remark: str = "") -> None:
+        """Show that ``done`` of ``total`` items are done, and a remark beside it."""
         if self.wants_bar:
-            self._draw(done, total)
+            self._draw(done, total, remark)
             return
         now = time.monotonic()
         if self._first is None:
@@ -220,8 +221,9 @@ class Progress:
         if ends or now - self._last >= self._interval_s:
             self._last = now
             self._spoke = True
+            beside = f"  {remark}" if remark else ""
             head = f"{self._name}: " if self._name else ""
-            note(f"{head}{done}/{total} {self._units}{self._pace(now, done, total)}")
+            note(f"{head}{done}/{total} {self._units}{self._pace(now, done, total)}{beside}")
 
     def stage(self, name: str, unit: str) -> Progress:
         """Progress of another part of the work, of which nothing is said while it is short."""
@@ -240,7 +242,7 @@ class Progress:
         rate = (done - before) / (now - started)
         return f"  {rate:.3g} {self._units}/s  {(total - done) / rate:.0f} s left"
 
-    def _draw(self, done: int, total: int) -> None:
+    def _draw(self, done: int, total: int, remark: str) -> None:
         if self._bar is None:
             from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -252,6 +254,8 @@ class Progress:
                 leave=not self._brief,
                 delay=1.0 if self._brief else 0.0,
             )
+        if remark:
+            self._bar.set_postfix_str(remark, refresh=False)
         self._bar.update(done - self._bar.n)
         if self._brief and done == total:
             self.close()

@@ -22,6 +22,7 @@ from ptycho_torch_cli.shared import (
     print_resolution,
     validate_paths,
     wants_quiet,
+    with_residual,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_parser", "main"]
 
-_SCHEMA = schema_of("model", "inference", "execution")
+_SCHEMA = schema_of("model", "inference", "refine", "execution")
 # The rest of the section speaks of trainers, optimisers and checkpoints.
 _EXECUTION = {
     "accelerator",
@@ -49,7 +50,9 @@ def build_parser() -> CommandParser:
         description="Reconstruct a scan with a trained model. Leaves reconstruction.npz (object, weight, "
         "origin), reconstruction.h5 for ptychodus when the scan says its geometry, amplitude.png, phase.png, "
         "resolved_config.json, report.html (one page about the run) and, when the scan holds the truth, "
-        "metrics.json and comparison.png in the output folder. The network comes from the bundle.",
+        "metrics.json and comparison.png in the output folder. The network comes from the bundle. With "
+        "--refine N its object is refined against all frames, N times, its own result stays beside it as "
+        "network.npz, and refinement.png shows the residual.",
         usage="--model-path FOLDER --test-data SCAN --output-dir FOLDER [settings]",
         examples=(
             (
@@ -67,6 +70,7 @@ def build_parser() -> CommandParser:
     add_layer_flags(parser, _SCHEMA, with_profile=False)
     add_run_flags(parser)
     add_settings(parser, "inference", _SCHEMA["inference"])
+    add_settings(parser, "refine", _SCHEMA["refine"])
     add_settings(parser, "execution", _SCHEMA["execution"], only=_EXECUTION)
     add_common_flags(parser)
     return parser
@@ -89,10 +93,21 @@ def _infer(args: argparse.Namespace, command: Sequence[str]) -> int:
         return 0
     # With several patterns per group the network works through groups.
     unit = "pattern" if payload.inference_config.model.gridsize == 1 else "group"
-    with calm_lightning(), progress_of(unit, name="predicting", quiet=wants_quiet(args)) as progress:
+    quiet = wants_quiet(args)
+    with (
+        calm_lightning(),
+        progress_of(unit, name="predicting", quiet=quiet) as progress,
+        progress_of("epoch", name="refining", quiet=quiet) as epochs,
+    ):
         from ptycho_torch.workflows import infer
 
-        outcome = infer(payload, overwrite=args.overwrite, progress=progress, command=command)
+        outcome = infer(
+            payload,
+            overwrite=args.overwrite,
+            progress=progress,
+            refine_progress=None if epochs is None else with_residual(epochs),
+            command=command,
+        )
     print(_report(outcome))
     return 0
 
@@ -117,13 +132,25 @@ def _payload(args: argparse.Namespace) -> InferencePayload:
 def _report(outcome: InferenceOutcome) -> str:
     lines = [
         f"object    {' x '.join(str(side) for side in outcome.reconstruction.object.shape)} px",
-        f"residual  {outcome.forward_residual:.4f} of the amplitudes",
+        f"residual  {outcome.forward_residual:.4f} of the amplitudes{_before(outcome)}",
         f"speed     {outcome.patterns_per_second:.0f} patterns/s",
         f"files     {', '.join(path.name for path in outcome.files)} in {outcome.output_dir}",
     ]
     if outcome.report is not None:
         lines += ["", outcome.report.table()]
     return "\n".join(lines)
+
+
+def _before(outcome: InferenceOutcome) -> str:
+    """What a refinement started from, to stand after what it reached."""
+    if outcome.refinement is None:
+        return ""
+    epochs = outcome.refinement.n_epochs
+    text = f", {outcome.network_residual:.4f} before {epochs} epochs of refinement"
+    if outcome.network_report is not None and outcome.report is not None:
+        before, after = (r.scores.complex_nrmse for r in (outcome.network_report, outcome.report))
+        text += f"\nerror     {after:.4f}, {before:.4f} before (complex normalised RMSE)"
+    return text
 
 
 if __name__ == "__main__":

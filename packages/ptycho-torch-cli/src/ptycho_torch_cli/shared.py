@@ -1,10 +1,10 @@
-"""What `train` and `infer` do alike before a run starts."""
+"""What `train`, `infer` and `refine` do alike before a run starts."""
 
 from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -23,6 +23,7 @@ __all__ = [
     "resolve_accelerator",
     "validate_paths",
     "wants_quiet",
+    "with_residual",
 ]
 
 
@@ -177,6 +178,15 @@ def missing_files_are_usage() -> Iterator[None]:
 def wants_quiet(args: argparse.Namespace) -> bool:
     """Whether progress and log lines were switched off."""
     return bool(args.quiet or args.disable_mlflow)
+
+
+def with_residual(progress: Callable[[int, int, str], None]) -> Callable[[int, int, float], None]:
+    """Progress of a refinement: epochs done, epochs in all, forward residual."""
+
+    def show(done: int, total: int, residual: float) -> None:
+        progress(done, total, f"residual {residual:.4f}")
+
+    return show
 
 
 def print_resolution(payload: Any) -> None:

@@ -33,12 +33,13 @@ from ptycho_torch.data import Scan
 from ptycho_torch.errors import DataError
 from ptycho_torch.physics import calibrate, with_power
 from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.reassembly.processes import Processes
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit
+from ptycho_torch.refine.modes import with_modes
 from ptycho_torch.refine.moved_probe import MovedProbePlacement
 from ptycho_torch.refine.placement import Placement
-from ptycho_torch.refine.ranks import Ranks
 from ptycho_torch.refine.residual import dose_of
 from ptycho_torch.refine.result import RefineResult, SubPixel
 from ptycho_torch.refine.step import (
@@ -83,6 +84,7 @@ class Iteration:
         likelihood: Likelihood,
         sub_pixel: SubPixel,
         fits: tuple[bool, bool],
+        probe_modes: int | None,
         warm_up: int | None,
         seed: int,
     ) -> None:
@@ -90,13 +92,15 @@ class Iteration:
         mean_counts = float(scan.counts_per_frame().mean())
         if not mean_counts > 0:
             raise DataError("diffraction: expected counts, got none in any frame", scan.source)
-        calibration = calibrate(torch.from_numpy(scan.probe), mean_counts)
+        probe = scan.probe if probe_modes is None else with_modes(scan.probe, probe_modes)
+        calibration = calibrate(torch.from_numpy(probe), mean_counts)
         self.n_pixels = scan.N
         self.scale = calibration.intensity_scale
         real = torch.float32 if dtype == torch.complex64 else torch.float64
         self.frames = FrameSource(scan, self.scale, device, real)
-        self.ranks = Ranks()
-        self.kind = MovedProbePlacement if sub_pixel == "probe" else Placement
+        self.processes = Processes.joined()
+        self.sub_pixel: SubPixel = sub_pixel
+        self.kind: type[Placement] = MovedProbePlacement if sub_pixel == "probe" else Placement
         margin = _POSITION_MARGIN_PX if self.fits_positions else 2
         self.canvas = WorkingCanvas.around(scan.positions, scan.N, margin)
         self.origin = self.canvas.origin_tensor(device)
@@ -122,7 +126,7 @@ class Iteration:
         self.position_start = (5 if flat else 0) if warm_up is None else warm_up
         self.last_start = max(self.probe_start * self.fits_probe, self.position_start * self.fits_positions)
         values = _CPU_CHUNK_VALUES if device.type == "cpu" else _GPU_CHUNK_VALUES
-        chunk = max(1, values // (scan.N**2 * scan.n_modes))
+        chunk = max(1, values // (scan.N**2 * len(probe)))
         self.settings = BatchSettings(likelihood=likelihood, probe=False, positions=False, chunk=chunk)
         self.illumination = self._illumination(self.now, np.arange(scan.n_frames))
 
@@ -138,10 +142,12 @@ class Iteration:
             self.illumination = self._illumination(moving, self.order)
         misfit = Misfit()
         for indices in deal(self.order, n_subsets, self.rng):
-            mine = self.ranks.share(indices)
+            mine = self._share(indices)
             placement = self._placement(moving, mine)
             gradient = batch_gradient(moving, mine, placement, self.frames, self.settings, misfit)
-            self.ranks.add_up(gradient.object, gradient.probe, gradient.object_power)
+            for part in (gradient.object, gradient.probe, gradient.object_power):
+                if part is not None:
+                    self.processes.sum(part)
             self._step(moving, gradient, indices, n_subsets)
         self._join(misfit)
         if self.settings.positions:
@@ -165,13 +171,18 @@ class Iteration:
         floor = _FLOOR * float(self.illumination.max()) / n_subsets
         state.object -= gradient.object * (share / (divisor + floor))
         if gradient.probe is not None and gradient.object_power is not None:
-            divisor = gradient.object_power + _FLOOR * gradient.object_power.max()
+            power = gradient.object_power
+            if self.sub_pixel == "probe":
+                # Moved back by fractions of a pixel the power is no diagonal curvature any more; its largest
+                # value bounds it, as in ePIE (Maiden and Rodenburg, Ultramicroscopy 109, 1256, 2009).
+                power = power.max().expand_as(power)
+            divisor = power + _FLOOR * power.max()
             state.probe -= gradient.probe * (share / divisor)
         if self.settings.positions:
             moves = torch.zeros_like(state.positions)
             if gradient.moves is not None:
-                moves[torch.from_numpy(self.ranks.share(indices))] = gradient.moves
-            self.ranks.add_up(moves)
+                moves[torch.from_numpy(self._share(indices))] = gradient.moves
+            self.processes.sum(moves)
             state.positions += moves
             limit = _POSITION_MARGIN_PX - 2.0
             state.positions = torch.clamp(
@@ -196,17 +207,19 @@ class Iteration:
         )
         self.now, self.t = reached, longer
 
-    def _placement(
-        self, state: State, indices: npt.NDArray[np.int64] | None = None, kind: type[Placement] | None = None
-    ) -> Placement:
+    def _placement(self, state: State, indices: npt.NDArray[np.int64] | None = None) -> Placement:
         chosen = state.positions if indices is None else state.positions[torch.from_numpy(indices)]
         real = state.object.real.dtype
-        return (kind or self.kind)(chosen, self.origin, self.n_pixels, self.canvas.shape, real)
+        return self.kind(chosen, self.origin, self.n_pixels, self.canvas.shape, real)
+
+    def _share(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Frames of a batch that this process works on; their sums are joined by an all-reduce."""
+        return indices[self.processes.number :: self.processes.count]
 
     def _illumination(self, state: State, indices: npt.NDArray[np.int64]) -> Tensor:
-        """Summed probe intensity of frames; of a probe that moves too, interpolated."""
-        total = illumination_map(self._placement(state, self.ranks.share(indices), Placement), state.probe)
-        self.ranks.add_up(total)
+        """Summed probe intensity of frames."""
+        total = illumination_map(self._placement(state, self._share(indices)), state.probe)
+        self.processes.sum(total)
         return total
 
     def _join(self, misfit: Misfit) -> None:
@@ -216,7 +229,7 @@ class Iteration:
             dtype=torch.float64,
             device=self.origin.device,
         )
-        self.ranks.add_up(sums)
+        self.processes.sum(sums)
         misfit.difference, misfit.amplitude, misfit.objective, misfit.intensity = sums.tolist()
 
     def result(self, residuals: list[float], objectives: list[float], stopped: bool) -> RefineResult:
@@ -230,7 +243,7 @@ class Iteration:
             image = image * (probe.abs().square().sum() / power).sqrt()
             probe = gauged
         # Without the other processes: after an interruption they may be gone.
-        weight = illumination_map(self._placement(state, kind=Placement), state.probe)
+        weight = illumination_map(self._placement(state), state.probe)
         stitched = StitchedObject(
             object=self.canvas.crop(image.to(torch.complex64)),
             weight=self.canvas.crop(weight.float()),
@@ -244,6 +257,7 @@ class Iteration:
             residuals=tuple(residuals),
             objectives=tuple(objectives),
             stopped_early=stopped,
+            sub_pixel=self.sub_pixel,
         )
 
 

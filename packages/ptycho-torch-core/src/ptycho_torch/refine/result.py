@@ -39,6 +39,8 @@ class RefineResult:
         The likelihood term of each epoch, per measured photon; what the early stop watches.
     stopped_early
         True when the objective stopped falling before the last epoch.
+    sub_pixel
+        What moved by fractions of a pixel.
     """
 
     object: StitchedObject
@@ -48,6 +50,7 @@ class RefineResult:
     residuals: tuple[float, ...]
     objectives: tuple[float, ...]
     stopped_early: bool
+    sub_pixel: SubPixel
 
     @property
     def n_epochs(self) -> int:

@@ -14,7 +14,7 @@ from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.iteration import Iteration
 from ptycho_torch.refine.likelihood import LIKELIHOODS, Likelihood
-from ptycho_torch.refine.result import SUB_PIXEL, RefineResult, RefinementInterrupted, SubPixel
+from ptycho_torch.refine.result import SUB_PIXEL, RefinementInterrupted, RefineResult, SubPixel
 from ptycho_torch.refine.subsets import subset_counts
 
 __all__ = ["refine"]
@@ -30,6 +30,7 @@ def refine(
     batch_size: int | None = None,
     refine_probe: bool = False,
     refine_positions: bool = False,
+    probe_modes: int | None = None,
     likelihood: Likelihood = "poisson",
     sub_pixel: SubPixel = "object",
     device: torch.device | str = "cpu",
@@ -55,6 +56,9 @@ def refine(
     refine_probe, refine_positions
         Fit the probe modes, and the position of every frame, together with the object. The mean of
         all positions stays: with the object it forms one unknown too many.
+    probe_modes
+        Incoherent modes to fit, no fewer than the probe has; weak ones are added to it, see
+        :func:`ptycho_torch.refine.modes.with_modes`. Needs ``refine_probe``. None: those it has.
     likelihood
         ``"poisson"`` for counts with shot noise, ``"amplitude"`` for the distance of amplitudes, which
         forgives a wrong model more and is biased where frames hold few counts.
@@ -63,7 +67,8 @@ def refine(
         and the simulator. ``"probe"``: Fourier shift of the probe, band-limited, as in an experiment.
     device
         Where to compute. Where a process group of :mod:`torch.distributed` is up, every process calls
-        this with the same arguments and takes its share of the frames. Repeated runs agree bit for bit on a CPU with one thread.
+        this with the same arguments and takes its share of the frames. Repeated runs agree bit for bit
+        on a CPU with one thread.
     dtype
         complex64 or complex128.
     tolerance
@@ -105,6 +110,11 @@ def refine(
     True
     """
     _check_settings(scan, epochs, batch_size, likelihood, dtype, tolerance, warm_up)
+    if probe_modes is not None and (probe_modes < scan.n_modes or not refine_probe):
+        needed = f"{scan.n_modes} or more, and refine_probe"
+        raise ValueError(
+            f"probe_modes: expected {needed}, got {probe_modes} with refine_probe={refine_probe}"
+        )
     if sub_pixel not in SUB_PIXEL:
         raise ValueError(f"sub_pixel: expected one of {', '.join(SUB_PIXEL)}, got {sub_pixel!r}")
     with _flushed_denormals(), torch.no_grad():
@@ -116,6 +126,7 @@ def refine(
             likelihood=likelihood,
             sub_pixel=sub_pixel,
             fits=(refine_probe, refine_positions),
+            probe_modes=probe_modes,
             warm_up=warm_up,
             seed=seed,
         )

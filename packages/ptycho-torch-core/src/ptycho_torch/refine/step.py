@@ -90,10 +90,10 @@ def detector_ramp(n_pixels: int) -> Tensor:
 
 def illumination_map(placement: Placement, probe: Tensor) -> Tensor:
     """Summed probe intensity of the placed frames, real, ``(height, width)`` of the canvas."""
-    power = (probe.abs() ** 2).sum(dim=0)
-    total = power.new_zeros(placement.shape)
+    total = probe.real.new_zeros(placement.shape)
     for start in range(0, len(placement), _MAP_CHUNK):
         part = placement.part(slice(start, start + _MAP_CHUNK))
+        power = (part.light(probe).abs() ** 2).sum(dim=-3)
         part.add_to(total, power.expand(len(part), -1, -1))
     return total
 

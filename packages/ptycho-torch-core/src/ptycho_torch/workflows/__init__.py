@@ -1,4 +1,4 @@
-"""What a program calls: train, reconstruct, evaluate.
+"""What a program calls: train, reconstruct, refine, evaluate.
 
 :func:`train` and :func:`infer` run payloads of the factories and leave files;
 :func:`run_cdi_example_torch` and its neighbours take a configuration object and return arrays.
@@ -13,6 +13,7 @@ from ptycho_torch.workflows.components import (
 )
 from ptycho_torch.workflows.inference import EvaluationOutcome, InferenceOutcome, evaluate, infer
 from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
+from ptycho_torch.workflows.refinement import RefinementOutcome, refine_scan
 from ptycho_torch.workflows.training import (
     TrainingFailed,
     TrainingInterrupted,
@@ -23,6 +24,7 @@ from ptycho_torch.workflows.training import (
 __all__ = [
     "EvaluationOutcome",
     "InferenceOutcome",
+    "RefinementOutcome",
     "RunCancelled",
     "TrainingFailed",
     "TrainingInterrupted",
@@ -32,6 +34,7 @@ __all__ = [
     "infer",
     "load_inference_bundle_torch",
     "reconstruct",
+    "refine_scan",
     "run_cdi_example_torch",
     "save_outputs",
     "train",

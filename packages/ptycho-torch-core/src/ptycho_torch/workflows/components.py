@@ -34,14 +34,10 @@ from ptycho_torch.data.memory import InMemory
 from ptycho_torch.errors import BundleError, ShapeError
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.workflows.device import numerics, resolve_accelerator
-from ptycho_torch.workflows.inference import (
-    RECONSTRUCTION_FILES,
-    compare_with_truth,
-    write_reconstruction,
-)
 from ptycho_torch.workflows.preparation import read_scan
 from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
 from ptycho_torch.workflows.run_directory import RunDirectory
+from ptycho_torch.workflows.saving import RECONSTRUCTION_FILES, compare_with_truth, write_reconstruction
 from ptycho_torch.workflows.scan_match import model_for
 from ptycho_torch.workflows.training import TrainingOutcome, train
 

@@ -2,62 +2,52 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ptycho_config import write_resolved
-from ptycho_torch.atomic import atomic_write
 from ptycho_torch.bundle import installed_versions, load_bundle
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.contract import Scan
-from ptycho_torch.data.geometry import GEOMETRY_ENTRIES
 from ptycho_torch.data.grouping import Groups, make_groups
 from ptycho_torch.data.memory import name_of
-from ptycho_torch.data.product import save_product
 from ptycho_torch.data.summary import probe_diameter
-from ptycho_torch.errors import DataError, ShapeError
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.metrics import MetricReport, compare
-from ptycho_torch.plotting import save_comparison_figure, save_frc_figure, save_object_figures
+from ptycho_torch.models import PatchModel
+from ptycho_torch.plotting import save_comparison_figure, save_frc_figure
 from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual
 from ptycho_torch.results import load_object, load_probe, save_reconstruction
 from ptycho_torch.workflows.device import numerics, resolve_accelerator
 from ptycho_torch.workflows.preparation import read_scan
 from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
+from ptycho_torch.workflows.refinement import CURVE, refine_in_processes, save_curve
 from ptycho_torch.workflows.run_directory import RESOLVED_NAME, RunDirectory
+from ptycho_torch.workflows.saving import (
+    ARRAYS,
+    COMPARISON,
+    METRICS,
+    PICTURES,
+    RECONSTRUCTION_FILES,
+    compare_with_truth,
+    write_metrics,
+    write_reconstruction,
+)
 from ptycho_torch.workflows.scan_match import model_for
 
-__all__ = [
-    "RECONSTRUCTION_FILES",
-    "EvaluationOutcome",
-    "InferenceOutcome",
-    "compare_with_truth",
-    "evaluate",
-    "infer",
-    "write_reconstruction",
-]
+__all__ = ["EvaluationOutcome", "InferenceOutcome", "evaluate", "infer"]
 
-logger = logging.getLogger(__name__)
-
-_ARRAYS, _PRODUCT = "reconstruction.npz", "reconstruction.h5"
-_METRICS = "metrics.json"
-_COMPARISON = "comparison.png"
-RECONSTRUCTION_FILES = (_ARRAYS, _PRODUCT, "amplitude.png", "phase.png", _COMPARISON, _METRICS)
-INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME)
-EVALUATION_FILES = (_METRICS, _COMPARISON, "frc.png")
-_PICTURES = (
-    Picture(name="amplitude.png", caption="Amplitude of the object"),
-    Picture(name="phase.png", caption="Phase of the object, constant and ramp removed"),
-    Picture(name=_COMPARISON, caption="The object beside the known one, and their difference"),
-)
+_NETWORK = "network.npz"
+INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, _NETWORK, CURVE)
+EVALUATION_FILES = (METRICS, COMPARISON, "frc.png")
+_CURVE_PICTURE = Picture(name=CURVE, caption="Misfit of the amplitudes over the epochs of refinement")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +59,15 @@ class InferenceOutcome:
     output_dir
         Folder of the results.
     reconstruction
-        Object, coverage and origin.
-    report
-        Comparison with the truth, if the scan holds one and enough of it is covered.
-    forward_residual
-        Misfit of the stitched object to all frames.
+        Object, coverage and origin; the refined one where a refinement was asked for.
+    network
+        The object of the network; the same as ``reconstruction`` without a refinement.
+    refinement
+        Probe, positions and curves of the refinement, if there was one.
+    report, network_report
+        Comparison of each with the truth, if the scan holds one and enough of it is covered.
+    forward_residual, network_residual
+        Misfit of each to all frames.
     patterns_per_second
         Frames predicted and stitched per second, reading and writing excluded.
     files
@@ -82,8 +76,12 @@ class InferenceOutcome:
 
     output_dir: Path
     reconstruction: StitchedObject = field(repr=False)
+    network: StitchedObject = field(repr=False)
+    refinement: RefineResult | None = field(repr=False)
     report: MetricReport | None
+    network_report: MetricReport | None
     forward_residual: float
+    network_residual: float
     patterns_per_second: float
     files: tuple[Path, ...]
 
@@ -102,9 +100,10 @@ def infer(
     overwrite: bool = False,
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
+    refine_progress: Callable[[int, int, float], None] | None = None,
     command: Sequence[str] | None = None,
 ) -> InferenceOutcome:
-    """Reconstruct a scan.
+    """Reconstruct a scan, and refine the object if the settings ask for it.
 
     Parameters
     ----------
@@ -117,6 +116,8 @@ def infer(
         stages of their own, see :class:`ptycho_torch.control.StagedProgress`.
     should_stop
         Asked after every batch; its first true answer ends the run, which then has written nothing.
+    refine_progress
+        Called after every epoch of a refinement with its number, all epochs and the forward residual.
     command
         Command line, for the record.
 
@@ -130,6 +131,8 @@ def infer(
         If the scan breaks the data contract. Nothing has been written then.
     RunCancelled
         When ``should_stop`` said so.
+    RefinementInterrupted
+        On Ctrl-C in a refinement; what its last complete epoch reached has been written and is named.
     """
     config, execution = payload.inference_config, payload.execution_config
     assert config.model_path is not None
@@ -160,31 +163,116 @@ def infer(
         seen = scan if len(used) == scan.n_frames else scan.take(used)
         comparing = stage_of(progress, "comparing", "frame")
         residual = forward_residual_of(result, model, seen, batch_size=batch_size, progress=comparing)
-    probe = model.probe.detach().cpu().numpy()
-    report = compare_with_truth(result, scan, probe)
+        refined = _refine(payload, seen, result, model, device, refine_progress)
+    final = _Final.of(refined, result, seen, model, residual)
+    network_report = compare_with_truth(result, scan, model.probe.detach().cpu().numpy())
+    report = network_report
+    if final.refinement is not None:
+        report = compare_with_truth(final.object, scan, final.probe)
     work = run.open()
-    write_reconstruction(work, result, seen, probe, payload.resolution.to_dict(), report, residual)
+    network = {} if final.refinement is None else _beside(network_report, residual)
+    write_reconstruction(
+        work,
+        final.object,
+        final.frames,
+        final.probe,
+        payload.resolution.to_dict(),
+        report,
+        final.residual,
+        **network,
+    )
+    if final.refinement is not None:
+        _save_network(work / _NETWORK, result, seen, model, payload)
+        save_curve(work, final.refinement)
     write_resolved(
         work / RESOLVED_NAME, payload.resolution, versions=installed_versions(), command=list(command or ())
     )
     speed = len(used) / seconds
-    facts = [
-        ("model", str(config.model_path)),
-        ("scan", f"{len(used)} of {scan.n_frames} frames of {scan.N} × {scan.N} px"),
-        ("object", f"{' × '.join(str(side) for side in result.object.shape)} px"),
-        ("misfit of the amplitudes", f"{residual:.4f}"),
-        ("speed", f"{speed:.0f} patterns/s on {device}"),
-    ]
-    title = f"Reconstruction of {name_of(payload.test_data)}"
-    write_html_report(work, title=title, facts=facts, pictures=_PICTURES)
+    _write_page(work, payload, seen, scan.n_frames, final, speed, device)
+    files = run.publish()
+    if isinstance(refined, RefinementInterrupted):
+        raise RefinementInterrupted(refined.result, run.path / ARRAYS)
     return InferenceOutcome(
         output_dir=run.path,
-        reconstruction=result,
+        reconstruction=final.object,
+        network=result,
+        refinement=final.refinement,
         report=report,
-        forward_residual=residual,
+        network_report=network_report,
+        forward_residual=final.residual,
+        network_residual=residual,
         patterns_per_second=speed,
-        files=run.publish(),
+        files=files,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Final:
+    """What a run hands over: the object of the network, or the refined one."""
+
+    object: StitchedObject
+    frames: Scan
+    probe: np.ndarray
+    residual: float
+    refinement: RefineResult | None
+
+    @classmethod
+    def of(
+        cls,
+        refined: RefineResult | RefinementInterrupted | None,
+        network: StitchedObject,
+        frames: Scan,
+        model: PatchModel,
+        residual: float,
+    ) -> _Final:
+        """The refined object, complete or interrupted, or that of the network."""
+        if refined is None:
+            probe = model.probe.detach().cpu().numpy()
+            return cls(object=network, frames=frames, probe=probe, residual=residual, refinement=None)
+        found = refined.result if isinstance(refined, RefinementInterrupted) else refined
+        fitted = replace(frames, positions=found.positions)
+        return cls(
+            object=found.object,
+            frames=fitted,
+            probe=found.probe,
+            residual=forward_residual(fitted, found.object, found.probe, sub_pixel=found.sub_pixel),
+            refinement=found,
+        )
+
+
+def _refine(
+    payload: InferencePayload,
+    scan: Scan,
+    start: StitchedObject,
+    model: PatchModel,
+    device: str,
+    progress: Callable[[int, int, float], None] | None,
+) -> RefineResult | RefinementInterrupted | None:
+    """Refine the object of the network with the probe of the bundle, if the settings ask for it."""
+    if payload.refine_config.refine_epochs == "auto":
+        return None
+    lit = replace(scan, probe=model.probe.detach().cpu().numpy())
+    try:
+        return refine_in_processes(
+            lit, start, payload.refine_config, payload.execution_config, device, progress
+        )
+    except RefinementInterrupted as stop:
+        return stop
+
+
+def _save_network(
+    path: Path, network: StitchedObject, scan: Scan, model: PatchModel, payload: InferencePayload
+) -> None:
+    probe = model.probe.detach().cpu().numpy()
+    save_reconstruction(
+        path, network, positions=scan.positions, probe=probe, configuration=payload.resolution.to_dict()
+    )
+
+
+def _beside(report: MetricReport | None, residual: float) -> dict[str, Any]:
+    """Entry of the metrics for the object that the refinement started from."""
+    scores = {} if report is None else {"scores": report.scores.to_dict()}
+    return {"network": {**scores, "forward_residual": residual}}
 
 
 def evaluate(
@@ -234,8 +322,8 @@ def evaluate(
     if run is None:
         return EvaluationOutcome(report=report, files=())
     work = run.open()
-    _write_metrics(work / _METRICS, report)
-    save_comparison_figure(work / _COMPARISON, report)
+    write_metrics(work / METRICS, report)
+    save_comparison_figure(work / COMPARISON, report)
     save_frc_figure(work / "frc.png", report)
     return EvaluationOutcome(report=report, files=run.publish())
 
@@ -264,61 +352,23 @@ def _read(payload: InferencePayload, *, nphotons: float, progress: Progress | No
     return scan, groups
 
 
-def write_reconstruction(
+def _write_page(
     work: Path,
-    result: StitchedObject,
-    scan: Scan,
-    probe: np.ndarray,
-    configuration: Mapping[str, Any],
-    report: MetricReport | None,
-    residual: float,
+    payload: InferencePayload,
+    seen: Scan,
+    n_frames: int,
+    final: _Final,
+    speed: float,
+    device: str,
 ) -> None:
-    """Write the arrays, the product, the pictures and, beside a known object, the scores."""
-    save_reconstruction(
-        work / _ARRAYS, result, positions=scan.positions, probe=probe, configuration=configuration
-    )
-    _save_product(work / _PRODUCT, result, scan, probe)
-    save_object_figures(work, result.object, result.weight, result.origin)
-    if report is not None:
-        _write_metrics(work / _METRICS, report, forward_residual=residual)
-        save_comparison_figure(work / _COMPARISON, report)
-
-
-def _save_product(path: Path, result: StitchedObject, scan: Scan, probe: np.ndarray) -> None:
-    """Write the product of ptychodus, which says everything in metres, if the scan tells how."""
-    try:
-        save_product(
-            path,
-            result,
-            probe=probe,
-            positions=scan.positions,
-            metadata=scan.metadata,
-            frame_index=scan.frame_index,
-        )
-    except DataError as error:
-        named = ", ".join(name for name in GEOMETRY_ENTRIES if any(name in text for text in error.problems))
-        logger.info("no %s: the metadata of the scan do not say %s", path.name, named)
-
-
-def compare_with_truth(result: StitchedObject, scan: Scan, probe: np.ndarray) -> MetricReport | None:
-    """Scores against the known object of a scan, if it has one and enough of it is covered."""
-    if scan.object_truth is None:
-        return None
-    try:
-        return compare(
-            result.object,
-            scan.object_truth,
-            weight=result.weight,
-            origin=result.origin,
-            truth_origin=scan.object_truth_origin,
-            probe_diameter=probe_diameter(probe),
-        )
-    except ShapeError as error:
-        # A few frames may cover too little to be scored; their reconstruction is still a result.
-        logger.warning("not compared with the known object: %s", error)
-        return None
-
-
-def _write_metrics(path: Path, report: MetricReport, **extra: float) -> None:
-    with atomic_write(path, "w") as stream:
-        json.dump({**report.to_dict(), **extra}, stream, indent=2)
+    facts = [
+        ("model", str(payload.inference_config.model_path)),
+        ("scan", f"{seen.n_frames} of {n_frames} frames of {seen.N} × {seen.N} px"),
+        ("object", f"{' × '.join(str(side) for side in final.object.object.shape)} px"),
+        ("misfit of the amplitudes", f"{final.residual:.4f}"),
+        ("speed", f"{speed:.0f} patterns/s on {device}"),
+    ]
+    if final.refinement is not None:
+        facts.append(("refinement", f"{final.refinement.n_epochs} epochs"))
+    title = f"Reconstruction of {name_of(payload.test_data)}"
+    write_html_report(work, title=title, facts=facts, pictures=(*PICTURES, _CURVE_PICTURE))

@@ -56,7 +56,7 @@ class PreparedTraining:
 def read_scan(
     source: ScanSource,
     *,
-    n_pixels: int,
+    n_pixels: int | None,
     measurement_domain: str,
     nphotons: float,
     progress: Progress | None = None,
@@ -68,7 +68,7 @@ def read_scan(
     source
         Whatever :func:`ptycho_torch.data.reader.open_scan` knows: a file, a directory, a scan in memory.
     n_pixels
-        Frame size of the model; larger frames are cropped.
+        Frame size of the model; larger frames are cropped. None: as the scan has them.
     measurement_domain
         ``"auto"``, ``"counts"`` or ``"amplitude"``.
     nphotons

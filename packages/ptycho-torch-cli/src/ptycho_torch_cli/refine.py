@@ -1,0 +1,130 @@
+"""``ptycho-torch refine``: from a scan, with or without a start, to an object refined against all frames."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ptycho_torch_cli.console import calm_lightning, progress_of, run_command
+from ptycho_torch_cli.parsers import (
+    CommandParser,
+    add_common_flags,
+    add_layer_flags,
+    add_run_flags,
+    add_settings,
+    schema_of,
+)
+from ptycho_torch_cli.shared import (
+    cli_layer,
+    missing_files_are_usage,
+    print_resolution,
+    validate_paths,
+    wants_quiet,
+    with_residual,
+)
+
+if TYPE_CHECKING:
+    from ptycho_torch.config_factory import RefinementPayload
+    from ptycho_torch.workflows import RefinementOutcome
+
+__all__ = ["build_parser", "main"]
+
+_SCHEMA = schema_of("refine_data", "refine", "execution")
+# The rest of the section speaks of networks, optimisers and loggers.
+_EXECUTION = {"accelerator", "devices"}
+
+
+def build_parser() -> CommandParser:
+    """Return the parser of the command."""
+    parser = CommandParser(
+        "ptycho-torch refine",
+        description="Reconstruct a scan by iteration against all its frames, without a network. Leaves "
+        "reconstruction.npz (object, weight, origin, probe, positions), reconstruction.h5 for ptychodus when "
+        "the scan says its geometry, amplitude.png, phase.png, refinement.png, resolved_config.json, "
+        "report.html and, if the scan holds the truth, metrics.json and comparison.png in the output folder.",
+        usage="--data SCAN --output-dir FOLDER [--start RECONSTRUCTION.npz] [settings]",
+        examples=(
+            (
+                "reconstruct a scan from nothing",
+                "ptycho-torch refine --data scan.npz --output-dir refined",
+            ),
+            (
+                "go on from a result, with the probe and its modes",
+                "ptycho-torch refine --data scan.npz --output-dir further --start refined/reconstruction.npz "
+                "--refine-probe --probe-modes 3",
+            ),
+        ),
+    )
+    # Profiles are about training.
+    add_layer_flags(parser, _SCHEMA, with_profile=False)
+    add_run_flags(parser)
+    add_settings(parser, "refine_data", _SCHEMA["refine_data"], heading="Refine: Data")
+    add_settings(parser, "refine", _SCHEMA["refine"])
+    add_settings(parser, "execution", _SCHEMA["execution"], only=_EXECUTION, limited={})
+    add_common_flags(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    typed = list(sys.argv[1:] if argv is None else argv)
+
+    def work(args: argparse.Namespace) -> int:
+        return _refine(args, ["ptycho-torch", "refine", *typed])
+
+    return run_command(build_parser(), work, typed)
+
+
+def _refine(args: argparse.Namespace, command: Sequence[str]) -> int:
+    payload = _payload(args)
+    if args.dry_run:
+        print_resolution(payload)
+        return 0
+    with calm_lightning(), progress_of("epoch", name="refining", quiet=wants_quiet(args)) as progress:
+        from ptycho_torch.workflows import refine_scan
+
+        outcome = refine_scan(
+            payload,
+            overwrite=args.overwrite,
+            progress=None if progress is None else with_residual(progress),
+            command=command,
+        )
+    print(_report(outcome))
+    return 0
+
+
+def _payload(args: argparse.Namespace) -> RefinementPayload:
+    layer = cli_layer(args, _SCHEMA)
+    config_file = getattr(args, "config_file", None)
+    validate_paths(
+        {
+            "--config": config_file,
+            "--data": layer.get("scan_file"),
+            "--start": layer.get("start_file"),
+        },
+        folders=("--data",),
+    )
+    from ptycho_torch.config_factory import create_refinement_payload
+
+    with missing_files_are_usage():
+        return create_refinement_payload(None, None, cli=layer, config_file=config_file)
+
+
+def _report(outcome: RefinementOutcome) -> str:
+    result = outcome.result
+    why = ", the objective stopped falling" if result.stopped_early else ""
+    lines = [
+        f"object    {' x '.join(str(side) for side in result.object.object.shape)} px",
+        f"epochs    {result.n_epochs}{why}",
+        f"residual  {outcome.forward_residual:.4f} of the amplitudes",
+        f"files     {', '.join(path.name for path in outcome.files)} in {outcome.output_dir}",
+    ]
+    if outcome.report is not None:
+        lines += ["", outcome.report.table()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""What is left when somebody ends a refinement, and the scale of a start."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptycho_torch.refine import RefinementInterrupted, forward_residual, refine
+
+
+def stop_after(epochs):
+    def progress(done, total, residual):
+        if done == epochs:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_the_last_complete_epoch_is_handed_over(scan_of):
+    scan = scan_of()
+    with pytest.raises(RefinementInterrupted, match="after 3 epochs") as stop:
+        refine(scan, epochs=20, progress=stop_after(3))
+    result = stop.value.result
+    assert result.n_epochs == 3
+    assert result.stopped_early
+    assert forward_residual(scan, result.object) < result.residuals[0]
+
+
+def test_before_the_first_epoch_there_is_nothing_to_keep(scan_of, monkeypatch):
+    from ptycho_torch.refine import iteration
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(iteration.Iteration, "run_epoch", interrupt)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        refine(scan_of(), epochs=2)
+    assert not isinstance(stop.value, RefinementInterrupted)
+
+
+def test_the_scale_of_a_start_does_not_matter(scan_of):
+    scan = scan_of()
+    start = refine(scan, epochs=5).object
+    once, other = (
+        refine(scan, replace(start, object=start.object * np.float32(factor)), epochs=2)
+        for factor in (1.0, 7.0)
+    )
+    np.testing.assert_allclose(other.object.object, once.object.object, atol=2e-3)
+
+
+def test_held_out_frames_are_scored(scan_of):
+    scan = scan_of(photons=1e7)
+    held = np.arange(0, scan.n_frames, 10)
+    result = refine(scan.take(np.setdiff1d(np.arange(scan.n_frames), held)), epochs=30)
+    flat = replace(result.object, object=np.ones_like(result.object.object))
+    assert forward_residual(scan.take(held), result.object) < 0.5 * forward_residual(scan.take(held), flat)
+
+
+def test_an_unknown_model_is_refused(scan_of):
+    with pytest.raises(ValueError, match="sub_pixel: expected one of object, probe, got 'grid'"):
+        refine(scan_of(), sub_pixel="grid")
