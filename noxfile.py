@@ -160,7 +160,7 @@ def integration(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def demo(session: nox.Session) -> None:
-    """Train on the measured scan in data/, reconstruct it, compare with the reference; see demo_output/."""
+    """Train on the measured scan in data/, reconstruct and refine it, compare; see demo_output/."""
     install(session, *editable(PACKAGES))
     scan = ROOT / "data" / "siemens_star_128.npz"
     reference = ROOT / "data" / "siemens_star_reference.npz"
@@ -172,7 +172,7 @@ def demo(session: nox.Session) -> None:
     )  # fmt: skip
     session.run(
         "ptycho-torch", "infer", "--model-path", str(model), "--test-data", str(scan),
-        "--output-dir", str(result), "--overwrite",
+        "--output-dir", str(result), "--overwrite", "--refine", "30", "--likelihood", "amplitude",
     )  # fmt: skip
     session.run(
         "ptycho-torch", "evaluate", str(result / "reconstruction.npz"), str(reference),

@@ -1,4 +1,4 @@
-"""Draw the pictures of the page on conventions, with the package itself."""
+"""Draw the pictures of the README and of the page on conventions, with the package itself."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ptycho_torch.data.contract import Scan
+from ptycho_torch.data.reader import open_scan
 from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.metrics import align
 from ptycho_torch.physics import calibrate, extract_patches, illumination
 from ptycho_torch.reassembly import canvas_for, stitch
+from ptycho_torch.refine import refine
 
 __all__ = ["main"]
 
 HERE = Path(__file__).resolve().parent / "images"
+DATA = HERE.parents[1] / "data"
 CHOSEN = 24
 
 
@@ -96,9 +100,30 @@ def draw_coverage(scan: Scan) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Write both pictures."""
+def draw_star(epochs: int = 30) -> Figure:
+    """Phase of the measured star, refined against all frames."""
+    scan = open_scan(DATA / "siemens_star_128.npz")
+    found = refine(scan, epochs=epochs, likelihood="amplitude").object
+    covered = found.weight > 0.1 * np.median(found.weight[found.weight > 0])
+    rows, columns = (np.flatnonzero(covered.any(axis=axis)) for axis in (1, 0))
+    inner = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    image, covered = found.object[inner].astype(np.complex128), covered[inner]
+    # Diffraction knows neither a constant phase nor a ramp: they are taken out.
+    wave = align(np.ones_like(image), image, covered, max_shift_px=0).aligned
+    phase = np.where(covered, np.angle(image * np.exp(-1j * np.angle(wave))), np.nan)
+    figure = Figure(figsize=(6, 5.2), layout="constrained")
+    axes = figure.subplots()
+    low, high = np.nanpercentile(phase, (0.5, 99.5))
+    shown = axes.imshow(phase, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    axes.set(xlabel="x (px)", ylabel="y (px)")
+    figure.colorbar(shown, label="phase (rad)")
+    return figure
+
+
+def main(star_epochs: int = 30) -> None:
+    """Write all pictures."""
     HERE.mkdir(exist_ok=True)
+    _save(draw_star(star_epochs), "siemens_star.png")
     scan = _scan()
     _save(draw_coordinates(scan), "coordinates.png")
     _save(draw_coverage(scan), "coverage.png")

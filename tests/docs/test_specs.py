@@ -12,7 +12,7 @@ import pytest
 
 DEFINED = re.compile(r"^\*\*([A-Z]+(?:-[A-Z]+)*-\d{3})\.\*\* ", re.MULTILINE)
 ROW = re.compile(r"^\| ([A-Z-]+-\d{3}) \| (.*) \|$", re.MULTILINE)
-CITED = re.compile(r"\b(?:CFG|CONFIG|CONFIG-LOGGER|DATA|PHY|STI|MET|BUN|RUN|CLI|PKG|POLICY)-\d{3}\b")
+CITED = re.compile(r"\b(?:CFG|CONFIG|CONFIG-LOGGER|DATA|PHY|STI|REF|MET|BUN|RUN|CLI|PKG|POLICY)-\d{3}\b")
 FOLDERS = {
     "config": "packages/ptycho-config/tests",
     "core": "packages/ptycho-torch-core/tests",

@@ -165,6 +165,16 @@ def test_fewer_modes_than_there_are_are_refused(tmp_path, tiny_scan, refinement)
     assert not (tmp_path / "refined").exists()
 
 
+def test_what_auto_means(refinement, inference):
+    seen = []
+    payload = refinement(refine_epochs="auto", refine_tolerance=0)
+    refine_scan(payload, progress=lambda done, total, _: seen.append(total))
+    assert seen == [60] * 60
+    outcome = infer(inference())
+    assert outcome.refinement is None
+    assert outcome.network is outcome.reconstruction
+
+
 def test_missing_files_are_named(refinement, tmp_path):
     with pytest.raises(FileNotFoundError, match="scan_file"):
         refinement(scan=tmp_path / "none.npz")
