@@ -143,7 +143,9 @@ def prepare_training(payload: TrainingPayload, *, progress: Progress | None = No
             for number, (scan, found, (_, rows)) in enumerate(zip(scans, groups, splits, strict=True))
         ]
     else:
-        aside = [_validation(_read(source, payload, progress), model, labelled) for source in payload.test_data]
+        aside = [
+            _validation(_read(source, payload, progress), model, labelled) for source in payload.test_data
+        ]
     validation = _together(aside)
     logger.info(
         "training on %d groups of %d%s, validating on %d; mean %s counts per frame",
