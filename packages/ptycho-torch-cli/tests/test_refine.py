@@ -27,7 +27,14 @@ def test_a_run_leaves_its_files_and_prints_the_scores(
     assert record["command"][:2] == ["ptycho-torch", "refine"]
     assert main(argv) == 2
     assert "it holds reconstruction.npz" in capsys.readouterr().err
-    again = ["--start", str(output / "reconstruction.npz"), "--likelihood", "amplitude", "--sub-pixel", "probe"]
+    again = [
+        "--start",
+        str(output / "reconstruction.npz"),
+        "--likelihood",
+        "amplitude",
+        "--sub-pixel",
+        "probe",
+    ]
     fits = ["--refine-probe", "--probe-modes", "2", "--refine-positions", "--refine-batch-size", "6"]
     argv = ["--data", str(scan_file), "--output-dir", str(tmp_path / "again"), "--accelerator", "cpu"]
     assert main([*argv, *again, *fits, "--epochs", "2", "--quiet"]) == 0
