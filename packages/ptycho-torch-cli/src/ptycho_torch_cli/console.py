@@ -241,8 +241,8 @@ class Progress:
         if ends or now - self._last >= self._interval_s:
             self._last = now
             self._spoke = True
-            head = f"{self._name}: " if self._name else ""
             beside = f"  {remark}" if remark else ""
+            head = f"{self._name}: " if self._name else ""
             note(f"{head}{done}/{total} {self._units}{self._pace(now, done, total)}{beside}")
 
     def stage(self, name: str, unit: str) -> Progress:

@@ -96,10 +96,13 @@ def _infer(args: argparse.Namespace, command: Sequence[str]) -> int:
     # With several patterns per group the network works through groups.
     unit = "pattern" if payload.inference_config.model.gridsize == 1 else "group"
     quiet = wants_quiet(args) or not is_first_process()
-    with calm_lightning(), progress_of(unit, name="predicting", quiet=quiet) as progress:
+    with (
+        calm_lightning(),
+        progress_of(unit, name="predicting", quiet=quiet) as progress,
+        progress_of("epoch", name="refining", quiet=quiet) as epochs,
+    ):
         from ptycho_torch.workflows import infer
 
-        epochs = None if progress is None else progress.stage("refining", "epoch")
         outcome = infer(
             payload,
             overwrite=args.overwrite,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ptycho_torch_cli.console import Progress, calm_lightning, run_command
+from ptycho_torch_cli.console import calm_lightning, progress_of, run_command
 from ptycho_torch_cli.parsers import (
     CommandParser,
     add_common_flags,
@@ -42,17 +42,18 @@ def build_parser() -> CommandParser:
         "ptycho-torch refine",
         description="Reconstruct a scan by iteration against all its frames, without a network. Leaves "
         "reconstruction.npz (object, weight, origin, probe, positions), reconstruction.h5 for ptychodus when "
-        "the scan says its geometry, amplitude.png, phase.png, refinement.png, resolved_config.json and, if "
-        "the scan holds the truth, metrics.json in the output folder.",
+        "the scan says its geometry, amplitude.png, phase.png, refinement.png, resolved_config.json, "
+        "report.html and, if the scan holds the truth, metrics.json and comparison.png in the output folder.",
         usage="--data SCAN --output-dir FOLDER [--start RECONSTRUCTION.npz] [settings]",
         examples=(
             (
-                "reconstruct a scan without a network",
+                "reconstruct a scan from nothing",
                 "ptycho-torch refine --data scan.npz --output-dir refined",
             ),
             (
-                "go on from what a network reconstructed",
-                "ptycho-torch refine --data scan.npz --start result/reconstruction.npz --output-dir refined",
+                "go on from a result, with the probe and its modes",
+                "ptycho-torch refine --data scan.npz --output-dir further --start refined/reconstruction.npz "
+                "--refine-probe --probe-modes 3",
             ),
         ),
     )
@@ -81,20 +82,15 @@ def _refine(args: argparse.Namespace, command: Sequence[str]) -> int:
     if args.dry_run:
         print_resolution(payload)
         return 0
-    progress = None if wants_quiet(args) else Progress("epoch")
-    with calm_lightning():
+    with calm_lightning(), progress_of("epoch", name="refining", quiet=wants_quiet(args)) as progress:
         from ptycho_torch.workflows import refine_scan
 
-        try:
-            outcome = refine_scan(
-                payload,
-                overwrite=args.overwrite,
-                progress=None if progress is None else with_residual(progress),
-                command=command,
-            )
-        finally:
-            if progress is not None:
-                progress.close()
+        outcome = refine_scan(
+            payload,
+            overwrite=args.overwrite,
+            progress=None if progress is None else with_residual(progress),
+            command=command,
+        )
     print(_report(outcome))
     return 0
 

@@ -17,6 +17,7 @@ from ptycho_torch.workflows import evaluate, infer, refine_scan
 from ptycho_torch.workflows.refinement import refine_in_processes
 
 FILES = {
+    "report.html", "comparison.png",
     "reconstruction.npz", "amplitude.png", "phase.png", "refinement.png", "metrics.json",
     "resolved_config.json",
 }  # fmt: skip

@@ -31,7 +31,7 @@ from ptycho_torch.workflows.refinement import CURVE, refine_in_processes, save_c
 from ptycho_torch.workflows.run_directory import RESOLVED_NAME, RunDirectory
 from ptycho_torch.workflows.saving import (
     ARRAYS,
-    COMPARISON,
+    PICTURES,
     RECONSTRUCTION_FILES,
     compare_with_truth,
     write_reconstruction,
@@ -47,12 +47,7 @@ RefineProgress: TypeAlias = Callable[[int, int, float], None]
 
 _NETWORK, _INTERMEDIATE = "network.npz", "intermediate.npz"
 INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, _NETWORK, CURVE, _INTERMEDIATE)
-_PICTURES = (
-    Picture(name="amplitude.png", caption="Amplitude of the object"),
-    Picture(name="phase.png", caption="Phase of the object, constant and ramp removed"),
-    Picture(name=COMPARISON, caption="The object beside the known one, and their difference"),
-    Picture(name=CURVE, caption="Forward residual over the epochs of the refinement"),
-)
+_CURVE_PICTURE = Picture(name=CURVE, caption="Misfit of the amplitudes over the epochs of refinement")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +240,7 @@ def _write_page(
         ("speed of the network", speed),
     ]
     title = f"Reconstruction of {name_of(payload.test_data)}"
-    write_html_report(folder, title=title, facts=facts, pictures=_PICTURES)
+    write_html_report(folder, title=title, facts=facts, pictures=(*PICTURES, _CURVE_PICTURE))
 
 
 @dataclass(frozen=True, kw_only=True)

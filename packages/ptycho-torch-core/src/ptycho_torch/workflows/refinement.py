@@ -12,6 +12,7 @@ from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig, RefineCo
 from ptycho_torch.bundle import installed_versions
 from ptycho_torch.config_factory import RefinementPayload
 from ptycho_torch.data.contract import Scan
+from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.metrics import MetricReport
 from ptycho_torch.plotting import save_training_figure
 from ptycho_torch.reassembly import StitchedObject
@@ -23,6 +24,7 @@ from ptycho_torch.workflows.processes import beside, count_devices
 from ptycho_torch.workflows.run_directory import RESOLVED_NAME, RunDirectory
 from ptycho_torch.workflows.saving import (
     ARRAYS,
+    PICTURES,
     RECONSTRUCTION_FILES,
     compare_with_truth,
     write_reconstruction,
@@ -33,7 +35,7 @@ __all__ = ["CURVE", "REFINEMENT_FILES", "RefinementOutcome", "refine_in_processe
 logger = logging.getLogger(__name__)
 
 CURVE = "refinement.png"
-REFINEMENT_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, CURVE)
+REFINEMENT_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, CURVE)
 _EPOCHS = 60
 
 Progress = Callable[[int, int, float], None]
@@ -133,6 +135,15 @@ def refine_scan(
     write_resolved(
         work / RESOLVED_NAME, payload.resolution, versions=installed_versions(), command=list(command or ())
     )
+    facts = [
+        ("scan", f"{scan.n_frames} frames of {scan.N} × {scan.N} px"),
+        ("object", f"{' × '.join(str(side) for side in result.object.object.shape)} px"),
+        ("misfit of the amplitudes", f"{residual:.4f}"),
+        ("epochs", str(result.n_epochs)),
+    ]
+    picture = Picture(name=CURVE, caption="Misfit of the amplitudes over the epochs")
+    title = f"Refinement of {data.scan_file.name}"
+    write_html_report(work, title=title, facts=facts, pictures=(*PICTURES, picture))
     files = run.publish()
     if interrupted:
         raise RefinementInterrupted(result, run.path / ARRAYS)

@@ -16,6 +16,7 @@ from ptycho_torch.data.geometry import GEOMETRY_ENTRIES
 from ptycho_torch.data.product import save_product
 from ptycho_torch.data.summary import probe_diameter
 from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.html_report import Picture
 from ptycho_torch.metrics import MetricReport, compare
 from ptycho_torch.plotting import save_comparison_figure, save_object_figures
 from ptycho_torch.reassembly import StitchedObject
@@ -25,6 +26,7 @@ __all__ = [
     "ARRAYS",
     "COMPARISON",
     "METRICS",
+    "PICTURES",
     "RECONSTRUCTION_FILES",
     "compare_with_truth",
     "write_metrics",
@@ -34,8 +36,14 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 ARRAYS, PRODUCT = "reconstruction.npz", "reconstruction.h5"
-METRICS, COMPARISON = "metrics.json", "comparison.png"
+METRICS = "metrics.json"
+COMPARISON = "comparison.png"
 RECONSTRUCTION_FILES = (ARRAYS, PRODUCT, "amplitude.png", "phase.png", COMPARISON, METRICS)
+PICTURES = (
+    Picture(name="amplitude.png", caption="Amplitude of the object"),
+    Picture(name="phase.png", caption="Phase of the object, constant and ramp removed"),
+    Picture(name=COMPARISON, caption="The object beside the known one, and their difference"),
+)
 
 
 def write_reconstruction(
