@@ -1,19 +1,23 @@
-"""Resident memory while a scan larger than that memory is opened, shuffled through and gone through in order.
+"""Resident memory while a scan larger than that memory is opened, trained on and reconstructed.
 
-Writes a synthetic scan as diffraction.h5 and product.h5, opens it (every frame is checked), fetches batches
-in random order as a training epoch does, then in order as a reconstruction does, and prints JSON with time,
-rate and the largest resident size of each phase. The scan is deleted afterwards.
+Writes a synthetic scan as diffraction.h5 and product.h5 and opens it (every frame is checked). Then it fetches
+batches in random order and in order; or, with --train, trains one epoch and reconstructs with the commands of
+the package, each in a process of its own that checks every frame again. Prints JSON with
+time, rate and the largest resident size of each phase. The scan is deleted afterwards.
 
     python benchmarks/bench_large_hdf5.py --gigabytes 10 --directory /path/with/space
+    python benchmarks/bench_large_hdf5.py --gigabytes 10 --train --groups 20000 --json results/large_hdf5.json
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,10 +27,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from bench_record import write_record
 
 from ptycho_torch.data.contract import Scan
+from ptycho_torch.data.geometry import DETECTOR_PIXEL, ScanGeometry
 from ptycho_torch.data.lazy import FrameStack
-from ptycho_torch.data.ptychodus_files import write_pair
+from ptycho_torch.data.product import write_product
 from ptycho_torch.data.reader import open_scan
 from ptycho_torch.data.scenes import defocused_probe
 
@@ -39,21 +45,17 @@ GEOMETRY = {
 
 
 class SyntheticFrames(FrameStack):
-    """Poisson noise around a broad peak: a few frames, drawn once, in random order and turned by chance."""
+    """Poisson noise around a broad peak: a few frames, drawn once, in turn. Nothing is kept of the others."""
 
     def __init__(self, n: int, N: int, seed: int) -> None:
         super().__init__()
         self.shape, self.dtype = (n, N, N), np.dtype(np.uint16)
-        self.seed = seed
         y, x = np.mgrid[:N, :N] - N // 2
         mean = 40.0 * np.exp(-(x**2 + y**2) / (2 * (N / 8) ** 2))
-        self._bank = np.random.default_rng(seed).poisson(mean, size=(256, N, N)).astype(np.uint16)
+        self.bank = np.random.default_rng(seed).poisson(mean, size=(256, N, N)).astype(np.uint16)
 
     def __getitem__(self, index: slice) -> np.ndarray:
-        rows = np.arange(self.shape[0])[index]
-        generator = np.random.default_rng((self.seed, int(rows[0])))
-        chosen = self._bank[generator.integers(len(self._bank), size=len(rows))]
-        return chosen[:, :, ::-1] if generator.random() < 0.5 else chosen
+        return self.bank[np.arange(self.shape[0])[index] % len(self.bank)]
 
     def take(self, indices: np.ndarray) -> FrameStack:
         raise TypeError("synthetic frames are only written")
@@ -85,18 +87,69 @@ def measured(report: dict[str, dict[str, float]], phase: str) -> Iterator[dict[s
 
 
 def write_scan(folder: Path, n: int, N: int, seed: int) -> None:
-    """Write the scan piece by piece."""
+    """Write the pair; the frames as raw chunks of one frame each, because packing them would take longest."""
     side = int(np.ceil(np.sqrt(n)))
-    positions = np.stack(np.divmod(np.arange(n), side), axis=1) * 4.0 + N
+    frames = SyntheticFrames(n, N, seed)
     scan = Scan(
-        diffraction=SyntheticFrames(n, N, seed),
-        positions=positions,
+        diffraction=frames,
+        positions=np.stack(np.divmod(np.arange(n), side), axis=1) * 4.0 + N,
         probe=defocused_probe(N),
         # Empty space of the size of such a scan would be larger than some machines.
         object_truth=np.ones((N, N), dtype=np.complex64),
         metadata=GEOMETRY,
     )
-    write_pair(folder, scan)
+    with h5py.File(folder / "diffraction.h5", "w") as file:
+        file["indexes"] = np.arange(n)
+        patterns = file.create_dataset("patterns", shape=(n, N, N), dtype=np.uint16, chunks=(1, N, N))
+        for name in DETECTOR_PIXEL:
+            patterns.attrs[name] = GEOMETRY[name]
+        for number in range(n):
+            patterns.id.write_direct_chunk((number, 0, 0), frames.bank[number % len(frames.bank)].tobytes())
+    geometry = ScanGeometry.from_entries(GEOMETRY, N)
+    with h5py.File(folder / "product.h5", "w") as file:
+        write_product(file, scan, geometry, np.arange(n))
+
+
+def command(report: dict[str, dict[str, float]], phase: str, *words: str) -> None:
+    """Run a command of the package; its largest resident size is that of its process."""
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "ptycho_torch_cli", *words], stdout=sys.stderr)
+    _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status) != 0:
+        raise RuntimeError(f"{phase} failed: {' '.join(words)}")
+    report[phase] = {
+        "seconds": round(time.perf_counter() - start, 2),
+        "largest_resident_megabytes": round(usage.ru_maxrss * 1024 / 1e6),
+    }
+
+
+def train_and_reconstruct(
+    folder: Path, work: Path, arguments: argparse.Namespace, report: dict[str, dict[str, float]]
+) -> None:
+    """One epoch, then the object, over as many groups as were asked for, drawn from the whole file."""
+    common = ["--accelerator", arguments.accelerator, "--n-groups", arguments.groups]
+    command(
+        report, "train one epoch", "train", "--train-data-file", str(folder),
+        "--output-dir", str(work / "model"),
+        "--nepochs", "1", "--n-filters-scale", str(arguments.filters), "--batch-size", str(arguments.batch),
+        "--logger", "none", *common,
+    )  # fmt: skip
+    command(
+        report, "reconstruct", "infer", "--model-path", str(work / "model"), "--test-data", str(folder),
+        "--output-dir", str(work / "result"), *common,
+    )  # fmt: skip
+
+
+def go_through(scan: Scan, arguments: argparse.Namespace, report: dict[str, dict[str, float]]) -> None:
+    """Every frame once in batches: in random order, then as stored."""
+    n, batch = scan.n_frames, arguments.batch
+    order = np.random.default_rng(arguments.seed).permutation(n)
+    for phase, rows in (("random batches", order), ("in order", np.arange(n))):
+        with measured(report, phase) as entry:
+            for start in range(0, n, batch):
+                scan.diffraction[rows[start : start + batch]].astype(np.float32).mean()
+            entry["frames"] = n
+        entry["frames_per_second"] = round(n / entry["seconds"])
 
 
 def run(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
@@ -104,23 +157,18 @@ def run(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
     N = arguments.size
     phases: dict[str, dict[str, float]] = {}
     if arguments.scan is None:
+        wanted = arguments.frames or int(arguments.gigabytes * 1e9 / (N * N * 2))
         with measured(phases, "write"):
-            write_scan(folder, max(64, int(arguments.gigabytes * 1e9 / (N * N * 2))), N, arguments.seed)
+            write_scan(folder, max(64, wanted), N, arguments.seed)
     with measured(phases, "open and check"):
         scan = open_scan(folder)
     n, N = scan.n_frames, scan.N
-    order = np.random.default_rng(arguments.seed).permutation(n)
-    with measured(phases, "random batches") as entry:
-        total = 0.0
-        for start in range(0, n, arguments.batch):
-            total += float(scan.diffraction[order[start : start + arguments.batch]].astype(np.float32).mean())
-        entry["frames"] = n
-    with measured(phases, "in order") as entry:
-        for start in range(0, n, arguments.batch):
-            total += float(scan.diffraction[start : start + arguments.batch].astype(np.float32).mean())
-        entry["frames"] = n
-    for phase in ("random batches", "in order"):
-        phases[phase]["frames_per_second"] = round(n / phases[phase]["seconds"])
+    if arguments.train:
+        del scan
+        with tempfile.TemporaryDirectory(dir=arguments.directory) as work:
+            train_and_reconstruct(folder, Path(work), arguments, phases)
+    else:
+        go_through(scan, arguments, phases)
     stored = sum(path.stat().st_size for path in folder.iterdir())
     return {
         "frames": n,
@@ -128,6 +176,8 @@ def run(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
         "uncompressed_gigabytes": round(n * N * N * 2 / 1e9, 2),
         "stored_gigabytes": round(stored / 1e9, 2),
         "batch": arguments.batch,
+        "groups": arguments.groups if arguments.train else None,
+        "n_filters_scale": arguments.filters if arguments.train else None,
         "phases": phases,
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "h5py": h5py.__version__},
     }
@@ -139,20 +189,28 @@ def main() -> int:
     parser.add_argument("--gigabytes", type=float, default=10.0, help="size of the frames before compression")
     parser.add_argument("--size", type=int, default=128, help="edge of a frame; px")
     parser.add_argument("--batch", type=int, default=16, help="frames fetched together")
+    parser.add_argument("--frames", type=int, help="how many frames to write, in place of --gigabytes")
+    parser.add_argument("--train", action="store_true", help="train one epoch and reconstruct")
+    parser.add_argument(
+        "--groups", default="none", help="how many frames to train on and reconstruct from; none: all"
+    )
+    parser.add_argument("--filters", type=int, default=1, help="width of the network (n_filters_scale)")
+    parser.add_argument("--accelerator", default="cpu")
+    parser.add_argument("--json", type=Path, help="write the record there too, with what the machine is")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scan", type=Path, help="read this directory instead of writing a scan")
     parser.add_argument("--directory", type=Path, help="where to put the scan for a while")
     arguments = parser.parse_args()
-    if arguments.scan is not None:
-        json.dump(run(arguments.scan, arguments), sys.stdout, indent=2)
-        print()
-        return 0
-    folder = Path(tempfile.mkdtemp(prefix="large-scan-", dir=arguments.directory))
+    folder = arguments.scan or Path(tempfile.mkdtemp(prefix="large-scan-", dir=arguments.directory))
     try:
-        json.dump(run(folder, arguments), sys.stdout, indent=2)
-        print()
+        record = run(folder, arguments)
     finally:
-        shutil.rmtree(folder)
+        if arguments.scan is None:
+            shutil.rmtree(folder)
+    json.dump(record, sys.stdout, indent=2)
+    print()
+    if arguments.json is not None:
+        write_record(arguments.json, record)
     return 0
 
 

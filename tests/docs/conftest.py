@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from provoking import Bench
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,3 +52,13 @@ def bring(workshop: Path, desk: Path):
             shutil.copy(source, desk / name)
 
     return copy
+
+
+@pytest.fixture
+def bench(
+    workshop: Path, desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Bench:
+    """A working directory with a scan and a model, where things are made to go wrong."""
+    made = Bench(desk, monkeypatch, lambda: "".join(capsys.readouterr()))
+    made.take(workshop)
+    return made

@@ -1,4 +1,4 @@
-"""The guides: Python blocks run, commands parse, configuration files load, quoted messages exist."""
+"""The guides: Python blocks run, commands parse, configuration files load."""
 
 from __future__ import annotations
 
@@ -91,24 +91,6 @@ def test_configuration_files_resolve(language, tmp_path):
         training = resolve(SECTIONS, file=load_config(path)).configs["training"]
         assert training.nepochs == 30
         assert training.n_groups is None
-
-
-@cache
-def _source() -> str:
-    files = sorted((ROOT / "packages").glob("*/src/**/*.py"))
-    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
-    # Long messages are written as neighbouring literals, which Python joins.
-    return re.sub(r"""["']\s*\n\s*f?["']""", "", text)
-
-
-def _quoted() -> list[str]:
-    return re.findall(r"^\| `([^`]+)` \|", _text("errors.md"), re.MULTILINE)
-
-
-@pytest.mark.parametrize("message", _quoted())
-def test_quoted_messages_are_those_of_the_program(message):
-    missing = [part for part in message.split("…") if part.strip() and part.strip() not in _source()]
-    assert not missing, f"no message holds {missing}"
 
 
 def test_pages_stay_inside_the_folder():

@@ -36,6 +36,16 @@ _MAY_CHANGE = frozenset(
 The data files are among them because files move: what they hold is compared instead.
 """
 _SAMPLE_GROUPS = 16
+# What loaders of torch and pickle raise on content that is no checkpoint, or a piece of one.
+_UNREADABLE = (
+    LookupError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    pickle.UnpicklingError,
+)
 _SPREAD_OVER_EPOCHS = ("Exponential", "MultiStage", "WarmupCosine")
 
 
@@ -157,7 +167,7 @@ def resume_point(folder: Path, payload: TrainingPayload, identity: str) -> Resum
         content = read_checkpoint(path)
         states = {_kind(key): state for key, state in content["callbacks"].items()}
         last, best, rows = states["LastCheckpoint"], states["BestCheckpoints"], states["History"]["rows"]
-    except (KeyError, RuntimeError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
+    except _UNREADABLE as error:
         reason = str(error).split(". ")[0]
         hint = f"{path.name} cannot be read ({reason}); train anew in another directory"
         raise ConfigError(Problem("output_dir", str(path), "a checkpoint that train wrote", hint)) from error

@@ -1,0 +1,218 @@
+"""The page of errors: every message in it is provoked, and no message is left out of the provocations."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from provoking import rows, sections
+
+import ptycho_torch
+from ptycho_config import ConfigError
+from ptycho_torch.config_factory import create_inference_payload, create_training_payload
+from ptycho_torch.control import RunCancelled
+from ptycho_torch.data.npz import save_scan
+from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.workflows import TrainingFailed, TrainingInterrupted, device, infer, train
+
+SETTINGS = {
+    "a known setting": lambda b: b.train("--set nepoch=3"),
+    "it belongs to …, which plays no part here": lambda b: b.infer("--set nepochs=3"),
+    "keep one of them in …": lambda b: b.train(b.config("nepochs: 3\nmax_epochs: 4")),
+    "which the profile … locks": lambda b: b.train("--profile reference_cnn --architecture unrolled"),
+    ", which the data say": lambda b: b.infer("--set model.gridsize=2"),
+    "frames can be cropped to a smaller N, never enlarged": lambda b: b.train("--N 64"),
+    "state it with …": "ptycho-torch train --output-dir out",
+    "at least one loss weight greater than 0": lambda b: b.train("--nll-weight 0 --mae-weight 0"),
+    "False while num_workers = 0": lambda b: b.train("--persistent-workers --num-workers 0"),
+    "TPUs are not supported": "ptycho-torch train --accelerator tpu",
+    "a device that is there": lambda b: (
+        b.patch.setattr(torch.cuda, "is_available", lambda: False),
+        b.train("--accelerator cuda"),
+    ),
+    "makes groups of … frames": lambda b: b.train("--gridsize 3 --neighbor-count 4"),
+    "a group is … frames of one scan": lambda b: b.train("--gridsize 2", scan=_three_frames(b)),
+    "distinct groups, one per frame": lambda b: b.train("--gridsize 2 --n-groups 36 --n-subsample 30"),
+    "one process on one device is available in this version": lambda b: b.train("--devices 2"),
+    "MLflow is not available in this version": lambda b: b.train("--logger mlflow"),
+    "this package runs on PyTorch": lambda b: b.train("--set backend=tensorflow"),
+    "the frames in the scan": lambda b: b.train("--n-subsample 1000"),
+    "a loss term is logged when its weight is above 0": lambda b: b.train("--checkpoint-monitor elsewhere"),
+    "a directory without the results of another run": lambda b: b.train("--output-dir run"),
+    "this is a file; choose another": lambda b: b.train("--output-dir scan.npz"),
+    "a writable place": lambda b: (
+        b.patch.setattr(os, "access", lambda path, mode: False),
+        b.train(),
+    ),
+    "the size of the model in": lambda b: b.infer("--set model.N=64"),
+    "a value in one place": lambda b: create_training_payload(
+        "scan.npz", "out", overrides={"output_dir": "elsewhere"}
+    ),
+    "bf16-mixed or 32-true on the CPU": lambda b: b.train("--precision 16-mixed"),
+    "a working compiler for torch.compile": lambda b: (
+        b.patch.setattr(device, "compiler_failure", lambda accelerator: "no C++ compiler"),
+        b.train("--set compile=true"),
+    ),
+    ", as the run in … was started": lambda b: b.train("--output-dir run --resume --batch-size 5"),
+    "the data that the run was started with": lambda b: b.train(
+        "--output-dir run --resume", scan=b.edited(diff3d=2 * b.arrays()["diff3d"].astype(int))
+    ),
+    "a checkpoint that train wrote": lambda b: (
+        b.write("run/checkpoints/last.ckpt", "torn"),
+        b.train("--output-dir run --resume"),
+    ),
+    "did you mean": lambda b: b.train("--set learning_rat=1e-3"),
+    "a configuration file ending in": lambda b: b.train(b.config("nepochs = 3", ".ini")),
+    "is given twice": lambda b: b.train(b.config("N: 32\nN: 64")),
+    "one of the sections": lambda b: b.train(b.config("modell:\n  N: 32")),
+}
+
+
+def _three_frames(bench) -> str:
+    arrays = bench.arrays()
+    n_frames = len(arrays["xcoords"])
+    return bench.edited(
+        **{name: array[:3] for name, array in arrays.items() if array.shape[:1] == (n_frames,)}
+    )
+
+
+FILES = {
+    "no such file": "ptycho-torch inspect absent.npz",
+    "is a directory, expected a file": lambda b: create_training_payload(
+        "scan.npz", "out", config_file="run"
+    ),
+    "exists already; give another target or ask to overwrite": lambda b: b.cli(
+        f"ptycho-torch convert scan.npz {b.write('there.npz', b'')}"
+    ),
+    "give the name of a file": lambda b: _save_over_a_directory(b),
+}
+
+USAGE = {
+    "unknown command": "ptycho-torch trian",
+    "a command is missing": "ptycho-torch --debug",
+    "unknown flag": "ptycho-torch inspect scan.npz --fast",
+    "the following arguments are required": "ptycho-torch inspect",
+    "expected one argument": "ptycho-torch train --output-dir",
+    "there is no such file": "ptycho-torch evaluate absent.npz scan.npz",
+    "it exists; --overwrite replaces it": "ptycho-torch simulate --output scan.npz",
+    "a file in a folder that exists": "ptycho-torch simulate --output absent/scan.npz",
+    "rows and columns, such as 20,20": "ptycho-torch simulate --output out.npz --grid 20",
+    "keep one of them": lambda b: b.train("--resume --overwrite"),
+}
+
+RUNS = {
+    "lower the … learning rate or set a gradient clip value": lambda b: _train_with(_Poison()),
+    "training ended before the first epoch was complete": lambda b: b.train("--max-time 00:00:00:00"),
+    "training was interrupted": lambda b: _train_with(_Impatient()),
+    "what was written before is whole: mend that and resume": lambda b: _train_with(_FullDisk()),
+    "the training was cancelled": lambda b: train(
+        create_training_payload("scan.npz", "out", overrides=_BRIEF), should_stop=lambda: True
+    ),
+    "the reconstruction was cancelled": lambda b: infer(
+        create_inference_payload("run", "scan.npz", "out", overrides=_ON_THE_CPU), should_stop=lambda: True
+    ),
+}
+
+_SMALL = "--n-groups 4 --n-filters-scale 1 --disable-checkpointing --logger none"
+WARNINGS = {
+    "the network predicts a nearly flat object": lambda b: b.train(
+        f"{_SMALL} --nepochs 6 --learning-rate 1e-30"
+    ),
+    "the metadata of the scan do not say": lambda b: _infer(b),
+    "POLICY-001: no GPU found, running on the CPU": lambda b: (
+        b.patch.setattr(torch.cuda, "is_available", lambda: False),
+        b.patch.setattr(torch.backends.mps, "is_available", lambda: False),
+        device.resolve_accelerator("auto"),
+    ),
+    "POLICY-001: ptycho_torch needs PyTorch": lambda b: (
+        b.patch.setattr("importlib.util.find_spec", lambda name, package=None: None),
+        importlib.reload(ptycho_torch),
+    ),
+    "frames and probe are cropped around the centre": lambda b: b.train(
+        f"{_SMALL} --N 32", scan=_larger_frames(b)
+    ),
+    "the intensity scale is taken from this scan": lambda b: _infer(
+        b, b.edited(diff3d=4 * b.arrays()["diff3d"].astype(int))
+    ),
+    "state measurement_domain if this is wrong": lambda b: b.read_edited(
+        diff3d=0.37 * b.arrays()["diff3d"], _metadata=None
+    ),
+    "not compared with the known object": lambda b: _infer(b, _three_frames(b)),
+    "the bundle holds the weights of the last epoch": lambda b: b.train(_SMALL),
+    "is deprecated, use": "ptycho-torch infer --model-path run --test-data scan.npz --device cpu --dry-run",
+}
+
+_ON_THE_CPU = {"accelerator": "cpu"}
+_BRIEF = {"nepochs": 1, **_ON_THE_CPU}
+
+
+def _infer(bench, scan="scan.npz", **settings) -> None:
+    infer(create_inference_payload("run", scan, "out", overrides={**_ON_THE_CPU, **settings}))
+
+
+def _larger_frames(bench) -> str:
+    save_scan("large.npz", simulate_scene("lines", N=64, grid=(4, 4), seed=0))
+    return "large.npz"
+
+
+def _save_over_a_directory(bench) -> None:
+    (bench.folder / "taken.npz").mkdir()
+    save_scan("taken.npz", simulate_scene("lines", N=32, grid=(2, 2), seed=0))
+
+
+class _Impatient(Callback):
+    def on_train_batch_end(self, *_) -> None:
+        raise KeyboardInterrupt
+
+
+class _Poison(Callback):
+    def on_train_start(self, trainer, module) -> None:
+        with torch.no_grad():
+            next(iter(module.model.generator.parameters())).fill_(float("nan"))
+
+
+class _FullDisk(Callback):
+    def on_train_batch_end(self, *_) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _train_with(callback: Callback) -> None:
+    train(create_training_payload("scan.npz", "out", overrides=_BRIEF), callbacks=[callback])
+
+
+TABLES = {
+    "Settings: `ConfigError`": (SETTINGS, ConfigError, 2),
+    "Usage": (USAGE, ConfigError, 2),
+    "Files": (FILES, OSError, 2),
+    "Runs": (RUNS, (TrainingFailed, TrainingInterrupted, RunCancelled, OSError), 1),
+    "Warnings": (WARNINGS, RuntimeError, 0),
+}
+
+
+@pytest.mark.parametrize(
+    ("section", "message"), [(name, message) for name, (table, *_) in TABLES.items() for message in table]
+)
+def test_message_is_said(bench, section, message):
+    table, kinds, code = TABLES[section]
+    heard = bench.provoke(table[message])
+    assert heard.says(message), heard.text
+    assert isinstance(heard.error, kinds | type(None) if isinstance(kinds, type) else (*kinds, type(None)))
+    assert heard.code in (None, code)
+    if section != "Warnings":
+        assert not (bench.folder / "out" / "wts.h5.zip").exists()
+
+
+@pytest.mark.parametrize("section", TABLES)
+def test_page_and_provocations_agree(section):
+    assert rows(section) == list(TABLES[section][0])
+
+
+def test_every_table_of_the_page_is_provoked():
+    assert sections() == [
+        "Usage", "Settings: `ConfigError`", "Files", "Scans: `DataError`", "Arrays in memory: `ShapeError`",
+        "Bundles: `BundleError`", "Runs", "Warnings",
+    ]  # fmt: skip
