@@ -245,7 +245,6 @@ def add_settings(
     *,
     only: Collection[str] | None = None,
     heading: str | None = None,
-    limited: Mapping[str, str] = LIMITED,
 ) -> None:
     """Add a flag for each setting of a class, under the headings that the settings name.
 
@@ -261,8 +260,6 @@ def add_settings(
         Names of the settings to offer; all by default, except `WITHOUT_FLAG`.
     heading
         One heading for all of them instead.
-    limited
-        Settings of which the command takes some values only, and which.
     """
     groups: dict[str, Any] = {}
     for spec in field_specs(cls):
