@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_config import PyTorchExecutionConfig, field_specs
+from ptycho_config import field_specs
 from ptycho_torch_cli import inference, train
 from ptycho_torch_cli.parsers import WITHOUT_FLAG, schema_of, typed_settings
 
