@@ -1,8 +1,8 @@
 """Resident memory while a scan larger than that memory is opened, trained on and reconstructed.
 
-Writes a synthetic scan as diffraction.h5 and product.h5 and opens it (every frame is checked). Then it fetches
-batches in random order and in order; or, with --train, trains one epoch and reconstructs with the commands of
-the package, each in a process of its own that checks every frame again. Prints JSON with
+Writes a synthetic scan as diffraction.h5 and product.h5 and opens it (every frame is checked). Then it
+fetches batches in random order and in order; or, with --train, trains one epoch and reconstructs with the
+commands of the package, each in a process of its own that checks every frame again. Prints JSON with
 time, rate and the largest resident size of each phase. The scan is deleted afterwards.
 
     python benchmarks/bench_large_hdf5.py --gigabytes 10 --directory /path/with/space

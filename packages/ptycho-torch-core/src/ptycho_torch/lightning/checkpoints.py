@@ -137,16 +137,21 @@ class LastCheckpoint(Callback):
         checkpoint = read_checkpoint(self.path)
         checkpoint["callbacks"][self.state_key]["ended"] = self.ended
         # The cut epoch may have been the best, whose checkpoint has taken the place of an older one.
-        for callback in trainer.callbacks:
+        for callback in _callbacks_of(trainer):
             if isinstance(callback, RunTimer | BestCheckpoints):
                 checkpoint["callbacks"][callback.state_key] = callback.state_dict()
         trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, self.path)
 
 
+def _callbacks_of(trainer: pl.Trainer) -> list[Callback]:
+    # The trainer has this list and does not declare it.
+    return list(getattr(trainer, "callbacks"))  # noqa: B009
+
+
 def _why_ended(trainer: pl.Trainer) -> str:
     if trainer.max_epochs is not None and trainer.current_epoch >= trainer.max_epochs:
         return "epochs"
-    for callback in trainer.callbacks:
+    for callback in _callbacks_of(trainer):
         if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
             return "patience"
         if isinstance(callback, RunTimer):

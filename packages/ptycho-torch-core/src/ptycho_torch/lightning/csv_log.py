@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
 from ptycho_torch.atomic import atomic_write
 
@@ -53,7 +53,7 @@ class TableLogger(CSVLogger):
     @property
     def experiment(self) -> Any:
         """The table; nothing but rank zero writes one."""
-        if rank_zero_only.rank != 0:
+        if getattr(rank_zero_only, "rank", 0) != 0:
             return super().experiment
         if self._experiment is None:
             Path(self.log_dir).mkdir(parents=True, exist_ok=True)

@@ -63,13 +63,13 @@ class ScanDataModule(pl.LightningDataModule):
         return self._batches(dataset, shuffle=False).rows_of(batch)
 
     def _batches(self, dataset: ScanGroups, *, shuffle: bool) -> SharedBatches:
-        alone = self.trainer is None
+        trainer = self.trainer
         return SharedBatches(
             dataset.parts,
             self.batch_size,
             seed=self.seed if shuffle else None,
-            process=0 if alone else self.trainer.global_rank,
-            n_processes=1 if alone else self.trainer.world_size,
+            process=0 if trainer is None else trainer.global_rank,
+            n_processes=1 if trainer is None else trainer.world_size,
         )
 
     def _loader(self, dataset: ScanGroups, *, shuffle: bool) -> DataLoader[Batch]:

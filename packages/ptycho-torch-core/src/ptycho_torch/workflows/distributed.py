@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch.distributed as dist
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.strategies import StrategyRegistry
 
@@ -86,7 +86,7 @@ def is_first_process() -> bool:
     """Whether this is the process that writes: the only one, or the first of all."""
     joined = Processes.joined()
     # Before the processes have found each other, what started them says which is which.
-    return (joined.number if joined.count > 1 else int(rank_zero_only.rank or 0)) == 0
+    return (joined.number if joined.count > 1 else int(getattr(rank_zero_only, "rank", 0) or 0)) == 0
 
 
 def from_first_process(work: Callable[[], Value]) -> Value:

@@ -160,7 +160,7 @@ def train(
     images = reconstruction_images(payload, prepared, run.work / _LOGS)
     with disk_errors_explained(run.path):
         work, point = _begin(payload, run, identity, resume=resume, command=list(command or ()))
-        rows = list(point.rows)
+        rows: Sequence[Mapping[str, float]] = list(point.rows)
         with numerics():
             if not point.ended:
                 standard = standard_callbacks(
