@@ -106,3 +106,12 @@ def test_reference_network_does_not_settle_on_a_flat_image(learn):
     for (ours, truth), least in zip(learned.amplitude_and_phase(), (0.5, 0.35), strict=True):
         assert 0.3 < ours.std() / truth.std() < 1.5
         assert np.corrcoef(ours, truth)[0, 1] > least
+
+
+def test_fourier_network_beats_the_flat_object_clearly(learn):
+    learned = learn("fno", steps=60, learning_rate=5e-3)
+    assert learned.loss_ratio < 0.3
+    assert learned.error < 0.65 * learned.error_of_flat
+    for (ours, truth), least in zip(learned.amplitude_and_phase(), (0.75, 0.7), strict=True):
+        assert 0.5 < ours.std() / truth.std() < 1.5
+        assert np.corrcoef(ours, truth)[0, 1] > least

@@ -9,6 +9,7 @@ from torch import nn
 from ptycho_torch.errors import ConfigError
 from ptycho_torch.models import GeneratorSpec, build_generator, generator_names, register_generator, registry
 from ptycho_torch.models.cnn import CNNGenerator
+from ptycho_torch.models.fno import FNOGenerator
 from ptycho_torch.models.unrolled import UnrolledGenerator
 
 
@@ -17,11 +18,12 @@ def own_registry(monkeypatch):
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
 
 
-def test_both_architectures_are_known_by_name():
-    assert {"cnn", "unrolled"} <= set(generator_names())
+def test_architectures_are_known_by_name():
+    assert {"cnn", "fno", "unrolled"} <= set(generator_names())
     assert list(generator_names()) == sorted(generator_names())
     spec = GeneratorSpec(n_pixels=32, width=1)
     assert isinstance(build_generator("cnn", spec), CNNGenerator)
+    assert isinstance(build_generator("fno", spec), FNOGenerator)
     assert isinstance(build_generator("unrolled", spec), UnrolledGenerator)
 
 

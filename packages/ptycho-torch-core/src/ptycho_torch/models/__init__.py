@@ -1,6 +1,7 @@
 """Generators by name, and the model that couples one to the physics."""
 
 from ptycho_torch.models import cnn as _cnn  # registers "cnn"
+from ptycho_torch.models import fno as _fno  # registers "fno"
 from ptycho_torch.models import unrolled as _unrolled  # registers "unrolled"
 from ptycho_torch.models.build import build_patch_model
 from ptycho_torch.models.patch_model import PatchModel
@@ -22,4 +23,4 @@ __all__ = [
     "register_generator",
 ]
 
-del _cnn, _unrolled
+del _cnn, _fno, _unrolled

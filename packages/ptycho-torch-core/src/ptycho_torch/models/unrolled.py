@@ -30,12 +30,12 @@ from ptycho_torch.physics.probe import illumination
 from ptycho_torch.physics.shapes import check_frames
 from ptycho_torch.types import Amplitudes, ComplexPatches, PixelMask, Probe
 
-__all__ = ["UnrolledGenerator", "amplitude_gradient", "physics_steps"]
+__all__ = ["N_FEATURES", "UnrolledGenerator", "amplitude_gradient", "object_features", "physics_steps"]
 
 _N_STEPS_PER_STAGE = (2, 2)
 _REGULARISATION = 0.1
 _GRADIENT_REGULARISATION = 0.05
-_N_FEATURES = 6
+N_FEATURES = 6
 # Feature maps at the three scales of a U-Net for a width multiplier of one.
 _WIDTHS = (8, 12, 16)
 _BLOCKS = (1, 1, 2)
@@ -163,7 +163,7 @@ class UnrolledGenerator(nn.Module):
         widths = tuple(max(8, round(width * spec.width)) for width in _WIDTHS)
         self.n_pixels = spec.n_pixels
         factor = 2 if spec.n_pixels <= _FINEST else 4
-        self.unets = nn.ModuleList(_UNet(_N_FEATURES, 2, widths, factor) for _ in _N_STEPS_PER_STAGE)
+        self.unets = nn.ModuleList(_UNet(N_FEATURES, 2, widths, factor) for _ in _N_STEPS_PER_STAGE)
         self.activation = amplitude_activation(spec.amp_activation)
 
     def forward(
@@ -188,18 +188,34 @@ class UnrolledGenerator(nn.Module):
             patches = physics_steps(operator, patches, amplitude, n_steps, measured)
             # Every U-Net draws the whole object anew. Letting it only correct the one before lowers
             # the loss and raises the error: what the data leave open then stays as it came.
-            logits = unet(_features(operator, patches, amplitude, measured)).to(amplitude.dtype)
+            logits = unet(object_features(operator, patches, amplitude, measured)).to(amplitude.dtype)
             log_amplitude, phase = logits.chunk(2, dim=1)
             patches = to_object(self.activation(log_amplitude), phase)
         return patches.reshape(shape)
 
 
-def _features(
+def object_features(
     operator: DiffractionOperator,
     patches: ComplexPatches,
     amplitude: Amplitudes,
     measured: PixelMask | None,
 ) -> Tensor:
+    """What a network in object space sees of a patch, real ``(batch, N_FEATURES, N, N)``.
+
+    The estimate, the direction that would still improve it, the illumination (where the data say nothing
+    the estimate means nothing) and the logarithm of the measured amplitude.
+
+    Parameters
+    ----------
+    operator
+        Far-field operator with the probe.
+    patches
+        Complex, ``(batch, 1, N, N)``.
+    amplitude
+        Real, ``(batch, 1, N, N)``, normalised.
+    measured
+        Bool, ``(N, N)``.
+    """
     light = illumination(operator.probe)
     gradient = amplitude_gradient(operator, patches, amplitude, measured)
     gradient = gradient / (light + _GRADIENT_REGULARISATION * light.max())
