@@ -110,6 +110,7 @@ def test_page_locked_memory_without_a_gpu_is_said_to_be_none(cpu):
 
 
 @pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_batches_lie_in_page_locked_memory(cpu):
     for batch in _module(cpu, pin_memory=True).train_dataloader():
         assert batch["counts"].is_pinned()

@@ -14,6 +14,7 @@ from ptycho_config import ConfigError
 from ptycho_torch.lightning import images
 from ptycho_torch.workflows import reconstruct, train
 from ptycho_torch.workflows import training as training_module
+from ptycho_torch.workflows.pictures import TRAINING_PICTURES
 
 PATCH, OBJECT = ("patch_amplitude", "patch_phase"), ("object_amplitude", "object_phase")
 
@@ -21,7 +22,12 @@ PATCH, OBJECT = ("patch_amplitude", "patch_phase"), ("object_amplitude", "object
 @pytest.fixture(autouse=True)
 def quick_figure(monkeypatch):
     """Drawing takes longer than these trainings."""
-    monkeypatch.setattr(training_module, "save_training_figure", lambda path, *rest: path.touch())
+
+    def touch(work, *rest):
+        for name in TRAINING_PICTURES:
+            (work / name).touch()
+
+    monkeypatch.setattr(training_module, "write_training_pictures", touch)
 
 
 def _names(outcome):
