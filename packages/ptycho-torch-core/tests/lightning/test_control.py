@@ -32,4 +32,4 @@ def test_a_training_ends_after_the_batch_in_which_it_was_asked_to(payload, tmp_p
         assert caught.value.checkpoint is None
     else:
         kept = torch.load(caught.value.checkpoint, weights_only=True)
-        assert kept["epoch"] == complete - 1
+        assert kept["epoch"] == complete
