@@ -213,7 +213,7 @@ class Progress:
         bar: bool | None = None,
         brief: bool = False,
     ) -> None:
-        self._units = f"{unit}es" if unit.endswith(("s", "ch")) else f"{unit}s"
+        self._units = f"{unit}es" if unit.endswith(("s", "tch")) else f"{unit}s"
         self._name = name
         self._interval_s = interval_s
         self._brief = brief

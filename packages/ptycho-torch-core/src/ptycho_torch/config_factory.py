@@ -13,17 +13,11 @@ from typing import Any
 
 from ptycho_config import (
     SECTIONS,
-    ConfigError,
     Fact,
     InferenceConfig,
-    Problem,
     PyTorchExecutionConfig,
     RefineConfig,
-    RefineDataConfig,
-    Resolution,
     TrainingConfig,
-    evolve,
-    field_specs,
     resolve,
     update_legacy_dict,
 )
@@ -31,27 +25,25 @@ from ptycho_config.params import cfg as legacy_cfg
 from ptycho_torch.bundle import BUNDLE_NAME, find_bundle, read_manifest
 from ptycho_torch.config_sources import (
     AnyPath,
+    Payload,
     Sources,
     holds_memory,
     merged_layers,
     noted,
-    require_file,
     require_size,
     source_of,
     sources_of,
     training_facts,
 )
-from ptycho_torch.config_support import check_supported
+from ptycho_torch.config_support import check_refinement_is_asked, check_supported
 from ptycho_torch.data.memory import InMemory, ScanSource, is_in_memory
 from ptycho_torch.data.npz import infer_probe_size
 
 __all__ = [
     "BUNDLE_NAME",
     "InferencePayload",
-    "RefinementPayload",
     "TrainingPayload",
     "create_inference_payload",
-    "create_refinement_payload",
     "create_training_payload",
     "infer_probe_size",
     "populate_legacy_params",
@@ -59,16 +51,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Payload:
-    execution_config: PyTorchExecutionConfig
-    overrides_applied: Mapping[str, Any]
-    provenance: Mapping[str, Any] = field(repr=False)
-    notes: tuple[str, ...] = ()
-    resolution: Resolution = field(repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingPayload(_Payload):
+class TrainingPayload(Payload):
     """What a training needs.
 
     Attributes
@@ -95,7 +78,7 @@ class TrainingPayload(_Payload):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferencePayload(_Payload):
+class InferencePayload(Payload):
     """What a reconstruction needs; attributes as in :class:`TrainingPayload`.
 
     Attributes
@@ -110,22 +93,6 @@ class InferencePayload(_Payload):
 
     inference_config: InferenceConfig
     test_data: ScanSource = field(repr=False)
-    refine_config: RefineConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefinementPayload(_Payload):
-    """What a refinement without a network needs; attributes as in :class:`TrainingPayload`.
-
-    Attributes
-    ----------
-    data_config
-        Scan, start and output.
-    refine_config
-        What is fitted, and how.
-    """
-
-    data_config: RefineDataConfig
     refine_config: RefineConfig
 
 
@@ -265,7 +232,7 @@ def create_inference_payload(
     assert isinstance(refinement, RefineConfig)
     assert isinstance(execution, PyTorchExecutionConfig)
     check_supported(inference.model, inference, execution)
-    _require_epochs(done, refinement)
+    check_refinement_is_asked(done, refinement)
     populate_legacy_params(inference)
     return InferencePayload(
         inference_config=inference,
@@ -277,75 +244,6 @@ def create_inference_payload(
         notes=done.notes,
         resolution=done,
     )
-
-
-def create_refinement_payload(
-    scan_file: AnyPath | None,
-    output_dir: AnyPath | None,
-    overrides: Mapping[str, Any] | None = None,
-    execution_config: PyTorchExecutionConfig | None = None,
-    *,
-    start_file: AnyPath | None = None,
-    cli: Mapping[str, Any] | None = None,
-    config_file: AnyPath | None = None,
-) -> RefinementPayload:
-    """Resolve and check the configuration of a refinement without a network.
-
-    Parameters
-    ----------
-    scan_file
-        Scan to reconstruct.
-    output_dir
-        Folder of the results.
-    start_file
-        Reconstruction to start from; a flat object if nobody names one.
-    overrides, execution_config, cli, config_file
-        As in :func:`create_training_payload`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file does not exist.
-    ConfigError
-        With every problem of every layer; a ``ValueError``.
-    """
-    arguments = {"scan_file": scan_file, "output_dir": output_dir, "start_file": start_file}
-    layers = merged_layers(arguments, overrides, execution_config, cli, config_file, None)
-    schema = {name: SECTIONS[name] for name in ("refine_data", "refine", "execution")}
-    done = resolve(schema, required=("scan_file",), **layers)
-    data, refinement = done.configs["refine_data"], done.configs["refine"]
-    execution = done.configs["execution"]
-    assert isinstance(data, RefineDataConfig)
-    assert isinstance(refinement, RefineConfig)
-    assert isinstance(execution, PyTorchExecutionConfig)
-    source_of(None, data.scan_file, "scan_file")
-    require_file(data.start_file, "start_file")
-    # A refinement runs in several processes whatever trainings can do.
-    check_supported(evolve(execution, devices="auto"))
-    return RefinementPayload(
-        data_config=data,
-        refine_config=refinement,
-        execution_config=execution,
-        overrides_applied=done.overrides_applied,
-        provenance=done.provenance,
-        notes=done.notes,
-        resolution=done,
-    )
-
-
-def _require_epochs(resolution: Resolution, refinement: RefineConfig) -> None:
-    """Settings of a refinement that nobody asked for would have no effect."""
-    if refinement.refine_epochs != "auto":
-        return
-    problems = [
-        Problem(spec.name, getattr(refinement, spec.name), repr(spec.default), "ask for it with --refine N")
-        for spec in field_specs(RefineConfig)
-        # A file may hold them for another run.
-        if resolution.provenance[spec.name].layer in ("cli", "overrides")
-        and getattr(refinement, spec.name) != spec.default
-    ]
-    if problems:
-        raise ConfigError(problems)
 
 
 def populate_legacy_params(config: TrainingConfig | InferenceConfig) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +15,7 @@ from ptycho_torch.data.reader import ScanHeader, read_scan_header, scan_files
 
 __all__ = [
     "AnyPath",
+    "Payload",
     "Sources",
     "holds_memory",
     "merged_layers",
@@ -28,6 +29,17 @@ __all__ = [
 
 AnyPath: TypeAlias = str | PathLike[str]
 Sources: TypeAlias = AnyPath | InMemory | Sequence[AnyPath | InMemory]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payload:
+    """What every payload of a factory holds; the attributes are told by its subclasses."""
+
+    execution_config: PyTorchExecutionConfig
+    overrides_applied: Mapping[str, Any]
+    provenance: Mapping[str, Any] = field(repr=False)
+    notes: tuple[str, ...] = ()
+    resolution: Resolution = field(repr=False)
 
 
 def merged_layers(

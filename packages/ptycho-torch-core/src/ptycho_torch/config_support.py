@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ptycho_config import Config, ConfigError, Problem, field_specs
+from ptycho_config import Config, ConfigError, Problem, RefineConfig, Resolution, field_specs
 
-__all__ = ["check_supported"]
+__all__ = ["check_refinement_is_asked", "check_supported"]
 
 _ONLY_DEFAULT: Mapping[str, str] = {
     "probe_scale": "the probe is calibrated from the data instead",
@@ -43,3 +43,24 @@ def _refusal(name: str, value: Any, default: Any) -> tuple[str, str] | None:
     if name in _ONLY_DEFAULT and value != default:
         return repr(default), _ONLY_DEFAULT[name]
     return None
+
+
+def check_refinement_is_asked(resolution: Resolution, refinement: RefineConfig) -> None:
+    """Refuse settings of a refinement that nobody asked for: they would have no effect.
+
+    Raises
+    ------
+    ConfigError
+        With every such setting.
+    """
+    if refinement.refine_epochs != "auto":
+        return
+    problems = [
+        Problem(spec.name, getattr(refinement, spec.name), repr(spec.default), "ask for it with --refine N")
+        for spec in field_specs(RefineConfig)
+        # A file may hold them for another run.
+        if resolution.provenance[spec.name].layer in ("cli", "overrides")
+        and getattr(refinement, spec.name) != spec.default
+    ]
+    if problems:
+        raise ConfigError(problems)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ptycho_config import ConfigError, PyTorchExecutionConfig, RefineConfig
-from ptycho_torch.config_factory import create_refinement_payload
+from ptycho_torch.config_refinement import create_refinement_payload
 from ptycho_torch.data.npz import save_scan
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.refine import RefinementInterrupted

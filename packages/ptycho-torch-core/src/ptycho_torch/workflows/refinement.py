@@ -10,7 +10,7 @@ from typing import Any
 
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig, RefineConfig, write_resolved
 from ptycho_torch.bundle import installed_versions
-from ptycho_torch.config_factory import RefinementPayload
+from ptycho_torch.config_refinement import RefinementPayload
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.metrics import MetricReport
@@ -78,7 +78,7 @@ def refine_scan(
     Parameters
     ----------
     payload
-        From :func:`ptycho_torch.config_factory.create_refinement_payload`.
+        From :func:`ptycho_torch.config_refinement.create_refinement_payload`.
     overwrite
         Replace older results in the same directory once these are complete.
     progress
