@@ -38,7 +38,10 @@ SETTINGS = {
     "a group is … frames of one scan": lambda b: b.train("--gridsize 2", scan=_three_frames(b)),
     "distinct groups, one per frame": lambda b: b.train("--gridsize 2 --n-groups 36 --n-subsample 30"),
     "one process on one device is available in this version": lambda b: b.train("--devices 2"),
-    "MLflow is not available in this version": lambda b: b.train("--logger mlflow"),
+    "a logger that is installed": lambda b: (
+        b.patch.setattr(device, "find_spec", lambda name: None),
+        b.train("--logger mlflow"),
+    ),
     "this package runs on PyTorch": lambda b: b.train("--set backend=tensorflow"),
     "the frames in the scan": lambda b: b.train("--n-subsample 1000"),
     "a loss term is logged when its weight is above 0": lambda b: b.train("--checkpoint-monitor elsewhere"),

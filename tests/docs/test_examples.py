@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import ptycho_torch_cli.__main__ as ptycho_torch_cli
 from ptycho_config import SECTIONS, load_config, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,11 +18,8 @@ DOCS = ROOT / "docs"
 PAGES = sorted(
     path.relative_to(DOCS).as_posix() for path in (*DOCS.glob("*.md"), *DOCS.glob("workflows/*.md"))
 )
-COMMANDS = {
-    "train": "train", "infer": "inference", "inference": "inference", "simulate": "simulate",
-    "refine": "refine", "evaluate": "evaluate", "convert": "convert", "inspect": "inspect",
-    "config": "config",
-}  # fmt: skip
+COMMANDS = {name: module for name, (module, _) in ptycho_torch_cli.COMMANDS.items()}
+COMMANDS["inference"] = COMMANDS["infer"]
 # What makes an example natural to read makes it slow to run.
 SMALLER = (
     (re.compile(r'(overrides=\{[^}]*"nepochs": )\d+'), r"\g<1>1"),
@@ -49,6 +47,17 @@ def _commands(page: str) -> list[str]:
     return [line for line in lines if line.startswith("ptycho-")]
 
 
+def _commands_of_readmes() -> list[tuple[str, str]]:
+    """Command lines of the READMEs: indented, in blocks, or quoted in a sentence."""
+    found = []
+    for path in (ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md"))):
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        lines = re.findall(r"^ *(?:\$ )?(ptycho-(?:torch|train|inference) .+)$", text, re.MULTILINE)
+        quoted = [" ".join(line.split()) for line in re.findall(r"`(ptycho-torch [^`]+)`", text)]
+        found += [(str(path.relative_to(ROOT)), line) for line in lines + quoted]
+    return found
+
+
 @pytest.mark.filterwarnings("ignore:POLICY-001:UserWarning")
 @pytest.mark.parametrize("page", _pages_with("python"))
 def test_python_runs_from_top_to_bottom(page, bring, desk, capsys):
@@ -65,20 +74,45 @@ def test_python_runs_from_top_to_bottom(page, bring, desk, capsys):
 
 
 @pytest.mark.parametrize(
-    ("page", "line"), [(page, line) for page in PAGES for line in _commands(page)], ids=lambda text: text
+    ("page", "line"),
+    [(page, line) for page in PAGES for line in _commands(page)] + _commands_of_readmes(),
+    ids=lambda text: text,
 )
 def test_commands_are_understood(page, line, capsys):
     program, *words = shlex.split(line)
     short = {"ptycho-train": "train", "ptycho-inference": "infer"}
     command, rest = (short[program], words) if program in short else (words[0], words[1:])
     if command.startswith("--") or rest == ["--help"]:
-        main = import_module("ptycho_torch_cli.__main__").main
-        assert main([command, *rest]) == 0
+        assert ptycho_torch_cli.main([command, *rest]) == 0
         assert capsys.readouterr().out
         return
     build = import_module(f"ptycho_torch_cli.{COMMANDS[command]}").build_parser
     parser, rest = (build(rest[0]), rest[1:]) if command == "config" else (build(), rest)
     parser.parse_args(rest)
+
+
+# What a command of the first page takes besides, to run on a small machine over what an earlier one left.
+QUICK = {
+    "train": "--nepochs 1 --n-groups 8 --n-filters-scale 1 --accelerator cpu --quiet --overwrite",
+    "infer": "--accelerator cpu --quiet --overwrite",
+    "simulate": "--N 32 --overwrite",
+    "convert": "--quiet --overwrite",
+    "inspect": "",
+}
+
+
+@pytest.mark.filterwarnings("ignore:POLICY-001:UserWarning")
+def test_the_first_page_works_as_typed(bring, desk, capsys):
+    bring("next.npz")
+    source = "\n".join(_blocks("first-scan.md", "python"))
+    for pattern, replacement in SMALLER:
+        source = pattern.sub(replacement, source)
+    exec(compile(source, "first-scan.md", "exec"), {})
+    for line in _commands("first-scan.md"):
+        command = shlex.split(line)[1]
+        assert ptycho_torch_cli.main([*shlex.split(line)[1:], *QUICK[command].split()]) == 0, line
+    assert (desk / "next_result" / "phase.png").is_file()
+    assert (desk / "result" / "reconstruction.h5").is_file()
 
 
 @pytest.mark.parametrize("language", ["yaml", "toml"])
@@ -91,6 +125,20 @@ def test_configuration_files_resolve(language, tmp_path):
         training = resolve(SECTIONS, file=load_config(path)).configs["training"]
         assert training.nepochs == 30
         assert training.n_groups is None
+
+
+def _names_here() -> list[str]:
+    """Dotted names of our packages in the right-hand cells of the page of migration."""
+    cells = re.findall(r"^\|[^|]*\|([^|]*)\|", _text("migration.md"), re.MULTILINE)
+    names = re.findall(r"`(ptycho_(?:config|torch)\.[\w.]+)`", " ".join(cells))
+    assert len(names) > 25
+    return sorted(set(names))
+
+
+@pytest.mark.parametrize("name", _names_here())
+def test_names_that_replace_those_of_ptychopinn_exist(name):
+    parent, _, last = name.rpartition(".")
+    assert hasattr(import_module(parent), last)
 
 
 def test_pages_stay_inside_the_folder():
