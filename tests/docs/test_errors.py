@@ -37,7 +37,7 @@ SETTINGS = {
     "makes groups of … frames": lambda b: b.train("--gridsize 3 --neighbor-count 4"),
     "a group is … frames of one scan": lambda b: b.train("--gridsize 2", scan=_three_frames(b)),
     "distinct groups, one per frame": lambda b: b.train("--gridsize 2 --n-groups 36 --n-subsample 30"),
-    "one process on one device is available in this version": lambda b: b.train("--devices 2"),
+    "the directory of a run, with its resolved_config.json, to resume": lambda b: b.train("--resume"),
     "a logger that is installed": lambda b: (
         b.patch.setattr(device, "find_spec", lambda name: None),
         b.train("--logger mlflow"),

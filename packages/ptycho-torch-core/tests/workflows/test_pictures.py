@@ -6,8 +6,8 @@ import torch
 from matplotlib.image import imread
 
 from ptycho_torch.data.dataset import GroupDataset
-from ptycho_torch.workflows import infer
-from ptycho_torch.workflows.pictures import sample_patches
+from ptycho_torch.workflows import infer, pictures, train
+from ptycho_torch.workflows.pictures import groups_to_draw, sample_patches
 
 
 @pytest.fixture
@@ -59,3 +59,16 @@ def test_a_reconstruction_leaves_a_page_with_scores(inference):
     assert f"{outcome.forward_residual:.4f}" in text
     assert f"{outcome.report.scores.complex_nrmse:.4f}" in text
     assert text.count("<img") == 3
+
+
+def test_of_a_large_scan_the_middle_is_drawn(tiny_scan, payload, monkeypatch):
+    monkeypatch.setattr(pictures, "_DRAWN_PATCHES", 9)
+    kept = groups_to_draw(tiny_scan, 1, 9)
+    middle = (tiny_scan.positions.min(axis=0) + tiny_scan.positions.max(axis=0)) / 2
+    distance = np.linalg.norm(tiny_scan.positions - middle, axis=1)
+    assert set(kept.frames[:, 0]) == set(np.argsort(distance, kind="stable")[:9])
+    assert len(groups_to_draw(tiny_scan, 1, None).frames) == tiny_scan.n_frames
+    drawn = []
+    outcome = train(payload(n_groups=8), progress=lambda done, total: drawn.append(total))
+    assert drawn[-1] == 9
+    assert "the 9 frames in the middle" in (outcome.output_dir / "report.html").read_text(encoding="utf-8")

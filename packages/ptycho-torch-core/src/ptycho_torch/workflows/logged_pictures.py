@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from lightning.pytorch.callbacks import Callback
 
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.contract import Scan
-from ptycho_torch.data.grouping import Groups, covering_groups
+from ptycho_torch.data.grouping import Groups
 from ptycho_torch.lightning.images import ReconstructionImages
 from ptycho_torch.models import PatchModel
 from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.workflows.pictures import groups_to_draw
 from ptycho_torch.workflows.preparation import PreparedTraining
 from ptycho_torch.workflows.reconstruction import reconstruct
 
@@ -47,26 +47,10 @@ def reconstruction_images(payload: TrainingPayload, prepared: PreparedTraining, 
     stitch = None
     if execution.recon_log_stitch:
         scan = prepared.scans[data.scan]
-        groups = covering_groups(scan.positions, prepared.model.n_channels, scan_index=scan.scan_index)
-        groups = _nearest_to_the_middle(groups, execution.recon_log_max_stitch_samples)
+        groups = groups_to_draw(scan, prepared.model.n_channels, execution.recon_log_max_stitch_samples)
         size = payload.execution_config.inference_batch_size or payload.training_config.batch_size
         stitch = partial(_object_of, scan=scan, groups=groups, batch_size=size)
     return [ReconstructionImages(execution, data, logs / "images", stitch=stitch)]
-
-
-def _nearest_to_the_middle(groups: Groups, n_patches: int | None) -> Groups:
-    """As many groups as hold at most that many patches, but at least one; neighbours leave no holes."""
-    if n_patches is None or n_patches >= groups.frames.size:
-        return groups
-    middle = (groups.centres.min(axis=0) + groups.centres.max(axis=0)) / 2
-    order = np.argsort(((groups.centres - middle) ** 2).sum(axis=1), kind="stable")
-    rows = np.sort(order[: max(1, n_patches // groups.n_channels)])
-    return Groups(
-        frames=groups.frames[rows],
-        seeds=groups.seeds[rows],
-        centres=groups.centres[rows],
-        offsets=groups.offsets[rows],
-    )
 
 
 def _object_of(model: PatchModel, scan: Scan, groups: Groups, batch_size: int) -> StitchedObject:

@@ -12,7 +12,9 @@ import torch
 
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.control import Progress
+from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.dataset import GroupDataset
+from ptycho_torch.data.grouping import Groups, covering_groups
 from ptycho_torch.data.memory import name_of
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.models import PatchModel
@@ -21,11 +23,12 @@ from ptycho_torch.plotting import save_patch_figure, save_training_figure
 from ptycho_torch.workflows.preparation import PreparedTraining
 from ptycho_torch.workflows.reconstruction import reconstruct
 
-__all__ = ["TRAINING_PICTURES", "PatchSample", "sample_patches", "write_training_pictures"]
+__all__ = ["TRAINING_PICTURES", "PatchSample", "groups_to_draw", "sample_patches", "write_training_pictures"]
 
 _CURVES, _PATCHES = "training.png", "patches.png"
 TRAINING_PICTURES = (_CURVES, _PATCHES, REPORT_NAME)
 _SAMPLES = 4
+_DRAWN_PATCHES = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,32 @@ def sample_patches(model: PatchModel, data: GroupDataset, count: int = _SAMPLES)
     )
 
 
+def groups_to_draw(scan: Scan, n_channels: int, n_patches: int | None) -> Groups:
+    """Groups to stitch for a picture: those nearest to the middle, where neighbours leave no holes.
+
+    Parameters
+    ----------
+    scan
+        Its positions are used.
+    n_channels
+        Frames per group.
+    n_patches
+        The groups hold at most that many, but there is at least one; None: one group around every frame.
+    """
+    groups = covering_groups(scan.positions, n_channels, scan_index=scan.scan_index)
+    if n_patches is None or n_patches >= groups.frames.size:
+        return groups
+    middle = (groups.centres.min(axis=0) + groups.centres.max(axis=0)) / 2
+    order = np.argsort(((groups.centres - middle) ** 2).sum(axis=1), kind="stable")
+    rows = np.sort(order[: max(1, n_patches // groups.n_channels)])
+    return Groups(
+        frames=groups.frames[rows],
+        seeds=groups.seeds[rows],
+        centres=groups.centres[rows],
+        offsets=groups.offsets[rows],
+    )
+
+
 def write_training_pictures(
     work: Path,
     payload: TrainingPayload,
@@ -101,7 +130,13 @@ def write_training_pictures(
     # Of several scans the first one that something can be shown of stands for all.
     shown = (prepared.validation if len(prepared.validation) else prepared.train).scans[0]
     model, batch_size = prepared.model.on(shown.scan), payload.training_config.batch_size
-    result = reconstruct(model, prepared.scans[shown.scan], batch_size=batch_size, progress=progress)
+    scan = prepared.scans[shown.scan]
+    # Drawing must not take longer than learning did, however large the scan.
+    groups = groups_to_draw(scan, model.n_channels, _DRAWN_PATCHES)
+    result = reconstruct(model, scan, groups=groups, batch_size=batch_size, progress=progress)
+    drawn = (
+        "all frames" if len(groups.frames) == scan.n_frames else f"{len(groups.frames)} frames in the middle"
+    )
     logged = set().union(*rows)
     names = [name for name in ("train_loss", "val_loss") if name in logged]
     curves: dict[str, list[float]] = {name: [row.get(name, math.nan) for row in rows] for name in names}
@@ -123,7 +158,7 @@ def write_training_pictures(
         title=f"Training on {', '.join(name_of(source) for source in payload.train_data)}",
         facts=_facts(prepared, payload, rows),
         pictures=(
-            Picture(name=_CURVES, caption="Loss over the epochs, and the object stitched from all frames"),
+            Picture(name=_CURVES, caption=f"Loss over the epochs, and the object stitched from {drawn}"),
             Picture(
                 name=_PATCHES, caption=f"Frames {aside}: measured and predicted diffraction, and the patch"
             ),
