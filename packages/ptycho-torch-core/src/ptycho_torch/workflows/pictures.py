@@ -134,9 +134,8 @@ def write_training_pictures(
     # Drawing must not take longer than learning did, however large the scan.
     groups = groups_to_draw(scan, model.n_channels, _DRAWN_PATCHES)
     result = reconstruct(model, scan, groups=groups, batch_size=batch_size, progress=progress)
-    drawn = (
-        "all frames" if len(groups.frames) == scan.n_frames else f"{len(groups.frames)} frames in the middle"
-    )
+    n_drawn = len(groups.frames)
+    drawn = "all frames" if n_drawn == scan.n_frames else f"the {n_drawn} frames in the middle"
     logged = set().union(*rows)
     names = [name for name in ("train_loss", "val_loss") if name in logged]
     curves: dict[str, list[float]] = {name: [row.get(name, math.nan) for row in rows] for name in names}
