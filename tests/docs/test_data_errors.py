@@ -148,7 +148,7 @@ SCANS = {
     "the file changed while it was in use": lambda b: _changed_meanwhile(b),
     "truncated HDF5 file": lambda b: (_truncated(b.pair() / "diffraction.h5"), b.inspect("pair")),
     "another program is writing this file": lambda b: _while_it_is_written(b),
-    "because this format stores positions in metres": "ptycho-torch convert scan.npz out",
+    "because this format stores positions in metres": lambda b: convert("scan.npz", "out"),
     "stands for no format": lambda b: convert("scan.npz", "out.tiff"),
     "source and target are the same file": lambda b: convert("scan.npz", "scan.npz", overwrite=True),
 }

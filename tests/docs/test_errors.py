@@ -98,7 +98,7 @@ USAGE = {
     "unknown command": "ptycho-torch trian",
     "a command is missing": "ptycho-torch --debug",
     "unknown flag": "ptycho-torch inspect scan.npz --fast",
-    "the following arguments are required": "ptycho-torch inspect",
+    "FILE: missing": "ptycho-torch inspect",
     "expected one argument": "ptycho-torch train --output-dir",
     "there is no such file": "ptycho-torch evaluate absent.npz scan.npz",
     "it exists; --overwrite replaces it": "ptycho-torch simulate --output scan.npz",
