@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -169,4 +169,4 @@ def _save(path: Path, picture: NDArray[np.uint8]) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as stream:
-        imsave(stream, picture, format="png")
+        imsave(cast(BinaryIO, stream), picture, format="png")

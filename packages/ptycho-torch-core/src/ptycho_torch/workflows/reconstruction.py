@@ -98,7 +98,7 @@ class _PatchStream:
     def _loaded(self, rows: list[range]) -> DataLoader[Batch]:
         return DataLoader(
             self._data,
-            batch_sampler=rows,
+            batch_sampler=[list(part) for part in rows],
             collate_fn=as_is,
             num_workers=self.num_workers,
             multiprocessing_context="spawn" if self.num_workers else None,
