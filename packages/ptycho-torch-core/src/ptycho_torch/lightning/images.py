@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -102,7 +102,7 @@ def _predicted(
 ) -> NDArray[np.complexfloating]:
     """Patches by number, ``(number, N, N)``, drawn in 32 bits."""
     groups, channels = np.divmod(patches, data.groups.shape[1])
-    batch, device = data.__getitems__(groups.tolist()), model.intensity_scale.device
+    batch, device = data.__getitems__(groups), model.intensity_scale.device
     was_training = model.training
     model.eval()
     try:
@@ -169,4 +169,4 @@ def _save(path: Path, picture: NDArray[np.uint8]) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as stream:
-        imsave(stream, picture, format="png")  # type: ignore[arg-type]
+        imsave(cast(BinaryIO, stream), picture, format="png")
