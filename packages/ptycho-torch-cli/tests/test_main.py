@@ -33,7 +33,7 @@ def test_version_names_all_packages(words: list[str], capsys: pytest.CaptureFixt
     [
         ([], "usage: ptycho-torch"),
         (["trian"], "trian: unknown command; did you mean 'train'?"),
-        (["refine"], "refine: unknown command"),
+        (["polish"], "polish: unknown command"),
         (["--debug"], "a command is missing"),
         (["--verison"], "--verison: unknown flag; did you mean '--version'?"),
         (["config"], "ACTION"),

@@ -108,7 +108,8 @@ def test_two_processes_of_the_command_speak_once(scan_file: Path, tmp_path: Path
     assert run.stdout.count("bundle  ") == 1
     assert run.stderr.count("epoch 1/1") == 1
     assert {path.name for path in output.iterdir()} == {
-        "wts.h5.zip", "checkpoints", "logs", "resolved_config.json", "training.png"
+        "wts.h5.zip", "checkpoints", "logs", "resolved_config.json",
+        "training.png", "patches.png", "report.html",
     }  # fmt: skip
 
 

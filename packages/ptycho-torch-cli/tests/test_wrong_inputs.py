@@ -157,7 +157,7 @@ def test_settings_that_this_version_cannot_keep(scan_file: Path, train_on) -> No
     settings = ("training.positions_provided=false", "model.probe_scale=2")
     code, err = train_on(scan_file, "--set", settings[0], "--set", settings[1])
     assert code == 2
-    assert "not available in this version" in err
+    assert "never without scan positions" in err
     assert "calibrated from the data" in err
 
 

@@ -102,7 +102,7 @@ def _predicted(
 ) -> NDArray[np.complexfloating]:
     """Patches by number, ``(number, N, N)``, drawn in 32 bits."""
     groups, channels = np.divmod(patches, data.groups.shape[1])
-    batch, device = data.__getitems__(groups), model.intensity_scale.device
+    batch, device = data.__getitems__(groups.tolist()), model.intensity_scale.device
     was_training = model.training
     model.eval()
     try:
