@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("output")
     parser.add_argument("--solver", choices=SOLVERS, required=True)
     parser.add_argument("--budget-s", type=float, required=True)
+    parser.add_argument("--last-epoch", type=int, default=10**6, help="stop after it, budget or not")
     parser.add_argument("--marks-s", type=float, nargs="+", required=True)
     parser.add_argument("--marks-epochs", type=int, nargs="+", required=True)
     arguments = parser.parse_args()
@@ -81,7 +82,7 @@ def main() -> None:
     marks, cpu, epoch = sorted(arguments.marks_s), 0.0, 0
     rows: list[tuple[int, float, float, np.ndarray]] = []
     wall = 0.0
-    while cpu < arguments.budget_s:
+    while cpu < arguments.budget_s and epoch < arguments.last_epoch:
         began, began_wall = time.process_time(), time.perf_counter()
         task.run(1)
         cpu += time.process_time() - began

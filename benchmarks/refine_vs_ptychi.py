@@ -138,7 +138,7 @@ def run_from_network(scan: Scan, bundle: Path, epochs: tuple[int, ...]) -> list[
 
 
 def run_theirs(
-    scan: Scan, solver: str, python: str, budget_s: float, weight: np.ndarray
+    scan: Scan, solver: str, python: str, budget_s: float, last_epoch: int, weight: np.ndarray
 ) -> list[dict[str, float]]:
     """Errors of one solver of Pty-Chi at the marks."""
     start = flat_start(scan)
@@ -154,7 +154,16 @@ def run_theirs(
             probe=gauge.probe.numpy() * gauge.intensity_scale**0.5,
         )
         command = [python, str(Path(__file__).with_name("ptychi_worker.py")), str(problem), str(output)]
-        command += ["--solver", solver, "--budget-s", str(budget_s), "--marks-s", *map(str, MARKS_S)]
+        command += [
+            "--solver",
+            solver,
+            "--budget-s",
+            str(budget_s),
+            "--last-epoch",
+            str(last_epoch),
+            "--marks-s",
+            *map(str, MARKS_S),
+        ]
         subprocess.run([*command, "--marks-epochs", *map(str, MARKS_EPOCHS)], check=True, capture_output=True)
         found = np.load(output)
         trim = tuple(slice(0, size) for size in weight.shape)
@@ -177,7 +186,9 @@ def measure(scene: str, arguments: argparse.Namespace) -> dict[str, Any]:
         ours.append(run_ours(scan, None, epochs))
         print(scene, "refine", ours[-1], flush=True)
     for solver in arguments.solvers:
-        theirs[solver] = run_theirs(scan, solver, arguments.ptychi_python, arguments.budget_s, weight)
+        theirs[solver] = run_theirs(
+            scan, solver, arguments.ptychi_python, arguments.budget_s, arguments.last_epoch, weight
+        )
         for row in theirs[solver]:
             print(scene, solver, row, flush=True)
         ours.append(run_ours(scan, None, arguments.epochs[-1]))
@@ -216,6 +227,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, nargs="+", default=[10, 20, 40, 60, 100, 250])
     parser.add_argument("--networks", help="model folder with {scene} in its name; refine from its object")
     parser.add_argument("--budget-s", type=float, default=61.0)
+    parser.add_argument("--last-epoch", type=int, default=10**6, help="of Pty-Chi's solvers, budget or not")
     parser.add_argument(
         "--between-pixels", choices=["object", "probe"], help="what the frames were made with"
     )

@@ -126,8 +126,8 @@ class TestRefusal:
 
     @pytest.mark.parametrize("read", READERS)
     def test_newer(self, bundle, read):
-        _with_manifest(bundle, format_version=2)
-        with pytest.raises(BundleError, match=r"format version is 2.*install the version"):
+        _with_manifest(bundle, format_version=3)
+        with pytest.raises(BundleError, match=r"format version is 3.*install the version"):
             read(bundle)
 
     @pytest.mark.parametrize("read", READERS)

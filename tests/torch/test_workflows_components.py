@@ -328,6 +328,7 @@ class TestSaveOutputs:
             "reconstruction.npz",
             "amplitude.png",
             "phase.png",
+            "comparison.png",
             "metrics.json",
         }
         assert all(path.is_file() for path in files)
