@@ -6,6 +6,7 @@ import errno
 import importlib
 import os
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -69,6 +70,13 @@ SETTINGS = {
         b.train("--output-dir run --resume"),
     ),
     "did you mean": lambda b: b.train("--set learning_rat=1e-3"),
+    "one frame size": lambda b: b.train(scan=f"scan.npz {_larger_frames(b)}"),
+    "one for each scan": lambda b: b.train("--n-groups 1", scan=f"scan.npz {b.edited()}"),
+    "is in the list twice": lambda b: b.train(scan="scan.npz scan.npz"),
+    "auto, ddp or ddp_spawn on the CPU": lambda b: b.train("--strategy fsdp --devices 2"),
+    "auto, ddp, ddp_spawn or another of Lightning": lambda b: b.train("--strategy sideways"),
+    "off where several processes share the patches": lambda b: b.infer("--devices 2 --set debug=true"),
+    "ask for it with --refine N": lambda b: b.infer("--refine-probe"),
     "a configuration file ending in": lambda b: b.train(b.config("nepochs = 3", ".ini")),
     "is given twice": lambda b: b.train(b.config("N: 32\nN: 64")),
     "one of the sections": lambda b: b.train(b.config("modell:\n  N: 32")),
@@ -137,6 +145,9 @@ WARNINGS = {
     ),
     "frames and probe are cropped around the centre": lambda b: b.train(
         f"{_SMALL} --N 32", scan=_larger_frames(b)
+    ),
+    "the probe of this scan is none of those of the training": lambda b: _infer(
+        b, b.edited(probeGuess=b.arrays()["probeGuess"] * np.exp(0.3j * np.arange(32)))
     ),
     "the intensity scale is taken from this scan": lambda b: _infer(
         b, b.edited(diff3d=4 * b.arrays()["diff3d"].astype(int))
