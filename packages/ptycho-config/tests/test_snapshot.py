@@ -81,6 +81,7 @@ REFINE = {
     "refine_positions": False,
     "likelihood": "poisson",
     "sub_pixel": "object",
+    "smoothness": 0.0,
     "refine_batch_size": None,
     "refine_tolerance": 1e-5,
     "refine_warm_up": None,

@@ -62,6 +62,13 @@ class RefineConfig(Config):
         choices=("object", "probe"),
         group=_FIT,
     )
+    smoothness: float = setting(
+        0.0,
+        help="weight of the squared differences between neighbouring pixels of the object, as a share of the "
+        "brightest illumination; 0 is off",
+        ge=0,
+        group=_FIT,
+    )
     refine_batch_size: int | None = setting(
         None,
         help="frames per step in the first epochs, later steps take more; none means a 32nd of the scan",

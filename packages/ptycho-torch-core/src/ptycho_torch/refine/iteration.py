@@ -42,6 +42,7 @@ from ptycho_torch.refine.moved_probe import MovedProbePlacement
 from ptycho_torch.refine.placement import Placement
 from ptycho_torch.refine.residual import dose_of
 from ptycho_torch.refine.result import RefineResult, SubPixel
+from ptycho_torch.refine.smoothness import LARGEST_CURVATURE, roughness, roughness_gradient
 from ptycho_torch.refine.step import (
     BatchGradient,
     BatchSettings,
@@ -85,9 +86,11 @@ class Iteration:
         sub_pixel: SubPixel,
         fits: tuple[bool, bool],
         probe_modes: int | None,
+        smoothness: float,
         warm_up: int | None,
         seed: int,
     ) -> None:
+        self.smoothness = smoothness
         self.fits_probe, self.fits_positions = fits
         mean_counts = float(scan.counts_per_frame().mean())
         if not mean_counts > 0:
@@ -150,6 +153,9 @@ class Iteration:
                     self.processes.sum(part)
             self._step(moving, gradient, indices, n_subsets)
         self._join(misfit)
+        if self.smoothness:
+            # With one subset the misfit is that of the place where the epoch began, and so is this.
+            misfit.objective += float(self._penalty() * roughness(self.ahead.object))
         if self.settings.positions:
             # Where all positions shift together the object follows: their mean is fixed.
             moving.positions -= (moving.positions - self.start_positions).mean(dim=0)
@@ -169,7 +175,12 @@ class Iteration:
         # With two unknowns in one product, full steps in both would go twice as far as one.
         share = 0.5 if gradient.probe is not None else 1.0
         floor = _FLOOR * float(self.illumination.max()) / n_subsets
-        state.object -= gradient.object * (share / (divisor + floor))
+        direction = gradient.object
+        if self.smoothness:
+            penalty = self._penalty() / n_subsets
+            direction = direction + penalty * roughness_gradient(state.object)
+            divisor = divisor + LARGEST_CURVATURE * penalty
+        state.object -= direction * (share / (divisor + floor))
         if gradient.probe is not None and gradient.object_power is not None:
             power = gradient.object_power
             if self.sub_pixel == "probe":
@@ -188,6 +199,10 @@ class Iteration:
             state.positions = torch.clamp(
                 state.positions, self.start_positions - limit, self.start_positions + limit
             )
+
+    def _penalty(self) -> float:
+        """Weight of the roughness in the units of the misfit."""
+        return self.smoothness * float(self.illumination.max())
 
     def _accelerate(self, reached: State, objective: float, n_subsets: int) -> None:
         """Put the next epoch's start ahead of what this one reached, or on it where momentum misled."""

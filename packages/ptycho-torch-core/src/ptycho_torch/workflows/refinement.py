@@ -193,6 +193,7 @@ def refine_in_processes(
         "probe_modes": config.probe_modes,
         "likelihood": config.likelihood,
         "sub_pixel": config.sub_pixel,
+        "smoothness": config.smoothness,
         "tolerance": config.refine_tolerance,
         "warm_up": config.refine_warm_up,
         "seed": config.refine_seed,
