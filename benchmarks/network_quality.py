@@ -17,6 +17,7 @@ import logging
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,17 @@ from ptycho_torch.workflows import infer, train
 
 SCENES = ("lines", "natural", "random_field")
 STEP_PX = {64: 6.0, 128: 12.0}
+# Frames of 128 x 128 cost four times as much; fewer of them keep the grid within an hour of one processor.
+SIDE = {64: 20, 128: 14}
+Rows = Iterator[dict[str, Any]]
 
 
-def simulate(folder: Path, scene: str, n_pixels: int, photons: float, seed: int, side: int = 20) -> Path:
+def simulate(
+    folder: Path, scene: str, n_pixels: int, photons: float, seed: int, side: int | None = None
+) -> Path:
     """Scan file of one case."""
     step = STEP_PX[n_pixels]
+    side = side or SIDE[n_pixels]
     scan = simulate_scene(
         scene,
         N=n_pixels,
@@ -49,7 +56,7 @@ def simulate(folder: Path, scene: str, n_pixels: int, photons: float, seed: int,
     return path
 
 
-def learn(folder: Path, scan: Path, **settings: Any) -> tuple[Path, float, float]:
+def learn(folder: Path, scan: Path | list[Path], **settings: Any) -> tuple[Path, float, float]:
     """Train; returns the bundle and the processor and wall time it took, in s."""
     stated = {"accelerator": "cpu", "scheduler": "WarmupCosine", "n_groups": None, "logger_backend": None}
     payload = create_training_payload(scan, folder / "run", overrides={**stated, **settings})
@@ -99,63 +106,54 @@ def one_case(case: dict[str, Any], epochs: int) -> dict[str, Any]:
     return row
 
 
-def grid_study(epochs: int) -> list[dict[str, Any]]:
-    """Scenes, doses, frame sizes, group sizes and losses; fewer doses and losses at N = 128."""
-    rows = []
-    for n_pixels in (64, 128):
-        doses = (1e4, 1e6, 1e9) if n_pixels == 64 else (1e6,)
-        for scene, photons, gridsize, loss in itertools.product(SCENES, doses, (1, 2), ("poisson", "mae")):
-            case = {
-                "scene": scene,
-                "N": n_pixels,
-                "photons": photons,
-                "gridsize": gridsize,
-                "loss": loss,
-                "seed": 0,
-            }
-            # Every frame is the seed of a group, so an epoch of groups of four shows each frame four times.
-            rows.append(one_case(case, max(2, epochs // gridsize**2)))
-    return rows
+def grid_study(epochs: int) -> Rows:
+    """Scenes, doses, frame sizes, group sizes and losses, each from random weights."""
+    for n_pixels, scene, photons, gridsize, loss in itertools.product(
+        (64, 128), SCENES, (1e6, 1e4, 1e9), (1, 2), ("poisson", "mae")
+    ):
+        case = {
+            "scene": scene,
+            "N": n_pixels,
+            "photons": photons,
+            "gridsize": gridsize,
+            "loss": loss,
+            "seed": 0,
+        }
+        # Every frame is the seed of a group, so an epoch of groups of four shows each frame four times.
+        yield one_case(case, max(2, epochs // gridsize**2))
 
 
-def seed_study(epochs: int) -> list[dict[str, Any]]:
+def seed_study(epochs: int) -> Rows:
     """Ten seeds at each frame size: none may end flat."""
     base = {"scene": "lines", "photons": 1e6, "gridsize": 1, "loss": "poisson"}
-    cases = ({**base, "N": n, "seed": seed} for n in (64, 128) for seed in range(10))
-    return [one_case(case, epochs) for case in cases]
+    for n_pixels, seed in itertools.product((64, 128), range(10)):
+        yield one_case({**base, "N": n_pixels, "seed": seed}, epochs)
 
 
-def transfer_study(epochs: int) -> list[dict[str, Any]]:
-    """Train on one scan, reconstruct new scans of the same and of other kinds without training."""
-    rows = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        bundle, cpu, _ = learn(folder, simulate(folder, "lines", 64, 1e6, 1, side=28), nepochs=epochs)
-        for scene in SCENES:
-            for seed in (11, 12, 13):
-                row = {
-                    "trained_on": "lines",
-                    "scene": scene,
-                    "scan_seed": seed,
-                    "epochs": epochs,
-                    "cpu_s": cpu,
-                }
-                rows.append(row | score(folder, bundle, simulate(folder, scene, 64, 1e6, seed)))
-                print(row["scene"], seed, f"{rows[-1]['complex_nrmse']:.4f}", flush=True)
-    return rows
+def transfer_study(epochs: int) -> Rows:
+    """Train on four scans of one kind, reconstruct new scans of that and of other kinds without training."""
+    for kind in SCENES:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            scans = [simulate(folder, kind, 64, 1e6, seed) for seed in (1, 2, 3, 4)]
+            bundle, cpu, _ = learn(folder, scans, nepochs=epochs)
+            for scene, seed in itertools.product(SCENES, (11, 12, 13)):
+                row = {"trained_on": kind, "scene": scene, "scan_seed": seed, "epochs": epochs, "cpu_s": cpu}
+                row |= score(folder, bundle, simulate(folder, scene, 64, 1e6, seed))
+                print(kind, scene, seed, f"{row['complex_nrmse']:.4f}", flush=True)
+                yield row
 
 
-def time_study(epochs: int) -> list[dict[str, Any]]:
+def time_study(epochs: int) -> Rows:
     """Error against training time for a scan of 784 frames."""
-    rows = []
     for count in (max(1, epochs // 8), max(1, epochs // 2), epochs, 3 * epochs):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             scan = simulate(folder, "lines", 64, 1e6, 1, side=28)
             bundle, cpu, wall = learn(folder, scan, nepochs=count)
-            rows.append({"epochs": count, "cpu_s": cpu, "wall_s": wall, **score(folder, bundle, scan)})
-            print(count, f"{cpu:.0f} s", f"{rows[-1]['complex_nrmse']:.4f}", flush=True)
-    return rows
+            row = {"epochs": count, "cpu_s": cpu, "wall_s": wall, **score(folder, bundle, scan)}
+            print(count, f"{cpu:.0f} s", f"{row['complex_nrmse']:.4f}", flush=True)
+            yield row
 
 
 STUDIES = {
@@ -177,10 +175,13 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
     study, epochs = STUDIES[arguments.study]
-    rows = study(arguments.epochs or epochs)
-    write_record(
-        arguments.output, {"study": arguments.study, "threads": torch.get_num_threads(), "rows": rows}
-    )
+    rows = []
+    for row in study(arguments.epochs or epochs):
+        rows.append(row)
+        # After every case: an hour of cases is not to be lost with the last one.
+        write_record(
+            arguments.output, {"study": arguments.study, "threads": torch.get_num_threads(), "rows": rows}
+        )
 
 
 if __name__ == "__main__":
