@@ -248,7 +248,7 @@ def test_other_data_are_refused(payload, tmp_path):
     shutil.copy(made.training_config.train_data_file, tmp_path / "moved.npz")
     other = simulate_scene("lines", N=32, grid=(5, 6), step_px=4.0, jitter_px=1.0, photons=1e5, seed=4)
     save_scan(tmp_path / "other.npz", other)
-    with pytest.raises(ConfigError, match=r"other\.npz.*the data that the run was started with"):
+    with pytest.raises(ConfigError, match="expected the data that the run was started with"):
         train(payload("run", SETTINGS, scan=tmp_path / "other.npz", **LONG), resume=True)
     assert len(train(payload("run", SETTINGS, scan=tmp_path / "moved.npz", **LONG), resume=True).history) == 4
 
