@@ -28,7 +28,8 @@ CONSTRAINTS = ROOT / "constraints.txt"
 os.environ.pop("PYTHONPATH", None)
 os.environ.update(
     MPLBACKEND="Agg",
-    # Two OpenMP teams that spin on a small machine slow each other down several times.
+    # Tests run in several processes; teams of threads that share their processors slow each other down.
+    OMP_NUM_THREADS="1",
     OMP_WAIT_POLICY="PASSIVE",
     # The environments in which packages are built take their versions from the same file.
     PIP_BUILD_CONSTRAINT=str(CONSTRAINTS),
@@ -80,6 +81,15 @@ def install(session: nox.Session, *requirements: str) -> None:
     session.install("-c", str(CONSTRAINTS), *requirements)
 
 
+def run_tests(session: nox.Session, *default: str) -> None:
+    """Run pytest on several processors; the tests of one file stay together and share what they made."""
+    install(session, "pytest-xdist")
+    session.run(
+        "pytest", "--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile",
+        *(session.posargs or default),
+    )  # fmt: skip
+
+
 def editable(packages: tuple[Package, ...], extra: str = "") -> list[str]:
     """Arguments of pip that install packages from this tree, without copying them."""
     return [argument for package in packages for argument in ("-e", f"{package.path}{extra}")]
@@ -116,7 +126,7 @@ def types(session: nox.Session) -> None:
 def unit(session: nox.Session, package: Package) -> None:
     """Run the tests of one package with its siblings installed from this tree."""
     install(session, *editable(package.family, "[test]"))
-    session.run("pytest", *(session.posargs or [str(package.path / "tests")]))
+    run_tests(session, str(package.path / "tests"))
 
 
 @nox.session
@@ -154,8 +164,7 @@ def boundaries(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the tests that need several packages at once."""
     install(session, *editable(PACKAGES, "[test]"))
-    default = [str(ROOT / "tests"), f"--ignore={ROOT / 'tests' / 'boundaries'}"]
-    session.run("pytest", *(session.posargs or default))
+    run_tests(session, str(ROOT / "tests"), f"--ignore={ROOT / 'tests' / 'boundaries'}")
 
 
 @nox.session(default=False)

@@ -17,6 +17,8 @@ from ptycho_torch.plotting import (
     save_training_figure,
 )
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture(scope="module")
 def truth():

@@ -7,6 +7,8 @@ from matplotlib.image import imread
 from ptycho_torch.errors import DataError, ShapeError
 from ptycho_torch.plotting import save_patch_figure
 
+pytestmark = pytest.mark.drawn
+
 N = 16
 
 

@@ -12,6 +12,8 @@ from ptycho_torch.errors import DataError
 from ptycho_torch.plotting import save_scan_figure
 from ptycho_torch.plotting.scan import frames_per_pixel
 
+pytestmark = pytest.mark.drawn
+
 OPTICS = {
     "photon_energy_eV": 9000.0,
     "detector_object_distance_m": 1.0,

@@ -16,6 +16,8 @@ from ptycho_torch.workflows import reconstruct, train
 from ptycho_torch.workflows import training as training_module
 from ptycho_torch.workflows.pictures import TRAINING_PICTURES
 
+pytestmark = pytest.mark.drawn
+
 PATCH, OBJECT = ("patch_amplitude", "patch_phase"), ("object_amplitude", "object_phase")
 
 

@@ -9,6 +9,8 @@ from ptycho_torch.data.dataset import GroupDataset
 from ptycho_torch.workflows import infer, pictures, train
 from ptycho_torch.workflows.pictures import groups_to_draw, sample_patches
 
+pytestmark = pytest.mark.drawn
+
 
 @pytest.fixture
 def groups(tiny_scan):

@@ -299,14 +299,6 @@ def _refine(
         return stop
 
 
-def _compare_both(
-    network: StitchedObject, final: _Final, scan: Scan, model: PatchModel
-) -> tuple[MetricReport | None, MetricReport | None]:
-    """Scores of the object of the network and of what the run hands over."""
-    first = compare_with_truth(network, scan, model.probe.detach().cpu().numpy())
-    return first, first if final.refinement is None else compare_with_truth(final.object, scan, final.probe)
-
-
 def _save_network(
     path: Path, network: StitchedObject, scan: Scan, model: PatchModel, payload: InferencePayload
 ) -> None:

@@ -1,0 +1,19 @@
+"""What the tests of all packages share."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def blank_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build and save every figure, but draw nothing on it, unless the test is marked `drawn`.
+
+    Laying out letters takes longer than training a tiny network, and few tests look at a picture.
+    """
+    if request.node.get_closest_marker("drawn") is None and find_spec("matplotlib") is not None:
+        from matplotlib.figure import Figure
+
+        monkeypatch.setattr(Figure, "draw", lambda figure, renderer: None)
