@@ -191,7 +191,7 @@ def demo(session: nox.Session) -> None:
     session.log("Pictures: " + ", ".join(str(path) for path in pictures))
 
 
-@nox.session(default=False)
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the guides in docs/ as HTML; a warning, such as a link that leads nowhere, is an error."""
     install(session, "sphinx", "myst-parser")
