@@ -79,7 +79,7 @@ def draw_coverage(scan: Scan) -> Figure:
     patches = extract_patches(torch.from_numpy(scan.object_truth), positions, scan.N)
     mean_counts = float(scan.counts_per_frame().mean())
     weight = illumination(calibrate(torch.from_numpy(scan.probe), mean_counts).probe)
-    result = stitch(lambda: [(patches, positions)], canvas_for(scan.positions, scan.N), weight)
+    result = stitch(lambda _: [(patches, positions)], canvas_for(scan.positions, scan.N), weight)
     low = -result.origin - 0.5
     height, width = result.object.shape
     extent = (low[1], low[1] + width, low[0] + height, low[0])

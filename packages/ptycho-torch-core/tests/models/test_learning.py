@@ -82,7 +82,7 @@ def learn():
             patches = model(counts)[:, 0]
         positions = torch.from_numpy(scan.positions)
         geometry = canvas_for(scan.positions, scan.N)
-        result = stitch(lambda: [(patches, positions)], geometry, model.patch_weight())
+        result = stitch(lambda _: [(patches, positions)], geometry, model.patch_weight())
         return Learned(losses, *_overlaid(result, scan))
 
     return train

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -31,8 +32,8 @@ class Cut:
         positions = self.positions if positions is None else positions
         size = batch_size or len(patches)
 
-        def batches():
-            return zip(patches.split(size), positions.split(size), strict=True)
+        def batches(skip):
+            return islice(zip(patches.split(size), positions.split(size), strict=True), skip, None)
 
         geometry = canvas_for(positions.numpy(), self.scan.N)
         return stitch(batches, geometry, self.weight, alignment_passes=passes, tolerance=tolerance)

@@ -186,7 +186,7 @@ def test_cut_patches_pass_through_the_merging_unchanged(tiny_scan):
 
 def test_a_stream_of_groups_equals_groups_kept_in_memory(grouped, tiny_scan, monkeypatch):
     kept = reconstruct(grouped.model, tiny_scan, batch_size=30)
-    monkeypatch.setattr(reconstruction, "_PATCH_MEMORY_BYTES", 1)
+    monkeypatch.setattr(reconstruction, "_KEPT_BYTES", 1)
     monkeypatch.setattr(reconstruction, "_STREAMED_PASSES", reconstruction._KEPT_PASSES)
     streamed = reconstruct(grouped.model, tiny_scan, batch_size=7)
     np.testing.assert_allclose(streamed.weight, kept.weight, rtol=1e-4, atol=1e-4)
@@ -196,7 +196,7 @@ def test_a_stream_of_groups_equals_groups_kept_in_memory(grouped, tiny_scan, mon
 
 def test_a_stream_makes_few_passes_and_stays_close(trained, tiny_scan, monkeypatch):
     kept = reconstruct(trained.model, tiny_scan)
-    monkeypatch.setattr(reconstruction, "_PATCH_MEMORY_BYTES", 1)
+    monkeypatch.setattr(reconstruction, "_KEPT_BYTES", 1)
     reported = []
     streamed = reconstruct(trained.model, tiny_scan, progress=lambda *done: reported.append(done))
     assert reported[-1] == (30, 30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from dataclasses import replace
 
@@ -46,25 +47,61 @@ def test_the_result_does_not_depend_on_the_batch_size(trained, tiny_scan, whole,
     _same(reconstruct(trained.model, tiny_scan, batch_size=batch_size), whole)
 
 
-def test_patches_that_do_not_fit_in_memory_are_predicted_again(trained, tiny_scan, whole, monkeypatch):
+@pytest.mark.parametrize("n_kept", [0, 20])
+def test_patches_that_do_not_fit_in_memory_are_predicted_again(
+    trained, tiny_scan, whole, monkeypatch, n_kept
+):
     calls = []
     predict = reconstruction._PatchStream._predict
 
-    def counted(self):
-        calls.append(self)
-        return predict(self)
+    def counted(self, skip):
+        calls.append(skip)
+        return predict(self, skip)
 
     monkeypatch.setattr(reconstruction._PatchStream, "_predict", counted)
     reconstruct(trained.model, tiny_scan)
-    assert len(calls) == 1
+    assert calls == [0]
     calls.clear()
-    monkeypatch.setattr(reconstruction, "_PATCH_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(reconstruction, "_KEPT_BYTES", n_kept * 8 * 33**2)
     monkeypatch.setattr(reconstruction, "_STREAMED_PASSES", reconstruction._KEPT_PASSES)
     reported = []
     result = reconstruct(trained.model, tiny_scan, progress=lambda done, of: reported.append((done, of)))
     assert len(calls) > 1
+    # One batch of sixteen fits into the room for twenty.
+    assert set(calls[1:]) == {n_kept // 16}
     assert reported == [(16, 30), (30, 30)]
     np.testing.assert_array_equal(result.object, whole.object)
+
+
+def _repeated(scan, times):
+    """The same frames again and again."""
+    return scan.take(np.tile(np.arange(scan.n_frames), times))
+
+
+def test_tensors_in_memory_do_not_grow_with_the_frames(trained, tiny_scan, monkeypatch):
+    monkeypatch.setattr(reconstruction, "_KEPT_BYTES", 20 * 8 * 33**2)
+
+    def held(scan):
+        """Tensors alive, and bytes in them, with the last batch of the second pass."""
+        calls, seen = [], []
+
+        def look():
+            calls.append(None)
+            if len(calls) == 2 * scan.n_frames // 10:
+                gc.collect()
+                alive = [item for item in gc.get_objects() if issubclass(type(item), torch.Tensor)]
+                storages = [item.untyped_storage() for item in alive]
+                seen.append((len(alive), sum({part.data_ptr(): part.nbytes() for part in storages}.values())))
+            return False
+
+        reconstruct(trained.model, scan, batch_size=10, should_stop=look)
+        return seen[0]
+
+    few, many = (held(_repeated(tiny_scan, times)) for times in (1, 4))
+    # Lists of one small tensor per batch would add a dozen.
+    assert many[0] <= few[0] + 4
+    # Two phases of four bytes for each frame, and the batch before, where that is not a kept one.
+    assert many[1] - few[1] <= 16 * 3 * tiny_scan.n_frames + 10 * 8 * 33**2
 
 
 def test_groups_choose_what_is_used(trained, tiny_scan):
@@ -229,7 +266,7 @@ def test_a_reconstruction_ends_after_the_batch_in_which_it_was_asked_to(
     trained, tiny_scan, monkeypatch, kept
 ):
     if not kept:
-        monkeypatch.setattr(reconstruction, "_PATCH_MEMORY_BYTES", 1000)
+        monkeypatch.setattr(reconstruction, "_KEPT_BYTES", 1000)
     asked = []
 
     def should_stop():

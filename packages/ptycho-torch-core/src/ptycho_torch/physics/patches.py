@@ -14,7 +14,7 @@ from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.shapes import check_positions
 from ptycho_torch.types import ComplexPatches, ObjectImage, Positions
 
-__all__ = ["extract_patches", "patch_corners", "place_patches"]
+__all__ = ["check_room", "extract_patches", "patch_corners", "place_patches"]
 
 
 def patch_corners(positions: Positions, n_pixels: int, origin: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,6 +41,32 @@ def patch_corners(positions: Positions, n_pixels: int, origin: Tensor) -> tuple[
     return corner.to(torch.int64), exact - corner
 
 
+def check_room(first: Tensor, last: Tensor, shape: tuple[int, int]) -> None:
+    """Refuse patches that reach beyond an object array.
+
+    Parameters
+    ----------
+    first, last
+        int64, ``(batch, 2)``: index of the first pixel of each patch, and one more than that of the last.
+    shape
+        ``(height, width)`` of the array.
+
+    Raises
+    ------
+    ShapeError
+        Saying how large the array should be.
+    """
+    limit = torch.tensor(shape, device=first.device)
+    if bool((first < 0).any()) or bool((last > limit).any()):
+        low, high = first.amin(dim=0).tolist(), last.amax(dim=0).tolist()
+        raise ShapeError(
+            "object",
+            f"room for rows {low[0]} to {high[0] - 1} and columns {low[1]} to {high[1] - 1}",
+            f"shape {tuple(shape)}",
+            "enlarge the array or correct the origin",
+        )
+
+
 def _neighbours(positions: Positions, n_pixels: int, shape: tuple[int, int], origin: Tensor) -> list:
     """Index and weight of the object pixels that each patch pixel touches.
 
@@ -51,15 +77,7 @@ def _neighbours(positions: Positions, n_pixels: int, shape: tuple[int, int], ori
     corner, remainder = patch_corners(positions, n_pixels, origin)
     uses_next = (remainder > 0).any(dim=0)
     last = corner + (remainder > 0).to(torch.int64) + n_pixels
-    limit = torch.tensor(shape, device=corner.device)
-    if bool((corner < 0).any()) or bool((last > limit).any()):
-        low, high = corner.amin(dim=0).tolist(), last.amax(dim=0).tolist()
-        raise ShapeError(
-            "object",
-            f"room for rows {low[0]} to {high[0] - 1} and columns {low[1]} to {high[1] - 1}",
-            f"shape {tuple(shape)}",
-            "enlarge the array or correct the origin",
-        )
+    check_room(corner, last, shape)
     step = torch.arange(n_pixels, device=corner.device)
     found = []
     for down in (0, 1) if bool(uses_next[0]) else (0,):

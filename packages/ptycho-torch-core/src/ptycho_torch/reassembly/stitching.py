@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptycho_torch.control import Progress
+from ptycho_torch.control import Progress, ShouldStop, stop_if_asked
 from ptycho_torch.errors import ShapeError
-from ptycho_torch.physics.patches import extract_patches, place_patches
+from ptycho_torch.reassembly.kept import KeptPatches
+from ptycho_torch.reassembly.placing import PlacedPatches, Placing
 from ptycho_torch.reassembly.processes import ALONE, Processes
 from ptycho_torch.types import ComplexPatches, Positions
 
-__all__ = ["Canvas", "CanvasGeometry", "StitchedObject", "canvas_for", "stitch"]
+__all__ = ["Canvas", "CanvasGeometry", "StitchedObject", "canvas_for", "phases_towards", "stitch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +94,14 @@ class Canvas:
     geometry
         From :func:`canvas_for`.
     weight
-        Real, ``(N, N)``: weight of each patch pixel, zero or more.
+        Real, ``(n, n)``: weight of the middle pixels of each patch, zero or more.
     device
         Where the sums live.
 
     Raises
     ------
     ShapeError
-        If the weight is not ``(N, N)``.
+        If the weight is not ``(n, n)``.
     """
 
     def __init__(
@@ -109,36 +110,43 @@ class Canvas:
         if weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
             raise ShapeError("weight", "(N, N)", tuple(weight.shape))
         self.geometry = geometry
-        self.weight = weight.detach().to(device=device, dtype=torch.float32)
         self.origin = torch.tensor(geometry.origin, dtype=torch.float64, device=device)
+        weight = weight.detach().to(device=device, dtype=torch.float32)
+        self._placing = Placing(weight, geometry.shape, self.origin)
         self.numerator = torch.zeros(geometry.shape, dtype=torch.complex64, device=device)
         self.denominator = torch.zeros(geometry.shape, dtype=torch.float32, device=device)
 
-    def add(self, patches: ComplexPatches, positions: Positions) -> None:
-        """Add patches ``(batch, N, N)`` at positions ``(batch, 2)``, float64, ``[y, x]`` in px.
+    def place(self, patches: ComplexPatches, positions: Positions) -> PlacedPatches:
+        """Bring patches ``(batch, N, N)`` at positions ``(batch, 2)``, ``[y, x]`` in px, to whole pixels.
 
         Raises
         ------
         ShapeError
             If a patch lies outside the canvas or shapes do not match.
         """
-        shape, side = self.geometry.shape, tuple(self.weight.shape)
-        if patches.ndim != 3 or tuple(patches.shape[1:]) != side:
-            raise ShapeError("patches", f"(batch, {side[0]}, {side[1]})", tuple(patches.shape))
-        weights = self.weight.expand(len(patches), -1, -1)
-        self.denominator += place_patches(weights, positions, shape, origin=self.origin)
-        self.numerator += self._placed(patches, positions)
+        return self._placing.place(patches, positions)
 
-    def replace_patches(self, batches: Iterable[tuple[ComplexPatches, Positions]]) -> None:
-        """Sum other patches at the positions whose weights the canvas holds already."""
-        # The batches may be turned against the mean of this canvas, which must not change before they end.
-        numerator = torch.zeros_like(self.numerator)
-        for patches, positions in batches:
-            numerator += self._placed(patches, positions)
-        self.numerator = numerator
+    def add(self, placed: PlacedPatches) -> None:
+        """Add patches and their weights to the sums."""
+        index, weights = self._placing.index(placed), self._placing.weights(placed)
+        self.denominator.view(-1).index_add_(0, index.reshape(-1), weights.reshape(-1))
+        self.sum(index, _times(weights, placed.values))
 
-    def _placed(self, patches: ComplexPatches, positions: Positions) -> Tensor:
-        return place_patches(patches * self.weight, positions, self.geometry.shape, origin=self.origin)
+    def weighted(self, placed: PlacedPatches) -> tuple[Tensor, Tensor]:
+        """What :meth:`add` sums of patches.
+
+        Returns
+        -------
+        index : Tensor
+            int64, ``(batch, n + 1, n + 1)``: index in the flattened canvas.
+        weighted : Tensor
+            Complex64, of that shape: patches times weight.
+        """
+        return self._placing.index(placed), _times(self._placing.weights(placed), placed.values)
+
+    def sum(self, index: Tensor, weighted: Tensor) -> None:
+        """Add weighted patches, whose weights the canvas holds already."""
+        self.numerator.view(-1).index_add_(0, index.reshape(-1), weighted.reshape(-1))
 
     def merge(self, other: Canvas) -> None:
         """Add the sums of another canvas of the same geometry, from another process for example.
@@ -159,16 +167,6 @@ class Canvas:
         safe = torch.where(covered, self.denominator, torch.ones_like(self.denominator))
         return torch.where(covered, self.numerator / safe, torch.ones_like(self.numerator))
 
-    def phase_factors(self, patches: ComplexPatches, positions: Positions, against: Tensor) -> Tensor:
-        """Unit factors ``(batch,)`` that turn each patch to the phase of an object ``against``.
-
-        The global phase of a patch is not measured. The least-squares factor is the phase of the
-        weighted inner product of the object with the patch.
-        """
-        seen = extract_patches(against, positions, patches.shape[-1], origin=self.origin)
-        product = (self.weight * patches.conj() * seen).sum(dim=(-2, -1))
-        return torch.where(product == 0, torch.ones_like(product), torch.sgn(product))
-
     def result(self) -> StitchedObject:
         """The stitched object as NumPy arrays."""
         return StitchedObject(
@@ -179,15 +177,17 @@ class Canvas:
 
 
 def stitch(
-    batches: Callable[[], Iterable[tuple[ComplexPatches, Positions]]],
+    batches: Callable[[int], Iterable[tuple[ComplexPatches, Positions]]],
     geometry: CanvasGeometry,
     weight: Tensor,
     *,
+    n_kept: int = 0,
     alignment_passes: int = 50,
     tolerance: float = 1e-2,
     device: torch.device | str = "cpu",
     processes: Processes = ALONE,
     progress: Progress | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> StitchedObject:
     r"""Stitch streamed patches, turning each to the phase of its neighbours.
 
@@ -198,12 +198,15 @@ def stitch(
     Parameters
     ----------
     batches
-        Called once per pass; yields ``(patches (batch, N, N), positions (batch, 2))``. It must
-        yield the same patches in every pass.
+        Called once per pass with the number of batches to leave out at the beginning; yields the others,
+        ``(patches (batch, N, N), positions (batch, 2))``, the same in every pass.
     geometry
         Canvas of the whole scan.
     weight
-        Real, ``(N, N)``, zero or more.
+        Real, ``(n, n)``, zero or more: weight of the middle ``n × n`` pixels of each patch.
+    n_kept
+        So many patches of the first pass are kept at most, in whole batches, and left out of later calls of
+        ``batches``.
     alignment_passes
         At most this many passes after the first; 0 averages the patches as they come.
     tolerance
@@ -216,21 +219,29 @@ def stitch(
     progress
         Called with alignment passes done and how many there may be; the last call says all, however early
         the phases had settled.
+    should_stop
+        Asked with every batch of every pass; its first true answer ends the work.
 
     Returns
     -------
     StitchedObject
+
+    Raises
+    ------
+    RunCancelled
+        When ``should_stop`` said so.
     """
     canvas = Canvas(geometry, weight, device=device)
-    for patches, positions in batches():
-        canvas.add(patches, positions)
+    source = _Source(canvas, batches, n_kept, should_stop)
+    for placed in source.passed():
+        canvas.add(placed)
     processes.sum(canvas.numerator)
     processes.sum(canvas.denominator)
-    alignment = _Alignment(canvas)
+    alignment = _Alignment(canvas, source.n_patches)
     for step in range(alignment_passes):
-        canvas.replace_patches(alignment.turned(batches(), momentum=step / (step + 3)))
+        moved = alignment.turn(source.passed(), momentum=step / (step + 3))
         processes.sum(canvas.numerator)
-        settled = processes.largest(alignment.largest_turn, canvas.numerator.device) < tolerance
+        settled = processes.largest(moved, canvas.numerator.device) < tolerance
         if progress is not None:
             progress(alignment_passes if settled else step + 1, alignment_passes)
         if settled:
@@ -238,31 +249,89 @@ def stitch(
     return canvas.result()
 
 
-class _Alignment:
-    """Phases of all patches, batch by batch, and how they last changed."""
+class _Source:
+    """Patches at whole pixels, batch by batch; the first batches are kept from the first pass on."""
 
-    def __init__(self, canvas: Canvas) -> None:
+    def __init__(
+        self,
+        canvas: Canvas,
+        batches: Callable[[int], Iterable[tuple[ComplexPatches, Positions]]],
+        n_kept: int,
+        should_stop: ShouldStop | None,
+    ) -> None:
         self.canvas = canvas
-        self.largest_turn = 0.0
-        self._fitted: list[Tensor] = []
-        self._used: list[Tensor] = []
+        self.n_patches = 0
+        self._batches = batches
+        self._should_stop = should_stop
+        self._kept = KeptPatches(n_kept)
 
-    def turned(
-        self, batches: Iterable[tuple[ComplexPatches, Positions]], *, momentum: float
-    ) -> Iterator[tuple[ComplexPatches, Positions]]:
-        """Turn patches towards the mean that the canvas holds when the pass begins."""
-        mean = self.canvas.mean()
-        last, before = self._fitted, self._used
-        self._fitted, self._used, self.largest_turn = [], [], 0.0
-        for number, (patches, positions) in enumerate(batches):
-            fitted = self.canvas.phase_factors(patches, positions, mean).angle()
-            change = _wrapped(fitted - last[number]) if last else torch.zeros_like(fitted)
-            turn = fitted + momentum * change
-            moved = _wrapped(turn - before[number]) if before else turn
-            self.largest_turn = max(self.largest_turn, float(moved.abs().max()))
-            self._fitted.append(fitted)
-            self._used.append(turn)
-            yield patches * torch.exp(1j * turn)[:, None, None].to(patches.dtype), positions
+    def passed(self) -> Iterator[PlacedPatches]:
+        """All patches once."""
+        first = self.n_patches == 0
+        kept = len(self._kept)
+        for number in range(kept):
+            stop_if_asked(self._should_stop, "reconstruction")
+            yield self._kept[number]
+        if not first and self._kept.n_patches == self.n_patches:
+            return
+        for patches, positions in self._batches(kept):
+            stop_if_asked(self._should_stop, "reconstruction")
+            placed = self.canvas.place(patches, positions)
+            if first:
+                self.n_patches += len(placed)
+                self._kept.offer(placed)
+            yield placed
+
+
+class _Alignment:
+    """Phases of all patches, and how they last changed."""
+
+    def __init__(self, canvas: Canvas, n_patches: int) -> None:
+        self.canvas = canvas
+        self._fitted = torch.zeros(n_patches, device=canvas.numerator.device)
+        self._used = torch.zeros_like(self._fitted)
+
+    def turn(self, batches: Iterable[PlacedPatches], *, momentum: float) -> float:
+        """Turn patches towards the mean of the canvas and sum them anew; the largest change, in rad."""
+        canvas, mean = self.canvas, self.canvas.mean()
+        canvas.numerator.zero_()
+        largest, start = torch.zeros_like(self._fitted[:1]), 0
+        for placed in batches:
+            part = slice(start, start + len(placed))
+            index, weighted = canvas.weighted(placed)
+            fitted = phases_towards(mean.reshape(-1)[index], weighted)
+            turn = fitted + momentum * _wrapped(fitted - self._fitted[part])
+            largest = torch.maximum(largest, _wrapped(turn - self._used[part]).abs().max())
+            self._fitted[part], self._used[part] = fitted, turn
+            canvas.sum(index, weighted * torch.polar(torch.ones_like(turn), turn)[:, None, None])
+            start = part.stop
+        return float(largest)
+
+
+def phases_towards(seen: Tensor, weighted: Tensor) -> Tensor:
+    """Angles that turn each patch to the phase of what an object shows at its place.
+
+    The global phase of a patch is not measured. The least-squares angle is that of the weighted inner product
+    of the patch with the object; zero where the product is.
+
+    Parameters
+    ----------
+    seen
+        Complex, ``(batch, side, side)``: pixels of the object.
+    weighted
+        Complex, of that shape: patches times weight.
+
+    Returns
+    -------
+    Tensor
+        Real, ``(batch,)``, in rad.
+    """
+    return torch.linalg.vecdot(weighted.flatten(1), seen.flatten(1)).angle()
+
+
+def _times(weights: Tensor, values: Tensor) -> Tensor:
+    """Real times complex, without making the real numbers complex first."""
+    return torch.view_as_complex(torch.view_as_real(values) * weights[..., None])
 
 
 def _wrapped(phase: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ptycho_config import ConfigError, Problem
-from ptycho_torch.control import Progress, ShouldStop, stage_of, stop_if_asked
+from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.dataset import Batch, GroupDataset, as_is
 from ptycho_torch.data.grouping import Groups, covering_groups
@@ -31,64 +32,48 @@ logger = logging.getLogger(__name__)
 
 Observe = Callable[[np.ndarray, np.ndarray], None]
 
-_PATCH_MEMORY_BYTES = 512 * 2**20
+# About what the libraries take themselves: the patches of 2,000 frames of 128 px.
+_KEPT_BYTES = 256 * 2**20
 _KEPT_PASSES = 20
 # Beside the middle of any patch the rims of others count for nothing; alone they fill the margin.
 _RIM_SHARE = 1e-6
-# Where patches are not kept, each pass predicts them again.
+# Each pass predicts the patches beyond those that are kept again.
 _STREAMED_PASSES = 3
 
 
 @dataclass
 class _PatchStream:
-    """Patches of a scan in batches, kept in memory when they are few, predicted anew when not."""
+    """Patches of a scan, predicted in batches; those of this process."""
 
     model: PatchModel
     scan: Scan
     groups: Groups
-    side: int
     batch_size: int
     num_workers: int
     progress: Progress | None
-    should_stop: ShouldStop | None
     observe: Observe | None
     processes: Processes = ALONE
 
     def __post_init__(self) -> None:
         self._data = GroupDataset(self.scan.diffraction, self.groups.frames, self.groups.offsets)
-        self._kept: list[tuple[ComplexPatches, Positions]] | None = None
 
-    @property
-    def fits_in_memory(self) -> bool:
-        """Whether all patches may be kept between the passes of the stitching."""
-        values = self.groups.frames.size * self.side**2 / self.processes.count
-        return values * 8 <= _PATCH_MEMORY_BYTES
-
-    def __call__(self) -> Iterator[tuple[ComplexPatches, Positions]]:
-        kept = []
-        for batch in self._predict() if self._kept is None else self._kept:
-            stop_if_asked(self.should_stop, "reconstruction")
-            if self._kept is None and self.fits_in_memory:
-                kept.append(batch)
-            yield batch
-        if self._kept is not None:
-            return
+    def __call__(self, skip: int) -> Iterator[tuple[ComplexPatches, Positions]]:
+        """All batches but the first ``skip``."""
+        yield from self._predict(skip)
         # Later passes are part of the same work: progress that starts again would mislead.
         self.progress = self.observe = None
-        if self.fits_in_memory:
-            self._kept = kept
 
     @torch.no_grad()
-    def _predict(self) -> Iterator[tuple[ComplexPatches, Positions]]:
+    def _predict(self, skip: int) -> Iterator[tuple[ComplexPatches, Positions]]:
         device, n = self.model.intensity_scale.device, self.model.n_pixels
         starts = range(0, len(self._data), self.batch_size)[self.processes.number :: self.processes.count]
-        rows = [range(start, min(start + self.batch_size, len(self._data))) for start in starts]
+        rows = [range(start, min(start + self.batch_size, len(self._data))) for start in starts[skip:]]
         for part, batch in zip(rows, self._loaded(rows), strict=True):
             drawn = self.model(batch["counts"].to(device), batch["offsets"].to(device)).reshape(-1, n, n)
             positions = self.scan.positions[self.groups.frames[part.start : part.stop].reshape(-1)]
             if self.observe is not None:
                 self.observe(drawn.cpu().numpy(), positions)
-            yield _middle(drawn, self.side), torch.from_numpy(positions).to(device)
+            yield drawn, torch.from_numpy(positions).to(device)
             if self.progress is not None:
                 self.progress(part.stop, len(self._data))
         if self.progress is not None and self.processes.count > 1:
@@ -190,20 +175,12 @@ def reconstruct(
     try:
         seen = model_for(model, scan)
         weight = _placed_weight(seen.patch_weight(), middle_trim, pad_eval=pad_eval)
-        stream = _PatchStream(
-            seen,
-            scan,
-            groups,
-            len(weight),
-            batch_size,
-            num_workers,
-            progress,
-            should_stop,
-            observe,
-            processes,
-        )
+        stream = _PatchStream(seen, scan, groups, batch_size, num_workers, progress, observe, processes)
         geometry = canvas_for(scan.positions[np.unique(groups.frames)], len(weight))
-        passes = _KEPT_PASSES if stream.fits_in_memory else _STREAMED_PASSES
+        n_kept = _KEPT_BYTES // (8 * (len(weight) + 1) ** 2)
+        n_batches = math.ceil(len(groups.frames) / batch_size)
+        n_largest = math.ceil(n_batches / processes.count) * batch_size * groups.frames.shape[1]
+        passes = _KEPT_PASSES if n_largest <= n_kept else _STREAMED_PASSES
         logger.debug(
             "%d patches of %d px on a canvas of %s px, origin %s, in at most %d passes",
             groups.frames.size,
@@ -216,10 +193,12 @@ def reconstruct(
             stream,
             geometry,
             weight,
+            n_kept=min(n_kept, n_largest),
             alignment_passes=passes,
             device=weight.device,
             processes=processes,
             progress=stage_of(progress, "stitching", "pass"),
+            should_stop=should_stop,
         )
     finally:
         model.train(was_training)
