@@ -11,6 +11,7 @@ MODEL = {
     "n_filters_scale": 2,
     "model_type": "pinn",
     "architecture": "unrolled",
+    "object_head": "amplitude_phase",
     "amp_activation": "sigmoid",
     "object_big": True,
     "probe_big": True,

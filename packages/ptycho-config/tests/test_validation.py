@@ -10,6 +10,12 @@ import pytest
 from ptycho_config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
 
 RULES: list[tuple[type, dict[str, Any], str, str]] = [
+    (
+        ModelConfig,
+        {"object_head": "real_imaginary", "amp_activation": "relu"},
+        "amp_activation",
+        "the default, 'sigmoid', while object_head = 'real_imaginary'",
+    ),
     (ModelConfig, {"N": 64, "probe_mask_diameter": 65}, "probe_mask_diameter", "at most N = 64 px"),
     (TrainingConfig, {"nll_weight": 0}, "nll_weight", "nothing would be learned"),
     (
@@ -78,6 +84,7 @@ def test_a_contradiction_is_named(
     ("cls", "values"),
     [
         (ModelConfig, {"N": 64, "probe_mask_diameter": 64}),
+        (ModelConfig, {"object_head": "real_imaginary", "amp_activation": "sigmoid"}),
         (TrainingConfig, {"nll_weight": 0, "mae_weight": 1}),
         (TrainingConfig, {"nll_weight": 0, "realspace_mae_weight": 1}),
         (TrainingConfig, {"model": ModelConfig(gridsize=2)}),

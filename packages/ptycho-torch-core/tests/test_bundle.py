@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_config import ModelConfig
+from ptycho_config import ModelConfig, to_dict
 from ptycho_torch import bundle as bundle_module
 from ptycho_torch.bundle import BUNDLE_NAME, find_bundle, load_bundle, read_manifest, save_bundle
 from ptycho_torch.errors import BundleError
@@ -85,6 +85,20 @@ def test_a_trainable_probe_and_several_modes_survive(tmp_path, n_modes):
     assert manifest.scans[0]["n_modes"] == n_modes
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("head", ["amplitude_phase", "real_imaginary"])
+def test_the_head_is_stored(tmp_path, tiny_scan, head):
+    config = ModelConfig(N=32, n_filters_scale=1, object_head=head)
+    model = build_patch_model(config, calibrate(torch.from_numpy(tiny_scan.probe), 1e5))
+    with torch.no_grad():
+        for number, parameter in enumerate(model.generator.parameters()):
+            parameter += 0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+    save_bundle(tmp_path / "any.zip", model, {"model": to_dict(config)}, {})
+    counts = torch.from_numpy(tiny_scan.diffraction[:2].astype(np.float32))[:, None]
+    loaded, _ = load_bundle(tmp_path / "any.zip")
+    with torch.no_grad():
+        assert torch.equal(loaded(counts), model(counts))
 
 
 def test_the_manifest_says_what_is_inside(trained):

@@ -47,9 +47,15 @@ class ModelConfig(Config):
         group=_NET,
     )
     architecture: str = setting("unrolled", help="name of the network in the generator registry", group=_NET)
+    object_head: str = setting(
+        "amplitude_phase",
+        help="what the network draws of an object: amplitude and phase, or real and imaginary part",
+        choices=("amplitude_phase", "real_imaginary"),
+        group=_NET,
+    )
     amp_activation: str = setting(
         "sigmoid",
-        help="activation at the end of the amplitude branch",
+        help="activation at the end of the amplitude branch; a head of real and imaginary part has none",
         choices=("sigmoid", "swish", "silu", "softplus", "relu"),
         group=_NET,
     )

@@ -181,7 +181,22 @@ def _stitch_log_is_on(v: Mapping[str, Any]) -> Problem | None:
     return Problem("recon_log_max_stitch_samples", value, "None while recon_log_stitch is False", hint)
 
 
-MODEL_RULES = (Rule(("N", "probe_mask_diameter"), _mask_fits),)
+def _amplitude_is_drawn(v: Mapping[str, Any]) -> Problem | None:
+    # The default says nothing: a saved configuration states every setting and has to load again.
+    if v["object_head"] == "amplitude_phase" or v["amp_activation"] == "sigmoid":
+        return None
+    return Problem(
+        "amp_activation",
+        v["amp_activation"],
+        f"the default, 'sigmoid', while object_head = {v['object_head']!r}",
+        "that head has no amplitude branch; leave amp_activation out, or set object_head = 'amplitude_phase'",
+    )
+
+
+MODEL_RULES = (
+    Rule(("N", "probe_mask_diameter"), _mask_fits),
+    Rule(("object_head", "amp_activation"), _amplitude_is_drawn),
+)
 """Rules of :class:`~ptycho_config.ModelConfig`."""
 
 GROUPING_RULES = (Rule(("model", "neighbor_count", "neighbor_pool_size"), _enough_neighbors),)

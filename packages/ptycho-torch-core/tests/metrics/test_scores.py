@@ -13,8 +13,7 @@ from skimage.metrics import (
     structural_similarity,
 )
 
-from ptycho_torch.errors import DataError, ShapeError
-from ptycho_torch.metrics import forward_residual, score
+from ptycho_torch.metrics import score
 
 
 @pytest.fixture
@@ -116,44 +115,3 @@ def test_truth_without_contrast_makes_scores_undefined_not_wrong():
     assert written["phase_psnr"] is None
     assert written["phase_mae"] == pytest.approx(0.1)
     json.dumps(written, allow_nan=False)
-
-
-def test_forward_residual_against_numpy():
-    rng = np.random.default_rng(0)
-    counts, predicted = rng.poisson(20, (5, 8, 8)), rng.uniform(5, 40, (5, 8, 8))
-    expected = np.sum(np.abs(predicted**0.5 - counts**0.5)) / np.sum(counts**0.5)
-    assert forward_residual(counts, predicted) == pytest.approx(expected)
-    assert forward_residual(counts, counts) == 0
-    assert forward_residual(counts, 0 * predicted) == 1
-    # Amplitudes twice as large everywhere.
-    assert forward_residual(counts, 4 * counts) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("stacked", [False, True])
-def test_bad_pixels_carry_no_residual(stacked):
-    rng = np.random.default_rng(0)
-    counts = rng.poisson(20, (5, 8, 8)).astype(float)
-    bad = np.zeros((8, 8), dtype=bool)
-    bad[2, 3] = True
-    measured = counts.copy()
-    measured[:, 2, 3] = np.nan
-    assert forward_residual(measured, counts, np.stack([bad] * 5) if stacked else bad) == 0
-    with pytest.raises(DataError, match="measured_counts"):
-        forward_residual(measured, counts)
-
-
-@pytest.mark.parametrize(
-    ("measured", "predicted", "bad", "error"),
-    [
-        (np.ones((2, 4, 4)), np.ones((4, 4)), None, ShapeError),
-        (np.ones(4), np.ones(4), None, ShapeError),
-        (np.ones((4, 4)), np.ones((4, 4)), np.ones((4, 4)), ShapeError),
-        (np.ones((4, 4)), np.ones((4, 4)), np.ones((3, 4), bool), ShapeError),
-        (np.ones((4, 4)), -np.ones((4, 4)), None, DataError),
-        (np.ones((4, 4)), np.full((4, 4), np.inf), None, DataError),
-        (np.zeros((4, 4)), np.ones((4, 4)), None, DataError),
-    ],
-)
-def test_forward_residual_refuses(measured, predicted, bad, error):
-    with pytest.raises(error, match=r"counts|bad_pixels"):
-        forward_residual(measured, predicted, bad)

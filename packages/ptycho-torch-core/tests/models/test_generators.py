@@ -7,10 +7,11 @@ import torch
 
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.models import generator_names
-from ptycho_torch.models.heads import AMPLITUDE_ACTIVATIONS
+from ptycho_torch.models.heads import AMPLITUDE_ACTIVATIONS, OBJECT_HEADS
 from ptycho_torch.physics import poisson_deviance
 
 EVERY = pytest.mark.parametrize("architecture", generator_names())
+HEADS = pytest.mark.parametrize("head", OBJECT_HEADS)
 
 
 def _loss(model, counts):
@@ -44,8 +45,9 @@ def test_training_starts_from_the_transmitting_object(architecture, activation, 
 
 
 @EVERY
-def test_start_predicts_the_mean_counts(architecture, model_of, frames):
-    model = model_of(architecture)
+@HEADS
+def test_start_predicts_the_mean_counts(architecture, head, model_of, frames):
+    model = model_of(architecture, object_head=head)
     with torch.no_grad():
         total = model.predict_counts(model(frames())).sum(dim=(-2, -1))
     torch.testing.assert_close(total, torch.full_like(total, 1e5))
@@ -73,10 +75,23 @@ def test_border_is_decoded_when_asked_for(architecture, model_of, frames, shaken
 
 
 @EVERY
+def test_a_head_of_parts_is_another_object_of_the_same_features(architecture, model_of, frames, shaken):
+    by_polar, by_parts = (
+        shaken(model_of(architecture, object_head=head, trainable_scale=False), 0.01) for head in OBJECT_HEADS
+    )
+    with torch.no_grad():
+        polar, parts = by_polar(frames()), by_parts(frames())
+    assert [p.shape for p in by_polar.parameters()] == [p.shape for p in by_parts.parameters()]
+    assert (polar - parts).abs().max() > 1e-4
+
+
+@EVERY
 @pytest.mark.parametrize("n", [64, 128])
-@pytest.mark.parametrize("activation", ["sigmoid", "silu"])
-def test_gradient_reaches_every_weight(architecture, n, activation, model_of, frames):
-    model = model_of(architecture, n, amp_activation=activation)
+@pytest.mark.parametrize(
+    "settings", [{}, {"amp_activation": "silu"}, {"object_head": "real_imaginary"}], ids=str
+)
+def test_gradient_reaches_every_weight(architecture, n, settings, model_of, frames):
+    model = model_of(architecture, n, **settings)
     counts = frames(n, 2)
     optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
     reached = set()
@@ -94,8 +109,9 @@ def test_gradient_reaches_every_weight(architecture, n, activation, model_of, fr
 
 
 @EVERY
-def test_loss_falls_from_the_first_steps(architecture, model_of, frames):
-    model, counts = model_of(architecture), frames()
+@HEADS
+def test_loss_falls_from_the_first_steps(architecture, head, model_of, frames):
+    model, counts = model_of(architecture, object_head=head), frames()
     optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
     losses = []
     for _ in range(10):

@@ -9,7 +9,15 @@ import torch
 
 from ptycho_config import ModelConfig, field_specs
 from ptycho_torch.errors import ConfigError
-from ptycho_torch.models.heads import AMPLITUDE_ACTIVATIONS, amplitude_activation, to_object, zero_init
+from ptycho_torch.models.heads import (
+    AMPLITUDE_ACTIVATIONS,
+    OBJECT_HEADS,
+    amplitude_activation,
+    object_head,
+    to_object,
+    zero_init,
+)
+from ptycho_torch.models.registry import GeneratorSpec
 
 X = torch.linspace(-8, 8, 321, dtype=torch.float64)
 SILU_SHIFT = 1.2784645427610738
@@ -48,13 +56,53 @@ def test_bounds_are_the_documented_ones():
 
 
 def test_configuration_offers_exactly_these():
-    offered = {spec.name: spec for spec in field_specs(ModelConfig)}["amp_activation"].choices
-    assert set(offered) == set(AMPLITUDE_ACTIVATIONS)
+    offered = {spec.name: spec.choices for spec in field_specs(ModelConfig)}
+    assert set(offered["amp_activation"]) == set(AMPLITUDE_ACTIVATIONS)
+    assert set(offered["object_head"]) == set(OBJECT_HEADS)
 
 
 def test_unknown_activation_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"amp_activation.*tanh.*one of sigmoid"):
         amplitude_activation("tanh")
+
+
+def _head(head="amplitude_phase", activation="sigmoid", **keywords):
+    return object_head(GeneratorSpec(n_pixels=32, object_head=head, amp_activation=activation), **keywords)
+
+
+@pytest.mark.parametrize("head", OBJECT_HEADS)
+@pytest.mark.parametrize("bounded", [False, True])
+def test_features_of_zero_are_the_transmitting_object(head, bounded):
+    zero = torch.zeros(2, 3)
+    drawn = _head(head, bounded_phase=bounded)(zero, zero)
+    torch.testing.assert_close(drawn, torch.ones(2, 3, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("activation", AMPLITUDE_ACTIVATIONS)
+def test_amplitude_and_phase_are_the_activation_and_the_feature(activation):
+    phase = X.flip(0) / 3
+    amplitude = amplitude_activation(activation)(X)
+    drawn = _head(activation=activation)(X, phase)
+    torch.testing.assert_close(drawn, amplitude * torch.exp(1j * phase))
+    bounded = _head(activation=activation, bounded_phase=True)(X, phase)
+    torch.testing.assert_close(bounded, amplitude * torch.exp(1j * math.pi * torch.tanh(phase)))
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_real_and_imaginary_part_are_the_features_and_reach_everything(bounded):
+    drawn = _head("real_imaginary", bounded_phase=bounded)(X, X.flip(0))
+    torch.testing.assert_close(drawn, (1 + X) + 1j * X.flip(0))
+
+
+def test_parts_have_a_gradient_everywhere():
+    # Where the object is zero an amplitude and a phase have none; parts do.
+    parts = [torch.tensor([-1.0, 0.3], dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    assert torch.autograd.gradcheck(_head("real_imaginary"), tuple(parts))
+
+
+def test_unknown_head_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match=r"object_head.*polar.*one of amplitude_phase, real_imaginary"):
+        _head("polar")
 
 
 def test_object_has_the_given_amplitude_and_phase():

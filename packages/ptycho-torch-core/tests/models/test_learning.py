@@ -14,6 +14,7 @@ import torch
 
 from ptycho_config import ModelConfig
 from ptycho_torch.models import build_patch_model
+from ptycho_torch.models.heads import OBJECT_HEADS
 from ptycho_torch.physics import calibrate, poisson_deviance
 from ptycho_torch.reassembly import canvas_for, stitch
 from ptycho_torch.testing import tiny_scene
@@ -62,11 +63,11 @@ def _overlaid(result, scan):
 def learn():
     """Train fresh weights on 64 frames of 32 px by Adam, eight frames a step, and stitch."""
 
-    def train(architecture, *, steps, learning_rate):
+    def train(architecture, *, steps, learning_rate, **settings):
         scan = tiny_scene("lines", grid=(8, 8), noise=True, seed=1)
         counts = torch.from_numpy(scan.diffraction.astype(np.float32))[:, None]
         mean_counts = float(scan.counts_per_frame().mean())
-        config = ModelConfig(N=scan.N, architecture=architecture, n_filters_scale=1)
+        config = ModelConfig(N=scan.N, architecture=architecture, n_filters_scale=1, **settings)
         model = build_patch_model(config, calibrate(torch.from_numpy(scan.probe), mean_counts), seed=0)
         optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
         generator, losses = torch.Generator().manual_seed(0), []
@@ -88,8 +89,9 @@ def learn():
     return train
 
 
-def test_default_network_beats_the_flat_object_clearly(learn):
-    learned = learn("unrolled", steps=80, learning_rate=5e-3)
+@pytest.mark.parametrize("head", OBJECT_HEADS)
+def test_default_network_beats_the_flat_object_clearly(head, learn):
+    learned = learn("unrolled", steps=80, learning_rate=5e-3, object_head=head)
     assert learned.loss_ratio < 0.2
     assert learned.error < 0.55 * learned.error_of_flat
     for (ours, truth), least in zip(learned.amplitude_and_phase(), (0.85, 0.8), strict=True):

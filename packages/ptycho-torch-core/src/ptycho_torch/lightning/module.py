@@ -18,6 +18,7 @@ from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.lightning.optim import build_optimizer, build_schedule
 from ptycho_torch.models.patch_model import PatchModel
+from ptycho_torch.physics.residual import residual_sums
 from ptycho_torch.reassembly import Processes
 from ptycho_torch.types import ComplexPatches
 
@@ -28,7 +29,7 @@ class PtychoModule(pl.LightningModule):
     """Loss, metrics and optimiser of one training.
 
     Logged each epoch: ``train_loss`` and ``val_loss``, their terms (``train_poisson`` ...),
-    ``val_residual``, the forward residual :math:`\\sum|\\sqrt\\lambda-\\sqrt I| / \\sum\\sqrt I`, and
+    ``val_residual``, the forward residual (:mod:`ptycho_torch.physics.residual`) of single patches, and
     ``val_contrast``, the illumination-weighted standard deviation of the predicted object inside
     a patch. A falling loss with a contrast near zero is a collapse onto a flat image.
 
@@ -100,15 +101,14 @@ class PtychoModule(pl.LightningModule):
         patches = self(batch)
         mine, total = self._rows("val", batch, batch_idx)
         terms = self._terms(patches, batch)
-        measured = torch.sqrt(counts) * model.measured
-        predicted = torch.sqrt(model.predict_counts(patches)) * model.measured
+        predicted = torch.where(model.measured, model.predict_counts(patches), 0.0)
         contrast = _contrast(patches, model.patch_weight())
         means = {f"val_{name}": value for name, value in terms.items()} | {"val_contrast": contrast}
         self._log_means(means, mine, total)
-        sums = torch.stack([(predicted - measured).abs().sum(), measured.sum()]) * (mine > 0)
-        misfit, amplitude = self._processes.sum(sums)
+        rows = residual_sums(predicted.flatten(0, 1), counts.flatten(0, 1), measured=model.measured)
+        misfit, amplitude = self._processes.sum(rows.sum(dim=1) * (mine > 0))
         self._log("val_residual", misfit / amplitude, total)
-        return {"amplitude": predicted.detach()[: None if mine else 0]}
+        return {"amplitude": predicted.sqrt().detach()[: None if mine else 0]}
 
     @property
     def _processes(self) -> Processes:

@@ -4,7 +4,7 @@ from ptycho_torch.metrics.alignment import Alignment, align
 from ptycho_torch.metrics.frc import FrcCurve, fourier_ring_correlation
 from ptycho_torch.metrics.region import common_region, coverage_region
 from ptycho_torch.metrics.report import MetricReport, compare
-from ptycho_torch.metrics.scores import Scores, forward_residual, score
+from ptycho_torch.metrics.scores import Scores, score
 
 __all__ = [
     "Alignment",
@@ -15,7 +15,6 @@ __all__ = [
     "common_region",
     "compare",
     "coverage_region",
-    "forward_residual",
     "fourier_ring_correlation",
     "score",
 ]

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ptycho_torch.errors import DataError, ShapeError
-
-__all__ = ["Scores", "finite_or_none", "forward_residual", "score"]
+__all__ = ["Scores", "finite_or_none", "score"]
 
 _SSIM_SIGMA_PX = 1.5
 _SSIM_REACH_PX = 5
@@ -179,67 +177,3 @@ def _similarity(
     window = np.ones((2 * _SSIM_REACH_PX + 1,) * 2, dtype=bool)
     inner = ndimage.binary_erosion(mask, window, border_value=0)
     return float(values[inner if inner.any() else mask].mean())
-
-
-def forward_residual(
-    measured_counts: NDArray[np.number],
-    predicted_counts: NDArray[np.number],
-    bad_pixels: NDArray[np.bool_] | None = None,
-) -> float:
-    r"""Relative disagreement of predicted and measured counts.
-
-    .. math:: \sum \left| \sqrt{λ} - \sqrt{I} \right| \Big/ \sum \sqrt{I}
-
-    It needs no truth. On held-out frames it tells a reconstruction that explains the scan from one that does
-    not.
-
-    Parameters
-    ----------
-    measured_counts
-        (..., height, width) real, counts :math:`I`.
-    predicted_counts
-        (..., height, width) real, counts :math:`λ`, same shape.
-    bad_pixels
-        (height, width) or the shape of the counts, bool: True where the detector tells nothing.
-
-    Returns
-    -------
-    float
-        0 for a perfect prediction; 1 for a prediction of zero counts.
-
-    Raises
-    ------
-    ShapeError
-        When the shapes do not belong together.
-    DataError
-        When counts are negative, NaN or infinite, or no counts were measured.
-    """
-    measured, predicted = np.asarray(measured_counts), np.asarray(predicted_counts)
-    if measured.shape != predicted.shape or measured.ndim < 2:
-        raise ShapeError(
-            "counts",
-            "measured and predicted of one shape (..., height, width)",
-            f"{measured.shape} and {predicted.shape}",
-        )
-    good = np.ones(measured.shape, dtype=bool)
-    if bad_pixels is not None:
-        bad = np.asarray(bad_pixels)
-        if bad.dtype != np.bool_ or bad.shape not in (measured.shape, measured.shape[-2:]):
-            raise ShapeError(
-                "bad_pixels",
-                f"bool of shape {measured.shape[-2:]} or {measured.shape}",
-                f"{bad.dtype} of shape {bad.shape}",
-            )
-        good = np.broadcast_to(~bad, measured.shape)
-    roots = []
-    for name, counts in (("measured_counts", measured), ("predicted_counts", predicted)):
-        values = counts[good].astype(np.float64)
-        if not np.isfinite(values).all() or (values.size and values.min() < 0):
-            raise DataError(
-                f"{name}: expected finite counts of at least 0 outside bad_pixels, got NaN, inf or negative"
-            )
-        roots.append(np.sqrt(values))
-    total = float(roots[0].sum())
-    if total == 0:
-        raise DataError("measured_counts: expected some counts, got a sum of 0 outside bad_pixels")
-    return float(np.abs(roots[1] - roots[0]).sum()) / total

@@ -46,6 +46,7 @@ def build_patch_model(
         n_pixels=config.N,
         n_channels=config.gridsize**2,
         width=config.n_filters_scale,
+        object_head=config.object_head,
         amp_activation=config.amp_activation,
         decode_border=config.probe_big or not config.pad_object,
         split_border=config.pad_object,

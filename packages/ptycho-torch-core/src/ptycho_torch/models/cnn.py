@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptycho_torch.models.heads import amplitude_activation, to_object, zero_init
+from ptycho_torch.models.heads import object_head, zero_init
 from ptycho_torch.models.registry import GeneratorSpec, register_generator
 from ptycho_torch.physics.shapes import check_frames
 from ptycho_torch.types import Amplitudes, ComplexPatches, PixelMask, Probe
@@ -97,9 +97,10 @@ class CNNGenerator(nn.Module):
         self.n_pixels = spec.n_pixels
         inputs = [spec.n_channels, *widths[:-1]]
         self.encoder = nn.ModuleList(_ConvPair(a, b) for a, b in zip(inputs, widths, strict=True))
+        # With a head of real and imaginary part they draw these.
         self.amplitude = _Decoder(widths[::-1], spec)
         self.phase = _Decoder(widths[::-1], spec)
-        self.activation = amplitude_activation(spec.amp_activation)
+        self.head = object_head(spec, bounded_phase=True)
 
     def forward(
         self, amplitude: Amplitudes, probe: Probe, measured: PixelMask | None = None
@@ -117,5 +118,4 @@ class CNNGenerator(nn.Module):
         x = torch.log1p(amplitude)
         for stage in self.encoder:
             x = F.max_pool2d(stage(x), 2)
-        log_amplitude, phase = self.amplitude(x).to(amplitude.dtype), self.phase(x).to(amplitude.dtype)
-        return to_object(self.activation(log_amplitude), math.pi * torch.tanh(phase))
+        return self.head(self.amplitude(x).to(amplitude.dtype), self.phase(x).to(amplitude.dtype))

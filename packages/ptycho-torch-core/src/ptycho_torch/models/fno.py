@@ -1,6 +1,6 @@
 r"""A Fourier-operator network in object space.
 
-Two steps of a classical one-frame update (see :mod:`ptycho_torch.models.unrolled`) carry the measurement
+Two steps of a classical one-frame update (see :mod:`ptycho_torch.models.one_frame`) carry the measurement
 into object space. Layers of a Fourier neural operator (Li et al. 2021) then work on the whole patch at once:
 
 .. math:: v \leftarrow v + F^{-1}\!\left[R(k) \, F[\sigma(v)](k)\right] + W * \sigma(v)
@@ -18,10 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptycho_torch.models.heads import amplitude_activation, to_object, zero_init
+from ptycho_torch.models.heads import object_head, zero_init
+from ptycho_torch.models.one_frame import N_FEATURES, OneFrame
 from ptycho_torch.models.registry import GeneratorSpec, register_generator
-from ptycho_torch.models.unrolled import N_FEATURES, object_features, physics_steps
-from ptycho_torch.physics.forward import DiffractionOperator
 from ptycho_torch.physics.shapes import check_frames
 from ptycho_torch.types import Amplitudes, ComplexPatches, PixelMask, Probe
 
@@ -100,7 +99,7 @@ class FNOGenerator(nn.Module):
         self.lift = nn.Conv2d(_FACTOR**2 * N_FEATURES, width, 3, padding=1)
         self.layers = nn.Sequential(*(_Layer(width, _MODES) for _ in range(_N_LAYERS)))
         self.project = zero_init(nn.Conv2d(width, _FACTOR**2 * 2, 3, padding=1))
-        self.activation = amplitude_activation(spec.amp_activation)
+        self.head = object_head(spec)
 
     def forward(
         self, amplitude: Amplitudes, probe: Probe, measured: PixelMask | None = None
@@ -113,16 +112,10 @@ class FNOGenerator(nn.Module):
             If the amplitudes are not ``(batch, channel, N, N)`` or the probe has the wrong rank.
         """
         check_frames(amplitude, self.n_pixels, name="amplitude")
-        if measured is not None:
-            amplitude = torch.where(measured, amplitude, amplitude.new_zeros(()))
-        shape = amplitude.shape
-        amplitude = amplitude.reshape(-1, 1, *shape[-2:])
-        operator = DiffractionOperator(probe)
-        patches = torch.ones_like(amplitude).to(probe.dtype)
-        patches = physics_steps(operator, patches, amplitude, _N_STEPS, measured)
+        frames = OneFrame(amplitude, probe, measured)
+        patches = frames.advanced(frames.transmitting(), _N_STEPS)
         # Squares of pixels become channels: the layers then work at half the resolution.
-        x = F.pixel_unshuffle(object_features(operator, patches, amplitude, measured), _FACTOR)
+        x = F.pixel_unshuffle(frames.features(patches), _FACTOR)
         x = F.silu(self.layers(self.lift(x)))
         logits = F.pixel_shuffle(self.project(x), _FACTOR).to(amplitude.dtype)
-        log_amplitude, phase = logits.chunk(2, dim=1)
-        return to_object(self.activation(log_amplitude), phase).reshape(shape)
+        return self.head(*logits.chunk(2, dim=1)).reshape(amplitude.shape)

@@ -1,23 +1,34 @@
-"""From feature maps to amplitude and phase.
+"""From two feature maps to a complex object: by amplitude and phase, or by real and imaginary part.
 
-Every activation is shifted so that an input of zero gives an amplitude of one. A network whose
-last layer starts at zero therefore starts from the fully transmitting object, which the gauge
-makes the best constant guess.
+Features of zero give the object one everywhere. A network whose last layer starts at zero
+therefore starts from the fully transmitting object, which the gauge makes the best constant guess.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ptycho_config.errors import ConfigError, Problem
+from ptycho_torch.models.registry import GeneratorSpec
 from ptycho_torch.types import ComplexPatches
 
-__all__ = ["AMPLITUDE_ACTIVATIONS", "amplitude_activation", "to_object", "zero_init"]
+__all__ = [
+    "AMPLITUDE_ACTIVATIONS",
+    "OBJECT_HEADS",
+    "ObjectHead",
+    "amplitude_activation",
+    "object_head",
+    "to_object",
+    "zero_init",
+]
+
+ObjectHead: TypeAlias = Callable[[Tensor, Tensor], ComplexPatches]
 
 _SILU_AT_ONE = 1.2784645427610738  # silu(_SILU_AT_ONE) = 1
 _SOFTPLUS_AT_ONE = math.log(math.e - 1)  # softplus(_SOFTPLUS_AT_ONE) = 1
@@ -48,6 +59,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 AMPLITUDE_ACTIVATIONS: tuple[str, ...] = tuple(_ACTIVATIONS)
+OBJECT_HEADS: tuple[str, ...] = ("amplitude_phase", "real_imaginary")
 
 
 def amplitude_activation(name: str) -> Callable[[Tensor], Tensor]:
@@ -70,6 +82,48 @@ def amplitude_activation(name: str) -> Callable[[Tensor], Tensor]:
     if name not in _ACTIVATIONS:
         raise ConfigError(Problem("amp_activation", name, f"one of {', '.join(_ACTIVATIONS)}"))
     return _ACTIVATIONS[name]
+
+
+def object_head(spec: GeneratorSpec, *, bounded_phase: bool = False) -> ObjectHead:
+    r"""Function that makes an object of the last two feature maps :math:`a, b` of a network.
+
+    ================ ==========================================================================
+    name             object
+    ================ ==========================================================================
+    amplitude_phase  :math:`g(a)\, e^{ib}` with the amplitude activation :math:`g`
+    real_imaginary   :math:`(1 + a) + i b`, unbounded; a phase wraps without a jump, and the
+                     amplitude activation has no part in it
+    ================ ==========================================================================
+
+    Parameters
+    ----------
+    spec
+        Names the head and the amplitude activation.
+    bounded_phase
+        Take :math:`\pi \tanh b` for the phase; real and imaginary part are never bounded.
+
+    Returns
+    -------
+    callable
+        Takes two real tensors of one shape and returns a complex one of that shape.
+
+    Raises
+    ------
+    ConfigError
+        If the head or the activation is unknown.
+    """
+    activation = amplitude_activation(spec.amp_activation)
+    if spec.object_head not in OBJECT_HEADS:
+        raise ConfigError(Problem("object_head", spec.object_head, f"one of {', '.join(OBJECT_HEADS)}"))
+    if spec.object_head == "real_imaginary":
+        return _from_parts
+    if bounded_phase:
+        return lambda first, second: to_object(activation(first), math.pi * torch.tanh(second))
+    return lambda first, second: to_object(activation(first), second)
+
+
+def _from_parts(real: Tensor, imaginary: Tensor) -> ComplexPatches:
+    return torch.complex(1 + real, imaginary)
 
 
 def to_object(amplitude: Tensor, phase: Tensor) -> ComplexPatches:

@@ -40,6 +40,8 @@ class GeneratorSpec:
         Patches per group.
     width
         Multiplier of the number of feature maps, positive.
+    object_head
+        What the last two feature maps are, see :func:`ptycho_torch.models.heads.object_head`.
     amp_activation
         Name of the amplitude activation, see :func:`ptycho_torch.models.heads.amplitude_activation`.
     decode_border
@@ -51,6 +53,7 @@ class GeneratorSpec:
     n_pixels: int
     n_channels: int = 1
     width: float = 2
+    object_head: str = "amplitude_phase"
     amp_activation: str = "sigmoid"
     decode_border: bool = True
     split_border: bool = True

@@ -6,11 +6,6 @@ update carry the measurement into object space before a network sees it, and wha
 proposes is held against the measurement again before the next one refines it. What is left to
 learn is local: which of the remaining ambiguities and artefacts belong to the sample.
 
-The update is the regularised step of Maiden, Johnson and Li (2017, rPIE), one frame alone:
-
-.. math:: O \\leftarrow O + \\frac{\\sum_m P_m^* F^{-1}[\\Psi_m (A/|\\Psi| - 1)]}
-          {(1 - \\alpha)\\sum_m|P_m|^2 + \\alpha\\max\\sum_m|P_m|^2}
-
 Alternating learned and physical steps is the scheme of variational networks (Hammernik et al.
 2018); the first start is the fully transmitting object.
 """
@@ -19,82 +14,23 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ptycho_torch.models.heads import amplitude_activation, to_object, zero_init
+from ptycho_torch.models.heads import object_head, zero_init
+from ptycho_torch.models.one_frame import N_FEATURES, OneFrame
 from ptycho_torch.models.registry import GeneratorSpec, register_generator
-from ptycho_torch.physics.forward import DiffractionOperator, incoherent_intensity
-from ptycho_torch.physics.probe import illumination
 from ptycho_torch.physics.shapes import check_frames
 from ptycho_torch.types import Amplitudes, ComplexPatches, PixelMask, Probe
 
-__all__ = ["N_FEATURES", "UnrolledGenerator", "amplitude_gradient", "object_features", "physics_steps"]
+__all__ = ["UnrolledGenerator"]
 
 _N_STEPS_PER_STAGE = (2, 2)
-_REGULARISATION = 0.1
-_GRADIENT_REGULARISATION = 0.05
-N_FEATURES = 6
 # Feature maps at the three scales of a U-Net for a width multiplier of one.
 _WIDTHS = (8, 12, 16)
 _BLOCKS = (1, 1, 2)
 # Larger patches start from a quarter of the resolution instead of half.
 _FINEST = 64
-
-
-def amplitude_gradient(
-    operator: DiffractionOperator,
-    patches: ComplexPatches,
-    amplitude: Amplitudes,
-    measured: PixelMask | None = None,
-) -> ComplexPatches:
-    r"""Direction in which the predicted amplitudes approach the measured ones.
-
-    .. math:: \sum_m P_m^* F^{-1}\left[\Psi_m \left(A / |\Psi| - 1\right)\right]
-
-    half the negative gradient of :math:`\sum (|\Psi| - A)^2` (Fienup 1982). Pixels that were not
-    measured keep their predicted field.
-
-    Parameters
-    ----------
-    operator
-        Far-field operator with the probe.
-    patches
-        Complex, ``(..., N, N)``.
-    amplitude
-        Real, ``(..., N, N)``, normalised.
-    measured
-        Bool, ``(N, N)``.
-
-    Returns
-    -------
-    Tensor
-        Complex, ``(..., N, N)``.
-    """
-    field = operator(patches)
-    # The floor only matters where the field vanishes: there it keeps the ratio finite, and inside
-    # the root, where its slope would be infinite, it keeps the gradient from becoming NaN.
-    magnitude = torch.sqrt(incoherent_intensity(field).clamp(min=1e-12))
-    excess = amplitude / magnitude - 1
-    if measured is not None:
-        excess = torch.where(measured, excess, excess.new_zeros(()))
-    return operator.adjoint(field * excess.unsqueeze(-3))
-
-
-def physics_steps(
-    operator: DiffractionOperator,
-    patches: ComplexPatches,
-    amplitude: Amplitudes,
-    n_steps: int,
-    measured: PixelMask | None = None,
-) -> ComplexPatches:
-    """Object patches after ``n_steps`` regularised updates; shapes as in :func:`amplitude_gradient`."""
-    light = illumination(operator.probe)
-    step = 1 / ((1 - _REGULARISATION) * light + _REGULARISATION * light.max())
-    for _ in range(n_steps):
-        patches = patches + step * amplitude_gradient(operator, patches, amplitude, measured)
-    return patches
 
 
 class _Residual(nn.Module):
@@ -164,7 +100,7 @@ class UnrolledGenerator(nn.Module):
         self.n_pixels = spec.n_pixels
         factor = 2 if spec.n_pixels <= _FINEST else 4
         self.unets = nn.ModuleList(_UNet(N_FEATURES, 2, widths, factor) for _ in _N_STEPS_PER_STAGE)
-        self.activation = amplitude_activation(spec.amp_activation)
+        self.head = object_head(spec)
 
     def forward(
         self, amplitude: Amplitudes, probe: Probe, measured: PixelMask | None = None
@@ -177,54 +113,12 @@ class UnrolledGenerator(nn.Module):
             If the amplitudes are not ``(batch, channel, N, N)`` or the probe has the wrong rank.
         """
         check_frames(amplitude, self.n_pixels, name="amplitude")
-        if measured is not None:
-            amplitude = torch.where(measured, amplitude, amplitude.new_zeros(()))
-        shape = amplitude.shape
         # One network for every patch of a group: what a patch shows does not depend on its neighbours.
-        amplitude = amplitude.reshape(-1, 1, *shape[-2:])
-        operator = DiffractionOperator(probe)
-        patches = torch.ones_like(amplitude).to(probe.dtype)
+        frames = OneFrame(amplitude, probe, measured)
+        patches = frames.transmitting()
         for n_steps, unet in zip(_N_STEPS_PER_STAGE, self.unets, strict=True):
-            patches = physics_steps(operator, patches, amplitude, n_steps, measured)
+            patches = frames.advanced(patches, n_steps)
             # Every U-Net draws the whole object anew. Letting it only correct the one before lowers
             # the loss and raises the error: what the data leave open then stays as it came.
-            logits = unet(object_features(operator, patches, amplitude, measured)).to(amplitude.dtype)
-            log_amplitude, phase = logits.chunk(2, dim=1)
-            patches = to_object(self.activation(log_amplitude), phase)
-        return patches.reshape(shape)
-
-
-def object_features(
-    operator: DiffractionOperator,
-    patches: ComplexPatches,
-    amplitude: Amplitudes,
-    measured: PixelMask | None,
-) -> Tensor:
-    """What a network in object space sees of a patch, real ``(batch, N_FEATURES, N, N)``.
-
-    The estimate, the direction that would still improve it, the illumination (where the data say nothing
-    the estimate means nothing) and the logarithm of the measured amplitude.
-
-    Parameters
-    ----------
-    operator
-        Far-field operator with the probe.
-    patches
-        Complex, ``(batch, 1, N, N)``.
-    amplitude
-        Real, ``(batch, 1, N, N)``, normalised.
-    measured
-        Bool, ``(N, N)``.
-    """
-    light = illumination(operator.probe)
-    gradient = amplitude_gradient(operator, patches, amplitude, measured)
-    gradient = gradient / (light + _GRADIENT_REGULARISATION * light.max())
-    maps = (
-        patches.real - 1,
-        patches.imag,
-        gradient.real,
-        gradient.imag,
-        (light / light.max()).expand_as(amplitude),
-        torch.log1p(amplitude),
-    )
-    return torch.cat(maps, dim=1)
+            patches = self.head(*unet(frames.features(patches)).to(amplitude.dtype).chunk(2, dim=1))
+        return patches.reshape(amplitude.shape)

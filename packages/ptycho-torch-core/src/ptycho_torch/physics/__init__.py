@@ -8,6 +8,7 @@ from ptycho_torch.physics.fourier import far_field, far_field_adjoint
 from ptycho_torch.physics.losses import amplitude_mae, poisson_deviance, total_variation
 from ptycho_torch.physics.patches import extract_patches, place_patches
 from ptycho_torch.physics.probe import illumination, probe_power, soft_disk, with_power
+from ptycho_torch.physics.residual import residual_of_pairs, residual_sums
 from ptycho_torch.physics.scaling import Calibration, calibrate, normalised_amplitude
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "poisson_deviance",
     "predicted_counts",
     "probe_power",
+    "residual_of_pairs",
+    "residual_sums",
     "soft_disk",
     "total_variation",
     "with_power",

@@ -27,6 +27,9 @@ class DiffractionOperator(nn.Module):
         Complex, ``(modes, N, N)``.
     smoothing_sigma
         Width of the blur in px; 0 leaves it out.
+    centred
+        Whether the zero frequency of a field is at ``[N // 2, N // 2]``, as in :func:`far_field`, or at
+        ``[0, 0]``, which saves moving it where the order of the pixels does not matter.
 
     Raises
     ------
@@ -37,9 +40,10 @@ class DiffractionOperator(nn.Module):
     probe: Tensor
     transfer: Tensor | None
 
-    def __init__(self, probe: Probe, *, smoothing_sigma: float = 0.0) -> None:
+    def __init__(self, probe: Probe, *, smoothing_sigma: float = 0.0, centred: bool = True) -> None:
         super().__init__()
         check_probe(probe)
+        self.centred = centred
         if isinstance(probe, nn.Parameter):
             self.probe = probe
         else:
@@ -59,7 +63,7 @@ class DiffractionOperator(nn.Module):
             If the patches do not match the probe.
         """
         check_patches(patches, self.probe)
-        return far_field(self._smooth(self.probe * patches.unsqueeze(-3)))
+        return far_field(self._smooth(self.probe * patches.unsqueeze(-3)), centred=self.centred)
 
     def adjoint(self, field: Field) -> ComplexPatches:
         """Adjoint: patches ``(..., N, N)`` from detector fields ``(..., modes, N, N)``.
@@ -70,7 +74,8 @@ class DiffractionOperator(nn.Module):
             If the fields do not match the probe.
         """
         check_field(field, self.probe)
-        return (self.probe.conj() * self._smooth(far_field_adjoint(field))).sum(dim=-3)
+        exit_wave = self._smooth(far_field_adjoint(field, centred=self.centred))
+        return (self.probe.conj() * exit_wave).sum(dim=-3)
 
     def _smooth(self, exit_wave: Field) -> Field:
         # A real, even transfer function makes the blur its own adjoint.

@@ -16,7 +16,7 @@ __all__ = ["far_field", "far_field_adjoint"]
 _AXES = (-2, -1)
 
 
-def far_field(exit_wave: Field) -> Field:
+def far_field(exit_wave: Field, *, centred: bool = True) -> Field:
     r"""Propagate exit waves to the detector.
 
     .. math:: \Psi = \mathrm{fftshift}\,\mathrm{DFT}(\psi) / N
@@ -25,31 +25,39 @@ def far_field(exit_wave: Field) -> Field:
     ----------
     exit_wave
         Complex, shape ``(..., N, N)``. Row and column 0 are the corner of the patch.
+    centred
+        Put the zero frequency at ``[N // 2, N // 2]``, where detectors have it; otherwise it stays at
+        ``[0, 0]``.
 
     Returns
     -------
     Tensor
-        Complex, same shape; the zero frequency is at index ``[N // 2, N // 2]``.
+        Complex, same shape.
 
     Notes
     -----
     The origin of the exit wave is its corner and not its centre. Moving it multiplies the field
     by a known phase ramp, which no intensity depends on.
     """
-    return torch.fft.fftshift(torch.fft.fft2(exit_wave, norm="ortho"), dim=_AXES)
+    field = torch.fft.fft2(exit_wave, norm="ortho")
+    return torch.fft.fftshift(field, dim=_AXES) if centred else field
 
 
-def far_field_adjoint(field: Field) -> Field:
+def far_field_adjoint(field: Field, *, centred: bool = True) -> Field:
     """Adjoint (and inverse) of :func:`far_field`.
 
     Parameters
     ----------
     field
-        Complex, shape ``(..., N, N)``, zero frequency at ``[N // 2, N // 2]``.
+        Complex, shape ``(..., N, N)``.
+    centred
+        Where its zero frequency is, see :func:`far_field`.
 
     Returns
     -------
     Tensor
         Complex, same shape: the exit wave.
     """
-    return torch.fft.ifft2(torch.fft.ifftshift(field, dim=_AXES), norm="ortho")
+    if centred:
+        field = torch.fft.ifftshift(field, dim=_AXES)
+    return torch.fft.ifft2(field, norm="ortho")

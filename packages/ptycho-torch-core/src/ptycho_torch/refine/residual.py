@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.data import Scan
+from ptycho_torch.physics.residual import residual_of_pairs
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.frames import FrameSource
@@ -30,12 +31,12 @@ def forward_residual(
     probe: npt.NDArray[np.complexfloating] | None = None,
     *,
     sub_pixel: SubPixel = "object",
+    per_frame_dose: bool = False,
     device: torch.device | str = "cpu",
 ) -> float:
-    r"""Misfit of an object to frames, :math:`\sum|\sqrt\lambda-\sqrt I| / \sum\sqrt I`.
+    """Forward residual of an object, see :mod:`ptycho_torch.physics.residual`.
 
-    The intensity of each frame is scaled to its measured total: the flux of a source varies from frame to
-    frame. The frames need not be those the object was fitted to.
+    The frames need not be those the object was fitted to.
 
     Parameters
     ----------
@@ -47,6 +48,8 @@ def forward_residual(
         (modes, N, N) complex; that of the scan by default.
     sub_pixel
         What moves by fractions of a pixel, as in :func:`ptycho_torch.refine.refine`.
+    per_frame_dose
+        Scale each frame to its measured total instead of the scan to its own; another quantity.
     device
         Where to compute.
 
@@ -66,13 +69,8 @@ def forward_residual(
     kind = MovedProbePlacement if sub_pixel == "probe" else Placement
     placement = kind(state.positions, canvas.origin_tensor(place), scan.N, canvas.shape, torch.float32)
     frames = FrameSource(scan, 1.0, place, torch.float32)
-    misfit = total = 0.0
-    for predicted, measured in _pairs(frames, placement, state, np.arange(scan.n_frames)):
-        doses = measured.sum(dim=(-2, -1)) / predicted.sum(dim=(-2, -1)).clamp(min=1e-20)
-        amplitude = measured.sqrt()
-        misfit += float(((predicted * doses[:, None, None]).sqrt() - amplitude).abs().sum())
-        total += float(amplitude.sum())
-    return misfit / max(total, 1e-20)
+    every = np.arange(scan.n_frames)
+    return residual_of_pairs(lambda: _pairs(frames, placement, state, every), per_frame_dose=per_frame_dose)
 
 
 def dose_of(frames: FrameSource, placement: Placement, state: State) -> float:

@@ -21,6 +21,7 @@ from ptycho_torch.data.memory import InMemory
 from ptycho_torch.errors import DataError
 from ptycho_torch.models import PatchModel
 from ptycho_torch.physics.patches import extract_patches
+from ptycho_torch.physics.residual import residual_of_pairs
 from ptycho_torch.reassembly import ALONE, Processes, StitchedObject, canvas_for, stitch
 from ptycho_torch.types import ComplexPatches, Positions
 from ptycho_torch.workflows.preparation import read_scan
@@ -213,10 +214,10 @@ def forward_residual_of(
     processes: Processes = ALONE,
     progress: Progress | None = None,
 ) -> float:
-    r"""Misfit of a stitched object to the frames, :math:`\sum|\sqrt\lambda-\sqrt I| / \sum\sqrt I`.
+    """Forward residual of a stitched object, see :mod:`ptycho_torch.physics.residual`.
 
-    Patches are cut from the object, so that what the stitching lost counts too. The intensity of
-    each frame is scaled to its measured total: the flux of a source varies from frame to frame.
+    Patches are cut from the object, so that what the stitching lost counts too. One intensity scale for the
+    scan makes predicted and measured light equal.
 
     Parameters
     ----------
@@ -237,27 +238,26 @@ def forward_residual_of(
     values, own_origin = _with_room(result, scan)
     image = torch.from_numpy(values).to(device)
     origin = torch.from_numpy(own_origin)
-    misfit = total = 0.0
-    starts = range(0, scan.n_frames, batch_size)
-    with torch.no_grad():
-        for start in starts[processes.number :: processes.count]:
+    starts = range(0, scan.n_frames, batch_size)[processes.number :: processes.count]
+    passes = iter((0, 1))
+
+    @torch.no_grad()
+    def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+        # Frames are gone through twice: for the scale, and for the misfit.
+        gone = next(passes) * scan.n_frames
+        for start in starts:
             part = slice(start, start + batch_size)
             positions = torch.from_numpy(scan.positions[part])
             patches = extract_patches(image, positions.to(device), scan.N, origin=origin.to(device))
             counts = torch.from_numpy(scan.diffraction[part].astype(np.float32)).to(device)
-            counts = counts * model.measured
-            predicted = model.predict_counts(patches) * model.measured
-            sums = predicted.sum(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
-            predicted = predicted * counts.sum(dim=(-2, -1), keepdim=True) / sums
-            misfit += float((predicted.sqrt() - counts.sqrt()).abs().sum())
-            total += float(counts.sqrt().sum())
+            yield model.predict_counts(patches), counts
             if progress is not None:
-                progress(min(start + batch_size, scan.n_frames), scan.n_frames)
-    if processes.count > 1:
-        misfit, total = processes.sum(
-            torch.tensor([misfit, total], dtype=torch.float64, device=device)
-        ).tolist()
-    return misfit / total
+                progress((gone + min(start + batch_size, scan.n_frames)) // 2, scan.n_frames)
+
+    def total(sums: Tensor) -> Tensor:
+        return processes.sum(sums.to(device)) if processes.count > 1 else sums
+
+    return residual_of_pairs(pairs, measured=model.measured, total=total)
 
 
 def _middle(values: Tensor, side: int) -> Tensor:
