@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib import import_module
 
 import pytest
 from pages import DOCS, PAGES, blocks, pages_with, smaller, text
@@ -34,20 +33,6 @@ def test_configuration_files_resolve(language, tmp_path):
         training = resolve(SECTIONS, file=load_config(path)).configs["training"]
         assert training.nepochs == 30
         assert training.n_groups is None
-
-
-def _names_here() -> list[str]:
-    """Dotted names of our packages in the right-hand cells of the page of migration."""
-    cells = re.findall(r"^\|[^|]*\|([^|]*)\|", text("docs/migration.md"), re.MULTILINE)
-    names = re.findall(r"`(ptycho_(?:config|torch)\.[\w.]+)`", " ".join(cells))
-    assert len(names) > 25
-    return sorted(set(names))
-
-
-@pytest.mark.parametrize("name", _names_here())
-def test_names_that_replace_those_of_ptychopinn_exist(name):
-    parent, _, last = name.rpartition(".")
-    assert hasattr(import_module(parent), last)
 
 
 def test_pages_stay_inside_the_folder():
