@@ -101,7 +101,14 @@ class RunDirectory:
     def open(self) -> Path:
         """Create the working folder, empty of what an interrupted run left, and return it."""
         self._finish_publishing()
-        self.work.mkdir(parents=True, exist_ok=True)
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in _DISK:
+                raise
+            raise ConfigError(
+                Problem("output_dir", str(self.path), "a writable place", str(error))
+            ) from error
         if self.work != self.path:
             for entry in self.work.iterdir():
                 _remove(entry)
