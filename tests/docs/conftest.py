@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
 import pytest
+from pages import blocks
+from PIL import Image
 from provoking import Bench
+
+from ptycho_torch.plotting import style
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,6 +20,28 @@ ROOT = Path(__file__).resolve().parents[2]
 def root() -> Path:
     """The repository."""
     return ROOT
+
+
+def _write_blank(figure: object, path: str | Path) -> None:
+    """Write a picture of one pixel: laying out and drawing takes most of the time of a small run."""
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1)).save(buffer, "PNG")
+    Path(path).write_bytes(buffer.getvalue())
+
+
+_WRITE_FIGURE = style.write_figure
+
+
+@pytest.fixture(autouse=True)
+def _blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose figures without drawing them; the tests of `plotting` and of the commands look at pictures."""
+    monkeypatch.setattr(style, "write_figure", _write_blank)
+
+
+@pytest.fixture
+def drawn(_blank_pictures: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw all the same."""
+    monkeypatch.setattr(style, "write_figure", _WRITE_FIGURE)
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +56,29 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate(("scan.npz", "next.npz")):
         save_scan(folder / name, simulate_scene("lines", N=32, grid=(6, 6), seed=seed))
     overrides = {"nepochs": 1, "accelerator": "cpu"}
-    train(create_training_payload(folder / "scan.npz", folder / "run", overrides=overrides))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "write_figure", _write_blank)
+        train(create_training_payload(folder / "scan.npz", folder / "run", overrides=overrides))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shop(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workshop, and every other file that a command line in the pages names as if it were there."""
+    from ptycho_torch.data.convert import convert
+
+    folder = tmp_path_factory.mktemp("shop") / "shop"
+    shutil.copytree(workshop, folder)
+    for copy in ("monday.npz", "tuesday.npz", "truth.npz", "scans/a.npz", "scans/b.npz"):
+        (folder / copy).parent.mkdir(exist_ok=True)
+        shutil.copy(folder / ("next.npz" if "b.npz" in copy else "scan.npz"), folder / copy)
+    optics = {
+        "photon_energy_eV": 9000.0, "detector_object_distance_m": 2.0,
+        "detector_pixel_width_m": 75e-6, "detector_pixel_height_m": 75e-6,
+    }  # fmt: skip
+    for target in ("pair", "beamline", "scan.cxi", "scan.h5"):
+        convert(folder / "scan.npz", folder / target, metadata=optics)
+    (folder / "run.yaml").write_text(blocks("docs/configuration.md", "yaml")[0], encoding="utf-8")
     return folder
 
 

@@ -98,3 +98,29 @@ def test_explain_keeps_quiet_about_flags_that_do_not_exist(capsys: pytest.Captur
 def test_explain_suggests(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "batchsize"]) == 2
     assert "did you mean 'batch_size'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("job", "sections"),
+    [
+        ("train", ["model", "training", "execution"]),
+        ("infer", ["model", "inference", "refine", "execution"]),
+        ("refine", ["refine_data", "refine", "execution"]),
+    ],
+)
+def test_settings_shown_for_a_command_are_those_that_it_takes(
+    job: str, sections: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", "--for", job]) == 0
+    shown = tmp_path / "shown.yaml"
+    shown.write_text(capsys.readouterr().out)
+    assert list(load_config(shown)) == sections
+    assert main(["validate", "--for", job, str(shown)]) == 0
+    assert "note:" not in capsys.readouterr().err
+
+
+def test_explain_says_for_which_command_a_setting_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "refine_epochs"]) == 2
+    assert "add --for infer" in capsys.readouterr().err
+    assert main(["explain", "refine_epochs", "--for", "infer"]) == 0
+    assert "--refine" in capsys.readouterr().out

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ptycho_torch_cli.convert import main as convert
 from ptycho_torch_cli.evaluate import main
 
 
@@ -32,6 +33,24 @@ def test_json_and_files(
     assert main(argv) == 2
     assert "overwrite" in capsys.readouterr().err
     assert main([*argv, "--overwrite"]) == 0
+
+
+def test_the_truth_may_be_a_scan_of_any_format(
+    result_dir: Path, scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    optics = [
+        "photon_energy_eV=9000", "detector_object_distance_m=2.0",
+        "detector_pixel_width_m=75e-6", "detector_pixel_height_m=75e-6",
+    ]  # fmt: skip
+    flags = [word for entry in optics for word in ("--metadata", entry)]
+    assert convert([str(scan_file), str(tmp_path / "pair"), *flags]) == 0
+    ours = str(result_dir / "reconstruction.npz")
+    tables = []
+    for truth in (scan_file, tmp_path / "pair"):
+        capsys.readouterr()
+        assert main([ours, str(truth)]) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1]
 
 
 def test_missing_files_are_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

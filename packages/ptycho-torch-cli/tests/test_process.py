@@ -113,8 +113,13 @@ def test_two_processes_of_the_command_speak_once(scan_file: Path, tmp_path: Path
     }  # fmt: skip
 
 
-def test_a_reader_that_goes_away_is_no_failure(scan_file: Path) -> None:
-    command = [sys.executable, "-m", "ptycho_torch_cli", "inspect", str(scan_file)]
+@pytest.mark.parametrize(
+    "words",
+    [["inspect", "SCAN"], ["--version"], ["config", "--version"], ["train", "--help"], ["config", "show"]],
+)
+def test_a_reader_that_goes_away_is_no_failure(words: list[str], scan_file: Path) -> None:
+    words = [str(scan_file) if word == "SCAN" else word for word in words]
+    command = [sys.executable, "-m", "ptycho_torch_cli", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         assert run.stderr is not None

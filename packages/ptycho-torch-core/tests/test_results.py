@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from ptycho_torch.data.convert import convert
 from ptycho_torch.data.npz import save_scan
 from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
@@ -46,6 +48,29 @@ def test_a_scan_gives_its_truth(tmp_path, tiny_scan):
     np.testing.assert_array_equal(found.object, tiny_scan.object_truth)
     assert (found.weight == 1).all()
     assert not found.origin.any()
+
+
+@pytest.mark.parametrize("target", ["pair", "training.h5", "scan.cxi"])
+def test_scans_of_other_formats_give_it_too(tmp_path, tiny_scan, target):
+    optics = {
+        "photon_energy_eV": 8000.0, "detector_object_distance_m": 2.0,
+        "detector_pixel_width_m": 75e-6, "detector_pixel_height_m": 75e-6,
+    }  # fmt: skip
+    save_scan(tmp_path / "scan.npz", tiny_scan)
+    convert(tmp_path / "scan.npz", tmp_path / target, metadata=optics)
+    found, expected = load_object(tmp_path / target), load_object(tmp_path / "scan.npz")
+    np.testing.assert_array_equal(found.object, expected.object)
+    np.testing.assert_allclose(found.origin, expected.origin, atol=1e-9)
+
+
+def test_a_scan_in_hdf5_without_an_object_is_refused(tmp_path, tiny_scan):
+    save_scan(tmp_path / "scan.npz", replace(tiny_scan, object_truth=None, object_truth_origin=None))
+    convert(tmp_path / "scan.npz", tmp_path / "scan.cxi", metadata={
+        "photon_energy_eV": 8000.0, "detector_object_distance_m": 2.0,
+        "detector_pixel_width_m": 75e-6, "detector_pixel_height_m": 75e-6,
+    })  # fmt: skip
+    with pytest.raises(DataError, match="this scan holds no object"):
+        load_object(tmp_path / "scan.cxi")
 
 
 def test_a_scan_gives_its_probe_and_a_bare_object_has_none(tmp_path, tiny_scan):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from ptycho_config import suggest
+from ptycho_torch_cli.console import note, run_command
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags
 
 __all__ = ["COMMANDS", "build_parser", "main"]
@@ -59,14 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in COMMANDS:
         command = import_module(f"ptycho_torch_cli.{COMMANDS[name][0]}")
         return int(command.main(words[1:]))
-    try:
-        if not name.startswith("-"):
-            hint = suggest(name, COMMANDS) or f"expected one of {', '.join(COMMANDS)}"
-            parser.error(f"{name}: unknown command; {hint}")
-        parser.parse_args(words[:1])
-        parser.error(f"a command is missing; expected one of {', '.join(COMMANDS)}")
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 0
+    known = f"expected one of {', '.join(COMMANDS)}"
+    if name.startswith("-"):
+        problem, flags = f"a command is missing; {known}", words[:1]
+    else:
+        problem, flags = f"{name}: unknown command; {suggest(name, COMMANDS) or known}", []
+
+    def refuse(args: argparse.Namespace) -> int:
+        note(f"{parser.prog}: {problem}")
+        return 2
+
+    return run_command(parser, refuse, flags)
 
 
 if __name__ == "__main__":

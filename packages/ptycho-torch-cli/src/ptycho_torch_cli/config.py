@@ -28,16 +28,12 @@ from ptycho_torch_cli.parsers import (
     CommandParser,
     add_common_flags,
     add_layer_flags,
-    schema_of,
 )
-from ptycho_torch_cli.shared import validate_paths
+from ptycho_torch_cli.shared import JOBS, validate_paths
 
 __all__ = ["build_parser", "main"]
 
-_JOBS: Mapping[str, Mapping[str, type[Config]]] = {
-    "train": schema_of("model", "training", "execution"),
-    "infer": schema_of("model", "inference", "execution"),
-}
+_JOB_NAMES = "|".join(JOBS)
 _EXAMPLES = {
     "show": (
         ("all settings of a training, as a file to start from", "ptycho-torch config show > run.yaml"),
@@ -63,8 +59,8 @@ def build_parser(action: str | None = None) -> CommandParser:
     positional = "KEY" if action == "explain" else "[FILE]"
     parser = CommandParser(
         f"ptycho-torch config {action}",
-        description=f"{_ACTIONS[action].capitalize()}.",
-        usage=f"{positional} [--for train|infer] [--config FILE] [--set KEY=VALUE] [--profile NAME]",
+        description=f"{_ACTIONS[action][0].upper()}{_ACTIONS[action][1:]}.",
+        usage=f"{positional} [--for {_JOB_NAMES}] [--config FILE] [--set KEY=VALUE] [--profile NAME]",
         examples=_EXAMPLES[action],
     )
     if action == "explain":
@@ -72,7 +68,7 @@ def build_parser(action: str | None = None) -> CommandParser:
     else:
         parser.add_argument("file", nargs="?", default=None, metavar="FILE", help="same as --config FILE")
     parser.add_argument(
-        "--for", dest="job", choices=tuple(_JOBS), default="train", metavar="train|infer",
+        "--for", dest="job", choices=tuple(JOBS), default="train", metavar=_JOB_NAMES,
         help="what the settings are for (default: train)",
     )  # fmt: skip
     add_layer_flags(parser, SECTIONS)
@@ -111,7 +107,7 @@ def _resolved(args: argparse.Namespace) -> Resolution:
     if len(given) > 1:
         raise UsageError(f"two configuration files, {given[0]} and {given[1]}; give one")
     validate_paths({"--config": given[0] if given else None})
-    schema = _JOBS[args.job]
+    schema = JOBS[args.job]
     return resolve(
         schema,
         cli=parse_assignments(schema, getattr(args, "assignments", [])),
@@ -139,7 +135,7 @@ def _validate(args: argparse.Namespace) -> int:
 
 def _explain(args: argparse.Namespace) -> int:
     resolution = _resolved(args)
-    schema = _JOBS[args.job]
+    schema = JOBS[args.job]
     found = _find(args.key, schema)
     for section, spec in found:
         print(_description(section, spec, args.job))
@@ -155,9 +151,18 @@ def _find(key: str, schema: Mapping[str, type[Config]]) -> list[tuple[str, Field
     found = [(where, spec) for where, spec in everything if section in ("", where) and spec.name == wanted]
     if not found:
         known = [spec.name for _, spec in everything]
-        hint = suggest(name, known) or "config show lists them; --for infer knows those of infer"
+        others = [
+            job for job, sections in JOBS.items() if any(wanted in _names(cls) for cls in sections.values())
+        ]
+        hint = suggest(name, known) or "config show lists them"
+        if others:
+            hint = f"add --for {others[0]}, where it plays a part"
         raise ConfigError(Problem("KEY", key, f"a setting of {', '.join(schema)}", hint))
     return found
+
+
+def _names(cls: type[Config]) -> list[str]:
+    return [spec.name for spec in field_specs(cls)]
 
 
 def _description(section: str, spec: FieldSpec, job: str) -> str:

@@ -78,7 +78,7 @@ def run_command(
     parser
         Parser of the command.
     work
-        Does the job and returns the exit code.
+        Does the job and returns the exit code. What was typed is in the ``command_line`` of its argument.
     argv
         Arguments without the name of the program; None takes those of the process.
 
@@ -88,9 +88,24 @@ def run_command(
         0 done, 1 the run failed, 2 wrong usage or settings, 130 interrupted.
     """
     try:
-        args = parser.parse_args(argv)
+        code = _parse_and_work(parser, work, argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away, as in `... | head`; without this, Python complains again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _parse_and_work(
+    parser: CommandParser, work: Callable[[argparse.Namespace], int], argv: Sequence[str] | None
+) -> int:
+    typed = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = parser.parse_args(typed)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
+    args.command_line = [*parser.prog.split(), *typed]
     # Threads that spin while they wait take the processor from other programs, which on a shared machine
     # slows both several times. Read by OpenMP when torch is loaded, so it is set before that.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -106,9 +121,7 @@ def run_command(
         except KeyboardInterrupt as error:
             return _interrupted(parser.prog, error)
         except BrokenPipeError:
-            # The reader went away, as in `... | head`; without this, Python complains again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
+            raise
         except _FAILURES as error:
             code, text = 1, str(error) or type(error).__name__
             trace = traceback.format_exc()

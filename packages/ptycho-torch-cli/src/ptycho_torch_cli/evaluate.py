@@ -31,7 +31,11 @@ def build_parser() -> CommandParser:
         ),
     )
     parser.add_argument("reconstruction", metavar="RECONSTRUCTION", help="reconstruction.npz of infer")
-    parser.add_argument("truth", metavar="TRUTH", help="scan with objectGuess, or NPZ with object and origin")
+    parser.add_argument(
+        "truth",
+        metavar="TRUTH",
+        help="scan of any format with its object, or NPZ with object and origin",
+    )
     parser.add_argument(
         "--output-dir",
         "--output_dir",
@@ -51,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    validate_paths({"RECONSTRUCTION": args.reconstruction, "TRUTH": args.truth})
+    validate_paths({"RECONSTRUCTION": args.reconstruction, "TRUTH": args.truth}, folders=("TRUTH",))
     with calm_lightning():
         from ptycho_torch.workflows import evaluate
 

@@ -14,9 +14,9 @@ from ptycho_torch_cli.parsers import (
     add_layer_flags,
     add_run_flags,
     add_settings,
-    schema_of,
 )
 from ptycho_torch_cli.shared import (
+    JOBS,
     cli_layer,
     missing_files_are_usage,
     print_resolution,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_parser", "main"]
 
-_SCHEMA = schema_of("model", "inference", "refine", "execution")
+_SCHEMA = JOBS["infer"]
 # The rest of the section speaks of trainers, optimisers and checkpoints.
 _EXECUTION = {
     "accelerator",
@@ -80,15 +80,10 @@ def build_parser() -> CommandParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    typed = list(sys.argv[1:] if argv is None else argv)
-
-    def work(args: argparse.Namespace) -> int:
-        return _infer(args, ["ptycho-torch", "infer", *typed])
-
-    return run_command(build_parser(), work, typed)
+    return run_command(build_parser(), _infer, argv)
 
 
-def _infer(args: argparse.Namespace, command: Sequence[str]) -> int:
+def _infer(args: argparse.Namespace) -> int:
     payload = _payload(args)
     if args.dry_run:
         print_resolution(payload)
@@ -108,7 +103,7 @@ def _infer(args: argparse.Namespace, command: Sequence[str]) -> int:
             overwrite=args.overwrite,
             progress=progress,
             refine_progress=None if epochs is None else with_residual(epochs),
-            command=command,
+            command=args.command_line,
         )
     if is_first_process():
         print(_report(outcome))

@@ -14,9 +14,9 @@ from ptycho_torch_cli.parsers import (
     add_layer_flags,
     add_run_flags,
     add_settings,
-    schema_of,
 )
 from ptycho_torch_cli.shared import (
+    JOBS,
     cli_layer,
     missing_files_are_usage,
     print_resolution,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_parser", "main"]
 
-_SCHEMA = schema_of("refine_data", "refine", "execution")
+_SCHEMA = JOBS["refine"]
 # The rest of the section speaks of networks, optimisers and loggers.
 _EXECUTION = {"accelerator", "devices"}
 
@@ -69,15 +69,10 @@ def build_parser() -> CommandParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    typed = list(sys.argv[1:] if argv is None else argv)
-
-    def work(args: argparse.Namespace) -> int:
-        return _refine(args, ["ptycho-torch", "refine", *typed])
-
-    return run_command(build_parser(), work, typed)
+    return run_command(build_parser(), _refine, argv)
 
 
-def _refine(args: argparse.Namespace, command: Sequence[str]) -> int:
+def _refine(args: argparse.Namespace) -> int:
     payload = _payload(args)
     if args.dry_run:
         print_resolution(payload)
@@ -89,7 +84,7 @@ def _refine(args: argparse.Namespace, command: Sequence[str]) -> int:
             payload,
             overwrite=args.overwrite,
             progress=None if progress is None else with_residual(progress),
-            command=command,
+            command=args.command_line,
         )
     print(_report(outcome))
     return 0

@@ -17,9 +17,9 @@ from ptycho_torch_cli.parsers import (
     add_layer_flags,
     add_run_flags,
     add_settings,
-    schema_of,
 )
 from ptycho_torch_cli.shared import (
+    JOBS,
     cli_layer,
     missing_files_are_usage,
     print_resolution,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_parser", "main"]
 
-_SCHEMA = schema_of("model", "training", "execution")
+_SCHEMA = JOBS["train"]
 # Nothing in a training reads these.
 _INFERENCE_ONLY = {"inference_batch_size", "middle_trim", "pad_eval"}
 
@@ -79,15 +79,10 @@ def build_parser() -> CommandParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    typed = list(sys.argv[1:] if argv is None else argv)
-
-    def work(args: argparse.Namespace) -> int:
-        return _train(args, ["ptycho-torch", "train", *typed])
-
-    return run_command(build_parser(), work, typed)
+    return run_command(build_parser(), _train, argv)
 
 
-def _train(args: argparse.Namespace, command: Sequence[str]) -> int:
+def _train(args: argparse.Namespace) -> int:
     payload = _payload(args)
     if args.dry_run:
         print_resolution(payload)
@@ -108,7 +103,7 @@ def _train(args: argparse.Namespace, command: Sequence[str]) -> int:
                 progress=progress,
                 overwrite=args.overwrite,
                 resume=args.resume,
-                command=command,
+                command=args.command_line,
             )
         finally:
             if progress is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.data.checks import canonical_probe
 from ptycho_torch.data.npz import read_arrays
+from ptycho_torch.data.reader import locate_scan, open_scan
 from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
 
@@ -61,7 +62,7 @@ def load_object(path: str | PathLike[str]) -> StitchedObject:
     ----------
     path
         A saved reconstruction or reference (``object``, optional ``weight`` and ``origin``), or a
-        scan with ``objectGuess``.
+        scan of any format that holds an object.
 
     Returns
     -------
@@ -75,6 +76,8 @@ def load_object(path: str | PathLike[str]) -> StitchedObject:
     DataError
         If it holds no object or its arrays do not fit each other.
     """
+    if locate_scan(path).format != "npz":
+        return _object_of_scan(path)
     keys = ("object", "weight", "origin", "objectGuess", "objectGuess_origin")
     arrays, found, problems = read_arrays(path, keys)
     source = Path(path)
@@ -101,6 +104,18 @@ def load_object(path: str | PathLike[str]) -> StitchedObject:
         object=image.astype(np.complex64),
         weight=weight.astype(np.float32),
         origin=origin.astype(np.float64),
+    )
+
+
+def _object_of_scan(path: str | PathLike[str]) -> StitchedObject:
+    scan = open_scan(path)
+    image = scan.object_truth
+    if image is None:
+        raise DataError("this scan holds no object", Path(path))
+    return StitchedObject(
+        object=image.astype(np.complex64),
+        weight=np.ones(image.shape, dtype=np.float32),
+        origin=scan.object_truth_origin.astype(np.float64),
     )
 
 

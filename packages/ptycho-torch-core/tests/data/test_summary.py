@@ -65,6 +65,16 @@ def test_the_crop_is_a_note(tmp_path, scan):
     assert "cropped to the central 16 x 16" in summary.notes[0]
 
 
+def test_light_in_the_corners_is_noted(scan):
+    frames = np.fft.ifftshift(scan.diffraction, axes=(-2, -1))
+    (note,) = summarise_scan(replace(scan, diffraction=frames)).notes
+    assert "the zero frequency belongs in the middle" in note
+    assert "numpy.fft.fftshift" in note
+    # A pixel that is off the middle, or a flat background, is no reason to doubt.
+    assert summarise_scan(replace(scan, diffraction=np.roll(scan.diffraction, (2, -2), (1, 2)))).notes == ()
+    assert summarise_scan(replace(scan, diffraction=scan.diffraction + 100)).notes == ()
+
+
 def test_probe_diameter_of_a_disk_and_a_gaussian():
     y, x = np.mgrid[:128, :128] - 64
     disk = (np.hypot(y, x) < 20).astype(complex)[None]

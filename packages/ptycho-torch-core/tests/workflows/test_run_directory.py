@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +45,27 @@ OLD = {"model": "old", "logs/metrics": "old", "figure": "old", "notes.txt": "min
 def test_checking_writes_nothing(tmp_path):
     RunDirectory.check(tmp_path / "a" / "b", NAMES, overwrite=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_where_no_folder_can_be_made_is_refused(tmp_path, monkeypatch):
+    run = RunDirectory.check(tmp_path / "a", NAMES, overwrite=False)
+
+    def mkdir(self, **_):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(ConfigError, match="a writable place"):
+        run.open()
+
+
+def test_resuming_is_offered_where_checkpoints_are(tmp_path):
+    (tmp_path / "figure").touch()
+    with pytest.raises(ConfigError) as refused:
+        RunDirectory.check(tmp_path, NAMES, overwrite=False)
+    assert "--resume" not in str(refused.value)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ConfigError, match="--resume"):
+        RunDirectory.check(tmp_path, (*NAMES, "checkpoints"), overwrite=False)
 
 
 def test_into_an_empty_place_a_run_writes_directly(tmp_path):

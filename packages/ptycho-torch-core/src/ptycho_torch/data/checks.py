@@ -167,7 +167,8 @@ def canonical_coordinate(
         problems.append(f"{name}: expected shape (frames,) with at least one position, got {values.shape}")
         return None
     if values.dtype.kind not in "iuf":
-        problems.append(f"{name}: expected a real dtype, got {values.dtype}")
+        hint = "; store numbers, not text" if values.dtype.kind in "US" else ""
+        problems.append(f"{name}: expected a real dtype, got {values.dtype}{hint}")
         return None
     finite = np.isfinite(values)
     if not finite.all():

@@ -203,8 +203,24 @@ def _photons(scan: Scan, frames: FrameStatistics) -> PhotonStatistics:
     )
 
 
-def _notes(scan: Scan, positions: PositionStatistics, photons: PhotonStatistics) -> list[str]:
+def _is_shifted(mean: npt.NDArray[np.float64]) -> bool:
+    """Whether most of the light is in the corners of the mean frame, where a plain transform leaves it.
+
+    A flat frame has a quarter there, a ring around the middle less.
+    """
+    middle = slice(mean.shape[0] // 4, mean.shape[0] - mean.shape[0] // 4)
+    return bool(np.fft.fftshift(mean)[middle, middle].sum() > 0.5 * mean.sum())
+
+
+def _notes(
+    scan: Scan, positions: PositionStatistics, photons: PhotonStatistics, frames: FrameStatistics
+) -> list[str]:
     notes = []
+    if _is_shifted(frames.mean):
+        notes.append(
+            "the light is in the corners of the frames, but the zero frequency belongs in the middle, at "
+            "[N // 2, N // 2]; apply numpy.fft.fftshift(frames, axes=(-2, -1))"
+        )
     if positions.overlap < 0.5:
         notes.append(
             f"neighbouring patches overlap by {positions.overlap:.0%} of the probe diameter; 60 % or more is "
@@ -237,11 +253,12 @@ def summarise_scan(
     frames
         What its frames hold, if that is known already.
     """
-    positions, photons = _positions(scan), _photons(scan, frames or frame_statistics(scan))
+    frames = frames or frame_statistics(scan)
+    positions, photons = _positions(scan), _photons(scan, frames)
     return ScanSummary(
         source=scan.source,
         headers=dict(headers or {}),
-        notes=tuple(_notes(scan, positions, photons)),
+        notes=tuple(_notes(scan, positions, photons, frames)),
         domain=scan.domain,
         n_frames=scan.n_frames,
         N=scan.N,

@@ -39,7 +39,7 @@ def evaluate(
     reconstruction_file
         As :func:`infer` writes it.
     truth_file
-        A scan with ``objectGuess``, or an NPZ with ``object`` and ``origin``.
+        A scan of any format that holds an object, or an NPZ with ``object`` and ``origin``.
     output_dir
         Where ``metrics.json``, ``comparison.png`` and ``frc.png`` go; ``None`` writes nothing.
     overwrite

@@ -60,10 +60,9 @@ class RunDirectory:
         _require_place(path)
         held = [name for name in names if (path / name).exists()]
         if held and not overwrite:
-            hint = (
-                "choose another directory, replace the results with --overwrite (overwrite=True), or "
-                "continue an interrupted training with --resume (resume=True)"
-            )
+            hint = "choose another directory, or replace the results with --overwrite (overwrite=True)"
+            if "checkpoints" in held:
+                hint += "; --resume (resume=True) continues a training that was interrupted"
             expected = f"a directory without the results of another run, but it holds {', '.join(held)}"
             raise ConfigError(Problem("output_dir", str(path), expected, hint))
         return cls(path, tuple(names), path / _STAGING if held else path)
@@ -102,7 +101,14 @@ class RunDirectory:
     def open(self) -> Path:
         """Create the working folder, empty of what an interrupted run left, and return it."""
         self._finish_publishing()
-        self.work.mkdir(parents=True, exist_ok=True)
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno in _DISK:
+                raise
+            raise ConfigError(
+                Problem("output_dir", str(self.path), "a writable place", str(error))
+            ) from error
         if self.work != self.path:
             for entry in self.work.iterdir():
                 _remove(entry)
