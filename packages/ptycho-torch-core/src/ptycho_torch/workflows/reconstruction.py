@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ptycho_config import ConfigError, Problem
-from ptycho_torch.control import Progress, ShouldStop, stage_of, stop_if_asked
+from ptycho_torch.control import Progress, RunCancelled, ShouldStop, stage_of, stop_if_asked
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.dataset import Batch, GroupDataset, as_is
 from ptycho_torch.data.grouping import Groups, covering_groups
@@ -57,6 +57,8 @@ class _PatchStream:
     def __post_init__(self) -> None:
         self._data = GroupDataset(self.scan.diffraction, self.groups.frames, self.groups.offsets)
         self._kept: list[tuple[ComplexPatches, Positions]] | None = None
+        self._device = self.model.intensity_scale.device
+        self._anybody_asks = self.processes.largest(float(self.should_stop is not None), self._device) > 0
 
     @property
     def fits_in_memory(self) -> bool:
@@ -66,8 +68,7 @@ class _PatchStream:
 
     def __call__(self) -> Iterator[tuple[ComplexPatches, Positions]]:
         kept = []
-        for batch in self._predict() if self._kept is None else self._kept:
-            stop_if_asked(self.should_stop, "reconstruction")
+        for batch in self._in_step(self._predict() if self._kept is None else self._kept):
             if self._kept is None and self.fits_in_memory:
                 kept.append(batch)
             yield batch
@@ -78,9 +79,30 @@ class _PatchStream:
         if self.fits_in_memory:
             self._kept = kept
 
+    def _in_step(
+        self, batches: Iterable[tuple[ComplexPatches, Positions]]
+    ) -> Iterator[tuple[ComplexPatches, Positions]]:
+        """Batches of this process; all processes ask as often as the one that has the most."""
+        remaining = iter(batches)
+        for _ in range(-(-len(self._data) // (self.batch_size * self.processes.count))):
+            batch = next(remaining, None)
+            self._stop_if_asked()
+            if batch is not None:
+                yield batch
+        yield from remaining
+
+    def _stop_if_asked(self) -> None:
+        if self.processes.count == 1:
+            stop_if_asked(self.should_stop, "reconstruction")
+        elif self._anybody_asks:
+            # A process that stopped alone would leave the others waiting for it.
+            wanted = float(self.should_stop is not None and self.should_stop())
+            if self.processes.largest(wanted, self._device) > 0:
+                raise RunCancelled("reconstruction")
+
     @torch.no_grad()
     def _predict(self) -> Iterator[tuple[ComplexPatches, Positions]]:
-        device, n = self.model.intensity_scale.device, self.model.n_pixels
+        device, n = self._device, self.model.n_pixels
         starts = range(0, len(self._data), self.batch_size)[self.processes.number :: self.processes.count]
         rows = [range(start, min(start + self.batch_size, len(self._data))) for start in starts]
         for part, batch in zip(rows, self._loaded(rows), strict=True):
@@ -146,7 +168,7 @@ def reconstruct(
     progress
         Called with groups done and groups in all; stitching is a stage of its own.
     should_stop
-        Asked after every batch; its first true answer ends the reconstruction.
+        Asked after every batch, in every process; one that says so ends all.
     observe
         Called once with each batch of patches as the network draws them, complex64 ``(batch, N, N)``, and
         their positions, float64 ``(batch, 2)``.
