@@ -15,13 +15,25 @@ import torch
 
 from ptycho_config import ConfigError, PyTorchExecutionConfig
 from ptycho_torch.bundle import load_bundle
+from ptycho_torch.data.npz import save_scan
+from ptycho_torch.data.simulate import simulate_scene
 from ptycho_torch.reassembly import Processes
 from ptycho_torch.workflows import distributed, train
 from ptycho_torch.workflows.distributed import resolve_devices, resolve_strategy
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
+NODES = Path(__file__).with_name("two_nodes.py")
 # Sums in another order differ in the last digits, and a few steps of training multiply that.
 LOSS, WEIGHT, OBJECT = 1e-4, 1e-4, 1e-3
+
+
+@pytest.fixture(scope="module")
+def wide_scan_file(tmp_path_factory):
+    """Frames that make an object of more bytes than a pipe between processes takes at once, 64 KiB."""
+    scan = simulate_scene("lines", N=32, grid=(5, 6), step_px=12.0, jitter_px=1.0, photons=1e5, seed=3)
+    path = tmp_path_factory.mktemp("wide") / "scan.npz"
+    save_scan(path, scan)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +45,20 @@ def script():
 
 
 @pytest.fixture(scope="module")
-def alone(script, tmp_path_factory, tiny_scan_file):
+def alone(script, tmp_path_factory, wide_scan_file):
     folder = tmp_path_factory.mktemp("alone")
-    script.run(str(tiny_scan_file), folder, 1, "auto")
+    script.run(str(wide_scan_file), folder, 1, "ddp")
     return folder
+
+
+def run_script(*arguments):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    run = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True, text=True, env=environment, timeout=500, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    return run.stderr
 
 
 def assert_same_results(folder, alone):
@@ -44,31 +66,52 @@ def assert_same_results(folder, alone):
     assert len(ours["history"]) == len(theirs["history"]) == 2
     for row, expected in zip(ours["history"], theirs["history"], strict=True):
         assert row == pytest.approx(expected, rel=LOSS)
+    assert ours["heard"]["train"][-1] == theirs["heard"]["train"][-1] == [8, 8]
+    assert ours["heard"]["infer"][-1] == theirs["heard"]["infer"][-1] == [30, 30]
+    assert ours["residual"] == pytest.approx(theirs["residual"], rel=LOSS)
     ours, theirs = (load_bundle(place / "run")[0].state_dict() for place in (folder, alone))
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, rtol=WEIGHT, atol=WEIGHT)
     ours, theirs = (np.load(place / "result" / "reconstruction.npz") for place in (folder, alone))
+    assert theirs["object"].nbytes + theirs["weight"].nbytes > 64 * 1024
     np.testing.assert_allclose(ours["object"], theirs["object"], atol=OBJECT)
     np.testing.assert_allclose(ours["weight"], theirs["weight"], rtol=1e-5, atol=1e-6)
-    assert _tree(folder) == _tree(alone)
+    assert _files(folder) == _files(alone)
     log = [(place / "run" / "logs" / "metrics.csv").read_text() for place in (folder, alone)]
     assert len(log[0].splitlines()) == len(log[1].splitlines())
 
 
-def _tree(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+def _files(folder):
+    """Names of all results; what was cancelled has left none."""
+    assert not (folder / "cancelled").exists()
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix != ".txt")
+
+
+def assert_both_were_cancelled(folder):
+    """One process asked to stop, and both did."""
+    said = {path.name: path.read_text() for path in folder.glob("*.txt")}
+    assert said == {
+        **{f"training{number}.txt": "last.ckpt" for number in (0, 1)},
+        **{f"reconstruction{number}.txt": "nothing" for number in (0, 1)},
+    }
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
-def test_two_processes_give_the_result_of_one(strategy, alone, tiny_scan_file, tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    run = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tiny_scan_file), str(tmp_path), "2", strategy],
-        capture_output=True, text=True, env=environment, timeout=500, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert "MEMBER: 2/2" in run.stderr
+def test_two_processes_give_the_result_of_one(strategy, alone, wide_scan_file, tmp_path):
+    said = run_script(SCRIPT, wide_scan_file, tmp_path, 2, strategy)
+    assert "MEMBER: 2/2" in said
     assert_same_results(tmp_path, alone)
+    if strategy == "ddp":
+        assert_both_were_cancelled(tmp_path)
+
+
+def test_two_nodes_give_the_result_of_one(alone, wide_scan_file, tmp_path):
+    launchers = ("torchrun", "slurm")
+    said = run_script(NODES, wide_scan_file, tmp_path, *launchers)
+    assert said.count("MEMBER: 2/2") == len(launchers)
+    for launcher in launchers:
+        assert_same_results(tmp_path / launcher, alone)
+        assert_both_were_cancelled(tmp_path / launcher)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ptycho_torch.control import Progress, ShouldStop, stop_if_asked
+from ptycho_torch.control import Progress, RunCancelled, ShouldStop, stop_if_asked
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.reassembly.kept import KeptPatches
 from ptycho_torch.reassembly.placing import PlacedPatches, Placing
@@ -220,7 +220,7 @@ def stitch(
         Called with alignment passes done and how many there may be; the last call says all, however early
         the phases had settled.
     should_stop
-        Asked with every batch of every pass; its first true answer ends the work.
+        Asked with every batch of every pass; its first true answer ends the work, in all processes.
 
     Returns
     -------
@@ -232,7 +232,7 @@ def stitch(
         When ``should_stop`` said so.
     """
     canvas = Canvas(geometry, weight, device=device)
-    source = _Source(canvas, batches, n_kept, should_stop)
+    source = _Source(canvas, batches, n_kept, processes, should_stop)
     for placed in source.passed():
         canvas.add(placed)
     processes.sum(canvas.numerator)
@@ -257,25 +257,51 @@ class _Source:
         canvas: Canvas,
         batches: Callable[[int], Iterable[tuple[ComplexPatches, Positions]]],
         n_kept: int,
+        processes: Processes,
         should_stop: ShouldStop | None,
     ) -> None:
         self.canvas = canvas
         self.n_patches = 0
         self._batches = batches
+        self._processes = processes
         self._should_stop = should_stop
+        self._anybody_asks = self._largest(should_stop is not None) > 0
         self._kept = KeptPatches(n_kept)
 
     def passed(self) -> Iterator[PlacedPatches]:
         """All patches once."""
+        return self._in_step(self._placed())
+
+    def _in_step(self, batches: Iterator[PlacedPatches]) -> Iterator[PlacedPatches]:
+        """Batches of this process; with each of them all processes agree to go on."""
+        if self._processes.count == 1 or not self._anybody_asks:
+            for batch in batches:
+                stop_if_asked(self._should_stop, "reconstruction")
+                yield batch
+            return
+        go_on = True
+        while go_on:
+            # A process that stopped alone, or asked less often, would leave the others waiting for it.
+            own = next(batches, None)
+            wanted = self._should_stop is not None and self._should_stop()
+            said = self._largest(2 if wanted else own is not None)
+            if said == 2:
+                raise RunCancelled("reconstruction")
+            go_on = said > 0
+            if own is not None:
+                yield own
+
+    def _largest(self, value: float) -> float:
+        return self._processes.largest(float(value), self.canvas.numerator.device)
+
+    def _placed(self) -> Iterator[PlacedPatches]:
         first = self.n_patches == 0
         kept = len(self._kept)
         for number in range(kept):
-            stop_if_asked(self._should_stop, "reconstruction")
             yield self._kept[number]
         if not first and self._kept.n_patches == self.n_patches:
             return
         for patches, positions in self._batches(kept):
-            stop_if_asked(self._should_stop, "reconstruction")
             placed = self.canvas.place(patches, positions)
             if first:
                 self.n_patches += len(placed)

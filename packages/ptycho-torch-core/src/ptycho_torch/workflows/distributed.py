@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,7 +15,13 @@ from lightning.pytorch.strategies import StrategyRegistry
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
 from ptycho_torch.reassembly import Processes
 
-__all__ = ["from_first_process", "is_first_process", "resolve_devices", "resolve_strategy"]
+__all__ = [
+    "from_first_process",
+    "is_first_process",
+    "is_interactive",
+    "resolve_devices",
+    "resolve_strategy",
+]
 
 Value = TypeVar("Value")
 
@@ -77,9 +84,17 @@ def resolve_strategy(
     if not several:
         # One process needs no strategy, and ddp would start a process group for it.
         return "auto" if name in ("auto", "ddp", "ddp_spawn") else name
-    if partly_used and name in ("auto", "ddp", "ddp_spawn"):
-        return f"{'ddp' if name == 'auto' else name}_find_unused_parameters_true"
-    return name
+    if not partly_used:
+        return name
+    # What Lightning would choose itself.
+    plain = "ddp_notebook" if is_interactive() and execution.num_nodes == 1 else "ddp"
+    looking = f"{plain if name == 'auto' else name}_find_unused_parameters_true"
+    return looking if looking in StrategyRegistry.available_strategies() else name
+
+
+def is_interactive() -> bool:
+    """Whether there is a person at a prompt or a notebook, and no script that could be started again."""
+    return hasattr(sys, "ps1") or bool(sys.flags.interactive)
 
 
 def is_first_process() -> bool:

@@ -132,7 +132,7 @@ def reconstruct(
     progress
         Called with groups done and groups in all; stitching is a stage of its own.
     should_stop
-        Asked after every batch; its first true answer ends the reconstruction.
+        Asked after every batch, in every process; one that says so ends all.
     observe
         Called once with each batch of patches as the network draws them, complex64 ``(batch, N, N)``, and
         their positions, float64 ``(batch, 2)``.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,11 +19,14 @@ from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.grouping import Groups
 from ptycho_torch.models import PatchModel
 from ptycho_torch.reassembly import Processes, StitchedObject
+from ptycho_torch.workflows.copies import reached, starts_copies
 from ptycho_torch.workflows.debugging import Intermediates
 from ptycho_torch.workflows.distributed import resolve_devices, resolve_strategy
 from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
 
 __all__ = ["Reconstruction", "reconstruct_in_processes"]
+
+_RESULT, _ARRAYS = "result.npz", ("object", "weight", "origin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,17 +102,29 @@ def reconstruct_in_processes(
         num_nodes=execution.num_nodes,
         strategy=resolve_strategy(execution, device),
     )
-    if "spawn" in execution.strategy:
-        # What shows progress lives in this process and cannot be sent to another.
-        work = replace(work, progress=None, should_stop=None)
-    # Lightning looks for tensors in arguments and results, and refuses frozen dataclasses there.
-    arrays, residual, seconds = fabric.launch(partial(_reconstruct_arrays, work=work))
-    return StitchedObject(**arrays), residual, seconds
+    if not starts_copies(execution, device):
+        # Lightning looks for tensors in arguments, and refuses frozen dataclasses there.
+        return fabric.launch(partial(_reconstruct, work=work))
+    with (
+        tempfile.TemporaryDirectory(prefix="ptycho-") as folder,
+        reached("reconstruction", work.should_stop, work.progress) as (should_stop, progress),
+    ):
+        sent = replace(work, should_stop=should_stop, progress=progress)
+        fabric.launch(partial(_leave_result, work=sent, file=Path(folder) / _RESULT))
+        with np.load(Path(folder) / _RESULT) as left:
+            result = StitchedObject(**{name: left[name] for name in _ARRAYS})
+            return result, float(left["residual"]), float(left["seconds"])
 
 
-def _reconstruct_arrays(fabric: Fabric, work: Reconstruction) -> tuple[dict[str, np.ndarray], float, float]:
+def _leave_result(fabric: Fabric, work: Reconstruction, file: Path) -> None:
+    """Reconstruct in a copy of the first process, which waits for the copies to end before it listens.
+
+    What a copy returns goes through a pipe, and an object larger than its buffer would never get into it.
+    """
     result, residual, seconds = _reconstruct(fabric, work)
-    return {"object": result.object, "weight": result.weight, "origin": result.origin}, residual, seconds
+    if fabric.local_rank == 0:
+        arrays = {name: getattr(result, name) for name in _ARRAYS}
+        np.savez(file, **arrays, residual=residual, seconds=seconds)
 
 
 def _reconstruct(fabric: Fabric | None, work: Reconstruction) -> tuple[StitchedObject, float, float]:

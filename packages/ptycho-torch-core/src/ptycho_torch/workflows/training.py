@@ -6,6 +6,7 @@ import logging
 import math
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from ptycho_config import ConfigError, Problem, write_resolved
+from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig, write_resolved
 from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.control import Progress, ShouldStop, stage_of
@@ -26,6 +27,7 @@ from ptycho_torch.lightning.mlflow_log import relocate_artifacts
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel
+from ptycho_torch.workflows.copies import reached, starts_copies
 from ptycho_torch.workflows.device import numerics, require_means, resolve_accelerator
 from ptycho_torch.workflows.distributed import from_first_process, is_first_process, resolve_strategy
 from ptycho_torch.workflows.logged_pictures import reconstruction_images
@@ -166,8 +168,10 @@ def train(
                 standard = standard_callbacks(
                     execution, work / _CHECKPOINTS, monitor=monitor, identity=identity
                 )
-                all_callbacks = [*standard, *images, *callbacks, RunControl(should_stop, progress)]
-                point, rows = _fit(payload, prepared, work, accelerator, all_callbacks, point)
+                control = _control(execution, accelerator, work, should_stop, progress)
+                with control as (asked, heard):
+                    all_callbacks = [*standard, *images, *callbacks, RunControl(asked, heard)]
+                    point, rows = _fit(payload, prepared, work, accelerator, all_callbacks, point)
             _require_finite(rows)
             drawing = stage_of(progress, "predicting", "group")
             best, files, state = from_first_process(
@@ -273,6 +277,20 @@ def _data_module(payload: TrainingPayload, prepared: PreparedTraining) -> ScanDa
     )
 
 
+def _control(
+    execution: PyTorchExecutionConfig,
+    accelerator: str,
+    work: Path,
+    should_stop: ShouldStop | None,
+    progress: Progress | None,
+) -> AbstractContextManager[tuple[ShouldStop | None, Progress | None]]:
+    """What the processes that train ask and report to."""
+    if not starts_copies(execution, accelerator):
+        return nullcontext((should_stop, progress))
+    last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"
+    return reached("training", should_stop, progress, checkpoint=last)
+
+
 def _fit(
     payload: TrainingPayload,
     prepared: PreparedTraining,
@@ -283,8 +301,7 @@ def _fit(
 ) -> tuple[ResumePoint, list[dict[str, float]]]:
     """Train from a point to the end; returns where the run stands then, and the metrics of every epoch."""
     # Rows come back from processes that the trainer starts only through a file.
-    spawns = "spawn" in payload.execution_config.strategy or "fork" in payload.execution_config.strategy
-    history = History(work / _ROWS if spawns else None)
+    history = History(work / _ROWS if starts_copies(payload.execution_config, accelerator) else None)
     trainer = build_trainer(
         payload, prepared, work, accelerator, [*callbacks, history], continue_at=point.step or None
     )
