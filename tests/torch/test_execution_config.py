@@ -14,59 +14,10 @@ from ptycho_config import (
     PyTorchExecutionConfig,
     dataclass_to_legacy_dict,
     evolve,
-    field_specs,
     from_dict,
     stated_fields,
     to_dict,
 )
-
-DEFAULTS = {
-    "accelerator": "auto",
-    "devices": "auto",
-    "num_nodes": 1,
-    "strategy": "auto",
-    "deterministic": True,
-    "precision": "32-true",
-    "max_time": None,
-    "gradient_clip_val": None,
-    "accum_steps": 1,
-    "compile": False,
-    "num_workers": 0,
-    "pin_memory": False,
-    "persistent_workers": False,
-    "prefetch_factor": None,
-    "learning_rate": 1e-3,
-    "scheduler": "Default",
-    "enable_progress_bar": False,
-    "enable_checkpointing": True,
-    "checkpoint_save_top_k": 1,
-    "checkpoint_monitor_metric": "val_loss",
-    "checkpoint_mode": "min",
-    "early_stop_patience": 100,
-    "logger_backend": "csv",
-    "recon_log_every_n_epochs": None,
-    "recon_log_num_patches": 4,
-    "recon_log_fixed_indices": None,
-    "recon_log_stitch": False,
-    "recon_log_max_stitch_samples": None,
-    "inference_batch_size": None,
-    "middle_trim": 0,
-    "pad_eval": False,
-    "val_fraction": 0.05,
-    "val_seed": 42,
-    "check_val_every_n_epoch": 1,
-}
-
-
-class TestDefaults:
-    @pytest.mark.parametrize(("name", "value"), DEFAULTS.items())
-    def test_value(self, name, value):
-        assert getattr(PyTorchExecutionConfig(), name) == value
-
-    def test_every_field_says_what_it_is_for(self):
-        specs = {spec.name: spec for spec in field_specs(PyTorchExecutionConfig)}
-        assert set(DEFAULTS) <= set(specs)
-        assert all(spec.help for spec in specs.values())
 
 
 class TestConstruction:

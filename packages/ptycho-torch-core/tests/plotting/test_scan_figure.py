@@ -38,6 +38,9 @@ def test_a_picture_for_every_format(examined, tmp_path):
     _draw(tmp_path / "scan.png", examined)
     picture = imread(tmp_path / "scan.png")
     assert picture.shape[:2] == (1376, 2080)
+    # No label is cut off.
+    for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+        assert edge[:, :3].min() > 0.95
     # Each of the six panels holds something else than white.
     for part in np.array_split(picture[100:, :, :3], 2, axis=0):
         for panel in np.array_split(part, 3, axis=1):

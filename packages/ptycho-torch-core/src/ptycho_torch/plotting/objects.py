@@ -70,7 +70,8 @@ def save_object_figures(
         ("amplitude", amplitude, style.AMPLITUDE_MAP, style.value_limits(amplitude[covered]), "amplitude"),
         ("phase", phase, phase_map, phase_limits, "phase, constant and ramp removed (rad)"),
     ):
-        figure = style.new_figure(6.0, float(np.clip(5.0 * field.shape[0] / field.shape[1] + 0.3, 2.0, 12.0)))
+        height_in = float(np.clip(5.0 * field.shape[0] / field.shape[1] + 0.3, 2.0, 12.0))
+        figure = style.new_figure(6.0, height_in, single_image=True)
         axes = figure.subplots()
         image = style.show_image(axes, values, covered, cmap, limits, extent)
         axes.set_xlabel(f"x ({unit})", fontsize=9)

@@ -191,7 +191,7 @@ def _draw_counts(axes: Axes, frames: FrameStatistics) -> None:
     peak, zeros = frames.highest.max(), frames.n_zeros / (frames.mean.size * len(totals))
     title = (
         f"counts: mean {mean:.4g}, standard deviation {_share(totals.std(), mean)}\n"
-        f"brightest pixel {peak:.4g}, {zeros:.0%} of the pixels without a count"
+        f"brightest pixel {peak:.4g}, {zeros:.0%} of pixels empty"
     )
     _label(axes, title, "frame", "counts per frame")
     # The distribution stands inside the axes, so that the panels of the column stay aligned.

@@ -53,12 +53,17 @@ UNCOVERED = "0.85"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
-def new_figure(width_in: float, height_in: float) -> Figure:
-    """Figure on a canvas of its own; sizes in inches."""
+def new_figure(width_in: float, height_in: float, *, single_image: bool = False) -> Figure:
+    """Figure on a canvas of its own; sizes in inches.
+
+    One image of a fixed aspect beside its colour bar needs ``single_image``: the usual layout takes several
+    passes until it leaves the labels room.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
+    layout: Any = "compressed" if single_image else "constrained"
+    figure = Figure(figsize=(width_in, height_in), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

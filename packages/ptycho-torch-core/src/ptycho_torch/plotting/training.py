@@ -24,6 +24,8 @@ def save_training_figure(
     history: Mapping[str, Sequence[float]],
     examples: NDArray[np.complexfloating] | None = None,
     weight: NDArray[np.floating] | None = None,
+    *,
+    label: str = "loss",
 ) -> None:
     """Draw the loss over the epochs and what the network has learned to see.
 
@@ -40,6 +42,8 @@ def save_training_figure(
     weight
         (height, width) real: coverage of the object or patches, to whose area they are cut; pixels below a
         tenth of its positive median are grey. None: all covered.
+    label
+        What the curves show.
 
     Raises
     ------
@@ -69,6 +73,7 @@ def save_training_figure(
     else:
         axes = figure.subplots()
     _draw_losses(axes, curves, history.get("epoch"))
+    axes.set_ylabel(label, fontsize=9)
     style.write_figure(figure, path)
 
 
@@ -98,7 +103,6 @@ def _draw_losses(
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch", fontsize=9)
-    axes.set_ylabel("loss", fontsize=9)
     axes.legend(fontsize=8, frameon=False)
     style.plain_axes(axes)
 

@@ -209,4 +209,6 @@ def _refine_share(scan: Scan, start: StitchedObject | None, settings: dict[str, 
 
 def save_curve(work: Path, result: RefineResult) -> None:
     """Draw the forward residual over the epochs."""
-    save_training_figure(work / CURVE, {"forward residual": result.residuals})
+    save_training_figure(
+        work / CURVE, {"forward residual": result.residuals}, label="share of the amplitudes"
+    )

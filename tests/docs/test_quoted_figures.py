@@ -1,0 +1,83 @@
+"""Figures in the pages are those of the records that the pages name."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from pages import PAGES, ROOT, text
+
+RECORDS = ROOT / "benchmarks" / "results"
+
+
+def _record(name: str) -> Any:
+    return json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _scene(record: Any, name: str) -> Any:
+    return next(result for result in record["results"] if result["scene"] == name)
+
+
+def _said(page: str, *sentences: str) -> None:
+    flat = " ".join(text(page).split())
+    for sentence in sentences:
+        assert sentence in flat, f"{page} should say {sentence!r}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_record_that_a_page_names_exists(page: str) -> None:
+    for name in re.findall(r"benchmarks/results/(\w+\.json)", text(page)):
+        assert (RECORDS / name).is_file(), name
+
+
+def test_a_first_training() -> None:
+    record = _record("first_training")
+    for epoch in ("1", "5", "20"):
+        row = record["epochs"][epoch]
+        shown = f"{row['val_loss']:.4f} | {row['val_residual']:.3f} | {row['val_contrast']:.3f}"
+        _said("docs/training.md", f"| {epoch} | {shown} |")
+    ours, flat = record["complex_nrmse"], record["flat_complex_nrmse"]
+    _said("docs/training.md", f"of {ours:.3f}, where a flat object has {flat:.3f}")
+
+
+def test_refinement_without_a_network() -> None:
+    record = _record("refine_vs_ptychi")
+    natural, lines = _scene(record, "natural"), _scene(record, "lines")
+    reached = next(step for step in natural["refine"] if step["epochs"] == 60)
+    assert round(reached["cpu_s"]) == 6
+    _said(
+        "docs/choosing.md",
+        f"has an error of {natural['flat']:.3f}, is down to {reached['error']:.4f} after six seconds",
+        f"ends at {natural['refine'][-1]['error']:.4f}; weakly scattering lines ({lines['flat']:.3f}) "
+        f"end at {lines['refine'][-1]['error']:.4f}",
+    )
+
+
+def test_a_probe_that_moves_between_pixels() -> None:
+    lines = _scene(_record("refine_moved_probe"), "lines")
+    moved, still = (lines[name][-1]["error"] for name in ("refine_moved_probe", "refine"))
+    _said(
+        "docs/refinement.md",
+        f"reaches an error of {moved:.3f} where the interpolated object stays at {still:.3f}",
+    )
+
+
+def test_the_reference_architecture_is_several_times_slower() -> None:
+    ratios = [result["ratio"]["median"] for result in _record("network_throughput")["results"]]
+    assert min(ratios) > 2
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        ("open and check", "opening took {seconds:.0f} s and {gigabytes:.1f} GB"),
+        ("train one epoch", "drawn from the whole file {seconds:.0f} s and {gigabytes:.2f} GB"),
+        ("reconstruct", "holds the whole scan {seconds:.0f} s and {gigabytes:.2f} GB"),
+    ],
+)
+def test_a_scan_larger_than_memory(part: str, sentence: str) -> None:
+    found = _record("large_hdf5")["phases"][part]
+    size = found["largest_resident_megabytes"] / 1000
+    _said("docs/formats.md", sentence.format(seconds=found["seconds"], gigabytes=size))
