@@ -36,6 +36,19 @@ def tiny_scan_file(tmp_path_factory, tiny_scan):
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Trainings leave empty pictures: drawing takes longer than they do. The fixture `trained` draws."""
+    from ptycho_torch.workflows import training
+    from ptycho_torch.workflows.pictures import TRAINING_PICTURES
+
+    def touch(work, *rest):
+        for name in TRAINING_PICTURES:
+            (work / name).touch()
+
+    monkeypatch.setattr(training, "write_training_pictures", touch)
+
+
+@pytest.fixture
 def cpu():
     """Execution settings on the CPU: ``cpu(num_workers=2)``."""
 

@@ -18,18 +18,8 @@ from ptycho_torch.bundle import load_bundle
 from ptycho_torch.errors import DataError
 from ptycho_torch.workflows import TrainingFailed, TrainingInterrupted, train
 from ptycho_torch.workflows import training as training_module
-from ptycho_torch.workflows.pictures import TRAINING_PICTURES
 
-
-@pytest.fixture(autouse=True)
-def quick_figure(monkeypatch):
-    """Drawing takes longer than these trainings; the fixture `trained` draws."""
-
-    def touch(work, *rest):
-        for name in TRAINING_PICTURES:
-            (work / name).touch()
-
-    monkeypatch.setattr(training_module, "write_training_pictures", touch)
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def _states_equal(first, second):
