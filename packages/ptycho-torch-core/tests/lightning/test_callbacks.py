@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 
 import pytest
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from ptycho_config import ConfigError
 from ptycho_torch.lightning import EpochReport, Objective
@@ -46,6 +48,14 @@ def test_an_unknown_logger_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="csv, tensorboard, mlflow or none"):
         build_logger("paper", tmp_path)
     assert build_logger(None, tmp_path) is False
+
+
+@pytest.mark.skipif(find_spec("mlflow") is None, reason="MLflow, an optional extra, is not installed")
+def test_the_first_process_alone_opens_a_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    logger = build_logger("mlflow", tmp_path)
+    logger.log_metrics({"train_loss": 1.0}, step=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_each_epoch_is_one_plain_line(payload):

@@ -16,7 +16,7 @@ import torch
 from ptycho_config import ConfigError, PyTorchExecutionConfig
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.data.npz import save_scan
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.simulate import simulate_scan, simulate_scene
 from ptycho_torch.reassembly import Processes
 from ptycho_torch.workflows import distributed, train
 from ptycho_torch.workflows.distributed import resolve_devices, resolve_strategy
@@ -28,11 +28,15 @@ LOSS, WEIGHT, OBJECT = 1e-4, 1e-4, 1e-3
 
 
 @pytest.fixture(scope="module")
-def wide_scan_file(tmp_path_factory):
+def wide_scan():
     """Frames that make an object of more bytes than a pipe between processes takes at once, 64 KiB."""
-    scan = simulate_scene("lines", N=32, grid=(5, 6), step_px=12.0, jitter_px=1.0, photons=1e5, seed=3)
+    return simulate_scene("lines", N=32, grid=(5, 6), step_px=12.0, jitter_px=1.0, photons=1e5, seed=3)
+
+
+@pytest.fixture(scope="module")
+def wide_scan_file(tmp_path_factory, wide_scan):
     path = tmp_path_factory.mktemp("wide") / "scan.npz"
-    save_scan(path, scan)
+    save_scan(path, wide_scan)
     return path
 
 
@@ -48,6 +52,25 @@ def script():
 def alone(script, tmp_path_factory, wide_scan_file):
     folder = tmp_path_factory.mktemp("alone")
     script.run(str(wide_scan_file), folder, 1, "ddp")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder_of_two(tmp_path_factory, wide_scan):
+    """The wide scan, and its object seen with another probe."""
+    folder = tmp_path_factory.mktemp("two")
+    y, x = np.mgrid[-16:16, -16:16]
+    probe = (wide_scan.probe * np.exp(1j * (0.25 * x + 0.02 * y**2))).astype(np.complex64)
+    other = simulate_scan(wide_scan.object_truth, probe, wide_scan.positions, photons=1e5, seed=5)
+    save_scan(folder / "a.npz", wide_scan)
+    save_scan(folder / "b.npz", other)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone_on_two(script, tmp_path_factory, folder_of_two):
+    folder = tmp_path_factory.mktemp("alone")
+    script.run(str(folder_of_two), folder, 1, "auto")
     return folder
 
 
@@ -105,12 +128,15 @@ def test_two_processes_give_the_result_of_one(strategy, alone, wide_scan_file, t
         assert_both_were_cancelled(tmp_path)
 
 
-def test_two_nodes_give_the_result_of_one(alone, wide_scan_file, tmp_path):
-    launchers = ("torchrun", "slurm")
-    said = run_script(NODES, wide_scan_file, tmp_path, *launchers)
-    assert said.count("MEMBER: 2/2") == len(launchers)
-    for launcher in launchers:
-        assert_same_results(tmp_path / launcher, alone)
+def test_two_nodes_give_the_result_of_one(alone, wide_scan_file, alone_on_two, folder_of_two, tmp_path):
+    said = run_script(NODES, tmp_path, "torchrun", wide_scan_file, "slurm", folder_of_two)
+    assert said.count("MEMBER: 2/2") == 2
+    assert_same_results(tmp_path / "torchrun", alone)
+    # A batch is of one scan, and no process has a gradient for the probe of the other.
+    assert_same_results(tmp_path / "slurm", alone_on_two)
+    probes = [load_bundle(alone_on_two / "run")[0].on(number).physics for number in (0, 1)]
+    assert all(not torch.equal(probe.probe_modes, probe.probe_given) for probe in probes)
+    for launcher in ("torchrun", "slurm"):
         assert_both_were_cancelled(tmp_path / launcher)
 
 

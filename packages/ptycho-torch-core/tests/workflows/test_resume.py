@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from ptycho_torch import atomic
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
+from ptycho_torch.lightning.checkpoints import LastCheckpoint
 from ptycho_torch.workflows import TrainingInterrupted, train
 from ptycho_torch.workflows import training as training_module
 from ptycho_torch.workflows.pictures import TRAINING_PICTURES
@@ -197,11 +199,55 @@ def test_a_run_that_was_to_replace_another_is_continued(whole, payload, tmp_path
     assert_same_run(resumed, whole)
 
 
-def test_tensorboard_shows_every_epoch_once(payload):
+@pytest.fixture
+def interrupted_when_logged(monkeypatch):
+    """Train until the second epoch is logged, and not yet in a checkpoint."""
+    save = LastCheckpoint._save
+
+    def stop(keeper, trainer):
+        if trainer.current_epoch == 2:
+            for logger in trainer.loggers:
+                logger.save()
+            raise KeyboardInterrupt
+        save(keeper, trainer)
+
+    def run(made):
+        with monkeypatch.context() as patch:
+            patch.setattr(LastCheckpoint, "_save", stop)
+            with pytest.raises(TrainingInterrupted):
+                train(made)
+
+    return run
+
+
+@pytest.mark.skipif(find_spec("mlflow") is None, reason="MLflow, an optional extra, is not installed")
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_goes_on_with_its_run_and_holds_every_epoch_once(payload, tmp_path, interrupted_when_logged):
+    from mlflow.tracking import MlflowClient
+
+    execution = {**SETTINGS, "logger_backend": "mlflow"}
+    interrupted_when_logged(payload("run", execution, **LONG))
+    client = MlflowClient(f"sqlite:///{tmp_path / 'run' / 'logs' / 'mlflow.db'}")
+    [experiment] = client.search_experiments(filter_string="name = 'ptycho-torch'")
+    [before] = client.search_runs([experiment.experiment_id])
+    # Two epochs of two batches: the second will be trained again.
+    assert [metric.step for metric in client.get_metric_history(before.info.run_id, "train_loss")] == [1, 3]
+    resumed = train(payload("run", execution, **LONG), resume=True)
+    [run] = client.search_runs([experiment.experiment_id])
+    assert run.info.run_id == before.info.run_id
+    assert run.info.status == "FINISHED"
+    for name in ("train_loss", "val_loss"):
+        logged = client.get_metric_history(run.info.run_id, name)
+        assert [metric.step for metric in logged] == [1, 3, 5, 7]
+        assert [metric.value for metric in logged] == pytest.approx([row[name] for row in resumed.history])
+        assert run.data.metrics[name] == logged[-1].value
+
+
+def test_tensorboard_shows_every_epoch_once(payload, interrupted_when_logged):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     execution = {**SETTINGS, "logger_backend": "tensorboard"}
-    interrupted(payload("run", execution, **LONG), 2)
+    interrupted_when_logged(payload("run", execution, **LONG))
     resumed = train(payload("run", execution, **LONG), resume=True)
     events = EventAccumulator(str(resumed.output_dir / "logs"))
     events.Reload()

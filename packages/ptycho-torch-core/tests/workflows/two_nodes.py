@@ -1,7 +1,8 @@
 """Runs `two_processes.py` on two machines of one process each, both of which are this one.
 
-Usage: two_nodes.py SCAN FOLDER LAUNCHER..., with LAUNCHER one of torchrun and slurm, whose environment the
-processes find. They are forked from this one, which has imported what takes long and knows of no launcher.
+Usage: two_nodes.py FOLDER LAUNCHER SCAN..., with LAUNCHER one of torchrun and slurm, whose environment the
+processes find, each with a scan of its own. They are forked from this one, which has imported what takes long
+and knows of no launcher.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ def start(launcher: str, node: int, port: int, scan: str, folder: Path) -> int:
 
 
 def main() -> None:
-    scan, folder, *launchers = sys.argv[1:]
+    folder, *pairs = sys.argv[1:]
     failed = []
-    for launcher in launchers:
+    for launcher, scan in zip(pairs[::2], pairs[1::2], strict=True):
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = free.getsockname()[1]

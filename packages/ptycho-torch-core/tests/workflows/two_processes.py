@@ -1,6 +1,7 @@
 """A user's script that cancels a training, continues it, reconstructs, and cancels a second reconstruction.
 
 Usage: two_processes.py SCAN FOLDER DEVICES STRATEGY. Lightning starts it once more for every further device.
+SCAN may be a folder of scans, whose probes are then trained as well; the first of them is reconstructed.
 One process alone, and a strategy that starts processes for every call, which takes long, cancel nothing.
 """
 
@@ -34,10 +35,11 @@ def run(scan: str, folder: Path, devices: int | str, strategy: str, num_nodes: i
     spread = {"devices": devices, "strategy": strategy, "num_nodes": num_nodes}
     cancels = devices != 1 and strategy != "ddp_spawn"
     heard: dict[str, list[tuple[int, int]]] = {"train": [], "infer": []}
+    scans = sorted(Path(scan).glob("*.npz")) or [Path(scan)]
     made = create_training_payload(
-        scan,
+        scans,
         folder / "run",
-        overrides=SETTINGS,
+        overrides={**SETTINGS, "probe_trainable": len(scans) > 1},
         execution_config=PyTorchExecutionConfig(**EXECUTION, **spread),
     )
     if cancels:
@@ -50,7 +52,9 @@ def run(scan: str, folder: Path, devices: int | str, strategy: str, num_nodes: i
 
     def payload(name: str, **more: int):
         execution = PyTorchExecutionConfig(accelerator="cpu", **spread, **more)
-        return create_inference_payload(outcome.output_dir, scan, folder / name, execution_config=execution)
+        return create_inference_payload(
+            outcome.output_dir, scans[0], folder / name, execution_config=execution
+        )
 
     result = infer(payload("result"), progress=lambda *step: heard["infer"].append(step))
     if is_first_process():

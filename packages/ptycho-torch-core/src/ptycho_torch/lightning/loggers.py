@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
 from ptycho_config.errors import ConfigError, Problem
@@ -30,7 +31,7 @@ def build_logger(backend: str | None, directory: Path, *, continue_at: int | Non
     Returns
     -------
     Logger or False
-        What a Lightning trainer takes as ``logger``.
+        What a Lightning trainer takes as ``logger``; in all processes but the first it writes nothing.
 
     Raises
     ------
@@ -44,7 +45,10 @@ def build_logger(backend: str | None, directory: Path, *, continue_at: int | Non
     if backend == "tensorboard":
         return _EventLogger(save_dir=directory, name="logs", version="", purge_step=continue_at)
     if backend == "mlflow":
-        return open_store(directory / "logs")
+        if getattr(rank_zero_only, "rank", 0) != 0:
+            # Opening a store makes its tables, which two processes would do at once.
+            return DummyLogger()
+        return open_store(directory / "logs", continue_at=continue_at)
     raise ConfigError(Problem("logger_backend", backend, "csv, tensorboard, mlflow or none"))
 
 

@@ -21,7 +21,7 @@ STORE = "mlflow.db"
 _ARTIFACTS = "artifacts"
 
 
-def open_store(folder: Path) -> MLFlowLogger:
+def open_store(folder: Path, *, continue_at: int | None = None) -> MLFlowLogger:
     """Logger into ``mlflow.db`` and ``artifacts`` of a folder.
 
     A database, because MLflow no longer opens stores made of plain files. A store that is there already
@@ -31,12 +31,17 @@ def open_store(folder: Path) -> MLFlowLogger:
     ----------
     folder
         Made if it is not there.
+    continue_at
+        Step from which an interrupted run is continued: what was logged for later steps is removed.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     # Both announce the tables they create in a new store, which nobody asked about.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    run = _newest_run(folder / STORE)
+    if run is not None and continue_at is not None:
+        _forget_from(folder / STORE, run, continue_at)
     with warnings.catch_warnings():
         # Raised inside MLflow by its own use of its dependencies.
         warnings.simplefilter("ignore")
@@ -44,7 +49,7 @@ def open_store(folder: Path) -> MLFlowLogger:
             experiment_name=EXPERIMENT,
             tracking_uri=f"sqlite:///{folder / STORE}",
             artifact_location=(folder / _ARTIFACTS).as_uri(),
-            run_id=_newest_run(folder / STORE),
+            run_id=run,
         )
 
 
@@ -54,6 +59,13 @@ def _newest_run(store: Path) -> str | None:
     with closing(sqlite3.connect(store)) as connection:
         row = connection.execute("SELECT run_uuid FROM runs ORDER BY start_time DESC LIMIT 1").fetchone()
     return None if row is None else str(row[0])
+
+
+def _forget_from(store: Path, run: str, step: int) -> None:
+    """Remove the numbers of steps that will be made again; MLflow would show them twice."""
+    with closing(sqlite3.connect(store)) as connection, connection:
+        for table in ("metrics", "latest_metrics"):
+            connection.execute(f"DELETE FROM {table} WHERE run_uuid = ? AND step >= ?", (run, step))
 
 
 def relocate_artifacts(folder: Path, destination: Path) -> None:
