@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
@@ -216,3 +218,12 @@ def test_width_makes_the_network_larger(architecture, model_of):
         for width in (1, 2, 3)
     ]
     assert sizes[0] < sizes[1] < sizes[2]
+
+
+@EVERY
+@HEADS
+def test_a_model_can_be_sent_to_another_process(architecture, head, model_of, frames, shaken):
+    model = shaken(model_of(architecture, object_head=head))
+    other = pickle.loads(pickle.dumps(model))
+    with torch.no_grad():
+        assert torch.equal(other(frames()), model(frames()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -117,9 +118,14 @@ def object_head(spec: GeneratorSpec, *, bounded_phase: bool = False) -> ObjectHe
         raise ConfigError(Problem("object_head", spec.object_head, f"one of {', '.join(OBJECT_HEADS)}"))
     if spec.object_head == "real_imaginary":
         return _from_parts
-    if bounded_phase:
-        return lambda first, second: to_object(activation(first), math.pi * torch.tanh(second))
-    return lambda first, second: to_object(activation(first), second)
+    # No function of this one: a model is sent to the processes that are spawned to work on it.
+    return partial(_from_polar, activation=activation, bounded_phase=bounded_phase)
+
+
+def _from_polar(
+    first: Tensor, second: Tensor, *, activation: Callable[[Tensor], Tensor], bounded_phase: bool
+) -> ComplexPatches:
+    return to_object(activation(first), math.pi * torch.tanh(second) if bounded_phase else second)
 
 
 def _from_parts(real: Tensor, imaginary: Tensor) -> ComplexPatches:
