@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from pathlib import Path
 
 import pytest
 from pages import blocks
-from PIL import Image
 from provoking import Bench
-
-from ptycho_torch.plotting import style
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,28 +16,6 @@ ROOT = Path(__file__).resolve().parents[2]
 def root() -> Path:
     """The repository."""
     return ROOT
-
-
-def _write_blank(figure: object, path: str | Path) -> None:
-    """Write a picture of one pixel: laying out and drawing takes most of the time of a small run."""
-    buffer = io.BytesIO()
-    Image.new("L", (1, 1)).save(buffer, "PNG")
-    Path(path).write_bytes(buffer.getvalue())
-
-
-_WRITE_FIGURE = style.write_figure
-
-
-@pytest.fixture(autouse=True)
-def _blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compose figures without drawing them; the tests of `plotting` and of the commands look at pictures."""
-    monkeypatch.setattr(style, "write_figure", _write_blank)
-
-
-@pytest.fixture
-def drawn(_blank_pictures: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw all the same."""
-    monkeypatch.setattr(style, "write_figure", _WRITE_FIGURE)
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +30,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate(("scan.npz", "next.npz")):
         save_scan(folder / name, simulate_scene("lines", N=32, grid=(6, 6), seed=seed))
     overrides = {"nepochs": 1, "accelerator": "cpu"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(style, "write_figure", _write_blank)
-        train(create_training_payload(folder / "scan.npz", folder / "run", overrides=overrides))
+    train(create_training_payload(folder / "scan.npz", folder / "run", overrides=overrides))
     return folder
 
 

@@ -64,10 +64,15 @@ def _small(argv: list[str]) -> list[str]:
 
 @pytest.mark.filterwarnings("ignore:POLICY-001:UserWarning")
 @pytest.mark.filterwarnings("ignore:--d.* is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("page", [page for page in PAGES if _lines(page)])
-def test_lines_run_from_top_to_bottom(page: str, shop: Path, tmp_path: Path, request, monkeypatch) -> None:
-    if page in DRAWN:
-        request.getfixturevalue("drawn")
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.drawn] if page in DRAWN else [])
+        for page in PAGES
+        if _lines(page)
+    ],
+)
+def test_lines_run_from_top_to_bottom(page: str, shop: Path, tmp_path: Path, monkeypatch) -> None:
     desk = tmp_path / "desk"
     shutil.copytree(shop, desk)
     monkeypatch.chdir(desk)
