@@ -151,6 +151,17 @@ def test_report_figures_are_pictures(tmp_path, report):
     assert len(_colours(tmp_path / "frc.png")) > 5
 
 
+def test_frc_figure_says_when_a_threshold_is_never_crossed(tmp_path, truth, monkeypatch):
+    figures = []
+    monkeypatch.setattr(
+        "ptycho_torch.plotting.style.write_figure", lambda figure, path: figures.append(figure)
+    )
+    save_frc_figure(tmp_path / "frc.png", compare(truth, truth, frc=True))
+    words = [entry.get_text() for entry in figures[0].axes[0].get_legend().get_texts()]
+    assert "0.5 threshold, never crossed" in words
+    assert "1-bit threshold, never crossed" in words
+
+
 def test_frc_figure_needs_a_curve(tmp_path, truth):
     with pytest.raises(DataError, match="frc=True"):
         save_frc_figure(tmp_path / "frc.png", compare(truth, truth, frc=False))

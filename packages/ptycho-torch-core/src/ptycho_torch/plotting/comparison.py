@@ -87,6 +87,8 @@ def save_frc_figure(path: str | PathLike[str], report: MetricReport) -> None:
         raise DataError("report: expected a Fourier ring correlation, got none; call compare with frc=True")
     figure = style.new_figure(6.0, 4.0)
     axes = figure.subplots()
+    # A curve that stays above a threshold is given its last ring for a crossing.
+    end = min(float(curve.frequency[-1]), 0.5)
     axes.plot(
         curve.frequency,
         curve.correlation,
@@ -94,13 +96,14 @@ def save_frc_figure(path: str | PathLike[str], report: MetricReport) -> None:
         linewidth=1.6,
         label="reconstruction to truth",
     )
-    axes.axhline(0.5, color="0.4", linewidth=1.0, linestyle="--", label=_crossing("0.5", curve.crossing_half))
-    bit = _crossing("1-bit", curve.crossing_1bit)
+    half = _crossing("0.5", curve.crossing_half, end)
+    axes.axhline(0.5, color="0.4", linewidth=1.0, linestyle="--", label=half)
+    bit = _crossing("1-bit", curve.crossing_1bit, end)
     axes.plot(
         curve.frequency, curve.threshold_1bit, color=style.COLOURS[1], linewidth=1.0, linestyle=":", label=bit
     )
     for crossing, level in ((curve.crossing_half, 0.5), (curve.crossing_1bit, None)):
-        if 0 < crossing < 0.5:
+        if 0 < crossing < end:
             height = np.interp(crossing, curve.frequency, curve.threshold_1bit) if level is None else level
             axes.plot(crossing, height, "o", color=style.COLOURS[0], markersize=5)
     axes.set_xlim(0, 0.5)
@@ -112,9 +115,9 @@ def save_frc_figure(path: str | PathLike[str], report: MetricReport) -> None:
     style.write_figure(figure, path)
 
 
-def _crossing(name: str, frequency: float) -> str:
+def _crossing(name: str, frequency: float, end: float) -> str:
     if frequency <= 0:
         return f"{name} threshold, nothing above it"
-    if frequency >= 0.5:
+    if frequency >= end:
         return f"{name} threshold, never crossed"
     return f"{name} threshold, crossed at a period of {1 / frequency:.1f} px"
