@@ -19,10 +19,12 @@ def test_a_missing_value_is_not_shown_as_a_value() -> None:
     assert str(Problem("n_groups", MISSING, "an integer")) == "n_groups: missing; expected an integer"
 
 
-def test_a_long_value_is_cut() -> None:
-    text = str(Problem("architecture", "x" * 5000, "a name"))
+def test_a_long_value_is_cut_in_the_middle() -> None:
+    text = str(Problem("model_path", "/data/" + "deep/" * 1000 + "model", "a file that exists"))
     assert len(text) < 150
+    assert "'/data/deep/" in text
     assert "..." in text
+    assert "/deep/model':" in text
 
 
 def test_an_error_is_a_value_error_that_lists_every_problem() -> None:

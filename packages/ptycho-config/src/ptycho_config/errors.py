@@ -40,7 +40,11 @@ MISSING: Final = MissingType()
 
 def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    # Of a path the end says most, of a list the beginning.
+    half = (_LONGEST_VALUE - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"
 
 
 @dataclass(frozen=True)
