@@ -345,11 +345,18 @@ def test_an_interruption_names_the_last_checkpoint_and_restores_ctrl_c(payload, 
     assert not (tmp_path / "run" / "wts.h5.zip").exists()
 
 
-def test_a_real_signal_interrupts(payload):
-    before = signal.getsignal(signal.SIGINT)
+@pytest.fixture
+def interruptible():
+    """The handler that a shell takes away from what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_real_signal_interrupts(payload, interruptible):
     with pytest.raises(TrainingInterrupted):
         train(payload(nepochs=3), callbacks=[_At(1, lambda module: os.kill(os.getpid(), signal.SIGINT))])
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is interruptible
 
 
 def test_an_error_of_a_callback_is_its_own(payload):
