@@ -4,6 +4,7 @@
     python benchmarks/network_quality.py --study seeds --frame-size 64 --output seeds_64.json
     python benchmarks/network_quality.py --study transfer --output transfer.json
     python benchmarks/network_quality.py --study time --output time.json
+    python benchmarks/network_quality.py --study probe --output probe.json
 
 Every run goes through the factories and workflows that users call, on a scan simulated for it, with the
 probe known. Scores are those of `ptycho_torch.metrics.compare`, a flat object's beside them.
@@ -18,14 +19,18 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from bench_record import write_record
+from scipy.ndimage import gaussian_filter
 
+from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
-from ptycho_torch.data.npz import save_scan
+from ptycho_torch.data.npz import load_scan, save_scan
 from ptycho_torch.data.simulate import simulate_scene
 from ptycho_torch.workflows import infer, train
 
@@ -156,7 +161,41 @@ def time_study(epochs: int, n_pixels: int) -> Rows:
             yield row
 
 
+def probe_study(epochs: int, n_pixels: int) -> Rows:
+    """A probe that is known, one that is blurred by 2 px, and the blurred one while it is learned."""
+    blurred = {"known": False, "blurred": True, "learned": True}
+    for gridsize, (name, blur) in itertools.product((1, 2), blurred.items()):
+        with tempfile.TemporaryDirectory() as folder_name:
+            folder = Path(folder_name)
+            path = simulate(folder, "lines", n_pixels, 1e6, 1, side=14)
+            scan = load_scan(path)
+            if blur:
+                wrong = gaussian_filter(scan.probe, (0, 2, 2), mode="constant").astype(np.complex64)
+                path = folder / "blurred.npz"
+                save_scan(path, replace(scan, probe=wrong))
+            bundle, cpu, _ = learn(
+                folder,
+                path,
+                nepochs=epochs // gridsize**2,
+                gridsize=gridsize,
+                batch_size=16 // gridsize**2,
+                probe_trainable=name == "learned",
+            )
+            found = load_bundle(bundle)[0].probe.detach().numpy()
+            row = {"probe": name, "gridsize": gridsize, "epochs": epochs // gridsize**2, "cpu_s": cpu}
+            row |= {"probe_error": misfit(found, scan.probe), **score(folder, bundle, path)}
+            print(name, gridsize, f"{row['complex_nrmse']:.4f} probe {row['probe_error']:.3f}", flush=True)
+            yield row
+
+
+def misfit(found: np.ndarray, truth: np.ndarray) -> float:
+    """Normalised RMSE after the best complex factor."""
+    scaled = found * np.vdot(found, truth) / np.vdot(found, found)
+    return float(np.linalg.norm(scaled - truth) / np.linalg.norm(truth))
+
+
 STUDIES = {
+    "probe": (probe_study, 48),
     "grid": (grid_study, 12),
     "seeds": (seed_study, 16),
     "transfer": (transfer_study, 10),

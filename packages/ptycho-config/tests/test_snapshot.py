@@ -41,7 +41,7 @@ TRAINING = {
     "neighbor_pool_size": None,
     "positions_provided": True,
     "probe_trainable": False,
-    "probe_learning_rate": 1e-3,
+    "probe_learning_rate": 1e-2,
     "intensity_scale_trainable": True,
     "output_dir": "training_outputs",
     "sequential_sampling": False,

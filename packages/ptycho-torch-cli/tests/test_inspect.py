@@ -67,6 +67,7 @@ def test_a_missing_file_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFix
     assert "gone.npz" in capsys.readouterr().err
 
 
+@pytest.mark.drawn
 def test_a_picture_of_the_scan(scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from matplotlib.image import imread
 

@@ -101,7 +101,7 @@ def test_what_is_missing_is_explained(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err.splitlines() == [
         "ptycho-torch evaluate: 2 problems in the command line:",
         f"  - RECONSTRUCTION: missing; reconstruction.npz of infer; {hint}",
-        f"  - TRUTH: missing; scan with objectGuess, or NPZ with object and origin; {hint}",
+        f"  - TRUTH: missing; scan of any format with its object, or NPZ with object and origin; {hint}",
     ]
 
 

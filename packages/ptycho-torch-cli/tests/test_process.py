@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,16 +31,6 @@ def test_light_commands_load_nothing_heavy(words: list[str]) -> None:
     code, loaded = json.loads(run.stdout.splitlines()[-1])
     assert code == 0
     assert not {"torch", "numpy", "scipy", "lightning", "matplotlib", "tqdm", "ptycho_torch"} & set(loaded)
-
-
-def test_help_answers_at_once(ptycho_torch) -> None:
-    def seconds() -> float:
-        started = time.perf_counter()
-        assert ptycho_torch("--help").returncode == 0
-        return time.perf_counter() - started
-
-    # The best of several, because the machine may be busy with something else.
-    assert min(seconds() for _ in range(5)) < 0.3
 
 
 @pytest.mark.parametrize(
@@ -72,6 +62,15 @@ def test_deprecated_flags_are_told_to_people(scan_file: Path, tmp_path: Path, pt
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A process inherits that its shell made it deaf to Ctrl-C, as shells do in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_training_names_its_checkpoint(scan_file: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     command = [

@@ -92,7 +92,7 @@ class TrainingConfig(Config):
     )
     positions_provided: bool = setting(True, help="use the scan positions of the data file", group=_DATA)
     probe_trainable: bool = setting(False, help="refine the probe during training", group=_LOSS)
-    probe_learning_rate: float = setting(1e-3, help="learning rate of the probe", gt=0, group=_OPTIM)
+    probe_learning_rate: float = setting(1e-2, help="learning rate of the probe", gt=0, group=_OPTIM)
     intensity_scale_trainable: bool = setting(
         True, help="refine the intensity scale during training", group=_LOSS
     )
