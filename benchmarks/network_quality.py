@@ -164,7 +164,7 @@ def time_study(epochs: int, n_pixels: int) -> Rows:
 def probe_study(epochs: int, n_pixels: int) -> Rows:
     """A probe that is known, one that is blurred by 2 px, and the blurred one while it is learned."""
     blurred = {"known": False, "blurred": True, "learned": True}
-    for gridsize, (name, blur) in itertools.product((1, 2), blurred.items()):
+    for gridsize, (name, blur) in itertools.product((2, 1), blurred.items()):
         with tempfile.TemporaryDirectory() as folder_name:
             folder = Path(folder_name)
             path = simulate(folder, "lines", n_pixels, 1e6, 1, side=14)
@@ -195,7 +195,7 @@ def misfit(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 STUDIES = {
-    "probe": (probe_study, 48),
+    "probe": (probe_study, 96),
     "grid": (grid_study, 12),
     "seeds": (seed_study, 16),
     "transfer": (transfer_study, 10),
