@@ -151,13 +151,15 @@ def transfer_study(epochs: int, n_pixels: int) -> Rows:
 
 def time_study(epochs: int, n_pixels: int) -> Rows:
     """Error against training time for a scan of 784 frames."""
-    for count in (max(1, epochs // 8), max(1, epochs // 2), epochs, 3 * epochs):
+    counts = (max(1, epochs // 8), max(1, epochs // 2), epochs, 3 * epochs)
+    for loss, count in itertools.product(("poisson", "mae"), counts):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             scan = simulate(folder, "lines", n_pixels, 1e6, 1, side=28)
-            bundle, cpu, wall = learn(folder, scan, nepochs=count)
-            row = {"epochs": count, "cpu_s": cpu, "wall_s": wall, **score(folder, bundle, scan)}
-            print(count, f"{cpu:.0f} s", f"{row['complex_nrmse']:.4f}", flush=True)
+            bundle, cpu, wall = learn(folder, scan, nepochs=count, torch_loss_mode=loss)
+            row = {"loss": loss, "epochs": count, "cpu_s": cpu, "wall_s": wall}
+            row |= score(folder, bundle, scan)
+            print(loss, count, f"{cpu:.0f} s", f"{row['complex_nrmse']:.4f}", flush=True)
             yield row
 
 
