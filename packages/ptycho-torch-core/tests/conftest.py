@@ -50,10 +50,10 @@ def undrawn(monkeypatch):
 
 @pytest.fixture
 def cpu():
-    """Execution settings on the CPU: ``cpu(num_workers=2)``."""
+    """Execution settings on the CPU unless another device is stated: ``cpu(num_workers=2)``."""
 
     def make(**stated):
-        return PyTorchExecutionConfig(accelerator="cpu", **stated)
+        return PyTorchExecutionConfig(**{"accelerator": "cpu", **stated})
 
     return make
 

@@ -147,7 +147,8 @@ def test_half_precision_on_the_cpu_is_refused_and_nothing_is_written(payload, tm
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_half_precision_trains_on_a_gpu(payload):
-    made = payload(nepochs=2, accelerator="cuda", execution={"precision": "16-mixed", "learning_rate": 3e-3})
+    execution = {"accelerator": "cuda", "precision": "16-mixed", "learning_rate": 3e-3}
+    made = payload(nepochs=2, execution=execution)
     assert train(made).metrics["train_loss"] < 1
 
 
