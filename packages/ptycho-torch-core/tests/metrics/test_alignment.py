@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage, optimize
 from skimage.registration import phase_cross_correlation
 
 from ptycho_torch.metrics import align
@@ -47,6 +48,53 @@ def test_shift_agrees_with_scikit_image(scenes, mask):
         truth - truth.mean(), image - image.mean(), upsample_factor=100, normalization=None
     )
     np.testing.assert_allclose(align(image, truth, mask).shift_px, -reference, atol=0.02)
+
+
+def _independent_fit(image, truth, mask, start):
+    """Minimise the sum over the region by Levenberg-Marquardt with differences for derivatives.
+
+    Nothing is taken from ours: positions are sampled where they are, real and imaginary part apart, and all
+    six parameters (shift, ramp, complex factor) are fitted at once.
+    """
+    y, x = np.nonzero(mask)
+    across = y - y.mean(), x - x.mean()
+    splines = [ndimage.spline_filter(part, order=5, mode="mirror") for part in (image.real, image.imag)]
+
+    def drawn(values):
+        at = np.stack([y + values[0], x + values[1]])
+        real, imaginary = (
+            ndimage.map_coordinates(spline, at, order=5, mode="mirror", prefilter=False) for spline in splines
+        )
+        wave = np.exp(-1j * (values[2] * across[0] + values[3] * across[1]))
+        return (values[4] + 1j * values[5]) * (real + 1j * imaginary) * wave
+
+    def residual(values):
+        return (drawn(values) - truth[mask]).view(np.float64)
+
+    found = optimize.least_squares(residual, [*start, 0, 0], "3-point", method="lm", xtol=1e-12, ftol=1e-12)
+    return found.x, drawn(found.x)
+
+
+@pytest.mark.parametrize("noise", [0, 0.05])
+def test_agrees_with_a_general_least_squares_fit(scenes, kind, mask, noise):
+    truth = scenes.make(kind)
+    # Noise as smooth as what a reconstruction shows. White noise is no test: interpolation weakens it most
+    # half-way between pixels, which draws the minimum of the sum there.
+    error = ndimage.gaussian_filter(scenes.noise(truth.shape, 1.0), 1.5, mode="wrap")
+    error *= noise / error.std()
+    image = FACTOR * scenes.ramped(scenes.shifted(truth + error, SHIFT), RAMP)
+    # The fit starts a third of a pixel off; ours has to find its way from nowhere.
+    values, drawn = _independent_fit(image, truth, mask, (3, -6, 0.05, -0.1))
+    result = align(image, truth, mask)
+    np.testing.assert_allclose(result.shift_px, values[:2], atol=5e-4)
+    np.testing.assert_allclose(result.ramp_rad_per_px, values[2:4], atol=1e-7)
+    assert abs(result.scale) == pytest.approx(abs(values[4] + 1j * values[5]), rel=2e-5)
+    # The phase of the scale depends on where the ramp is zero; that of the image does not.
+    np.testing.assert_allclose(result.aligned[mask], drawn, atol=5e-4 * np.abs(truth).max())
+    # What was done to the image is what both of them found, up to what the noise moves.
+    for shift, ramp in ((result.shift_px, result.ramp_rad_per_px), (values[:2], values[2:4])):
+        np.testing.assert_allclose(shift, SHIFT, atol=0.05 if noise else 5e-5)
+        np.testing.assert_allclose(ramp, RAMP, atol=3e-4 if noise else 1e-7)
 
 
 def test_a_perfect_image_stays_untouched(scenes, kind, mask):

@@ -33,6 +33,69 @@ def test_agrees_with_a_loop_over_rings(scenes):
     np.testing.assert_allclose(curve.frequency, np.arange(1, 49) / 96)
 
 
+def _reference_crossing(frequency, curve, threshold):
+    """Walk up the rings: skip those below, then stop at the first that is below again."""
+    was_above = False
+    for ring, margin in enumerate(curve - threshold):
+        if was_above and margin < 0:
+            falling = (curve - threshold)[[ring, ring - 1]]
+            return np.interp(0.0, falling, frequency[[ring, ring - 1]])
+        was_above = was_above or margin >= 0
+    return 0.5 if was_above else 0.0
+
+
+def _reference_curve(images):
+    """Frequency, correlation, 1-bit threshold and both crossings of two images, without a fast transform."""
+    shape = images[0].shape
+    size = min(shape)
+    # The distance to the border is the least of those to its sides, and so is the window. Odd sides only:
+    # in even ones no pixel lies in the middle.
+    taper = 0.25 * (size + 1)
+    window = np.minimum.outer(*(signal.windows.tukey(n + 2, 2 * taper / (n + 1))[1:-1] for n in shape))
+    waves = []
+    for n in shape:
+        index = np.arange(n) - n // 2
+        waves.append(np.exp(-2j * np.pi * np.outer(index, np.arange(n)) / n))
+    spectra = [waves[0] @ ((a - np.average(a, weights=window)) * window) @ waves[1].T for a in images]
+    y, x = (((np.arange(n) - n // 2) / n * size) ** 2 for n in shape)
+    radius_px = np.sqrt(y[:, None] + x[None])
+    curve, threshold = [], []
+    for ring in range(1, size // 2 + 1):
+        chosen = (radius_px > ring - 0.5) & (radius_px < ring + 0.5)
+        a, b = (spectrum[chosen] for spectrum in spectra)
+        curve.append(np.sum(a * b.conj()).real / np.sqrt(np.sum(abs(a) ** 2) * np.sum(abs(b) ** 2)))
+        root = np.sqrt(np.count_nonzero(chosen) * np.mean(window**2))
+        # One bit of information in the sum of both images: each has a signal-to-noise ratio of one half.
+        ratio = 0.5
+        share = 2 * np.sqrt(ratio) / root
+        threshold.append((ratio + share + 1 / root) / (ratio + share + 1))
+    frequency = np.arange(1, size // 2 + 1) / size
+    curve, threshold = np.array(curve), np.array(threshold)
+    crossings = [_reference_crossing(frequency, curve, level) for level in (0.5, threshold)]
+    return frequency, curve, threshold, crossings
+
+
+@pytest.mark.parametrize("drift", [0, 8], ids=["plain", "with a slow drift"])
+@pytest.mark.parametrize("noise", [0.02, 0.1])
+@pytest.mark.parametrize("shape", [(95, 95), (81, 95)], ids=["square", "oblong"])
+def test_crossings_of_two_noisy_images_agree_with_a_reference(scenes, shape, noise, drift):
+    window = tuple(slice(n) for n in shape)
+    truth = scenes.make("both")[window]
+    first, second = (truth + scenes.noise((96, 96), noise, seed=seed)[window] for seed in (1, 2))
+    second = second + drift * truth.std() * np.sin(np.pi * np.linspace(-1, 1, shape[0]))[:, None]
+    frequency, correlation, threshold, crossings = _reference_curve((first, second))
+    curve = fourier_ring_correlation(first, second)
+    np.testing.assert_allclose(curve.frequency, frequency, rtol=1e-12)
+    np.testing.assert_allclose(curve.correlation, correlation, atol=1e-10)
+    # The paper prints its coefficients with five digits, and so does our formula.
+    np.testing.assert_allclose(curve.threshold_1bit, threshold, rtol=1e-5)
+    np.testing.assert_allclose((curve.crossing_half, curve.crossing_1bit), crossings, atol=1e-6)
+    # Noise decides: both crossings lie well inside the curve, and the two criteria do not fall together.
+    assert all(0.05 < crossing < 0.45 for crossing in crossings)
+    assert abs(crossings[0] - crossings[1]) > 1e-4
+    assert (correlation[0] < 0.5) == bool(drift)
+
+
 def test_crossings_find_the_frequency_where_noise_takes_over():
     """White spectrum up to a cutoff, white noise everywhere: the correlation falls at the cutoff."""
     rng = np.random.default_rng(0)
