@@ -127,6 +127,7 @@ EXECUTION = {
     "inference_batch_size": None,
     "middle_trim": 0,
     "pad_eval": False,
+    "physics_steps": None,
     "val_fraction": 0.05,
     "val_seed": 42,
     "check_val_every_n_epoch": 1,

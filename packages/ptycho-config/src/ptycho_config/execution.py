@@ -78,7 +78,7 @@ class PyTorchExecutionConfig(Config):
         group=_TRAINER,
     )
     compile: bool = setting(
-        False, help="compile the network before training; needs a compiler", group=_TRAINER
+        False, help="compile the network before it is used; needs a compiler", group=_TRAINER
     )
 
     num_workers: int = setting(
@@ -144,7 +144,10 @@ class PyTorchExecutionConfig(Config):
     )
 
     inference_batch_size: int | None = setting(
-        None, help="patterns per prediction batch; none means the training batch size", ge=1, group=_INFER
+        None,
+        help="groups per prediction batch; none means as many as in training, and on a GPU enough to fill it",
+        ge=1,
+        group=_INFER,
     )
     middle_trim: int = setting(
         0,
@@ -156,6 +159,13 @@ class PyTorchExecutionConfig(Config):
     pad_eval: bool = setting(
         False,
         help="with middle_trim: extend the canvas so that no border patch is cut, and fill the margin",
+        group=_INFER,
+    )
+    physics_steps: int | None = setting(
+        None,
+        help="classical steps that hold what the network drew against the frames; none means 4 for single "
+        "frames and 32 for groups",
+        ge=0,
         group=_INFER,
     )
 

@@ -38,10 +38,12 @@ _EXECUTION = {
     "devices",
     "num_nodes",
     "strategy",
+    "compile",
     "num_workers",
     "inference_batch_size",
     "middle_trim",
     "pad_eval",
+    "physics_steps",
 }
 
 

@@ -35,7 +35,7 @@ __all__ = ["build_parser", "main"]
 
 _SCHEMA = JOBS["train"]
 # Nothing in a training reads these.
-_INFERENCE_ONLY = {"inference_batch_size", "middle_trim", "pad_eval"}
+_INFERENCE_ONLY = {"inference_batch_size", "middle_trim", "pad_eval", "physics_steps"}
 
 
 def build_parser() -> CommandParser:

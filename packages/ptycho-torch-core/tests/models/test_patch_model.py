@@ -153,3 +153,44 @@ def test_unknown_names_are_refused():
     for architecture in generator_names():
         with pytest.raises(ConfigError, match="amp_activation"):
             PatchModel(architecture, replace(SPEC, amp_activation="tanh"), calibration)
+
+
+def test_steps_bring_the_patches_to_the_frames(model_of, frames):
+    model, counts = model_of(), frames()
+
+    def misfit(patches):
+        with torch.no_grad():
+            return float((model.predict_counts(patches).sqrt() - counts.sqrt()).square().sum())
+
+    drawn = torch.ones(3, 1, 32, 32, dtype=torch.complex64)
+    held = [model.held_to(counts, drawn, n_steps=n) for n in (0, 1, 4, 12)]
+    assert held[0] is drawn
+    misfits = [misfit(patches) for patches in held]
+    assert misfits == sorted(misfits, reverse=True)
+    assert misfits[-1] < 0.2 * misfits[0]
+
+
+def test_steps_leave_patches_alone_that_explain_their_frames(model_of):
+    model = model_of(gaussian_smoothing_sigma=0.7, modes=2)
+    generator = torch.Generator().manual_seed(0)
+    patches = torch.randn(3, 1, 32, 32, dtype=torch.complex64, generator=generator)
+    with torch.no_grad():
+        counts = model.predict_counts(patches)
+        torch.testing.assert_close(model.held_to(counts, patches, n_steps=5), patches, rtol=0, atol=2e-3)
+
+
+def test_steps_of_a_group_make_its_patches_agree(model_of, frames):
+    model = model_of(gridsize=2)
+    counts = frames(n_frames=4).reshape(1, 4, 32, 32)
+    offsets = torch.tensor([[[0.0, -6.0], [0.0, -2.0], [0.0, 2.0], [0.0, 6.0]]])
+    patches = model.held_to(counts, torch.ones(1, 4, 32, 32, dtype=torch.complex64), offsets, n_steps=5)
+    gap = patches[0, 0, :, 4:] - patches[0, 1, :, :-4]
+    light = model.patch_weight()[:, 4:]
+    assert patches[0, 0].std() > 1e-2
+    assert (gap.abs() * light).max() < 1e-4 * light.max()
+
+
+def test_steps_draw_no_border_that_is_not_decoded(model_of, frames):
+    model = model_of(probe_big=False)
+    patches = model.held_to(frames(), torch.ones(3, 1, 32, 32, dtype=torch.complex64), n_steps=2)
+    assert (patches[..., model.decoded == 0] == 0).all()

@@ -49,7 +49,7 @@ def test_new_generator_is_built_by_its_name(own_registry):
             super().__init__()
             self.spec = spec
 
-        def forward(self, amplitude, probe, measured=None):
+        def forward(self, amplitude, probe, measured=None, offsets=None):
             return torch.ones_like(amplitude).to(probe.dtype)
 
     built = build_generator("flat", GeneratorSpec(n_pixels=48))

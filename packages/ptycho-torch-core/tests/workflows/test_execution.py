@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -12,7 +13,7 @@ from ptycho_config import ConfigError
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.lightning import compiling
 from ptycho_torch.models import PatchModel
-from ptycho_torch.workflows import train
+from ptycho_torch.workflows import infer, train
 from ptycho_torch.workflows import training as training_module
 from ptycho_torch.workflows.pictures import TRAINING_PICTURES
 from ptycho_torch.workflows.preparation import prepare_training
@@ -88,6 +89,27 @@ def test_without_a_compiler_compiling_is_refused_and_nothing_is_written(payload,
     with pytest.raises(ConfigError, match=r"compile = True.*leave compile away.*no C\+\+ compiler"):
         train(payload(execution={"compile": True}))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_compiled_network_reconstructs_the_same_object(inference, monkeypatch):
+    compiler = _Compiler()
+    monkeypatch.setattr(compiling, "BACKEND", compiler)
+    plain = infer(inference("plain"))
+    assert compiler.graphs == 0
+    made = infer(inference("compiled", {"compile": True}))
+    assert compiler.runs > 0
+    np.testing.assert_allclose(made.reconstruction.object, plain.reconstruction.object, atol=1e-4)
+
+
+def test_without_a_compiler_a_scan_is_not_reconstructed(inference, monkeypatch, tmp_path):
+    def broken(graph, inputs):
+        raise RuntimeError("no C++ compiler was found")
+
+    monkeypatch.setattr(compiling, "BACKEND", broken)
+    made = inference("refused", {"compile": True})
+    with pytest.raises(ConfigError, match=r"compile = True.*leave compile away"):
+        infer(made)
+    assert not made.inference_config.output_dir.exists()
 
 
 @pytest.mark.parametrize("deterministic", [True, "warn", False])

@@ -187,7 +187,7 @@ def test_inference_refines_what_the_network_made(inference, tiny_scan, trained):
     outcome = infer(inference(refine_epochs=8))
     assert {path.name for path in outcome.files} == FILES | {"network.npz"}
     assert outcome.refinement.n_epochs == 8
-    assert outcome.forward_residual < 0.7 * outcome.network_residual
+    assert outcome.forward_residual < 0.9 * outcome.network_residual
     assert outcome.report.scores.complex_nrmse < 0.7 * outcome.network_report.scores.complex_nrmse
     written = json.loads((outcome.output_dir / "metrics.json").read_text())
     assert written["network"]["forward_residual"] == outcome.network_residual

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-__all__ = ["BACKEND", "compiled", "compiler_failure"]
+__all__ = ["BACKEND", "compiled", "compiler_failure", "compiler_warnings"]
 
 BACKEND: str | Callable[..., Any] = "inductor"
 """What turns a traced network into code."""
@@ -16,6 +18,14 @@ BACKEND: str | Callable[..., Any] = "inductor"
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The compiled form of a function, made when it is first called."""
     return torch.compile(function, backend=BACKEND)
+
+
+@contextmanager
+def compiler_warnings() -> Iterator[None]:
+    """Silence the compiler where it says that it leaves complex operations as they are."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Torchinductor does not support code generation for comp")
+        yield
 
 
 def compiler_failure(device: str) -> str | None:

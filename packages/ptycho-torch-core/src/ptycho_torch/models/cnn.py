@@ -103,7 +103,11 @@ class CNNGenerator(nn.Module):
         self.head = object_head(spec, bounded_phase=True)
 
     def forward(
-        self, amplitude: Amplitudes, probe: Probe, measured: PixelMask | None = None
+        self,
+        amplitude: Amplitudes,
+        probe: Probe,
+        measured: PixelMask | None = None,
+        offsets: Tensor | None = None,
     ) -> ComplexPatches:
         """Object patches ``(batch, channel, N, N)``; see :func:`register_generator` for arguments.
 

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ptycho_torch.models.group_object import N_FEATURES, GroupObject
 from ptycho_torch.models.heads import object_head, zero_init
-from ptycho_torch.models.one_frame import N_FEATURES, OneFrame
 from ptycho_torch.models.registry import GeneratorSpec, register_generator
 from ptycho_torch.physics.shapes import check_frames
 from ptycho_torch.types import Amplitudes, ComplexPatches, PixelMask, Probe
@@ -102,7 +102,11 @@ class FNOGenerator(nn.Module):
         self.head = object_head(spec)
 
     def forward(
-        self, amplitude: Amplitudes, probe: Probe, measured: PixelMask | None = None
+        self,
+        amplitude: Amplitudes,
+        probe: Probe,
+        measured: PixelMask | None = None,
+        offsets: Tensor | None = None,
     ) -> ComplexPatches:
         """Object patches ``(batch, channel, N, N)``; see :func:`register_generator` for arguments.
 
@@ -112,7 +116,7 @@ class FNOGenerator(nn.Module):
             If the amplitudes are not ``(batch, channel, N, N)`` or the probe has the wrong rank.
         """
         check_frames(amplitude, self.n_pixels, name="amplitude")
-        frames = OneFrame(amplitude, probe, measured)
+        frames = GroupObject(amplitude, probe, measured)
         patches = frames.advanced(frames.transmitting(), _N_STEPS)
         # Squares of pixels become channels: the layers then work at half the resolution.
         x = F.pixel_unshuffle(frames.features(patches), _FACTOR)

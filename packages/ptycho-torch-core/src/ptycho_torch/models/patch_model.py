@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ptycho_torch.errors import ShapeError
+from ptycho_torch.models.group_object import GroupObject
 from ptycho_torch.models.registry import GeneratorSpec, build_generator
 from ptycho_torch.models.scan_physics import ScanPhysics
 from ptycho_torch.physics.overlap import merge_groups
@@ -209,7 +210,9 @@ class PatchModel(nn.Module):
         """
         check_frames(counts, self.n_pixels, n_channels=self.n_channels, name="counts")
         amplitude = normalised_amplitude(counts, self.intensity_scale)
-        drawn = (network or self.generator)(amplitude, self.probe, self.measured)
+        drawn = (network or self.generator)(
+            amplitude, self.probe, self.measured, offsets if self.merges else None
+        )
         patches = torch.exp(self.log_gain) * drawn
         if not self.decode_border:
             patches = patches * self.decoded
@@ -219,6 +222,37 @@ class PatchModel(nn.Module):
             expected = (*counts.shape[:2], 2)
             raise ShapeError("offsets", expected, None, "the patches of a group are merged by them")
         return merge_groups(patches, offsets, self.patch_weight())
+
+    @torch.no_grad()
+    def held_to(
+        self, counts: Counts, patches: ComplexPatches, offsets: Tensor | None = None, *, n_steps: int
+    ) -> ComplexPatches:
+        """Patches after classical steps towards what the frames say.
+
+        A network leaves out what it has not learned; a few steps give it back. Frames of a group are solved
+        together, see :class:`~ptycho_torch.models.group_object.GroupObject`.
+
+        Parameters
+        ----------
+        counts, offsets
+            As for :meth:`forward`.
+        patches
+            Complex, ``(batch, channel, N, N)``: what :meth:`forward` made of these frames.
+        n_steps
+            How many steps; with 0 the patches are returned as they are.
+        """
+        if n_steps == 0:
+            return patches
+        group = GroupObject(
+            normalised_amplitude(counts, self.intensity_scale),
+            self.probe,
+            self.measured,
+            offsets if self.merges else None,
+            smoothing_sigma=self.smoothing_sigma,
+        )
+        objects = group.joined(patches.reshape(-1, self.n_pixels, self.n_pixels))
+        found = group.patches(group.advanced(objects, n_steps)).reshape(patches.shape)
+        return found if self.decode_border else found * self.decoded
 
     @property
     def decoded(self) -> Tensor:

@@ -6,7 +6,7 @@ folder, decorate its class, and import the module in :mod:`ptycho_torch.models`:
     @register_generator("mine")
     class MyGenerator(nn.Module):
         def __init__(self, spec: GeneratorSpec) -> None: ...
-        def forward(self, amplitude, probe, measured=None): ...
+        def forward(self, amplitude, probe, measured=None, offsets=None): ...
 """
 
 from __future__ import annotations
@@ -66,10 +66,11 @@ def _full_name(cls: type) -> str:
 def register_generator(name: str) -> Callable[[GeneratorClass], GeneratorClass]:
     """Class decorator that makes a generator known by ``name``.
 
-    The class takes one :class:`GeneratorSpec`; its ``forward(amplitude, probe, measured=None)``
-    takes normalised amplitudes ``(batch, channel, N, N)``, a probe ``(modes, N, N)`` of power
-    ``(N / 2) ** 2`` and an optional mask of measured pixels ``(N, N)``, and returns complex object
-    patches ``(batch, channel, N, N)``.
+    The class takes one :class:`GeneratorSpec`; its ``forward(amplitude, probe, measured=None,
+    offsets=None)`` takes normalised amplitudes ``(batch, channel, N, N)``, a probe ``(modes, N, N)`` of
+    power ``(N / 2) ** 2``, an optional mask of measured pixels ``(N, N)`` and, where the frames of a group
+    show one object, their places ``(batch, channel, 2)``, ``[y, x]`` in px from the centre of the group. It
+    returns complex object patches ``(batch, channel, N, N)``.
 
     Raises
     ------

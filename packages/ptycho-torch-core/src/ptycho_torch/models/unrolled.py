@@ -6,6 +6,9 @@ update carry the measurement into object space before a network sees it, and wha
 proposes is held against the measurement again before the next one refines it. What is left to
 learn is local: which of the remaining ambiguities and artefacts belong to the sample.
 
+Frames of a group are solved as one object: the steps work on a canvas that holds all of them, and what
+the U-Nets draw under each frame is averaged there.
+
 Alternating learned and physical steps is the scheme of variational networks (Hammernik et al.
 2018); the first start is the fully transmitting object.
 """
@@ -17,15 +20,18 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ptycho_torch.models.group_object import N_FEATURES, GroupObject
 from ptycho_torch.models.heads import object_head, zero_init
-from ptycho_torch.models.one_frame import N_FEATURES, OneFrame
 from ptycho_torch.models.registry import GeneratorSpec, register_generator
 from ptycho_torch.physics.shapes import check_frames
 from ptycho_torch.types import Amplitudes, ComplexPatches, PixelMask, Probe
 
 __all__ = ["UnrolledGenerator"]
 
-_N_STEPS_PER_STAGE = (2, 2)
+# Classical steps before each U-Net. A single frame is soon explained; frames of a group have to agree,
+# which takes longer.
+_STEPS_ALONE = (2, 2)
+_STEPS_TOGETHER = (8, 8)
 # Feature maps at the three scales of a U-Net for a width multiplier of one.
 _WIDTHS = (8, 12, 16)
 _BLOCKS = (1, 1, 2)
@@ -83,9 +89,9 @@ class _UNet(nn.Module):
 class UnrolledGenerator(nn.Module):
     """Alternating physics steps and U-Nets; the default architecture.
 
-    Per patch a U-Net sees the object estimate, the direction that would still improve it, the
-    illumination (where the data say nothing the estimate means nothing) and the logarithm of the
-    measured amplitude. Each U-Net starts as the fully transmitting object.
+    A U-Net sees the object estimate, the direction that would still improve it, the illumination (where the
+    data say nothing the estimate means nothing) and the logarithm of the measured amplitude. Each
+    U-Net starts as the fully transmitting object.
 
     Parameters
     ----------
@@ -99,11 +105,15 @@ class UnrolledGenerator(nn.Module):
         widths = tuple(max(8, round(width * spec.width)) for width in _WIDTHS)
         self.n_pixels = spec.n_pixels
         factor = 2 if spec.n_pixels <= _FINEST else 4
-        self.unets = nn.ModuleList(_UNet(N_FEATURES, 2, widths, factor) for _ in _N_STEPS_PER_STAGE)
+        self.unets = nn.ModuleList(_UNet(N_FEATURES, 2, widths, factor) for _ in _STEPS_ALONE)
         self.head = object_head(spec)
 
     def forward(
-        self, amplitude: Amplitudes, probe: Probe, measured: PixelMask | None = None
+        self,
+        amplitude: Amplitudes,
+        probe: Probe,
+        measured: PixelMask | None = None,
+        offsets: Tensor | None = None,
     ) -> ComplexPatches:
         """Object patches ``(batch, channel, N, N)``; see :func:`register_generator` for arguments.
 
@@ -113,12 +123,14 @@ class UnrolledGenerator(nn.Module):
             If the amplitudes are not ``(batch, channel, N, N)`` or the probe has the wrong rank.
         """
         check_frames(amplitude, self.n_pixels, name="amplitude")
-        # One network for every patch of a group: what a patch shows does not depend on its neighbours.
-        frames = OneFrame(amplitude, probe, measured)
-        patches = frames.transmitting()
-        for n_steps, unet in zip(_N_STEPS_PER_STAGE, self.unets, strict=True):
-            patches = frames.advanced(patches, n_steps)
+        group = GroupObject(amplitude, probe, measured, offsets)
+        objects = group.transmitting()
+        steps = _STEPS_ALONE if offsets is None else _STEPS_TOGETHER
+        for n_steps, unet in zip(steps, self.unets, strict=True):
+            objects = group.advanced(objects, n_steps)
             # Every U-Net draws the whole object anew. Letting it only correct the one before lowers
-            # the loss and raises the error: what the data leave open then stays as it came.
-            patches = self.head(*unet(frames.features(patches)).to(amplitude.dtype).chunk(2, dim=1))
-        return patches.reshape(amplitude.shape)
+            # the loss and raises the error: what the data leave open then stays as it came. It draws what
+            # lies under each frame, so that no size depends on the other groups of a batch.
+            drawn = self.head(*unet(group.features(objects)).to(amplitude.dtype).chunk(2, dim=1))
+            objects = group.shared(drawn[:, 0])
+        return group.patches(objects).reshape(amplitude.shape)

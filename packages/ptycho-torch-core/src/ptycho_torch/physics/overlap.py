@@ -17,15 +17,14 @@ keeps its own value.
 
 from __future__ import annotations
 
-import math
 from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from ptycho_torch.errors import ShapeError
+from ptycho_torch.physics.group_canvas import GroupCanvas
 from ptycho_torch.physics.patches import extract_patches, place_patches
-from ptycho_torch.physics.patches_fourier import nearest_pixels
 from ptycho_torch.physics.shifts import fourier_shift
 from ptycho_torch.types import ComplexPatches
 
@@ -53,55 +52,26 @@ def _check(patches: Tensor, offsets: Tensor, weight: Tensor, interpolation: str,
         raise ValueError(f"floor = {floor}: expected more than 0 and less than 1")
 
 
-def _canvases(offsets: Tensor, n_pixels: int) -> tuple[Tensor, tuple[int, int]]:
-    """Place of every patch in one tall array that holds the canvas of one group below another.
-
-    Returns the positions, float64 ``(batch * channel, 2)``, and the shape of the array. Canvases have
-    one size, that of the offsets reaching farthest in the batch, so no patch touches a neighbour's.
-    """
-    flat = offsets.reshape(-1, 2).to(torch.float64)
-    ends = torch.stack([flat.detach().amin(dim=0), flat.detach().amax(dim=0)])
-    (low_y, low_x), (high_y, high_x) = ends.tolist()
-    height = n_pixels + math.ceil(high_y) - math.floor(low_y)
-    width = n_pixels + math.ceil(high_x) - math.floor(low_x)
-    half = n_pixels // 2
-    corner = flat.new_tensor([half - math.floor(low_y), half - math.floor(low_x)])
-    down = height * torch.arange(offsets.shape[0], dtype=torch.float64, device=offsets.device)
-    start = torch.stack([down, torch.zeros_like(down)], dim=1).repeat_interleave(offsets.shape[1], dim=0)
-    return flat + corner + start, (height * offsets.shape[0], width)
-
-
-def _sums_bilinear(
-    weighted: Tensor, weight: Tensor, positions: Tensor, shape: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor]:
+def _sums_bilinear(weighted: Tensor, weight: Tensor, canvas: GroupCanvas) -> tuple[Tensor, Tensor, Tensor]:
     """Numerator, denominator and coverage of every patch, each ``(batch * channel, N, N)``."""
-    n_pixels = int(weight.shape[-1])
+    n_groups, height, width = canvas.shape
+    positions, shape = canvas.positions, (n_groups * height, width)
     numerator, denominator = (
-        extract_patches(place_patches(values, positions, shape), positions, n_pixels)
+        extract_patches(place_patches(values, positions, shape), positions, canvas.n_pixels)
         for values in (weighted, weight.expand(weighted.shape))
     )
     return numerator, denominator, denominator
 
 
-def _sums_fourier(
-    weighted: Tensor, weight: Tensor, positions: Tensor, shape: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor]:
+def _sums_fourier(weighted: Tensor, weight: Tensor, canvas: GroupCanvas) -> tuple[Tensor, Tensor, Tensor]:
     """The same with the operators of ``patches_fourier``, with the pixels looked up once for all."""
-    n_pixels = int(weight.shape[-1])
-    corner, rest = nearest_pixels(positions, n_pixels)
-    step = torch.arange(n_pixels, device=corner.device)
-    index = (corner[:, :1] + step)[:, :, None] * shape[1] + (corner[:, 1:] + step)[:, None, :]
-
-    def there_and_back(values: Tensor) -> Tensor:
-        canvas = values.new_zeros(shape[0] * shape[1])
-        return canvas.index_add(0, index.reshape(-1), values.reshape(-1))[index]
-
-    weights = weight.expand(weighted.shape)
+    rest, weights = canvas.rest, weight.expand(weighted.shape)
     numerator, denominator = (
-        fourier_shift(there_and_back(fourier_shift(values, rest)), -rest) for values in (weighted, weights)
+        fourier_shift(canvas.cut(canvas.place(fourier_shift(values, rest))), -rest)
+        for values in (weighted, weights)
     )
     # A weight with hard edges rings when it is shifted; the same weight at whole pixels says where it is.
-    return numerator, denominator, torch.minimum(denominator, there_and_back(weights))
+    return numerator, denominator, torch.minimum(denominator, canvas.cut(canvas.place(weights)))
 
 
 def merge_groups(
@@ -154,10 +124,9 @@ def merge_groups(
         return patches
     n_pixels = int(patches.shape[-1])
     weight = weight.to(patches.real.dtype)
-    positions, shape = _canvases(offsets, n_pixels)
     flat = patches.reshape(-1, n_pixels, n_pixels)
     sums = _sums_fourier if interpolation == "fourier" else _sums_bilinear
-    numerator, denominator, covered = sums(weight * flat, weight, positions, shape)
+    numerator, denominator, covered = sums(weight * flat, weight, GroupCanvas(offsets, n_pixels))
     known = covered > floor * weight.max()
     # Dividing by one where the quotient is not used keeps its gradient finite.
     merged = torch.where(known, numerator / torch.where(known, denominator, 1), flat)

@@ -66,7 +66,7 @@ class Placing:
 
     def __init__(self, weight: Tensor, shape: tuple[int, int], origin: Tensor) -> None:
         self.shape = shape
-        self.origin = origin
+        self.origin = origin.cpu()
         self.n_pixels = int(weight.shape[-1])
         self._framed = F.pad(weight, (1, 1, 1, 1))
         # Where the weight ends before the patch does, nothing was drawn: the patch ends with its last pixel
@@ -85,8 +85,10 @@ class Placing:
         if patches.ndim != 3 or patches.shape[1] != patches.shape[2] or patches.shape[1] < n:
             raise ShapeError("patches", f"(batch, N, N) with N >= {n}", tuple(patches.shape))
         check_positions(positions, len(patches))
-        corner, rest = patch_corners(positions, n, self.origin)
+        # On the CPU: to refuse a patch, the numbers must be known here, and a GPU would be waited for.
+        corner, rest = patch_corners(positions.cpu(), n, self.origin)
         check_room(corner, corner + (rest > 0).to(torch.int64) + n, self.shape)
+        corner, rest = corner.to(patches.device), rest.to(patches.device)
         moved = self._resampled(patches.to(torch.complex64), _taps(rest.to(torch.float64)))
         return PlacedPatches(moved, corner, rest.to(torch.float32))
 

@@ -110,7 +110,7 @@ class Canvas:
         if weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
             raise ShapeError("weight", "(N, N)", tuple(weight.shape))
         self.geometry = geometry
-        self.origin = torch.tensor(geometry.origin, dtype=torch.float64, device=device)
+        self.origin = torch.tensor(geometry.origin, dtype=torch.float64)
         weight = weight.detach().to(device=device, dtype=torch.float32)
         self._placing = Placing(weight, geometry.shape, self.origin)
         self.numerator = torch.zeros(geometry.shape, dtype=torch.complex64, device=device)
@@ -172,7 +172,7 @@ class Canvas:
         return StitchedObject(
             object=self.mean().cpu().numpy(),
             weight=self.denominator.cpu().numpy(),
-            origin=self.origin.cpu().numpy(),
+            origin=self.origin.numpy(),
         )
 
 

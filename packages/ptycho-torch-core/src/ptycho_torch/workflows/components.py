@@ -360,6 +360,7 @@ def _reconstructed(
                 num_workers=execution.num_workers,
                 middle_trim=execution.middle_trim,
                 pad_eval=execution.pad_eval,
+                physics_steps=execution.physics_steps,
                 progress=progress,
                 should_stop=should_stop,
             )

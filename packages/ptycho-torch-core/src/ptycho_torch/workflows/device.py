@@ -12,7 +12,7 @@ import torch
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
 from ptycho_torch.lightning.compiling import compiler_failure
 
-__all__ = ["numerics", "require_means", "resolve_accelerator"]
+__all__ = ["numerics", "require_compiler", "require_means", "resolve_accelerator"]
 
 
 def resolve_accelerator(accelerator: str) -> str:
@@ -80,11 +80,22 @@ def require_means(execution: PyTorchExecutionConfig, accelerator: str) -> None:
     if execution.logger_backend == "mlflow" and find_spec("mlflow") is None:
         hint = "pip install 'ptycho-torch-core[mlflow]', or log to csv or tensorboard"
         problems.append(Problem("logger_backend", "mlflow", "a logger that is installed", hint))
-    if execution.compile and (reason := compiler_failure(accelerator)) is not None:
-        hint = f"install what is missing or leave compile away; torch says: {reason}"
-        problems.append(Problem("compile", True, "a working compiler for torch.compile", hint))
     if problems:
         raise ConfigError(problems)
+    require_compiler(execution, accelerator)
+
+
+def require_compiler(execution: PyTorchExecutionConfig, accelerator: str) -> None:
+    """Refuse to compile where that does not work.
+
+    Raises
+    ------
+    ConfigError
+        If the network is to be compiled and cannot be.
+    """
+    if execution.compile and (reason := compiler_failure(accelerator)) is not None:
+        hint = f"install what is missing or leave compile away; torch says: {reason}"
+        raise ConfigError(Problem("compile", True, "a working compiler for torch.compile", hint))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 
 from ptycho_config import evolve, write_resolved
 from ptycho_torch.bundle import installed_versions, load_bundle
@@ -24,7 +25,7 @@ from ptycho_torch.reassembly import Processes, StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual
 from ptycho_torch.results import save_reconstruction
 from ptycho_torch.workflows.debugging import Intermediates, debug_messages
-from ptycho_torch.workflows.device import numerics, resolve_accelerator
+from ptycho_torch.workflows.device import numerics, require_compiler, resolve_accelerator
 from ptycho_torch.workflows.distributed import from_first_process, is_first_process
 from ptycho_torch.workflows.preparation import read_scan
 from ptycho_torch.workflows.refinement import CURVE, refine_in_processes, save_curve
@@ -45,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 RefineProgress: TypeAlias = Callable[[int, int, float], None]
 
+# Of all frames of a batch: about half a gigabyte while the network draws them.
+_PIXELS_ON_GPU = 2**22
 _NETWORK, _INTERMEDIATE = "network.npz", "intermediate.npz"
 INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, _NETWORK, CURVE, _INTERMEDIATE)
 _CURVE_PICTURE = Picture(name=CURVE, caption="Misfit of the amplitudes over the epochs of refinement")
@@ -130,7 +133,11 @@ def infer(
     assert config.model_path is not None
     run = _find_place(config.output_dir, overwrite=overwrite)
     device = resolve_accelerator(execution.accelerator)
+    require_compiler(execution, device)
     model, manifest = load_bundle(config.model_path, device=device)
+    if device == "cuda":
+        # What convolutions on a GPU turn their input to anyway.
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training: Any = manifest.configuration.get("training", {})
     scan, groups = _read(
         payload,
@@ -141,13 +148,15 @@ def infer(
         model=model_for(model, scan),
         scan=scan,
         groups=groups,
-        batch_size=execution.inference_batch_size or int(training.get("batch_size", 16)),
+        batch_size=execution.inference_batch_size or _batch_size(model, int(training.get("batch_size", 16))),
         num_workers=execution.num_workers,
         middle_trim=execution.middle_trim,
         pad_eval=execution.pad_eval,
+        physics_steps=execution.physics_steps,
         progress=progress,
         should_stop=should_stop,
         kept=Intermediates() if config.debug else None,
+        compiles=execution.compile,
     )
     with numerics(), debug_messages(wanted=config.debug):
         network, residual, seconds = reconstruct_in_processes(work, execution, device)
@@ -159,6 +168,13 @@ def infer(
     if interrupted is not None:
         raise RefinementInterrupted(interrupted, run.path / ARRAYS)
     return outcome
+
+
+def _batch_size(model: PatchModel, of_training: int) -> int:
+    """Groups predicted together where nothing was stated: enough to fill the device."""
+    if not model.intensity_scale.is_cuda:
+        return of_training
+    return max(of_training, _PIXELS_ON_GPU // (model.n_channels * model.n_pixels**2))
 
 
 def _find_place(path: Path, *, overwrite: bool) -> RunDirectory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,10 +24,11 @@ from ptycho_torch.physics.patches import extract_patches
 from ptycho_torch.physics.residual import residual_of_pairs
 from ptycho_torch.reassembly import ALONE, Processes, StitchedObject, canvas_for, stitch
 from ptycho_torch.types import ComplexPatches, Positions
+from ptycho_torch.workflows.prefetch import prefetched
 from ptycho_torch.workflows.preparation import read_scan
 from ptycho_torch.workflows.scan_match import model_for
 
-__all__ = ["forward_residual_of", "reconstruct"]
+__all__ = ["default_physics_steps", "forward_residual_of", "reconstruct"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,10 @@ Observe = Callable[[np.ndarray, np.ndarray], None]
 
 # About what the libraries take themselves: the patches of 2,000 frames of 128 px.
 _KEPT_BYTES = 256 * 2**20
+# Of the memory that a GPU has free.
+_KEPT_SHARE = 0.25
+_LOADING_THREADS = 4
+_STEPS_ALONE, _STEPS_TOGETHER = 4, 32
 _KEPT_PASSES = 20
 # Beside the middle of any patch the rims of others count for nothing; alone they fill the margin.
 _RIM_SHARE = 1e-6
@@ -53,7 +58,9 @@ class _PatchStream:
     num_workers: int
     progress: Progress | None
     observe: Observe | None
+    n_steps: int
     processes: Processes = ALONE
+    network: Callable[..., ComplexPatches] | None = None
 
     def __post_init__(self) -> None:
         self._data = GroupDataset(self.scan.diffraction, self.groups.frames, self.groups.offsets)
@@ -70,18 +77,24 @@ class _PatchStream:
         starts = range(0, len(self._data), self.batch_size)[self.processes.number :: self.processes.count]
         rows = [range(start, min(start + self.batch_size, len(self._data))) for start in starts[skip:]]
         for part, batch in zip(rows, self._loaded(rows), strict=True):
-            drawn = self.model(batch["counts"].to(device), batch["offsets"].to(device)).reshape(-1, n, n)
+            counts, offsets = (batch[name].to(device, non_blocking=True) for name in ("counts", "offsets"))
+            drawn = self.model(counts, offsets, network=self.network)
             positions = self.scan.positions[self.groups.frames[part.start : part.stop].reshape(-1)]
             if self.observe is not None:
-                self.observe(drawn.cpu().numpy(), positions)
-            yield drawn, torch.from_numpy(positions).to(device)
+                self.observe(drawn.reshape(-1, n, n).cpu().numpy(), positions)
+            held = self.model.held_to(counts, drawn, offsets, n_steps=self.n_steps)
+            yield held.reshape(-1, n, n), torch.from_numpy(positions)
             if self.progress is not None:
                 self.progress(part.stop, len(self._data))
         if self.progress is not None and self.processes.count > 1:
             # The last batch may be that of another process.
             self.progress(len(self._data), len(self._data))
 
-    def _loaded(self, rows: list[range]) -> DataLoader[Batch]:
+    def _loaded(self, rows: list[range]) -> Iterable[Batch]:
+        if self.model.intensity_scale.is_cuda and not self.num_workers:
+            # Frames that a file is read for are read by one thread at a time.
+            in_memory = isinstance(self.scan.diffraction, np.ndarray)
+            return prefetched(self._pinned, rows, n_threads=_LOADING_THREADS if in_memory else 1)
         return DataLoader(
             self._data,
             batch_sampler=[list(part) for part in rows],
@@ -91,6 +104,13 @@ class _PatchStream:
             # A seed for workers is drawn, which must not come from the random state of the caller.
             generator=torch.Generator(),
         )
+
+    def _pinned(self, part: range) -> Batch:
+        """A batch in memory from where it is copied to the GPU while that computes."""
+        batch = self._data.__getitems__(part)
+        for name in ("counts", "offsets"):
+            batch[name] = batch[name].pin_memory()
+        return batch
 
 
 def reconstruct(
@@ -102,10 +122,12 @@ def reconstruct(
     num_workers: int = 0,
     middle_trim: int = 0,
     pad_eval: bool = False,
+    physics_steps: int | None = None,
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
     observe: Observe | None = None,
     processes: Processes = ALONE,
+    network: Callable[..., ComplexPatches] | None = None,
 ) -> StitchedObject:
     """Reconstruct the object of a scan, in memory.
 
@@ -129,6 +151,9 @@ def reconstruct(
         What becomes of the margin that trimming leaves around the middles. Without it the canvas ends where
         they do. With it the canvas holds every patch whole, and the margin is filled from the rims of the
         patches there, with weights a million times smaller.
+    physics_steps
+        Classical steps that hold what the network drew against the frames; if not given,
+        :func:`default_physics_steps`.
     progress
         Called with groups done and groups in all; stitching is a stage of its own.
     should_stop
@@ -139,6 +164,8 @@ def reconstruct(
     processes
         Those that call this together with the same scan; each predicts its share of the batches and all
         receive the object.
+    network
+        Does the work of the generator of the model: its compiled form, for example.
 
     Returns
     -------
@@ -176,9 +203,12 @@ def reconstruct(
     try:
         seen = model_for(model, scan)
         weight = _placed_weight(seen.patch_weight(), middle_trim, pad_eval=pad_eval)
-        stream = _PatchStream(seen, scan, groups, batch_size, num_workers, progress, observe, processes)
+        steps = default_physics_steps(seen) if physics_steps is None else physics_steps
+        stream = _PatchStream(
+            seen, scan, groups, batch_size, num_workers, progress, observe, steps, processes, network
+        )
         geometry = canvas_for(scan.positions[np.unique(groups.frames)], len(weight))
-        n_kept = _KEPT_BYTES // (8 * (len(weight) + 1) ** 2)
+        n_kept = _bytes_to_keep(weight.device) // (8 * (len(weight) + 1) ** 2)
         n_batches = math.ceil(len(groups.frames) / batch_size)
         n_largest = math.ceil(n_batches / processes.count) * batch_size * groups.frames.shape[1]
         passes = _KEPT_PASSES if n_largest <= n_kept else _STREAMED_PASSES
@@ -203,6 +233,21 @@ def reconstruct(
         )
     finally:
         model.train(was_training)
+
+
+def default_physics_steps(model: PatchModel) -> int:
+    """Classical steps after the network where none are stated.
+
+    More change little where the object scatters weakly. Frames of a group have to agree, which takes longer.
+    """
+    return _STEPS_TOGETHER if model.merges else _STEPS_ALONE
+
+
+def _bytes_to_keep(device: torch.device) -> int:
+    """How much the patches may take that are kept between the passes of the stitching."""
+    if device.type != "cuda":
+        return _KEPT_BYTES
+    return max(_KEPT_BYTES, int(_KEPT_SHARE * torch.cuda.mem_get_info(device)[0]))
 
 
 def forward_residual_of(

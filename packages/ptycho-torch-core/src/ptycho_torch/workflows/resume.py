@@ -28,7 +28,7 @@ _MAY_CHANGE = frozenset(
         *("num_workers", "pin_memory", "persistent_workers", "prefetch_factor"),
         *("logger_backend", "enable_progress_bar", "recon_log_every_n_epochs", "recon_log_num_patches"),
         *("recon_log_fixed_indices", "recon_log_stitch", "recon_log_max_stitch_samples"),
-        *("inference_batch_size", "middle_trim", "pad_eval"),
+        *("inference_batch_size", "middle_trim", "pad_eval", "physics_steps"),
     }
 )
 """Settings that decide where, how long and how loudly a run goes on, and not what it learns.

@@ -17,6 +17,7 @@ from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
 from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.contract import Scan
 from ptycho_torch.data.grouping import Groups
+from ptycho_torch.lightning.compiling import compiled, compiler_warnings
 from ptycho_torch.models import PatchModel
 from ptycho_torch.reassembly import Processes, StitchedObject
 from ptycho_torch.workflows.copies import reached, starts_copies
@@ -39,10 +40,12 @@ class Reconstruction:
         Model with the physics of the scan.
     scan, groups
         Frames, and which of them are solved together.
-    batch_size, num_workers, middle_trim, pad_eval, progress, should_stop
+    batch_size, num_workers, middle_trim, pad_eval, physics_steps, progress, should_stop
         As for :func:`ptycho_torch.workflows.reconstruct`.
     kept
         Keeps every patch; ``None``: they are let go.
+    compiles
+        Whether the network is compiled, in every process for itself.
     """
 
     model: PatchModel
@@ -52,9 +55,11 @@ class Reconstruction:
     num_workers: int
     middle_trim: int
     pad_eval: bool
+    physics_steps: int | None
     progress: Progress | None
     should_stop: ShouldStop | None
     kept: Intermediates | None
+    compiles: bool = False
 
     def seen(self) -> Scan:
         """The frames that are in a group."""
@@ -135,19 +140,22 @@ def _reconstruct(fabric: Fabric | None, work: Reconstruction) -> tuple[StitchedO
         # What a process was sent may lie in memory that others see.
         model = deepcopy(work.model).to(fabric.device)
     started = time.perf_counter()
-    result = reconstruct(
-        model,
-        work.scan,
-        groups=work.groups,
-        batch_size=work.batch_size,
-        num_workers=work.num_workers,
-        middle_trim=work.middle_trim,
-        pad_eval=work.pad_eval,
-        progress=work.progress if processes.number == 0 else None,
-        should_stop=work.should_stop,
-        observe=work.kept,
-        processes=processes,
-    )
+    with compiler_warnings():
+        result = reconstruct(
+            model,
+            work.scan,
+            groups=work.groups,
+            batch_size=work.batch_size,
+            num_workers=work.num_workers,
+            middle_trim=work.middle_trim,
+            pad_eval=work.pad_eval,
+            physics_steps=work.physics_steps,
+            progress=work.progress if processes.number == 0 else None,
+            should_stop=work.should_stop,
+            observe=work.kept,
+            processes=processes,
+            network=compiled(model.generator.forward) if work.compiles else None,
+        )
     seconds = time.perf_counter() - started
     comparing = stage_of(work.progress, "comparing", "frame") if processes.number == 0 else None
     residual = forward_residual_of(

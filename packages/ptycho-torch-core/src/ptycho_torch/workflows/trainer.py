@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
+from ptycho_torch.lightning.compiling import compiler_warnings
 from ptycho_torch.lightning.loggers import build_logger
 from ptycho_torch.workflows.distributed import resolve_devices, resolve_strategy
 from ptycho_torch.workflows.preparation import PreparedTraining
@@ -49,37 +50,38 @@ def build_trainer(
     """
     config, execution = payload.training_config, payload.execution_config
     clip = config.gradient_clip_algorithm
-    return pl.Trainer(
-        default_root_dir=work,
-        accelerator=accelerator,
-        devices=resolve_devices(execution, accelerator),
-        num_nodes=execution.num_nodes,
-        strategy=resolve_strategy(
-            execution,
-            accelerator,
-            partly_used=config.model.model_type == "supervised" or len(prepared.scans) > 1,
-        ),
-        precision=execution.precision,  # type: ignore[arg-type]
-        deterministic=execution.deterministic,  # type: ignore[arg-type]
-        max_epochs=config.nepochs,
-        gradient_clip_val=execution.gradient_clip_val,
-        # Lightning does not know the adaptive one; the module applies all of them.
-        gradient_clip_algorithm=None if clip == "adaptive" else clip,
-        accumulate_grad_batches=execution.accum_steps,
-        check_val_every_n_epoch=execution.check_val_every_n_epoch,
-        # An empty set of loaders would be warned about; no validation is a choice here.
-        limit_val_batches=1.0 if len(prepared.validation) else 0,
-        logger=build_logger(execution.logger_backend, work, continue_at=continue_at),
-        callbacks=list(callbacks),
-        plugins=_plugins(),
-        # The data module deals batches out to processes itself.
-        use_distributed_sampler=False,
-        enable_checkpointing=execution.enable_checkpointing,
-        enable_progress_bar=execution.enable_progress_bar,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-    )
+    with fit_warnings():
+        return pl.Trainer(
+            default_root_dir=work,
+            accelerator=accelerator,
+            devices=resolve_devices(execution, accelerator),
+            num_nodes=execution.num_nodes,
+            strategy=resolve_strategy(
+                execution,
+                accelerator,
+                partly_used=config.model.model_type == "supervised" or len(prepared.scans) > 1,
+            ),
+            precision=execution.precision,  # type: ignore[arg-type]
+            deterministic=execution.deterministic,  # type: ignore[arg-type]
+            max_epochs=config.nepochs,
+            gradient_clip_val=execution.gradient_clip_val,
+            # Lightning does not know the adaptive one; the module applies all of them.
+            gradient_clip_algorithm=None if clip == "adaptive" else clip,
+            accumulate_grad_batches=execution.accum_steps,
+            check_val_every_n_epoch=execution.check_val_every_n_epoch,
+            # An empty set of loaders would be warned about; no validation is a choice here.
+            limit_val_batches=1.0 if len(prepared.validation) else 0,
+            logger=build_logger(execution.logger_backend, work, continue_at=continue_at),
+            callbacks=list(callbacks),
+            plugins=_plugins(),
+            # The data module deals batches out to processes itself.
+            use_distributed_sampler=False,
+            enable_checkpointing=execution.enable_checkpointing,
+            enable_progress_bar=execution.enable_progress_bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+        )
 
 
 def _plugins() -> list[Any]:
@@ -93,15 +95,15 @@ def _plugins() -> list[Any]:
 @contextmanager
 def fit_warnings() -> Iterator[None]:
     """Silence warnings of Lightning that advise against what is right here, or address itself."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), compiler_warnings():
         # Frames lie in memory; a worker process would only copy them.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # Raised inside Lightning by its own use of torch; nobody who trains can do anything about it.
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
         # The checkpoint folder was created for this run, or the user asked to overwrite it.
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
-        # The compiler keeps complex operations as they are, which is what they are without it.
-        warnings.filterwarnings("ignore", message="Torchinductor does not support code generation for comp")
+        # Who states the CPU on a machine with a GPU has chosen it.
+        warnings.filterwarnings("ignore", message="GPU available but not used.*")
         # Callbacks of a caller may come and go between the parts of an interrupted run.
         warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`.*")
         yield
