@@ -56,6 +56,21 @@ def test_refinement_without_a_network() -> None:
     )
 
 
+def test_groups_of_a_strongly_scattering_object() -> None:
+    rows = [
+        row
+        for row in _record("network_transfer_64")["rows"]
+        if row["trained_on"] == row["scene"] == "random_field"
+    ]
+    alone, four = ([row["complex_nrmse"] for row in rows if row["gridsize"] == size] for size in (1, 2))
+    flat = min(row["flat_complex_nrmse"] for row in rows)
+    _said(
+        "docs/choosing.md",
+        f"with errors of {min(four):.3f} to {max(four):.3f}, where single frames end at {max(alone):.2f} "
+        f"and a flat object has {flat:.2f}",
+    )
+
+
 def test_a_probe_that_moves_between_pixels() -> None:
     lines = _scene(_record("refine_moved_probe"), "lines")
     moved, still = (lines[name][-1]["error"] for name in ("refine_moved_probe", "refine"))
