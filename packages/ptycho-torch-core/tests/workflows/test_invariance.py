@@ -54,16 +54,19 @@ def _contrast(found):
     return _difference(found, replace(found, object=np.ones_like(found.object)))
 
 
-def test_ten_times_the_counts_train_to_the_same_weights_and_object(learned, scene):
-    bright = replace(scene, diffraction=scene.diffraction.astype(np.int32) * 10)
-    one, ten = learned("one", scene), learned("ten", bright)
-    assert float(ten.model.intensity_scale / one.model.intensity_scale) == pytest.approx(10, rel=1e-5)
-    # Rounding, which thirty steps of Adam carry on; far below what there is to see.
-    assert [row["train_loss"] for row in ten.history] == pytest.approx(
-        [row["train_loss"] for row in one.history], rel=4e-2
+# Times sixteen is exact in floating point. Times ten is not, and many steps of Adam carry the rounding on.
+@pytest.mark.parametrize(
+    ("factor", "epochs", "loss", "shift"), [(16, 6, 1e-4, 1e-3), (10, 3, 1e-2, 0.03)], ids=["16", "10"]
+)
+def test_more_counts_train_to_the_same_weights_and_object(learned, scene, factor, epochs, loss, shift):
+    bright = replace(scene, diffraction=scene.diffraction.astype(np.int32) * factor)
+    one, more = (learned(name, scan, nepochs=epochs) for name, scan in (("one", scene), ("more", bright)))
+    assert float(more.model.intensity_scale / one.model.intensity_scale) == pytest.approx(factor, rel=1e-5)
+    assert [row["train_loss"] for row in more.history] == pytest.approx(
+        [row["train_loss"] for row in one.history], rel=loss
     )
-    first, second = reconstruct(one.model, scene), reconstruct(ten.model, bright)
-    assert _difference(first, second) < 0.05 * _contrast(first)
+    first, second = reconstruct(one.model, scene), reconstruct(more.model, bright)
+    assert _difference(first, second) < shift * _contrast(first)
     assert _contrast(first) > 0.05
 
 
