@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import scipy
 
-from ptycho_torch.data.grouping import make_groups
+from ptycho_torch.data.groups.grouping import make_groups
 
 CASES: dict[str, dict[str, Any]] = {
     "gridsize 1": {"gridsize": 1, "neighbor_count": 4},

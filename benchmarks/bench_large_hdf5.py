@@ -31,12 +31,12 @@ import h5py
 import numpy as np
 from bench_record import write_record
 
-from ptycho_torch.data.contract import Scan
-from ptycho_torch.data.geometry import DETECTOR_PIXEL, ScanGeometry
-from ptycho_torch.data.lazy import FrameStack
-from ptycho_torch.data.product import write_product
-from ptycho_torch.data.reader import open_scan
-from ptycho_torch.data.scenes import defocused_probe
+from ptycho_torch.data.hdf5.product import write_product
+from ptycho_torch.data.opening import open_scan
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.scan.geometry import DETECTOR_PIXEL, ScanGeometry
+from ptycho_torch.data.scan.lazy import FrameStack
+from ptycho_torch.data.simulation.scenes import defocused_probe
 
 GEOMETRY = {
     "photon_energy_eV": 8000.0,

@@ -26,11 +26,11 @@ from bench_record import write_record
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import create_training_payload
-from ptycho_torch.data.npz import save_scan
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.lightning.checkpoint_io import read_checkpoint
 from ptycho_torch.workflows import train
-from ptycho_torch.workflows.run_directory import find_run
+from ptycho_torch.workflows.runs.directory import find_run
 
 EPOCHS = 6
 SETTINGS = {"nepochs": EPOCHS, "batch_size": 8, "n_filters_scale": 1, "n_groups": 40}

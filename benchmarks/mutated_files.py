@@ -57,9 +57,9 @@ def make_originals(folder: Path) -> dict[str, bytes]:
     from ptycho_config import ModelConfig, to_dict, to_json, to_yaml, write_resolved
     from ptycho_torch.bundle import save_bundle
     from ptycho_torch.config_factory import create_training_payload
-    from ptycho_torch.data.npz import save_scan
-    from ptycho_torch.data.ptychodus_files import write_training
-    from ptycho_torch.data.simulate import simulate_scene
+    from ptycho_torch.data.formats.npz import save_scan
+    from ptycho_torch.data.formats.ptychodus_files import write_training
+    from ptycho_torch.data.simulation.simulate import simulate_scene
     from ptycho_torch.models import build_patch_model
     from ptycho_torch.physics import calibrate
 
@@ -93,7 +93,7 @@ def readers_of(kind: str) -> list[Callable[[Path], Any]]:
 
     from ptycho_config import SECTIONS, load_config, resolve
     from ptycho_torch.bundle import load_bundle, read_manifest
-    from ptycho_torch.data.reader import open_scan, read_scan_header
+    from ptycho_torch.data.opening import open_scan, read_scan_header
     from ptycho_torch.data.summary import inspect_scan
     from ptycho_torch.results import load_object, load_probe
     from ptycho_torch.workflows import load_inference_bundle_torch

@@ -35,11 +35,11 @@ from scipy.ndimage import gaussian_filter
 
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
-from ptycho_torch.data.npz import load_scan, save_scan
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.formats.npz import load_scan, save_scan
+from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.workflows import infer, reconstruct, train
-from ptycho_torch.workflows.preparation import prepare_training
-from ptycho_torch.workflows.saving import compare_with_truth
+from ptycho_torch.workflows.jobs.preparation import prepare_training
+from ptycho_torch.workflows.runs.saving import compare_with_truth
 
 SCENES = ("lines", "natural", "random_field")
 STEP_PX = {64: 6.0, 128: 12.0}

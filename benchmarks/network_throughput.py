@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from bench_record import repeat, spread, write_record
 
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.models import GeneratorSpec, PatchModel
 from ptycho_torch.physics import calibrate, poisson_deviance
 

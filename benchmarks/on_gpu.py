@@ -26,12 +26,12 @@ from bench_record import spread, write_record
 
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import create_training_payload
-from ptycho_torch.data.contract import Scan
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.lightning.compiling import compiled, compiler_warnings
 from ptycho_torch.models import PatchModel
 from ptycho_torch.workflows import train
-from ptycho_torch.workflows.reconstruction import default_physics_steps, reconstruct
+from ptycho_torch.workflows.jobs.reconstruction import default_physics_steps, reconstruct
 
 STEP_PX = {64: 6.0, 128: 12.0}
 

@@ -34,7 +34,7 @@ from scipy.ndimage import gaussian_filter
 
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.data import Scan
-from ptycho_torch.data.simulate import simulate_scan, simulate_scene
+from ptycho_torch.data.simulation.simulate import simulate_scan, simulate_scene
 from ptycho_torch.metrics import compare
 from ptycho_torch.physics import calibrate
 from ptycho_torch.reassembly import StitchedObject, canvas_for

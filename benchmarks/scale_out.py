@@ -26,10 +26,10 @@ from bench_record import spread, write_record
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
-from ptycho_torch.data.npz import save_scan
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.workflows import infer, train
-from ptycho_torch.workflows.distributed import is_first_process
+from ptycho_torch.workflows.processes.distributed import is_first_process
 
 CANDIDATES = {"one": (1, "auto"), "ddp": (2, "ddp"), "ddp_spawn": (2, "ddp_spawn")}
 TIMED = ("epoch_s", "reconstruction_s")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from bench_record import write_record
 
-from ptycho_torch.data.npz import load_scan
+from ptycho_torch.data.formats.npz import load_scan
 from ptycho_torch.metrics import compare
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine import forward_residual, refine

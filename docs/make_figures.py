@@ -10,9 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ptycho_torch.data.contract import Scan
-from ptycho_torch.data.reader import open_scan
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.opening import open_scan
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.metrics import align
 from ptycho_torch.physics import calibrate, extract_patches, illumination
 from ptycho_torch.reassembly import canvas_for, stitch

@@ -106,7 +106,7 @@ RULES = (
     ),
     Rule(
         "a scan is read, checked and simulated without torch",
-        where=("ptycho_torch.data.npz", "ptycho_torch.data.contract", "ptycho_torch.data.domain"),
+        where=("ptycho_torch.data.formats", "ptycho_torch.data.hdf5", "ptycho_torch.data.scan"),
         forbidden=("torch", *LIGHTNING),
     ),
     Rule(

@@ -41,11 +41,11 @@ FORBIDDEN = [
     ),
     ("ptycho_config/model.py", "import importlib\nimportlib.import_module('ptycho_torch')", "PyYAML only"),
     (
-        "ptycho_torch/data/npz.py",
+        "ptycho_torch/data/formats/npz.py",
         "from ptycho_torch_cli import parsers",
         "core does not know the command line",
     ),
-    ("ptycho_torch/data/npz.py", "class A:\n    def f(self):\n        import torch", "without torch"),
+    ("ptycho_torch/data/formats/npz.py", "class A:\n    def f(self):\n        import torch", "without torch"),
     ("ptycho_torch/metrics/frc.py", "import torch.fft", "need no torch"),
     ("ptycho_torch/physics/forward.py", "import lightning", "physics is pure"),
     ("ptycho_torch/physics/forward.py", "from ptycho_config import ModelConfig", "physics is pure"),
@@ -72,7 +72,7 @@ PERMITTED = [
     ("ptycho_torch/workflows/components.py", "def f():\n    import lightning.pytorch"),
     ("ptycho_torch/config_factory.py", "from ptycho_config import params"),
     ("ptycho_torch_cli/train.py", "def f():\n    import torch\n    from ptycho_torch import workflows"),
-    ("ptycho_torch/data/npz.py", "import torchless"),
+    ("ptycho_torch/data/formats/npz.py", "import torchless"),
 ]
 
 

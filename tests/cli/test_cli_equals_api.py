@@ -12,7 +12,7 @@ from ptycho_config import PyTorchExecutionConfig
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.data import save_scan
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.workflows import infer, train
 from ptycho_torch_cli.__main__ import main
 

@@ -23,7 +23,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two scans of 32 px, `scan.npz` and `next.npz`, and a model in `run`."""
     from ptycho_torch.config_factory import create_training_payload
     from ptycho_torch.data import save_scan
-    from ptycho_torch.data.simulate import simulate_scene
+    from ptycho_torch.data.simulation.simulate import simulate_scene
     from ptycho_torch.workflows import train
 
     folder = tmp_path_factory.mktemp("workshop")

@@ -95,7 +95,7 @@ class Bench:
 
     def inspect(self, scan: str) -> None:
         """Let a scan be read."""
-        from ptycho_torch.data.reader import open_scan
+        from ptycho_torch.data.opening import open_scan
 
         open_scan(self.folder / scan)
 

@@ -14,13 +14,13 @@ from provoking import rows
 
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.data.convert import convert
-from ptycho_torch.data.npz import load_scan
-from ptycho_torch.data.reader import open_scan
-from ptycho_torch.data.simulate import simulate_scan, simulate_scene
+from ptycho_torch.data.formats.npz import load_scan
+from ptycho_torch.data.opening import open_scan
+from ptycho_torch.data.simulation.simulate import simulate_scan, simulate_scene
 from ptycho_torch.errors import BundleError, DataError, ShapeError
 from ptycho_torch.metrics import compare
 from ptycho_torch.physics import extract_patches
-from ptycho_torch.workflows.reconstruction import reconstruct
+from ptycho_torch.workflows.jobs.reconstruction import reconstruct
 
 
 def _frames(bench, change) -> None:

@@ -16,9 +16,10 @@ import ptycho_torch
 from ptycho_config import ConfigError
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.control import RunCancelled
-from ptycho_torch.data.npz import save_scan
-from ptycho_torch.data.simulate import simulate_scene
-from ptycho_torch.workflows import TrainingFailed, TrainingInterrupted, device, infer, train
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.data.simulation.simulate import simulate_scene
+from ptycho_torch.workflows import TrainingFailed, TrainingInterrupted, infer, train
+from ptycho_torch.workflows.processes import device
 
 SETTINGS = {
     "a known setting": lambda b: b.train("--set nepoch=3"),

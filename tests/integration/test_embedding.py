@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 SIMULATE = """
-from ptycho_torch.data.npz import save_scan
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.data.simulation.simulate import simulate_scene
 
 scan = simulate_scene("lines", N=32, grid=(6, 6), step_px=4.0, jitter_px=1.0, photons=1e5, seed=1)
 save_scan("scan.npz", scan)

@@ -14,7 +14,7 @@ import pytest
 from ptycho_config import ModelConfig, PyTorchExecutionConfig, TrainingConfig
 from ptycho_config.params import cfg
 from ptycho_torch.data import Scan, save_scan
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.workflows import run_cdi_example_torch
 
 Run = tuple[Any, Any, dict[str, Any]]

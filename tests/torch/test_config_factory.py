@@ -189,11 +189,12 @@ class TestLegacyPopulationOrder:
     """CONFIG-001: the dictionary is full before any data are read or a model is built."""
 
     def test_before_data_are_read(self, scan_file, config, cpu, monkeypatch):
-        from ptycho_torch.data import reader
-        from ptycho_torch.workflows import preparation, train
+        from ptycho_torch.data import opening
+        from ptycho_torch.workflows import train
+        from ptycho_torch.workflows.jobs import preparation
 
         seen = []
-        read = reader.open_scan
+        read = opening.open_scan
 
         def noted(*args, **keywords):
             seen.append(dict(cfg))

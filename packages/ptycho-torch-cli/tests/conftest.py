@@ -19,7 +19,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="session")
 def scan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ptycho_torch.data import save_scan
-    from ptycho_torch.data.simulate import simulate_scene
+    from ptycho_torch.data.simulation.simulate import simulate_scene
 
     path = tmp_path_factory.mktemp("data") / "scan.npz"
     save_scan(path, simulate_scene("lines", N=32, grid=(6, 5), photons=1e5, seed=5))

@@ -45,7 +45,7 @@ def test_progress_counts_frames(scan_file: Path, tmp_path: Path, capsys: pytest.
 
 
 def test_the_format_can_be_stated(scan_file: Path, tmp_path: Path) -> None:
-    from ptycho_torch.data.reader import locate_scan
+    from ptycho_torch.data.opening import locate_scan
 
     target = tmp_path / "scan.data"
     assert main([str(scan_file), str(target), "--format", "cxi", "--quiet", *OPTICS]) == 0

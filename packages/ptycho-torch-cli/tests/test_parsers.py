@@ -219,7 +219,7 @@ def _another(spec) -> object:
 @pytest.mark.parametrize("name", sorted(WITHOUT_FLAG - {"debug"}))
 def test_settings_without_a_choice_are_those_that_core_refuses(name: str) -> None:
     from ptycho_config import SECTIONS, ConfigError
-    from ptycho_torch.config_support import check_supported
+    from ptycho_torch.config_factory.support import check_supported
 
     homes = [(cls, spec) for cls in SECTIONS.values() for spec in field_specs(cls) if spec.name == name]
     assert homes

@@ -69,8 +69,8 @@ def test_an_output_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_tells_the_defaults_of_core() -> None:
-    from ptycho_torch.data.scenes import OBJECTS
-    from ptycho_torch.data.simulate import simulate_scene
+    from ptycho_torch.data.simulation.scenes import OBJECTS
+    from ptycho_torch.data.simulation.simulate import simulate_scene
 
     real = {name: item.default for name, item in inspect.signature(simulate_scene).parameters.items()}
     assert real.pop("mode_powers") == (1.0,)

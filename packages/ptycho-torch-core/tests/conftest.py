@@ -6,8 +6,8 @@ import pytest
 
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_config.params import cfg
-from ptycho_torch.data.npz import save_scan
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.data.simulation.simulate import simulate_scene
 
 
 def settings_of_a_tiny_run(**changes):
@@ -38,8 +38,8 @@ def tiny_scan_file(tmp_path_factory, tiny_scan):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Trainings leave empty pictures: drawing takes longer than they do. The fixture `trained` draws."""
-    from ptycho_torch.workflows import training
-    from ptycho_torch.workflows.pictures import TRAINING_PICTURES
+    from ptycho_torch.workflows.jobs import training
+    from ptycho_torch.workflows.runs.pictures import TRAINING_PICTURES
 
     def touch(work, *rest):
         for name in TRAINING_PICTURES:

@@ -90,7 +90,7 @@ def test_without_torch_the_import_fails_in_a_fresh_interpreter():
         "import sys\n"
         "sys.modules['torch'] = None\n"
         "try:\n"
-        "    import ptycho_torch.data.npz\n"
+        "    import ptycho_torch.data.formats.npz\n"
         "except RuntimeError as error:\n"
         "    print(error)\n"
     )

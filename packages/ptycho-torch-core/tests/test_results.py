@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ptycho_torch.data.convert import convert
-from ptycho_torch.data.npz import save_scan
+from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.results import load_object, load_probe, save_reconstruction

@@ -86,7 +86,7 @@ def _convert(args: argparse.Namespace) -> int:
     asked = {spec.name: getattr(args, spec.name) for spec in field_specs(Conversion) if spec.name in args}
     metadata = _entries(getattr(args, "metadata", []))
     from ptycho_torch.data.convert import convert, format_from_name
-    from ptycho_torch.data.reader import locate_scan, read_scan_header
+    from ptycho_torch.data.opening import locate_scan, read_scan_header
     from ptycho_torch.errors import DataError
 
     if asked.get("format") is None:

@@ -26,7 +26,7 @@ from ptycho_torch_cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from ptycho_torch.config_refinement import RefinementPayload
+    from ptycho_torch.config_factory.refinement import RefinementPayload
     from ptycho_torch.workflows import RefinementOutcome
 
 __all__ = ["build_parser", "main"]
@@ -101,7 +101,7 @@ def _payload(args: argparse.Namespace) -> RefinementPayload:
         },
         folders=("--data",),
     )
-    from ptycho_torch.config_refinement import create_refinement_payload
+    from ptycho_torch.config_factory.refinement import create_refinement_payload
 
     with missing_files_are_usage():
         return create_refinement_payload(None, None, cli=layer, config_file=config_file)

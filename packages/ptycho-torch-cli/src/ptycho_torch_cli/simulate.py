@@ -21,8 +21,8 @@ __all__ = ["Scene", "build_parser", "main"]
 class Scene:
     """What can be said about a simulated scan.
 
-    The defaults are those of `ptycho_torch.data.simulate.simulate_scene`, stated for ``--help``; only what
-    was typed is passed on.
+    The defaults are those of `ptycho_torch.data.simulation.simulate.simulate_scene`, stated for ``--help``;
+    only what was typed is passed on.
     """
 
     scene: str = setting(
@@ -76,7 +76,7 @@ def _simulate(args: argparse.Namespace) -> int:
     check_target("--output", target, suffix=".npz", overwrite=args.overwrite)
     wanted = _wanted(args)
     from ptycho_torch.data import save_scan
-    from ptycho_torch.data.simulate import simulate_scene
+    from ptycho_torch.data.simulation.simulate import simulate_scene
 
     try:
         scan = simulate_scene(**wanted)

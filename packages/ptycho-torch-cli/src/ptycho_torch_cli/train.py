@@ -138,7 +138,7 @@ def _payload(args: argparse.Namespace) -> TrainingPayload:
 
 def _record_of_run(layer: Mapping[str, Any]) -> Path | None:
     """Settings that the run in the output folder was started with, which need not be typed again."""
-    from ptycho_torch.workflows.run_directory import RESOLVED_NAME, find_run
+    from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, find_run
 
     default = next(spec.default for spec in field_specs(_SCHEMA["training"]) if spec.name == "output_dir")
     stated = {key.rpartition(".")[2]: value for key, value in layer.items()}

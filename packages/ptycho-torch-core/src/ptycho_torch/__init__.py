@@ -13,7 +13,7 @@ RuntimeError
 
 Examples
 --------
->>> from ptycho_torch.data.simulate import simulate_scene
+>>> from ptycho_torch.data.simulation.simulate import simulate_scene
 >>> simulate_scene("lines", N=32, grid=(3, 3)).n_frames
 9
 """

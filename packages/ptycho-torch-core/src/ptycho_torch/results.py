@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ptycho_torch.atomic import atomic_write
-from ptycho_torch.data.checks import canonical_probe
-from ptycho_torch.data.npz import read_arrays
-from ptycho_torch.data.reader import locate_scan, open_scan
+from ptycho_torch.data.formats.npz import read_arrays
+from ptycho_torch.data.opening import locate_scan, open_scan
+from ptycho_torch.data.scan.checks import canonical_probe
 from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
 

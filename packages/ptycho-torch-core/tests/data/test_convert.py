@@ -8,11 +8,11 @@ import h5py
 import numpy as np
 import pytest
 
-from ptycho_torch.data import checks
 from ptycho_torch.data.convert import FORMATS, convert, format_from_name
-from ptycho_torch.data.npz import load_scan, save_scan
-from ptycho_torch.data.product import save_product
-from ptycho_torch.data.reader import locate_scan, open_scan, read_scan_header
+from ptycho_torch.data.formats.npz import load_scan, save_scan
+from ptycho_torch.data.hdf5.product import save_product
+from ptycho_torch.data.opening import locate_scan, open_scan, read_scan_header
+from ptycho_torch.data.scan import checks
 from ptycho_torch.data.summary import inspect_scan
 from ptycho_torch.errors import DataError, ShapeError
 from ptycho_torch.reassembly import StitchedObject

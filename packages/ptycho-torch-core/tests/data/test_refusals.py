@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ptycho_torch.data.assemble import assemble_scan
-from ptycho_torch.data.npz import load_scan
+from ptycho_torch.data.formats.npz import load_scan
+from ptycho_torch.data.scan.assemble import assemble_scan
 from ptycho_torch.errors import DataError
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptycho_torch.data.npz import save_scan
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.data.summary import inspect_scan, probe_diameter, summarise_scan
 from ptycho_torch.errors import DataError, ShapeError
 

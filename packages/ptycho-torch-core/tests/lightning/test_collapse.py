@@ -13,7 +13,7 @@ from torch import nn
 from ptycho_torch.lightning import CollapseGuard
 from ptycho_torch.lightning.collapse import dead_fraction
 from ptycho_torch.workflows import train
-from ptycho_torch.workflows.preparation import prepare_training
+from ptycho_torch.workflows.jobs.preparation import prepare_training
 
 
 class _Freeze(Callback):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.data.dataset import GroupDataset
+from ptycho_torch.data.groups.dataset import GroupDataset
 from ptycho_torch.lightning import ScanDataModule
 
 

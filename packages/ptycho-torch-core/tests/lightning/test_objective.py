@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ptycho_config import ModelConfig, TrainingConfig
-from ptycho_torch.data.dataset import Batch
+from ptycho_torch.data.groups.dataset import Batch
 from ptycho_torch.lightning import Objective
 from ptycho_torch.models import build_patch_model
 from ptycho_torch.physics import calibrate

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ptycho_config import ModelConfig
-from ptycho_torch.data.scenes import defocused_probe
+from ptycho_torch.data.simulation.scenes import defocused_probe
 from ptycho_torch.models import build_patch_model
 from ptycho_torch.physics import calibrate
 from ptycho_torch.testing import tiny_scene

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.data.simulate import simulate_scan
+from ptycho_torch.data.simulation.simulate import simulate_scan
 from ptycho_torch.physics import extract_patches, predicted_counts
 from ptycho_torch.testing import relative_error, tiny_scene
 

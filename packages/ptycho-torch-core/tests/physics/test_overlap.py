@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.data.grouping import make_groups
+from ptycho_torch.data.groups.grouping import make_groups
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.overlap import merge_groups
 from ptycho_torch.physics.patches_fourier import extract_patches_fourier, place_patches_fourier

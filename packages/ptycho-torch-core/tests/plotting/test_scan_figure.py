@@ -99,7 +99,7 @@ def test_one_position_and_odd_names_can_be_drawn(tmp_path, tiny):
 
 
 def examine_of(scan):
-    from ptycho_torch.data.statistics import frame_statistics
+    from ptycho_torch.data.scan.statistics import frame_statistics
     from ptycho_torch.data.summary import summarise_scan
 
     frames = frame_statistics(scan)

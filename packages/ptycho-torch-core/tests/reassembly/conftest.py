@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.data.contract import Scan
+from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.physics import extract_patches, illumination
 from ptycho_torch.reassembly import StitchedObject, canvas_for, stitch
 from ptycho_torch.testing import tiny_scene

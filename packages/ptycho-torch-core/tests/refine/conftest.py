@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.metrics import compare
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.metrics import compare
 from ptycho_torch.refine import refine
 from ptycho_torch.refine.smoothness import LARGEST_CURVATURE, roughness, roughness_gradient

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import ptycho_torch.testing.scenes as module
-from ptycho_torch.data.scenes import OBJECTS
+from ptycho_torch.data.simulation.scenes import OBJECTS
 from ptycho_torch.testing import random_probe, tiny_scene
 
 

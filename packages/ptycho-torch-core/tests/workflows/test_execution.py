@@ -14,9 +14,9 @@ from ptycho_torch.bundle import load_bundle
 from ptycho_torch.lightning import compiling
 from ptycho_torch.models import PatchModel
 from ptycho_torch.workflows import infer, train
-from ptycho_torch.workflows import training as training_module
-from ptycho_torch.workflows.pictures import TRAINING_PICTURES
-from ptycho_torch.workflows.preparation import prepare_training
+from ptycho_torch.workflows.jobs import training as training_module
+from ptycho_torch.workflows.jobs.preparation import prepare_training
+from ptycho_torch.workflows.runs.pictures import TRAINING_PICTURES
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,10 @@ import pytest
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.data.convert import convert
-from ptycho_torch.data.geometry import ScanGeometry
-from ptycho_torch.data.npz import save_scan
-from ptycho_torch.data.ptychodus_files import read_pair
-from ptycho_torch.data.reader import open_scan, read_scan_header
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.data.formats.ptychodus_files import read_pair
+from ptycho_torch.data.opening import open_scan, read_scan_header
+from ptycho_torch.data.scan.geometry import ScanGeometry
 from ptycho_torch.errors import DataError
 from ptycho_torch.workflows import infer, train
 

@@ -10,13 +10,14 @@ import torch
 
 from ptycho_config import ConfigError, PyTorchExecutionConfig
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
-from ptycho_torch.data.grouping import covering_groups
-from ptycho_torch.data.npz import save_scan
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.data.groups.grouping import covering_groups
 from ptycho_torch.physics import extract_patches
 from ptycho_torch.physics.overlap import merge_groups
 from ptycho_torch.testing import tiny_scene
-from ptycho_torch.workflows import infer, reconstruct, reconstruction, train
-from ptycho_torch.workflows.preparation import prepare_training
+from ptycho_torch.workflows import infer, reconstruct, train
+from ptycho_torch.workflows.jobs import reconstruction
+from ptycho_torch.workflows.jobs.preparation import prepare_training
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from scipy.ndimage import gaussian_filter
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
-from ptycho_torch.data.npz import save_scan
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.workflows import infer, train
 
 pytestmark = pytest.mark.usefixtures("undrawn")

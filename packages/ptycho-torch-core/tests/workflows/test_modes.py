@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ptycho_torch.bundle import load_bundle
-from ptycho_torch.data.npz import save_scan
+from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.metrics import compare
 from ptycho_torch.testing import tiny_scene
 from ptycho_torch.workflows import reconstruct, train

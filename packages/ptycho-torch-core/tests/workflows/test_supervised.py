@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ptycho_torch.data.npz import save_scan
+from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.errors import DataError
 from ptycho_torch.workflows import reconstruct, train
-from ptycho_torch.workflows.preparation import prepare_training
+from ptycho_torch.workflows.jobs.preparation import prepare_training
 
 
 def _first_labels(prepared, n=30):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ptycho_torch.control import Progress, stage_of
-from ptycho_torch.data.npz import save_scan
-from ptycho_torch.data.reader import ScanFormat, locate_scan, open_scan
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.data.opening import ScanFormat, locate_scan, open_scan
 from ptycho_torch.errors import DataError
 
 __all__ = ["FORMATS", "convert", "format_from_name"]
@@ -65,7 +65,7 @@ def convert(
     Parameters
     ----------
     source
-        Anything that `ptycho_torch.data.reader.open_scan` opens.
+        Anything that `ptycho_torch.data.opening.open_scan` opens.
     target
         File, or for ``"ptychodus"`` the directory that gets ``diffraction.h5`` and ``product.h5``.
     format
@@ -124,12 +124,12 @@ def _write(target: Path, scan: Any, kind: ScanFormat, progress: Progress | None)
         save_scan(target, scan, progress=progress)
         return
     if kind == "cxi":
-        from ptycho_torch.data.cxi import write_cxi
+        from ptycho_torch.data.formats.cxi import write_cxi
 
         write_cxi(target, scan, progress=progress)
         return
-    from ptycho_torch.data.geometry import ScanGeometry
-    from ptycho_torch.data.ptychodus_files import write_pair, write_training
+    from ptycho_torch.data.formats.ptychodus_files import write_pair, write_training
+    from ptycho_torch.data.scan.geometry import ScanGeometry
 
     if kind == "ptychodus-training":
         write_training(target, scan, progress=progress)

@@ -14,11 +14,11 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from ptycho_torch.control import Progress, stage_of
-from ptycho_torch.data.assemble import KNOWN_KEYS, assemble_scan
-from ptycho_torch.data.contract import DomainDecision, Scan
-from ptycho_torch.data.npz import Header, read_arrays, read_npz_headers
-from ptycho_torch.data.reader import hdf5_scan_headers, locate_scan, open_scan
-from ptycho_torch.data.statistics import FrameStatistics, frame_statistics
+from ptycho_torch.data.formats.npz import Header, read_arrays, read_npz_headers
+from ptycho_torch.data.opening import hdf5_scan_headers, locate_scan, open_scan
+from ptycho_torch.data.scan.assemble import KNOWN_KEYS, assemble_scan
+from ptycho_torch.data.scan.contract import DomainDecision, Scan
+from ptycho_torch.data.scan.statistics import FrameStatistics, frame_statistics
 from ptycho_torch.errors import DataError, ShapeError
 
 __all__ = [
@@ -303,7 +303,7 @@ def inspect_scan(
     Parameters
     ----------
     path, measurement_domain, N
-        As for `ptycho_torch.data.reader.open_scan`.
+        As for `ptycho_torch.data.opening.open_scan`.
 
     Raises
     ------
@@ -325,7 +325,7 @@ def examine_scan(
     Parameters
     ----------
     path, measurement_domain, N
-        As for `ptycho_torch.data.reader.open_scan`.
+        As for `ptycho_torch.data.opening.open_scan`.
     progress
         Called with frames summed up and frames in all; reading is a stage of its own.
 

@@ -63,7 +63,7 @@ class LastCheckpoint(Callback):
     folder
         Where checkpoints go.
     identity
-        What the run was made of; see :func:`ptycho_torch.workflows.resume.identity_of`.
+        What the run was made of; see :func:`ptycho_torch.workflows.runs.resume.identity_of`.
 
     Attributes
     ----------

@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ptycho_torch.data.dataset import Batch
+from ptycho_torch.data.groups.dataset import Batch
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.models.patch_model import PatchModel
 from ptycho_torch.reassembly import Processes

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ptycho_config import PyTorchExecutionConfig
-from ptycho_torch.data.dataset import Batch, ScanGroups, as_is
+from ptycho_torch.data.groups.dataset import Batch, ScanGroups, as_is
 from ptycho_torch.lightning.batches import SharedBatches
 
 __all__ = ["ScanDataModule"]

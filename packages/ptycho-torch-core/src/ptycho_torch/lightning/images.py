@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_config.errors import ConfigError, Problem
 from ptycho_torch.atomic import atomic_write
-from ptycho_torch.data.dataset import GroupDataset
+from ptycho_torch.data.groups.dataset import GroupDataset
 from ptycho_torch.models.patch_model import PatchModel
 from ptycho_torch.reassembly import StitchedObject
 

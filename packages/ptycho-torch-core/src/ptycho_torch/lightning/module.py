@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ptycho_config import PyTorchExecutionConfig, TrainingConfig
-from ptycho_torch.data.dataset import Batch
+from ptycho_torch.data.groups.dataset import Batch
 from ptycho_torch.lightning.clipping import clip_adaptively, clip_values
 from ptycho_torch.lightning.compiling import compiled
 from ptycho_torch.lightning.datamodule import ScanDataModule
@@ -66,7 +66,7 @@ class PtychoModule(pl.LightningModule):
         In every process for itself, because compiled code cannot be sent to another one. It stands
         beside the model and not in it, so that weights keep their names.
         """
-        # Processes that a trainer starts do not inherit this; see `ptycho_torch.workflows.device.numerics`.
+        # Processes that a trainer starts do not inherit it; see `numerics` in workflows/processes/device.py.
         torch.set_flush_denormal(True)
         if self.execution_config.compile:
             self._network = compiled(self.model.generator.forward)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ptycho_config import TrainingConfig
-from ptycho_torch.data.dataset import Batch
+from ptycho_torch.data.groups.dataset import Batch
 from ptycho_torch.models.patch_model import PatchModel
 from ptycho_torch.physics.losses import amplitude_mae, label_mae, poisson_deviance, total_variation
 from ptycho_torch.types import ComplexPatches

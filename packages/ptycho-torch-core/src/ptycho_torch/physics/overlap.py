@@ -93,7 +93,7 @@ def merge_groups(
         Complex, ``(batch, channel, N, N)``.
     offsets
         Real, ``(batch, channel, 2)``, ``[y, x]`` in px: position of a patch − centre of its group, as
-        :class:`~ptycho_torch.data.grouping.Groups` holds it. Patch pixel ``(r, c)`` lies at
+        :class:`~ptycho_torch.data.groups.grouping.Groups` holds it. Patch pixel ``(r, c)`` lies at
         ``(y - N // 2 + r, x - N // 2 + c)`` of the canvas.
     weight
         Real, ``(N, N)``, zero or more: weight of each patch pixel, for instance the intensity of the

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.data.contract import Scan
-from ptycho_torch.data.geometry import ScanGeometry
-from ptycho_torch.data.statistics import FrameStatistics
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.scan.geometry import ScanGeometry
+from ptycho_torch.data.scan.statistics import FrameStatistics
 from ptycho_torch.data.summary import PositionStatistics, ScanSummary
 from ptycho_torch.errors import DataError
 from ptycho_torch.plotting import style

@@ -107,7 +107,7 @@ def refine(
 
     Examples
     --------
-    >>> from ptycho_torch.data.simulate import simulate_scene
+    >>> from ptycho_torch.data.simulation.simulate import simulate_scene
     >>> from ptycho_torch.refine import refine
     >>> scan = simulate_scene("random_field", N=32, grid=(6, 6), step_px=4.0, jitter_px=1.0, seed=1)
     >>> result = refine(scan, epochs=20)

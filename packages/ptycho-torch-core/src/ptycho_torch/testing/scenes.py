@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ptycho_torch.data.contract import Scan
-from ptycho_torch.data.simulate import simulate_scene
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.simulation.simulate import simulate_scene
 
 __all__ = ["random_probe", "tiny_scene"]
 
@@ -30,7 +30,7 @@ def tiny_scene(
     Parameters
     ----------
     scene
-        Name of an object, see :data:`ptycho_torch.data.scenes.OBJECTS`.
+        Name of an object, see :data:`ptycho_torch.data.simulation.scenes.OBJECTS`.
     N
         Side of a frame in px.
     grid

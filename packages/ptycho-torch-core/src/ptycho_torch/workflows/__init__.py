@@ -11,11 +11,11 @@ from ptycho_torch.workflows.components import (
     save_outputs,
     train_cdi_model_torch,
 )
-from ptycho_torch.workflows.evaluation import EvaluationOutcome, evaluate
-from ptycho_torch.workflows.inference import InferenceOutcome, infer
-from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
-from ptycho_torch.workflows.refinement import RefinementOutcome, refine_scan
-from ptycho_torch.workflows.training import (
+from ptycho_torch.workflows.jobs.evaluation import EvaluationOutcome, evaluate
+from ptycho_torch.workflows.jobs.inference import InferenceOutcome, infer
+from ptycho_torch.workflows.jobs.reconstruction import forward_residual_of, reconstruct
+from ptycho_torch.workflows.jobs.refinement import RefinementOutcome, refine_scan
+from ptycho_torch.workflows.jobs.training import (
     TrainingFailed,
     TrainingInterrupted,
     TrainingOutcome,

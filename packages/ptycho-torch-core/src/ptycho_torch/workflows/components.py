@@ -29,17 +29,17 @@ from ptycho_config import (
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import TrainingPayload, create_training_payload, populate_legacy_params
 from ptycho_torch.control import Progress, ShouldStop
-from ptycho_torch.data.contract import Scan
-from ptycho_torch.data.memory import InMemory
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.scan.memory import InMemory
 from ptycho_torch.errors import BundleError, ShapeError
 from ptycho_torch.reassembly import StitchedObject
-from ptycho_torch.workflows.device import numerics, resolve_accelerator
-from ptycho_torch.workflows.preparation import read_scan
-from ptycho_torch.workflows.reconstruction import forward_residual_of, reconstruct
-from ptycho_torch.workflows.run_directory import RunDirectory
-from ptycho_torch.workflows.saving import RECONSTRUCTION_FILES, compare_with_truth, write_reconstruction
-from ptycho_torch.workflows.scan_match import model_for
-from ptycho_torch.workflows.training import TrainingOutcome, train
+from ptycho_torch.workflows.jobs.preparation import read_scan
+from ptycho_torch.workflows.jobs.reconstruction import forward_residual_of, reconstruct
+from ptycho_torch.workflows.jobs.scan_match import model_for
+from ptycho_torch.workflows.jobs.training import TrainingOutcome, train
+from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
+from ptycho_torch.workflows.runs.directory import RunDirectory
+from ptycho_torch.workflows.runs.saving import RECONSTRUCTION_FILES, compare_with_truth, write_reconstruction
 
 __all__ = [
     "MODEL_NAME",

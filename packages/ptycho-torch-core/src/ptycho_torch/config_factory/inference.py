@@ -1,0 +1,112 @@
+"""From files, flags and arguments to the checked configuration of a reconstruction with a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptycho_config import SECTIONS, Fact, InferenceConfig, PyTorchExecutionConfig, RefineConfig, resolve
+from ptycho_torch.bundle import find_bundle, read_manifest
+from ptycho_torch.config_factory.legacy import populate_legacy_params
+from ptycho_torch.config_factory.sources import (
+    AnyPath,
+    Payload,
+    merged_layers,
+    noted,
+    require_size,
+    source_of,
+)
+from ptycho_torch.config_factory.support import check_refinement_is_asked, check_supported
+from ptycho_torch.data.scan.memory import InMemory, ScanSource, is_in_memory
+
+__all__ = ["InferencePayload", "create_inference_payload"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferencePayload(Payload):
+    """What a reconstruction needs; attributes as in :class:`TrainingPayload`.
+
+    Attributes
+    ----------
+    inference_config
+        Bundle, data and output; ``inference_config.model`` is the network of the bundle.
+    test_data
+        The scan: the path of ``inference_config``, or what was given in memory.
+    refine_config
+        How the stitched object is refined; ``refine_epochs`` of "auto" refines nothing.
+    """
+
+    inference_config: InferenceConfig
+    test_data: ScanSource = field(repr=False)
+    refine_config: RefineConfig
+
+
+def create_inference_payload(
+    model_path: AnyPath | None,
+    test_data_file: AnyPath | InMemory | None,
+    output_dir: AnyPath | None,
+    overrides: Mapping[str, Any] | None = None,
+    execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    cli: Mapping[str, Any] | None = None,
+    config_file: AnyPath | None = None,
+    profile: str | None = None,
+) -> InferencePayload:
+    """Resolve and check the configuration of a reconstruction.
+
+    The model part comes from the bundle: a layer may leave it out or agree with it.
+
+    Parameters
+    ----------
+    model_path
+        Bundle file, a directory that holds ``wts.h5.zip``, or the directory it was extracted to.
+    test_data_file
+        Scan to reconstruct: a path, or a scan in memory, beside which the setting of that name is ``None``.
+    output_dir
+        Folder of the results.
+    overrides, execution_config, cli, config_file, profile
+        As in :func:`create_training_payload`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the model path or a file does not exist.
+    ConfigError
+        With every problem of every layer; a ``ValueError``.
+    BundleError
+        If the path holds no bundle or the bundle is damaged; a ``ValueError``.
+    """
+    arguments = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
+    layers = merged_layers(arguments, overrides, execution_config, cli, config_file, profile)
+    schema = {name: SECTIONS[name] for name in ("model", "inference", "refine", "execution")}
+    required = ("model_path",) if is_in_memory(test_data_file) else ("model_path", "test_data_file")
+    first = resolve(schema, required=required, **layers)
+    stated = first.configs["inference"]
+    assert isinstance(stated, InferenceConfig)
+    assert stated.model_path is not None
+    test_data = source_of(test_data_file, stated.test_data_file, "test_data_file")
+    assert test_data is not None
+    source = str(find_bundle(stated.model_path))
+    values = read_manifest(stated.model_path).configuration["model"]
+    facts = {f"model.{name}": Fact(value, source) for name, value in values.items()}
+    require_size(first, values.get("N"), source)
+    done = noted(resolve(schema, required=required, facts=facts, **layers), arguments)
+    inference, execution = done.configs["inference"], done.configs["execution"]
+    refinement = done.configs["refine"]
+    assert isinstance(inference, InferenceConfig)
+    assert isinstance(refinement, RefineConfig)
+    assert isinstance(execution, PyTorchExecutionConfig)
+    check_supported(inference.model, inference, execution)
+    check_refinement_is_asked(done, refinement)
+    populate_legacy_params(inference)
+    return InferencePayload(
+        inference_config=inference,
+        test_data=test_data,
+        refine_config=refinement,
+        execution_config=execution,
+        overrides_applied=done.overrides_applied,
+        provenance=done.provenance,
+        notes=done.notes,
+        resolution=done,
+    )

@@ -1,0 +1,90 @@
+"""From files, flags and arguments to the checked configuration of a refinement without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ptycho_config import (
+    SECTIONS,
+    PyTorchExecutionConfig,
+    RefineConfig,
+    RefineDataConfig,
+    resolve,
+)
+from ptycho_torch.config_factory.sources import AnyPath, Payload, merged_layers, require_file, source_of
+from ptycho_torch.config_factory.support import check_supported
+
+__all__ = ["RefinementPayload", "create_refinement_payload"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinementPayload(Payload):
+    """What a refinement without a network needs.
+
+    Further attributes as in :class:`ptycho_torch.config_factory.TrainingPayload`.
+
+    Attributes
+    ----------
+    data_config
+        Scan, start and output.
+    refine_config
+        What is fitted, and how.
+    """
+
+    data_config: RefineDataConfig
+    refine_config: RefineConfig
+
+
+def create_refinement_payload(
+    scan_file: AnyPath | None,
+    output_dir: AnyPath | None,
+    overrides: Mapping[str, Any] | None = None,
+    execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    start_file: AnyPath | None = None,
+    cli: Mapping[str, Any] | None = None,
+    config_file: AnyPath | None = None,
+) -> RefinementPayload:
+    """Resolve and check the configuration of a refinement without a network.
+
+    Parameters
+    ----------
+    scan_file
+        Scan to reconstruct.
+    output_dir
+        Folder of the results.
+    start_file
+        Reconstruction to start from; a flat object if nobody names one.
+    overrides, execution_config, cli, config_file
+        As in :func:`ptycho_torch.config_factory.create_training_payload`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file does not exist.
+    ConfigError
+        With every problem of every layer; a ``ValueError``.
+    """
+    arguments = {"scan_file": scan_file, "output_dir": output_dir, "start_file": start_file}
+    layers = merged_layers(arguments, overrides, execution_config, cli, config_file, None)
+    schema = {name: SECTIONS[name] for name in ("refine_data", "refine", "execution")}
+    done = resolve(schema, required=("scan_file",), **layers)
+    data, refinement = done.configs["refine_data"], done.configs["refine"]
+    execution = done.configs["execution"]
+    assert isinstance(data, RefineDataConfig)
+    assert isinstance(refinement, RefineConfig)
+    assert isinstance(execution, PyTorchExecutionConfig)
+    source_of(None, data.scan_file, "scan_file")
+    require_file(data.start_file, "start_file")
+    check_supported(execution)
+    return RefinementPayload(
+        data_config=data,
+        refine_config=refinement,
+        execution_config=execution,
+        overrides_applied=done.overrides_applied,
+        provenance=done.provenance,
+        notes=done.notes,
+        resolution=done,
+    )

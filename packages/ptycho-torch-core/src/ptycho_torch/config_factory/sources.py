@@ -1,0 +1,193 @@
+"""What the factories read before they decide: the layers of settings, the scans, and what those say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ptycho_config import ConfigError, Fact, Problem, PyTorchExecutionConfig, Resolution, load_config
+from ptycho_torch.data.opening import ScanHeader, read_scan_header, scan_files
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.scan.memory import InMemory, ScanSource, is_in_memory, name_of
+
+__all__ = [
+    "AnyPath",
+    "Payload",
+    "Sources",
+    "holds_memory",
+    "merged_layers",
+    "noted",
+    "require_file",
+    "require_size",
+    "source_of",
+    "sources_of",
+    "training_facts",
+]
+
+AnyPath: TypeAlias = str | PathLike[str]
+Sources: TypeAlias = AnyPath | InMemory | Sequence[AnyPath | InMemory]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payload:
+    """What every payload of a factory holds; the attributes are told by its subclasses."""
+
+    execution_config: PyTorchExecutionConfig
+    overrides_applied: Mapping[str, Any]
+    provenance: Mapping[str, Any] = field(repr=False)
+    notes: tuple[str, ...] = ()
+    resolution: Resolution = field(repr=False)
+
+
+def merged_layers(
+    arguments: Mapping[str, Sources | None],
+    overrides: Mapping[str, Any] | None,
+    execution_config: PyTorchExecutionConfig | None,
+    cli: Mapping[str, Any] | None,
+    config_file: AnyPath | None,
+    profile: str | None,
+) -> dict[str, Any]:
+    """Layers of settings as :func:`ptycho_config.resolve` takes them; arguments count as overrides.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the configuration file does not exist.
+    ConfigError
+        If an argument is among the overrides too, or the file cannot be read.
+    """
+    # A scan in memory has no path: whatever path a lower layer states is not what is used.
+    stated = {
+        name: None if holds_memory(value) else value for name, value in arguments.items() if value is not None
+    }
+    clash = sorted(set(stated) & set(overrides or {}))
+    if clash:
+        raise ConfigError(
+            Problem(name, (overrides or {})[name], "a value in one place", f"it is also the argument {name}")
+            for name in clash
+        )
+    if config_file is not None:
+        require_file(Path(config_file), "config")
+    return {
+        "overrides": {**stated, **(overrides or {})},
+        "execution_config": execution_config,
+        "cli": cli,
+        "file": None if config_file is None else load_config(config_file),
+        "profile": profile,
+    }
+
+
+def require_file(path: Path | None, name: str) -> None:
+    """Raise `FileNotFoundError` if a path is given and is no file."""
+    if path is not None and not path.is_file():
+        what = "is a directory, expected a file" if path.is_dir() else "no such file"
+        raise FileNotFoundError(f"{name}: {path}: {what}")
+
+
+def holds_memory(given: Sources | None) -> bool:
+    """Whether this is a scan in memory, or a list with one in it."""
+    if is_in_memory(given) or given is None or isinstance(given, (str, PathLike)):
+        return is_in_memory(given)
+    assert isinstance(given, Sequence)
+    return any(is_in_memory(item) for item in given)
+
+
+def source_of(given: AnyPath | InMemory | None, path: Path | None, name: str) -> ScanSource | None:
+    """The scan in memory, or the path that was resolved: a file, or a directory with the files of a scan."""
+    if isinstance(given, (Scan, Mapping)):
+        return given
+    if path is not None and not path.exists():
+        raise FileNotFoundError(f"{name}: {path}: no such file or directory")
+    return path
+
+
+def sources_of(
+    given: Sources | None, stated: Path | tuple[Path, ...] | None, name: str
+) -> tuple[ScanSource, ...] | None:
+    """One or several scans, folders of scans opened up."""
+    items: Sequence[Any] = stated if isinstance(stated, tuple) else [stated]
+    if holds_memory(given):
+        items = [given] if is_in_memory(given) else list(given)  # type: ignore[arg-type]
+    found: list[ScanSource] = []
+    for item in items:
+        path = None if is_in_memory(item) or item is None else Path(item)
+        source = source_of(item, path, name)
+        if isinstance(source, Path):
+            found.extend(scan_files(source))
+        elif source is not None:
+            found.append(source)
+    return tuple(found) or None
+
+
+def noted(resolution: Resolution, arguments: Mapping[str, Any]) -> Resolution:
+    """The resolution, with a note for each scan that has no path to be found at again."""
+    notes = tuple(
+        f"{name}: {name_of(value)}, which has no path"
+        for name, given in arguments.items()
+        for value in (given if isinstance(given, (list, tuple)) else [given])
+        if is_in_memory(value)
+    )
+    return replace(resolution, notes=(*resolution.notes, *notes))
+
+
+def require_size(resolution: Resolution, size: Any, source: str) -> None:
+    """Frames can be cropped to the size of a network, a trained network cannot be cropped."""
+    asked = resolution.provenance["N"]
+    if asked.layer != "default" and asked.value != size:
+        hint = "leave N away; larger frames are cropped to the size of the model"
+        raise ConfigError(
+            Problem("N", asked.value, f"{size}, the size of the model in {source} ({asked.layer})", hint)
+        )
+
+
+def training_facts(first: Resolution, scans: Sequence[ScanSource]) -> dict[str, Any]:
+    """What the scans say together: the frame size, the photon count, the number of frames."""
+    headers = [(read_scan_header(scan), name_of(scan)) for scan in scans]
+    each = [_scan_facts(header, name) for header, name in headers]
+    facts: dict[str, Any] = {name: fact for found in reversed(each) for name, fact in found.items()}
+    if first.provenance["N"].layer == "default":
+        _require_one_size([found["model.N"] for found in each if "model.N" in found])
+    counted = [header.n_frames for header, _ in headers]
+    total = None if any(count is None for count in counted) else sum(count or 0 for count in counted)
+    name = headers[0][1] if len(headers) == 1 else f"{len(headers)} scans"
+    limit = _frame_limit(first, total, name)
+    return facts if limit is None else {**facts, "n_groups": limit}
+
+
+def _require_one_size(sizes: Sequence[Fact]) -> None:
+    """Scans of different frame sizes can be trained together only at a size that somebody states."""
+    other = next((fact for fact in sizes if fact.value != sizes[0].value), None)
+    if other is not None:
+        expected = f"one frame size; {sizes[0].source} says {sizes[0].value}, {other.source} {other.value}"
+        smallest = min(fact.value for fact in sizes)
+        raise ConfigError(Problem("N", other.value, expected, f"state N={smallest} to crop the larger ones"))
+
+
+def _scan_facts(header: ScanHeader, name: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if header.probe_size is not None:
+        facts["model.N"] = Fact(header.probe_size, f"probe in {name}")
+    photons = header.metadata.get("nphotons")
+    if isinstance(photons, int | float):
+        facts["nphotons"] = Fact(float(photons), f"metadata of {name}")
+    return facts
+
+
+def _frame_limit(resolution: Resolution, n_frames: int | None, name: str) -> Fact | None:
+    """The number of groups, when nobody asked for a number and the default exceeds what there is."""
+    asked = resolution.provenance["n_groups"]
+    if asked.layer != "default" or n_frames is None:
+        return None
+    drawn = resolution.provenance["n_subsample"].value
+    limit, reason = n_frames, f"frames in {name}"
+    if drawn is not None and drawn < n_frames:
+        limit, reason = drawn, f"n_subsample of the frames in {name}"
+    if limit >= asked.value:
+        return None
+    if resolution.provenance["gridsize"].value > 1:
+        # Groups of several frames may be fewer than frames: how many differ is known once they are made.
+        return Fact(None, f"as many as differ among the {limit} {reason}")
+    return Fact(limit, reason)

@@ -1,0 +1,131 @@
+"""From files, flags and arguments to the checked configuration of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptycho_config import SECTIONS, PyTorchExecutionConfig, TrainingConfig, resolve
+from ptycho_torch.config_factory.legacy import populate_legacy_params
+from ptycho_torch.config_factory.sources import (
+    AnyPath,
+    Payload,
+    Sources,
+    holds_memory,
+    merged_layers,
+    noted,
+    sources_of,
+    training_facts,
+)
+from ptycho_torch.config_factory.support import check_supported
+from ptycho_torch.data.scan.memory import ScanSource
+
+__all__ = ["TrainingPayload", "create_training_payload"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPayload(Payload):
+    """What a training needs.
+
+    Attributes
+    ----------
+    training_config
+        What is learned from which data; ``training_config.model`` is the network.
+    train_data, test_data
+        The scans: the paths of ``training_config``, folders of scans opened up, or what was given in memory.
+    execution_config
+        Where and how it runs; always an instance.
+    overrides_applied
+        Each setting that differs from its default, and every execution setting, with its value.
+    provenance
+        Origin of every value; prints as ``nepochs = 30  [cli]  over file=20  over default=50``.
+    notes
+        Audit entries: older spellings, cropped frames, limits set by the data.
+    resolution
+        The whole outcome of the merge, as written to ``resolved_config.json``.
+    """
+
+    training_config: TrainingConfig
+    train_data: tuple[ScanSource, ...] = field(repr=False)
+    test_data: tuple[ScanSource, ...] | None = field(repr=False)
+
+
+def create_training_payload(
+    train_data_file: Sources | None,
+    output_dir: AnyPath | None,
+    overrides: Mapping[str, Any] | None = None,
+    execution_config: PyTorchExecutionConfig | None = None,
+    *,
+    test_data_file: Sources | None = None,
+    cli: Mapping[str, Any] | None = None,
+    config_file: AnyPath | None = None,
+    profile: str | None = None,
+) -> TrainingPayload:
+    """Resolve and check the configuration of a training.
+
+    Parameters
+    ----------
+    train_data_file
+        Scan to learn from: a path, or a scan in memory (see `ptycho_torch.data.scan.memory`), beside which
+        the setting of that name is ``None``. A folder of scans or a list of any of these trains on all of
+        them. ``None`` leaves it to the other layers.
+    output_dir
+        Folder of the run. ``None`` leaves it to the other layers.
+    overrides
+        Settings that outrank everything else: flat, dotted or grouped by section.
+    execution_config
+        Its stated fields rank below the overrides.
+    test_data_file
+        Scan to validate on, in the same forms.
+    cli
+        Command-line flags that were typed.
+    config_file
+        YAML, TOML or JSON.
+    profile
+        Name of a profile.
+
+    Returns
+    -------
+    TrainingPayload
+
+    Raises
+    ------
+    FileNotFoundError
+        If a data or configuration file does not exist.
+    ConfigError
+        With every problem of every layer; a ``ValueError``.
+    DataError
+        If the data file cannot be read; a ``ValueError``.
+    """
+    arguments = {
+        "train_data_file": train_data_file,
+        "output_dir": output_dir,
+        "test_data_file": test_data_file,
+    }
+    layers = merged_layers(arguments, overrides, execution_config, cli, config_file, profile)
+    schema = {name: SECTIONS[name] for name in ("model", "training", "execution")}
+    required = () if holds_memory(train_data_file) else ("train_data_file",)
+    first = resolve(schema, required=required, **layers)
+    stated = first.configs["training"]
+    assert isinstance(stated, TrainingConfig)
+    train_data = sources_of(train_data_file, stated.train_data_file, "train_data_file")
+    test_data = sources_of(test_data_file, stated.test_data_file, "test_data_file")
+    assert train_data is not None
+    facts = training_facts(first, train_data)
+    done = noted(resolve(schema, required=required, facts=facts, **layers), arguments)
+    training, execution = done.configs["training"], done.configs["execution"]
+    assert isinstance(training, TrainingConfig)
+    assert isinstance(execution, PyTorchExecutionConfig)
+    check_supported(training.model, training, execution)
+    populate_legacy_params(training)
+    return TrainingPayload(
+        training_config=training,
+        train_data=train_data,
+        test_data=test_data,
+        execution_config=execution,
+        overrides_applied=done.overrides_applied,
+        provenance=done.provenance,
+        notes=done.notes,
+        resolution=done,
+    )

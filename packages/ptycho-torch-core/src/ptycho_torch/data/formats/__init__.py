@@ -1,0 +1,3 @@
+"""File formats of scans, one file each."""
+
+__all__: list[str] = []

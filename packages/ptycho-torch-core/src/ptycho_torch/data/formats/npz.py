@@ -1,0 +1,312 @@
+"""Read and write scans as NPZ. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import logging
+import math
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.atomic import atomic_write
+from ptycho_torch.data.scan.assemble import FRAME_KEYS, KNOWN_KEYS, assemble_scan
+from ptycho_torch.data.scan.checks import probe_size_from_shape
+from ptycho_torch.data.scan.contract import Scan, frame_chunks
+from ptycho_torch.data.scan.memory import contract_arrays
+from ptycho_torch.errors import DataError
+
+__all__ = ["Header", "infer_probe_size", "load_scan", "read_arrays", "read_npz_headers", "save_scan"]
+
+logger = logging.getLogger(__name__)
+
+Header = tuple[tuple[int, ...], np.dtype[Any]]
+
+Progress = Callable[[int, int], None]
+
+_SUFFIX = ".npy"
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+"""What zipfile and numpy raise on damaged, encrypted or unsupported members."""
+
+
+def _foreign(path: Path) -> str:
+    """Sentence for a file that is no zip archive."""
+    with path.open("rb") as stream:
+        start = stream.read(8)
+    if not start:
+        return "the file is empty; expected an NPZ archive"
+    if start.startswith(b"PK\x03\x04"):
+        return (
+            "truncated zip archive: its table of contents at the end is missing; copy or write the file again"
+        )
+    kind = "not a zip archive"
+    if start.startswith(b"\x89HDF"):
+        kind = "an HDF5 file"
+    elif start.startswith(b"\x93NUMPY"):
+        kind = "a single .npy array"
+    return f"the content is {kind}, expected an NPZ archive as numpy.savez writes it"
+
+
+@contextmanager
+def _archive(path: str | PathLike[str]) -> Iterator[tuple[Path, zipfile.ZipFile]]:
+    file = Path(path)
+    if not file.exists():
+        raise FileNotFoundError(f"{file}: no such file; give the path of an NPZ scan")
+    if not file.is_file():
+        raise DataError("not a file; give the path of one NPZ scan", file)
+    try:
+        archive = zipfile.ZipFile(file)
+    except PermissionError:
+        raise
+    except zipfile.BadZipFile as error:
+        raise DataError(_foreign(file), file) from error
+    except _DAMAGED as error:
+        raise DataError(f"damaged zip archive ({error}); copy or write the file again", file) from error
+    with archive:
+        yield file, archive
+
+
+def _header(stream: IO[bytes]) -> tuple[Header, int]:
+    """Shape and dtype from the start of a .npy stream, and the number of bytes read."""
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    else:
+        raise ValueError(f"npy format {version[0]}.{version[1]}, expected 1.0 or 2.0")
+    return (tuple(int(length) for length in shape), dtype), stream.tell()
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    return {
+        info.filename.removesuffix(_SUFFIX): info
+        for info in archive.infolist()
+        if info.filename.endswith(_SUFFIX)
+    }
+
+
+def _read_headers(archive: zipfile.ZipFile, problems: list[str]) -> dict[str, Header]:
+    headers: dict[str, Header] = {}
+    for key, info in _members(archive).items():
+        try:
+            with archive.open(info) as stream:
+                (shape, dtype), offset = _header(stream)
+        except _DAMAGED as error:
+            problems.append(f"{key}: damaged array ({error}); copy or write the file again")
+            continue
+        if dtype.hasobject:
+            problems.append(
+                f"{key}: holds Python objects (dtype {dtype}), which are pickled and never loaded; store "
+                "numbers, or text as a string array"
+            )
+        elif offset + math.prod(shape) * dtype.itemsize != info.file_size:
+            problems.append(
+                f"{key}: damaged array, its header promises shape {shape} but {info.file_size} bytes are "
+                "stored"
+            )
+        else:
+            headers[key] = (shape, dtype)
+    return headers
+
+
+def read_npz_headers(path: str | PathLike[str]) -> dict[str, Header]:
+    """Shape and dtype of every array of an NPZ file; no array is loaded.
+
+    Parameters
+    ----------
+    path
+        NPZ file, compressed or not.
+
+    Returns
+    -------
+    dict
+        Key to ``(shape, dtype)``, in the order of the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    DataError
+        The file is no NPZ archive, or arrays are damaged or hold objects.
+    """
+    problems: list[str] = []
+    with _archive(path) as (file, archive):
+        headers = _read_headers(archive, problems)
+    if problems:
+        raise DataError(problems, file)
+    return headers
+
+
+def infer_probe_size(path: str | PathLike[str]) -> int:
+    """Edge N of ``probeGuess`` in px, from its header alone.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    DataError
+        No NPZ archive, no ``probeGuess``, or one that is not made of square modes.
+    """
+    headers = read_npz_headers(path)
+    if "probeGuess" not in headers:
+        raise DataError(f"missing key probeGuess; keys found: {', '.join(sorted(headers)) or 'none'}", path)
+    shape = headers["probeGuess"][0]
+    size = probe_size_from_shape(shape)
+    if size is None:
+        raise DataError(
+            f"probeGuess: expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}", path
+        )
+    return size
+
+
+def read_arrays(
+    path: str | PathLike[str], keys: tuple[str, ...] | None = None
+) -> tuple[dict[str, npt.NDArray[Any]], tuple[str, ...], list[str]]:
+    """Load arrays from an NPZ file without unpickling anything.
+
+    Parameters
+    ----------
+    path
+        NPZ file, compressed or not.
+    keys
+        Which to load if present; None: all.
+
+    Returns
+    -------
+    arrays, found, problems
+        Arrays by key, every key of the file, and a sentence for each that could not be read.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    DataError
+        The file is no NPZ archive.
+    """
+    problems: list[str] = []
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    with _archive(path) as (_, archive):
+        members = _members(archive)
+        for key in _read_headers(archive, problems):
+            if keys is not None and key not in keys:
+                logger.debug("%s: key %s is not part of the data contract and is not read", path, key)
+                continue
+            try:
+                with archive.open(members[key]) as stream:
+                    arrays[key] = np.lib.format.read_array(stream, allow_pickle=False)
+                    # The checksum of a member is only compared at its end.
+                    stream.read()
+            except _DAMAGED as error:
+                problems.append(f"{key}: damaged array ({error}); copy or write the file again")
+    return arrays, tuple(members), problems
+
+
+def load_scan(
+    path: str | PathLike[str],
+    *,
+    measurement_domain: str = "auto",
+    N: int | None = None,
+    progress: Progress | None = None,
+) -> Scan:
+    """Read one scan, check it against the data contract and convert it to counts.
+
+    Parameters
+    ----------
+    path
+        NPZ file with ``diff3d`` (or ``diffraction``), ``xcoords``, ``ycoords`` and ``probeGuess``; optional
+        keys as the data contract lists them.
+    measurement_domain
+        ``"auto"``, ``"counts"`` or ``"amplitude"``: what the caller states about the frames.
+    N
+        Edge of the frames wanted; px. Smaller than the frames: they are cropped around the zero frequency and
+        probe, positions and object are brought to the larger object pixels (see
+        `ptycho_torch.data.scan.crop`), with a `UserWarning`.
+    progress
+        Called with frames checked and frames in all.
+
+    Returns
+    -------
+    Scan
+        Counts whatever the file held; ``scan.domain`` says what it held and why.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    DataError
+        With every problem found; nothing was written.
+    """
+    arrays, keys, problems = read_arrays(path, KNOWN_KEYS)
+    return assemble_scan(
+        arrays,
+        measurement_domain=measurement_domain,
+        N=N,
+        source=Path(path),
+        problems=problems,
+        keys=keys,
+        owned=True,
+        progress=progress,
+    )
+
+
+def _write_frames(archive: zipfile.ZipFile, frames: Any, progress: Progress | None) -> None:
+    """Add the frames to an open archive piece by piece, so that they need not fit in memory."""
+    dtype = frames.dtype
+    with archive.open(f"{FRAME_KEYS[0]}{_SUFFIX}", "w", force_zip64=True) as stream:
+        header = {
+            "descr": np.lib.format.dtype_to_descr(dtype),
+            "fortran_order": False,
+            "shape": tuple(frames.shape),
+        }
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in frame_chunks(frames):
+            stream.write(np.ascontiguousarray(frames[part], dtype=dtype).data)
+            if progress is not None:
+                progress(min(part.stop, frames.shape[0]), frames.shape[0])
+
+
+def save_scan(path: str | PathLike[str], scan: Scan, *, progress: Progress | None = None) -> None:
+    """Write ``scan`` as compressed NPZ in counts; `load_scan` gives back the same arrays and metadata.
+
+    The metadata state the measurement domain, ``counts``, and that the frame axis is the first. A truth whose
+    origin is not zero is accompanied by the key ``objectGuess_origin``.
+
+    Parameters
+    ----------
+    path
+        File to create or replace; complete or not there at all.
+    scan
+        The scan; frames in a file are copied piece by piece.
+    progress
+        Called with frames written and frames in all.
+
+    Raises
+    ------
+    DataError
+        ``path`` does not end with ``.npz``, or the metadata cannot be written as JSON.
+    FileNotFoundError
+        The directory does not exist.
+    """
+    target = Path(path)
+    if target.suffix != ".npz":
+        raise DataError(f"the name of a scan ends with .npz, got {target.name!r}", target)
+    try:
+        arrays = contract_arrays(scan)
+    except DataError as error:
+        raise DataError(error.problems, target) from error
+    frames = arrays.pop(FRAME_KEYS[0])
+    with (
+        atomic_write(target) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive,
+    ):
+        _write_frames(archive, frames, progress)
+        for key, values in arrays.items():
+            with archive.open(f"{key}{_SUFFIX}", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)

@@ -1,0 +1,3 @@
+"""What layouts in HDF5 have in common."""
+
+__all__: list[str] = []

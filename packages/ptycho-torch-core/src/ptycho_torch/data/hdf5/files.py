@@ -1,0 +1,269 @@
+"""Open, search and write HDF5 files, with sentences for what is wrong with them."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.data.scan.contract import frame_chunks
+from ptycho_torch.data.scan.lazy import HDF5Frames
+from ptycho_torch.errors import DataError
+
+__all__ = ["Contents", "Header", "create_frames", "hdf5_headers", "is_hdf5", "opened"]
+
+logger = logging.getLogger(__name__)
+
+Header = tuple[tuple[int, ...], np.dtype[Any]]
+Progress = Callable[[int, int], None]
+
+_DAMAGED = (OSError, RuntimeError, KeyError)
+"""What the HDF5 library raises where the structure of a file is broken."""
+
+_CHUNK_BYTES = 1 << 16
+_LISTED = 40
+
+
+def is_hdf5(path: str | PathLike[str]) -> bool:
+    """Whether the file has the signature of HDF5, sound or not."""
+    return bool(h5py.is_hdf5(Path(path)))
+
+
+@contextmanager
+def opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
+    """Open an HDF5 file to read.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    PermissionError
+        It may not be read.
+    DataError
+        It is truncated, damaged, in use by a writer or no HDF5 file, as may only be seen inside the block.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such file; give the path of an HDF5 scan")
+    if not source.is_file():
+        raise DataError("not a file; give the path of one HDF5 file", source)
+    try:
+        file = h5py.File(source, "r")
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise DataError(_why_not(source, str(error)), source) from error
+    with file:
+        try:
+            yield file
+        except _DAMAGED as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the system said no, not the library
+            said = error.args[0] if error.args else error
+            raise DataError(f"damaged HDF5 file ({said}); copy or write the file again", source) from error
+
+
+def _why_not(source: Path, said: str) -> str:
+    size = source.stat().st_size
+    if size == 0:
+        return "the file is empty; expected an HDF5 file"
+    if "truncated file" in said:
+        return f"truncated HDF5 file, only {size} bytes are there; copy or write the file again"
+    if "lock" in said:
+        return f"another program is writing this file ({said}); wait until it is closed"
+    if not is_hdf5(source):
+        return "the content is not HDF5"
+    return f"damaged HDF5 file ({said}); copy or write the file again"
+
+
+def _names(file: h5py.File) -> list[str]:
+    """Every dataset of the file; links that lead nowhere are left out."""
+    found: list[str] = []
+    file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def hdf5_headers(path: str | PathLike[str]) -> dict[str, Header]:
+    """Shape and dtype of every dataset of an HDF5 file; no array is loaded.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    DataError
+        As `opened`.
+    """
+    with opened(path) as file:
+        return {name: (tuple(file[name].shape or ()), file[name].dtype) for name in _names(file)}
+
+
+class Contents:
+    """One open file, and the problems met while its parts are fetched.
+
+    Parameters
+    ----------
+    file
+        Open HDF5 file.
+    problems
+        Sentences are appended here.
+    label
+        Put before the names in messages, to tell two files apart.
+    """
+
+    def __init__(self, file: h5py.File, problems: list[str], label: str = "") -> None:
+        self.file = file
+        self.problems = problems
+        self.label = f"{label}: " if label else ""
+        self.path = Path(file.filename)
+
+    def report(self, sentence: str) -> None:
+        """Note a problem of this file."""
+        self.problems.append(f"{self.label}{sentence}")
+
+    def found(self) -> str:
+        """Names of the datasets, for a message."""
+        names = sorted(_names(self.file))
+        listed = ", ".join(names[:_LISTED]) or "none"
+        return listed if len(names) <= _LISTED else f"{listed} and {len(names) - _LISTED} more"
+
+    def require(self, *names: str) -> bool:
+        """Whether all these datasets are there; a problem that names the missing ones if not."""
+        missing = [name for name in names if self.dataset(name) is None]
+        if missing:
+            kind = "dataset" if len(missing) == 1 else "datasets"
+            self.report(f"missing {kind} {', '.join(missing)}; datasets found: {self.found()}")
+        return not missing
+
+    def dataset(self, name: str) -> h5py.Dataset | None:
+        """Dataset of that name, None when there is none."""
+        try:
+            item = self.file.get(name)
+        except (KeyError, OSError):  # a link that leads out of the file to nowhere
+            return None
+        return item if isinstance(item, h5py.Dataset) else None
+
+    def first(self, *names: str) -> str | None:
+        """The first of ``names`` that is a dataset."""
+        return next((name for name in names if self.dataset(name) is not None), None)
+
+    def array(self, name: str) -> npt.NDArray[Any] | None:
+        """Values of a dataset, None when it is absent or cannot be read."""
+        data = self.dataset(name)
+        if data is None:
+            return None
+        try:
+            return np.asarray(data[()])
+        except (OSError, TypeError) as error:
+            self.report(f"{name}: cannot be read ({error}); copy or write the file again")
+            return None
+
+    def number(self, name: str) -> float | None:
+        """Single real number of a dataset, None when it is absent or none."""
+        values = self.array(name)
+        return None if values is None else self._single(values, name)
+
+    def attribute(self, name: str, of: str = "/") -> float | None:
+        """Single real number of an attribute of a dataset or of the root, None when it is absent or none."""
+        item = self.file.get(of)
+        if item is None or name not in item.attrs:
+            return None
+        return self._single(np.asarray(item.attrs[name]), name if of == "/" else f"{of}: attribute {name}")
+
+    def text(self, name: str) -> str | None:
+        """Text of a root attribute, None when it is absent."""
+        value = self.file.attrs.get(name)
+        if value is None:
+            return None
+        return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+
+    def _single(self, values: npt.NDArray[Any], name: str) -> float | None:
+        if values.size == 1 and values.dtype.kind in "iuf":
+            return float(values.reshape(-1)[0])
+        self.report(f"{name}: expected one real number, got {values.dtype} of shape {values.shape}")
+        return None
+
+    def frames(self, name: str) -> HDF5Frames | None:
+        """Frames of a dataset ``(n, H, W)``, left in the file."""
+        data = self.dataset(name)
+        if data is None:
+            return None
+        unreadable = _missing_filters(data)
+        if unreadable:
+            self.report(
+                f"{name}: packed with {', '.join(unreadable)}, which this installation of HDF5 cannot read; "
+                "install the package hdf5plugin"
+            )
+            return None
+        if data.ndim != 3 or 0 in data.shape:
+            self.report(f"{name}: expected shape (frames, N, N) with at least one frame, got {data.shape}")
+            return None
+        return HDF5Frames(self.path, name)
+
+
+def _missing_filters(data: h5py.Dataset) -> list[str]:
+    """Names of the filters that are needed to read ``data`` and are not there."""
+
+    def missing() -> list[str]:
+        plist = data.id.get_create_plist()
+        filters = [plist.get_filter(i) for i in range(plist.get_nfilters())]
+        return [
+            name.decode(errors="replace") or f"filter {code}"
+            for code, _, _, name in filters
+            if not h5py.h5z.filter_avail(code)
+        ]
+
+    names = missing()
+    if names and importlib.util.find_spec("hdf5plugin") is not None:
+        # Importing it registers the filters of detector makers with the HDF5 library of this process.
+        importlib.import_module("hdf5plugin")
+        names = missing()
+    return names
+
+
+def create_frames(
+    group: h5py.Group,
+    name: str,
+    frames: Any,
+    *,
+    compression: str = "lzf",
+    progress: Progress | None = None,
+) -> h5py.Dataset:
+    """Write frames in pieces, packed so that one frame can be read without unpacking many others.
+
+    Parameters
+    ----------
+    group
+        Where to put the dataset.
+    name
+        Of the dataset.
+    frames
+        ``(n, N, N)``, array or stack.
+    compression
+        ``"lzf"``, fast, or ``"gzip"``, which every HDF5 library reads.
+    progress
+        Called with frames written and frames in all.
+    """
+    n, height, width = frames.shape
+    together = min(n, max(1, _CHUNK_BYTES // (height * width * frames.dtype.itemsize)))
+    data = group.create_dataset(
+        name,
+        shape=(n, height, width),
+        dtype=frames.dtype,
+        chunks=(together, height, width),
+        compression=compression,
+        compression_opts=1 if compression == "gzip" else None,
+        shuffle=True,
+    )
+    for part in frame_chunks(frames):
+        data[part] = frames[part]
+        if progress is not None:
+            progress(min(part.stop, n), n)
+    return data

@@ -1,0 +1,291 @@
+"""What readers of HDF5 layouts have in common: pair frames with positions, convert metres, make a scan."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.control import Progress
+from ptycho_torch.data.scan.assemble import (
+    FRAME_AXIS_ENTRY,
+    FRAME_INDEX_KEY,
+    FRAME_KEYS,
+    ORIGIN_KEY,
+    REQUIRED_KEYS,
+    assemble_scan,
+)
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.scan.geometry import ENERGY, OBJECT_PIXEL, ZERO, Pair, conjugate_pixel_m
+from ptycho_torch.data.scan.lazy import HDF5Frames
+from ptycho_torch.errors import DataError
+
+__all__ = ["Gathered", "pair_by_index", "positions_from_metres"]
+
+logger = logging.getLogger(__name__)
+
+Indices = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.float64]
+
+_LARGEST_EXTENT_PX = 1e6
+_SAME_PX = 1e-4
+_SAME_PIXEL = 0.02
+
+
+def pair_by_index(
+    frame_index: Indices, position_index: Indices, positions: Positions, problems: list[str]
+) -> tuple[Indices, Positions]:
+    """Frames that have a position, and their positions.
+
+    A frame without a position is left out, as is a position without a frame, and a warning says how many.
+    Several positions of one number were measured during one exposure: their mean is taken.
+
+    Parameters
+    ----------
+    frame_index, position_index
+        int64, ``(n,)`` and ``(m,)``: numbers in the measurement; negative: an empty slot.
+    positions
+        ``(m, 2)``.
+    problems
+        A sentence is appended when there is no pair at all.
+
+    Returns
+    -------
+    rows, positions
+        int64 ``(k,)`` into the frames, and ``(k, 2)``.
+    """
+    numbers, inverse = np.unique(position_index, return_inverse=True)
+    times = np.bincount(inverse)
+    mean = np.stack([np.bincount(inverse, weights=column) / times for column in positions.T], axis=1)
+    place = np.clip(np.searchsorted(numbers, frame_index), 0, len(numbers) - 1)
+    rows = np.flatnonzero((numbers[place] == frame_index) & (frame_index >= 0))
+    if not rows.size:
+        problems.append(
+            f"no frame has a position: frames are numbered {frame_index.min()} to {frame_index.max()}, "
+            f"positions {numbers.min()} to {numbers.max()}; the two files are of different scans"
+        )
+        return rows, positions[:0]
+    alone = int((frame_index >= 0).sum()) - rows.size
+    unused = int((~np.isin(numbers, frame_index)).sum())
+    if alone or unused:
+        logger.warning(
+            "%d frames without a position and %d positions without a frame are left out; %d pairs remain",
+            alone,
+            unused,
+            rows.size,
+        )
+    if (times > 1).any():
+        logger.warning("%d frames have several positions; their mean is taken", int((times > 1).sum()))
+    return rows, mean[place[rows]]
+
+
+def positions_from_metres(
+    y_m: Positions,
+    x_m: Positions,
+    *,
+    pixel_m: Pair,
+    centre_m: Pair,
+    shape: tuple[int, int],
+    problems: list[str],
+) -> Positions | None:
+    """Positions (n, 2) ``[y, x]`` in px of an object array, or None with a problem.
+
+    ``px = (metres - centre) / pixel + (size - 1) / 2`` along each axis.
+
+    Parameters
+    ----------
+    y_m, x_m
+        (n,) each.
+    pixel_m, centre_m
+        ``(y, x)``: object pixel, and centre of the object array.
+    shape
+        ``(height, width)`` of the object array; px.
+    problems
+        A sentence is appended when the positions are in another unit.
+    """
+    columns = [
+        (metres - centre) / pixel + (size - 1) / 2
+        for metres, centre, pixel, size in zip((y_m, x_m), centre_m, pixel_m, shape, strict=True)
+    ]
+    positions = np.stack(columns, axis=1)
+    if len(positions) < 2 or not np.isfinite(positions).all():
+        return positions
+    extent = np.ptp(positions, axis=0)
+    spans = f"x spans {np.ptp(x_m):g} m, y spans {np.ptp(y_m):g} m, an object pixel is {pixel_m[1]:g} m wide"
+    if extent.max() < 1.0:
+        problems.append(
+            f"positions: all {len(positions)} positions lie inside one pixel ({spans}); they and the pixel "
+            "size must be metres"
+        )
+        return None
+    if extent.max() > _LARGEST_EXTENT_PX:
+        problems.append(
+            f"positions: they reach over {extent.max():.3g} object pixels ({spans}); they must be metres, so "
+            "multiply micrometres by 1e-6 and pixels by the object pixel size"
+        )
+        return None
+    return positions
+
+
+def check_pixel(
+    stated_m: Pair, detector_m: Pair, shape: tuple[int, int], *, energy_eV: float, distance_m: float
+) -> None:
+    """Warn when the object pixel is not the one that detector, energy and distance make."""
+    for stated, detector, size, axis in zip(stated_m, detector_m, shape, ("height", "width"), strict=True):
+        expected = conjugate_pixel_m(detector, size, energy_eV=energy_eV, distance_m=distance_m)
+        if abs(stated / expected - 1) > _SAME_PIXEL:
+            logger.warning(
+                "object pixel %s is %.4g m, but energy, distance and detector pixel make it %.4g m; the "
+                "stated one is used",
+                axis,
+                stated,
+                expected,
+            )
+
+
+@dataclass
+class Gathered:
+    """Parts of a scan found in HDF5 files; what is None is absent or had a problem.
+
+    Attributes
+    ----------
+    source
+        File or directory.
+    names
+        Name in the data contract to name in the file, for messages.
+    positions
+        (m, 2) ``[y, x]``; px.
+    own
+        What this package wrote beside the layout, see `ptycho_torch.data.hdf5.extension`.
+    """
+
+    source: Path
+    names: Mapping[str, str]
+    problems: list[str] = field(default_factory=list)
+    frames: HDF5Frames | None = None
+    frame_index: Indices | None = None
+    positions: Positions | None = None
+    position_index: Indices | None = None
+    probe: npt.NDArray[Any] | None = None
+    object: npt.NDArray[Any] | None = None
+    bad_pixels: npt.NDArray[Any] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    own: dict[str, Any] | None = None
+
+    def scan(
+        self, *, measurement_domain: str = "auto", N: int | None = None, progress: Progress | None = None
+    ) -> Scan:
+        """The scan, frames left in their file.
+
+        Raises
+        ------
+        DataError
+            With every problem, in the names of the file.
+        """
+        whole = self._pair()
+        arrays = self._arrays()
+        if whole and self.own is not None and self.positions is not None:
+            arrays = self._with_own(arrays, self.own)
+        arrays["_metadata"] = np.array(json.dumps({**self.metadata, FRAME_AXIS_ENTRY: "first"}))
+        try:
+            return assemble_scan(
+                arrays,
+                measurement_domain=measurement_domain,
+                layout_domain="counts",
+                N=N,
+                source=self.source,
+                problems=self.problems,
+                # What is missing was reported in the names of the file.
+                keys=(*REQUIRED_KEYS, *FRAME_KEYS),
+                progress=progress,
+            )
+        except DataError as error:
+            raise DataError([self._translated(problem) for problem in error.problems], self.source) from error
+
+    def _pair(self) -> bool:
+        """Pair frames and positions; whether all of both are used in the order stored."""
+        if self.frames is None or self.positions is None:
+            return False
+        if self.frame_index is None or self.position_index is None:
+            return len(self.positions) == len(self.frames)
+        rows, positions = pair_by_index(self.frame_index, self.position_index, self.positions, self.problems)
+        if not rows.size:
+            self.positions = None
+            return False
+        whole = len(rows) == len(self.frames) == len(self.positions)
+        self.positions, self.frame_index = positions, self.frame_index[rows]
+        self.frames = self.frames.take(rows)
+        return whole
+
+    def _arrays(self) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            FRAME_KEYS[0]: self.frames,
+            "probeGuess": self.probe,
+            "objectGuess": self.object,
+            FRAME_INDEX_KEY: self.frame_index,
+        }
+        if self.bad_pixels is not None and self.bad_pixels.any():
+            found["bad_pixels"] = self.bad_pixels
+        if self.positions is not None:
+            found["ycoords"], found["xcoords"] = self.positions.T
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _with_own(self, arrays: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+        """Arrays with what was stored exactly, provided that it still belongs to the positions in metres."""
+        assert self.positions is not None
+        exact = own["positions"]
+        difference = (
+            np.abs(self.positions - own["file_origin"] - exact)
+            if exact.shape == self.positions.shape
+            else np.inf
+        )
+        if not np.max(difference) < _SAME_PX:
+            logger.warning("%s: the positions were changed since the file was written", self.source)
+            return arrays
+        self.metadata = own["metadata"]
+        result = dict(arrays)
+        for suffix, name in (("", "positions"), ("_start", "positions_nominal")):
+            result[f"ycoords{suffix}"], result[f"xcoords{suffix}"] = own[name].T
+        result |= {
+            ORIGIN_KEY: own["object_origin"],
+            "scan_index": own["scan_index"],
+            FRAME_INDEX_KEY: own["frame_index"],
+        }
+        if own["labels"] is not None:
+            result["Y"] = own["labels"]
+        if not own["has_object"]:
+            result.pop("objectGuess", None)
+        if own["has_bad_pixels"] and self.bad_pixels is not None:
+            result["bad_pixels"] = self.bad_pixels
+        return result
+
+    def _translated(self, problem: str) -> str:
+        for ours, theirs in self.names.items():
+            problem = re.sub(rf"\b{ours}\b", theirs, problem)
+        return problem
+
+
+def zero_entries(pixel_m: Pair, centre_m: Pair, shape: tuple[int, int]) -> dict[str, float]:
+    """Metadata of the pixel grid: pixel size, and where index zero of an object array of ``shape`` lies."""
+    zero = [c - (size - 1) / 2 * p for c, size, p in zip(centre_m, shape, pixel_m, strict=True)]
+    return {name: float(value) for name, value in zip((*OBJECT_PIXEL, *ZERO), (*pixel_m, *zero), strict=True)}
+
+
+def check_energy(energy_eV: float | None, name: str, problems: list[str]) -> float | None:
+    """Energy when it is one, else None with a problem."""
+    if energy_eV is None:
+        return None
+    if not 1e-3 < energy_eV < 1e9:
+        problems.append(
+            f"{name}: a photon energy of {energy_eV:g} eV; expected electronvolts in {ENERGY} and joules in "
+            "CXI"
+        )
+        return None
+    return energy_eV

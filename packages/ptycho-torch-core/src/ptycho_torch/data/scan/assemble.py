@@ -1,0 +1,358 @@
+"""From named arrays, as a file holds them, to one sound `Scan` or one `DataError` with every problem."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.control import Progress
+from ptycho_torch.data.scan import checks
+from ptycho_torch.data.scan.contract import Domain, DomainDecision, Scan
+from ptycho_torch.data.scan.crop import CROP_ENTRY, crop_detector, crop_frames
+from ptycho_torch.data.scan.domain import decide_domain, to_counts
+from ptycho_torch.data.scan.geometry import rescaled_entries
+from ptycho_torch.data.scan.lazy import FrameStack
+from ptycho_torch.errors import DataError
+
+__all__ = [
+    "FRAME_AXIS_ENTRY",
+    "FRAME_INDEX_KEY",
+    "FRAME_KEYS",
+    "KNOWN_KEYS",
+    "ORIGIN_KEY",
+    "REQUIRED_KEYS",
+    "assemble_scan",
+]
+
+logger = logging.getLogger(__name__)
+
+FRAME_KEYS = ("diff3d", "diffraction")
+"""Names of the frames, the preferred one first."""
+
+REQUIRED_KEYS = ("xcoords", "ycoords", "probeGuess")
+"""Required beside the frames."""
+
+ORIGIN_KEY = "objectGuess_origin"
+"""(2,) float ``[y, x]``: index into objectGuess = coordinate + origin; zeros when the key is absent."""
+
+FRAME_INDEX_KEY = "frame_index"
+"""(n,) int: number of each frame in the measurement; 0 to n - 1 when the key is absent."""
+
+FRAME_AXIS_ENTRY = "frame_axis"
+"""Metadata entry, ``"first"`` or ``"last"``; settles the layout where n equals N."""
+
+KNOWN_KEYS = (
+    *FRAME_KEYS,
+    *REQUIRED_KEYS,
+    "objectGuess",
+    ORIGIN_KEY,
+    "scan_index",
+    FRAME_INDEX_KEY,
+    "bad_pixels",
+    "xcoords_start",
+    "ycoords_start",
+    "Y",
+    "measurement_domain",
+    "_metadata",
+)
+"""Every key that is read; others are left alone."""
+
+
+@dataclass
+class _Draft:
+    """Canonical parts found so far; what is None is absent or had a problem."""
+
+    frames_name: str = FRAME_KEYS[0]
+    frames: npt.NDArray[Any] | None = None
+    positions: npt.NDArray[np.float64] | None = None
+    nominal: npt.NDArray[np.float64] | None = None
+    probe: npt.NDArray[np.complex64] | None = None
+    optional: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    stated_domain: str | None = None
+    layout_domain: Domain | None = None
+    sums: npt.NDArray[np.float64] | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+def _report_missing(keys: set[str], problems: list[str]) -> None:
+    missing = [name for name in REQUIRED_KEYS if name not in keys]
+    if not keys.intersection(FRAME_KEYS):
+        missing.insert(0, " or ".join(FRAME_KEYS))
+    if missing:
+        found = ", ".join(sorted(keys)) or "none"
+        problems.append(
+            f"missing {'key' if len(missing) == 1 else 'keys'} {', '.join(missing)}; keys found: {found}"
+        )
+
+
+def _pair(
+    arrays: Mapping[str, npt.NDArray[Any]], suffix: str, draft: _Draft
+) -> npt.NDArray[np.float64] | None:
+    """Positions (n, 2) ``[y, x]`` from the two coordinate arrays with this suffix."""
+    names = (f"ycoords{suffix}", f"xcoords{suffix}")
+    present = [name for name in names if name in arrays]
+    if suffix and len(present) == 1:
+        missing = next(name for name in names if name not in arrays)
+        draft.problems.append(f"{missing}: missing beside {present[0]}; store both or neither")
+        return None
+    columns = [checks.canonical_coordinate(arrays[name], name, draft.problems) for name in present]
+    y, x = (columns[0], columns[1]) if len(columns) == 2 else (None, None)
+    if y is None or x is None:
+        return None
+    if y.size != x.size:
+        draft.problems.append(
+            f"{names[1]}, {names[0]}: {x.size} and {y.size} entries, expected one of each per frame"
+        )
+        return None
+    return np.stack([y, x], axis=1)
+
+
+def _statements(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> str | None:
+    """Read metadata and the stated domain into ``draft``; return the stated frame axis."""
+    if "_metadata" in arrays:
+        draft.metadata = checks.parse_metadata(arrays["_metadata"], draft.problems)
+    stated = {}
+    if "measurement_domain" in draft.metadata:
+        stated["_metadata"] = str(draft.metadata.pop("measurement_domain"))
+    if "measurement_domain" in arrays:
+        text = checks.parse_text(arrays["measurement_domain"], "measurement_domain", draft.problems)
+        if text is not None:
+            stated["its own key"] = text
+    if len(set(stated.values())) > 1:
+        draft.problems.append(
+            f"measurement_domain: _metadata says {stated['_metadata']!r}, the key says "
+            f"{stated['its own key']!r}; correct one of them"
+        )
+    draft.stated_domain = next(iter(stated.values()), None)
+    axis = draft.metadata.pop(FRAME_AXIS_ENTRY, None)
+    if axis not in (None, "first", "last"):
+        draft.problems.append(f"_metadata: {FRAME_AXIS_ENTRY} is {axis!r}, expected 'first' or 'last'")
+    return axis
+
+
+def _frames(arrays: Mapping[str, npt.NDArray[Any]], axis: str | None, draft: _Draft) -> None:
+    names = [name for name in FRAME_KEYS if name in arrays]
+    if not names:
+        return
+    draft.frames_name = names[0]
+    if len(names) > 1:
+        logger.warning("both %s are present; %s is read", " and ".join(names), names[0])
+    n = _n_positions(arrays)
+    draft.frames = checks.frames_first(arrays[names[0]], n, names[0], axis, draft.problems)
+
+
+def _n_positions(arrays: Mapping[str, npt.NDArray[Any]]) -> int | None:
+    for name in ("xcoords", "ycoords"):
+        if name in arrays and arrays[name].ndim == 1 and arrays[name].size:
+            return int(arrays[name].size)
+    return None
+
+
+def _optional(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> None:
+    problems = draft.problems
+    found: dict[str, npt.NDArray[Any] | None] = {}
+    if "objectGuess" in arrays:
+        found["objectGuess"] = checks.canonical_complex(
+            arrays["objectGuess"], "objectGuess", ("height", "width"), problems
+        )
+    if ORIGIN_KEY in arrays:
+        origin = arrays[ORIGIN_KEY]
+        if origin.shape == (2,) and origin.dtype.kind in "iuf" and np.isfinite(origin).all():
+            found[ORIGIN_KEY] = origin.astype(np.float64)
+        else:
+            problems.append(
+                f"{ORIGIN_KEY}: expected two finite numbers [y, x], got {origin.dtype} of shape "
+                f"{origin.shape}"
+            )
+    for name in ("scan_index", FRAME_INDEX_KEY):
+        if draft.positions is not None and name in arrays:
+            found[name] = checks.canonical_index(arrays[name], name, len(draft.positions), problems)
+    if draft.frames is not None and "bad_pixels" in arrays:
+        found["bad_pixels"] = checks.canonical_bad_pixels(
+            arrays["bad_pixels"], draft.frames.shape[1], problems
+        )
+    if draft.frames is not None and "Y" in arrays:
+        labels = checks.canonical_complex(arrays["Y"], "Y", ("frames", "N", "N"), problems)
+        if labels is not None and labels.shape != draft.frames.shape:
+            problems.append(f"Y: expected one patch per frame, {draft.frames.shape}, got {labels.shape}")
+        elif labels is not None:
+            found["Y"] = labels
+    draft.optional = {name: value for name, value in found.items() if value is not None}
+
+
+def _sizes(draft: _Draft, N: int | None) -> bool:
+    """Whether frames and probe fit each other and ``N``, as they are or cropped."""
+    if draft.frames is None or draft.probe is None:
+        return False
+    size, probe_size = int(draft.frames.shape[1]), int(draft.probe.shape[1])
+    before = len(draft.problems)
+    if N is not None and size < N:
+        draft.problems.append(
+            f"N: {N} was asked for but the frames are {size} x {size} px; ask for {size} or less"
+        )
+    if N is not None and size > N and (N < 2 or N % 2 or size % 2):
+        draft.problems.append(f"N: cropping frames of {size} px to {N} needs even sizes; ask for an even N")
+    if probe_size > size:
+        draft.problems.append(
+            f"probeGuess: the probe ({probe_size} px) is larger than the frames ({size} px); crop the probe "
+            "to the frames"
+        )
+    elif probe_size != size and probe_size != N:
+        draft.problems.append(
+            f"probeGuess: the probe is {probe_size} px but the frames are {size} px; store a probe of the "
+            f"size of the frames, or ask for N={probe_size} to crop the frames to a probe that was made for "
+            "cropped frames"
+        )
+    return len(draft.problems) == before
+
+
+def assemble_scan(
+    arrays: Mapping[str, npt.NDArray[Any]],
+    *,
+    measurement_domain: str = "auto",
+    layout_domain: Domain | None = None,
+    N: int | None = None,
+    source: Path | None = None,
+    problems: Iterable[str] = (),
+    keys: Iterable[str] | None = None,
+    owned: bool = False,
+    progress: Progress | None = None,
+) -> Scan:
+    """Check named arrays against the data contract, bring them to canonical form and convert to counts.
+
+    Parameters
+    ----------
+    arrays
+        Arrays under the names of the data contract (`KNOWN_KEYS`); others are left alone.
+    measurement_domain
+        ``"auto"``, ``"counts"`` or ``"amplitude"``: what the caller states about the frames.
+    layout_domain
+        What frames in a file of this format are, unless the caller or the file say otherwise.
+    N
+        Edge of the frames to return; px. Smaller than the frames: crop, see `ptycho_torch.data.scan.crop`.
+    source
+        Where the arrays come from, for messages and for the result.
+    problems
+        Problems found while reading, reported with those found here.
+    keys
+        All keys of the source, read or not; they are named when one is missing. The keys of ``arrays`` when
+        left out.
+    owned
+        The arrays belong to this call, which may convert them in place.
+    progress
+        Called with frames checked and frames in all.
+
+    Returns
+    -------
+    Scan
+        Counts, positions ``[y, x]`` in px, probe (P, N, N).
+
+    Raises
+    ------
+    DataError
+        With every problem of the scan.
+    """
+    draft = _Draft(problems=list(problems), layout_domain=layout_domain)
+    _report_missing(set(arrays if keys is None else keys), draft.problems)
+    axis = _statements(arrays, draft)
+    draft.positions = _pair(arrays, "", draft)
+    draft.nominal = _pair(arrays, "_start", draft)
+    if (
+        draft.positions is not None
+        and draft.nominal is not None
+        and draft.nominal.shape != draft.positions.shape
+    ):
+        draft.problems.append(
+            f"xcoords_start, ycoords_start: {len(draft.nominal)} entries, expected {len(draft.positions)} as "
+            "xcoords"
+        )
+    if draft.positions is not None:
+        checks.check_positions(draft.positions, draft.problems)
+    _frames(arrays, axis, draft)
+    if "probeGuess" in arrays:
+        draft.probe = checks.canonical_probe(arrays["probeGuess"], draft.problems)
+    _optional(arrays, draft)
+    fits = _sizes(draft, N)
+    decision = _values(draft, measurement_domain, N if fits else None, progress)
+    if (
+        draft.problems
+        or draft.frames is None
+        or draft.positions is None
+        or draft.probe is None
+        or decision is None
+    ):
+        raise DataError(draft.problems, source)
+    return _finish(draft, decision, N, source, owned)
+
+
+def _values(
+    draft: _Draft, measurement_domain: str, N: int | None, progress: Progress | None
+) -> DomainDecision | None:
+    """Check the values of the frames that will be used, and decide their domain."""
+    if draft.frames is None:
+        return None
+    bad = draft.optional.get("bad_pixels")
+    frames = draft.frames
+    if N is not None and frames.shape[1] > N:
+        frames = crop_frames(frames, N)
+        bad = None if bad is None else crop_frames(bad, N)
+        if bad is not None and bad.all():
+            draft.problems.append(
+                f"bad_pixels: every pixel of the central {N} x {N} is marked as not measured"
+            )
+            return None
+    try:
+        draft.sums = checks.check_frame_values(frames, bad, draft.frames_name, draft.problems, progress)
+        return decide_domain(
+            frames,
+            requested=measurement_domain,
+            in_file=draft.stated_domain,
+            in_layout=draft.layout_domain,
+            bad_pixels=bad,
+        )
+    except DataError as error:
+        draft.problems.extend(error.problems)
+        return None
+
+
+def _finish(draft: _Draft, decision: DomainDecision, N: int | None, source: Path | None, owned: bool) -> Scan:
+    assert draft.frames is not None
+    assert draft.positions is not None
+    assert draft.probe is not None
+    frames, bad = draft.frames, draft.optional.get("bad_pixels")
+    crop_to = N if N is not None and frames.shape[1] > N else None
+    if crop_to is not None:
+        frames = crop_frames(frames, crop_to)
+    bad_here = bad if bad is None or crop_to is None else crop_frames(bad, crop_to)
+    counts = to_counts(frames, decision.domain, bad_pixels=bad_here, in_place=owned and crop_to is None)
+    if isinstance(counts, FrameStack) and decision.domain == "counts" and draft.sums is not None:
+        counts.remember_totals(draft.sums)
+    parts: dict[str, Any] = {
+        "positions": draft.positions,
+        "positions_nominal": draft.nominal if draft.nominal is not None else draft.positions.copy(),
+        "probe": draft.probe,
+        "object_truth": draft.optional.get("objectGuess"),
+        "object_truth_origin": draft.optional.get(ORIGIN_KEY, np.zeros(2)),
+        "labels": draft.optional.get("Y"),
+        "scan_index": draft.optional.get("scan_index"),
+        "frame_index": draft.optional.get(FRAME_INDEX_KEY),
+    }
+    metadata = dict(draft.metadata)
+    if crop_to is not None:
+        parts, note = crop_detector(parts, int(draft.frames.shape[1]), crop_to)
+        metadata = {**rescaled_entries(metadata, 1 / note["position_scale"]), CROP_ENTRY: note}
+    return Scan(
+        diffraction=counts,
+        bad_pixels=bad_here,
+        domain=decision,
+        metadata=metadata,
+        source=source,
+        **parts,
+    )

@@ -1,0 +1,317 @@
+"""Checks and canonical forms of the single arrays of a scan.
+
+Each function returns the canonical array, or None, and appends one sentence per problem to the list it is
+given, so that a file is refused once, with everything that is wrong with it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.control import Progress
+from ptycho_torch.data.scan.contract import frame_chunks
+
+__all__ = [
+    "canonical_bad_pixels",
+    "canonical_complex",
+    "canonical_coordinate",
+    "canonical_index",
+    "canonical_probe",
+    "check_frame_values",
+    "check_positions",
+    "frames_first",
+    "parse_metadata",
+    "parse_text",
+    "probe_size_from_shape",
+]
+
+FrameAxis = Literal["first", "last"]
+Problems = list[str]
+
+_SHOWN = 5
+
+
+def _indices(flags: npt.NDArray[np.bool_], what: str = "") -> str:
+    """Count and first indices of the True entries, for a message: ``2 of 9 frames (first indices 3, 4)``."""
+    where = np.flatnonzero(flags)
+    shown = ", ".join(str(index) for index in where[:_SHOWN])
+    name = f" {what}" if what else ""
+    return f"{where.size} of {flags.size}{name} ({'index' if where.size == 1 else 'first indices'} {shown})"
+
+
+def frames_first(
+    frames: npt.NDArray[Any], n_positions: int | None, name: str, stated: str | None, problems: Problems
+) -> npt.NDArray[Any] | None:
+    """Frames as (n, N, N), from (n, N, N) or (N, N, n).
+
+    Parameters
+    ----------
+    frames
+        Array as stored.
+    n_positions
+        Length of xcoords, which tells the two layouts apart; None when it is not known.
+    name
+        Key, for messages.
+    stated
+        ``"first"`` or ``"last"`` when the file says where its frame axis is; decides where n equals N.
+    """
+    shape = frames.shape
+    if frames.dtype.kind not in "biuf":
+        problems.append(
+            f"{name}: expected a real dtype, got {frames.dtype}; frames are intensities or their roots"
+        )
+        return None
+    if frames.ndim != 3 or 0 in shape:
+        problems.append(f"{name}: expected shape (frames, N, N) with at least one frame, got {shape}")
+        return None
+    if n_positions is None:
+        return None
+    first = shape[0] == n_positions
+    last = shape[2] == n_positions
+    if first and last and shape[0] == shape[1]:
+        if stated not in ("first", "last"):
+            problems.append(
+                f"{name}: shape {shape} with {n_positions} positions is ambiguous, the frame axis may be the "
+                "first or the last; state it with "
+                '"frame_axis": "first" or "last" in _metadata'
+            )
+            return None
+        first = stated == "first"
+    elif first and last:
+        first = shape[1] == shape[2]
+    if not (first or last):
+        problems.append(
+            f"{name}: shape {shape} has no frame axis of the length of xcoords ({n_positions}); expected "
+            f"({n_positions}, N, N)"
+        )
+        return None
+    found = frames if first else np.moveaxis(frames, 2, 0)
+    if found.shape[1] != found.shape[2]:
+        problems.append(
+            f"{name}: frames are {found.shape[1]} x {found.shape[2]} px, expected square frames; crop them "
+            "around the zero frequency"
+        )
+        return None
+    return found
+
+
+def check_frame_values(
+    frames: npt.NDArray[Any],
+    bad_pixels: npt.NDArray[np.bool_] | None,
+    name: str,
+    problems: Problems,
+    progress: Progress | None = None,
+) -> npt.NDArray[np.float64]:
+    """Refuse values that are not finite, negative values and empty frames, bad pixels aside.
+
+    Parameters
+    ----------
+    frames
+        (n, N, N), real dtype.
+    bad_pixels
+        (N, N) bool or None; True: not measured.
+    progress
+        Called with frames checked and frames in all.
+
+    Returns
+    -------
+    ndarray
+        Sum of each frame without bad pixels, (n,) float64: the frames are gone through once.
+    """
+    n = frames.shape[0]
+    sums = np.zeros(n)
+    broken, negative, empty = (np.zeros(n, dtype=np.bool_) for _ in range(3))
+    lowest = 0.0
+    for part in frame_chunks(frames):
+        block: npt.NDArray[Any] = frames[part]
+        if bad_pixels is not None:
+            block = np.where(bad_pixels, np.zeros((), dtype=block.dtype), block)
+        with np.errstate(invalid="ignore"):
+            sums[part] = block.sum(axis=(1, 2), dtype=np.float64)
+        if block.dtype.kind == "f":
+            broken[part] = ~np.isfinite(block).all(axis=(1, 2))
+        if block.dtype.kind in "if":
+            below = block < 0
+            negative[part] = below.any(axis=(1, 2))
+            lowest = min(lowest, float(block.min(initial=0, where=below)))
+        empty[part] = ~block.any(axis=(1, 2))
+        if progress is not None:
+            progress(min(part.stop, n), n)
+    if broken.any():
+        problems.append(
+            f"{name}: NaN or infinity in {_indices(broken, 'frames')}; repair these pixels or mark them in "
+            "bad_pixels"
+        )
+    if negative.any():
+        problems.append(
+            f"{name}: negative counts, down to {lowest:g}, in {_indices(negative, 'frames')}; counts and "
+            "amplitudes are zero or more, so set background-subtracted pixels to zero or mark them in "
+            "bad_pixels"
+        )
+    if empty.any():
+        problems.append(
+            f"{name}: all-zero frames: {_indices(empty)}; remove these frames and their positions"
+        )
+    return sums
+
+
+def canonical_coordinate(
+    values: npt.NDArray[Any], name: str, problems: Problems
+) -> npt.NDArray[np.float64] | None:
+    """One coordinate per frame as (n,) float64, finite; px."""
+    if values.ndim != 1 or values.size == 0:
+        problems.append(f"{name}: expected shape (frames,) with at least one position, got {values.shape}")
+        return None
+    if values.dtype.kind not in "iuf":
+        hint = "; store numbers, not text" if values.dtype.kind in "US" else ""
+        problems.append(f"{name}: expected a real dtype, got {values.dtype}{hint}")
+        return None
+    finite = np.isfinite(values)
+    if not finite.all():
+        problems.append(
+            f"{name}: positions that are not finite: {_indices(~finite)}; remove them and their frames"
+        )
+        return None
+    return values.astype(np.float64)
+
+
+def check_positions(positions: npt.NDArray[np.float64], problems: Problems) -> None:
+    """Refuse positions that all lie inside one pixel: they are in another unit.
+
+    Parameters
+    ----------
+    positions
+        (n, 2) float64 ``[y, x]``, finite; px.
+    """
+    extent = np.ptp(positions, axis=0)
+    if positions.shape[0] > 1 and extent.max() < 1.0:
+        problems.append(
+            f"xcoords, ycoords: all {positions.shape[0]} positions lie inside one pixel (x spans "
+            f"{extent[1]:g}, y spans {extent[0]:g}); they must be object pixels, so divide positions in "
+            "metres by the object pixel size"
+        )
+
+
+def probe_size_from_shape(shape: tuple[int, ...]) -> int | None:
+    """Edge N of a probe of this shape: (N, N), (P, N, N) or (N, N, 1); None when it is none of these."""
+    if len(shape) == 3 and shape[2] == 1 and shape[1] != 1:
+        shape = shape[:2]
+    if len(shape) not in (2, 3) or 0 in shape or shape[-1] != shape[-2]:
+        return None
+    return shape[-1]
+
+
+def canonical_probe(probe: npt.NDArray[Any], problems: Problems) -> npt.NDArray[np.complex64] | None:
+    """Probe as (P, N, N) complex64 from (N, N), (P, N, N) or (N, N, 1)."""
+    shape = probe.shape
+    if probe_size_from_shape(shape) is None:
+        hint = ""
+        if len(shape) == 3 and shape[0] == shape[1]:
+            hint = "; move the mode axis to the front with numpy.moveaxis(probe, -1, 0)"
+        problems.append(
+            f"probeGuess: expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}{hint}"
+        )
+        return None
+    if probe.dtype.kind not in "cf":
+        problems.append(f"probeGuess: expected a complex dtype, got {probe.dtype}")
+        return None
+    if not np.isfinite(probe).all():
+        problems.append(
+            f"probeGuess: NaN or infinity in {int(np.count_nonzero(~np.isfinite(probe)))} of {probe.size} "
+            "pixels"
+        )
+        return None
+    if not probe.any():
+        problems.append("probeGuess: the probe is zero everywhere; store a guess of the illumination")
+        return None
+    if probe.ndim == 3 and shape[2] == 1 and shape[1] != 1:
+        probe = probe[:, :, 0]
+    modes = probe if probe.ndim == 3 else probe[None]
+    return np.ascontiguousarray(modes, dtype=np.complex64)
+
+
+def canonical_complex(
+    values: npt.NDArray[Any], name: str, axes: tuple[str, ...], problems: Problems
+) -> npt.NDArray[np.complex64] | None:
+    """Optional complex array of the rank of ``axes`` as complex64, finite."""
+    if values.ndim != len(axes) or 0 in values.shape:
+        problems.append(
+            f"{name}: expected shape ({', '.join(axes)}), got {values.shape}; leave the key out if there is "
+            "none"
+        )
+        return None
+    if values.dtype.kind not in "cf":
+        problems.append(f"{name}: expected a complex dtype, got {values.dtype}")
+        return None
+    broken = int(np.count_nonzero(~np.isfinite(values)))
+    if broken:
+        problems.append(f"{name}: NaN or infinity in {broken} of {values.size} pixels")
+        return None
+    return np.ascontiguousarray(values, dtype=np.complex64)
+
+
+def canonical_index(
+    values: npt.NDArray[Any], name: str, n: int, problems: Problems
+) -> npt.NDArray[np.int64] | None:
+    """One whole number per frame as (n,) int64: the scan it belongs to, or its number in the measurement."""
+    if values.shape != (n,):
+        problems.append(f"{name}: expected shape ({n},), one entry per position, got {values.shape}")
+        return None
+    if values.dtype.kind not in "biuf" or not np.array_equal(values, np.rint(values)):
+        problems.append(f"{name}: expected integers, got {values.dtype} with other values")
+        return None
+    return values.astype(np.int64)
+
+
+def canonical_bad_pixels(
+    values: npt.NDArray[Any], size: int, problems: Problems
+) -> npt.NDArray[np.bool_] | None:
+    """Mask of pixels that were not measured as (size, size) bool."""
+    if values.shape != (size, size):
+        problems.append(f"bad_pixels: expected shape ({size}, {size}) as the frames, got {values.shape}")
+        return None
+    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+        problems.append(
+            f"bad_pixels: expected True and False, got {values.dtype} with other values than 0 and 1"
+        )
+        return None
+    mask = values.astype(np.bool_)
+    if mask.all():
+        problems.append("bad_pixels: every pixel is marked as not measured; True means not measured")
+        return None
+    return mask
+
+
+def parse_text(values: npt.NDArray[Any], name: str, problems: Problems) -> str | None:
+    """Single string from a zero-dimensional or one-element array."""
+    if values.size != 1 or values.dtype.kind not in "US":
+        problems.append(f"{name}: expected one string, got {values.dtype} of shape {values.shape}")
+        return None
+    value = values.reshape(-1)[0]
+    try:
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError as error:
+        problems.append(f"{name}: bytes that are not UTF-8 ({error})")
+        return None
+
+
+def parse_metadata(values: npt.NDArray[Any], problems: Problems) -> dict[str, Any]:
+    """Entries of the JSON object in ``_metadata``; empty when it cannot be read."""
+    text = parse_text(values, "_metadata", problems)
+    if text is None:
+        return {}
+    try:
+        parsed = json.loads(text)
+    except json.JSONDecodeError as error:
+        problems.append(f"_metadata: not valid JSON ({error})")
+        return {}
+    if not isinstance(parsed, dict):
+        problems.append(
+            f"_metadata: expected a JSON object with names and values, got {type(parsed).__name__}"
+        )
+        return {}
+    return parsed

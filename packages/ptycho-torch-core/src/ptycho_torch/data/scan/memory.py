@@ -1,0 +1,162 @@
+"""Scans that a program holds in memory, under the names of the data contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.control import Progress
+from ptycho_torch.data.scan.assemble import (
+    FRAME_AXIS_ENTRY,
+    FRAME_INDEX_KEY,
+    FRAME_KEYS,
+    KNOWN_KEYS,
+    ORIGIN_KEY,
+    assemble_scan,
+)
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.errors import DataError
+
+__all__ = ["InMemory", "ScanSource", "contract_arrays", "is_in_memory", "name_of", "named_arrays", "scan_of"]
+
+InMemory: TypeAlias = Scan | Mapping[str, Any]
+"""A scan, or arrays by their names in the data contract: what ``numpy.load`` gives, or ``vars(object)``."""
+
+ScanSource: TypeAlias = Path | InMemory
+"""Where a scan comes from."""
+
+_METADATA = "_metadata"
+
+
+def is_in_memory(data: object) -> bool:
+    """Whether this is a scan in memory and no path."""
+    return isinstance(data, (Scan, Mapping))
+
+
+def name_of(data: ScanSource) -> str:
+    """Short name for a message: that of the file, or that there is none."""
+    if isinstance(data, Path):
+        return data.name
+    return f"the scan in memory{f' ({data.source.name})' if isinstance(data, Scan) and data.source else ''}"
+
+
+def contract_arrays(scan: Scan) -> dict[str, Any]:
+    """Arrays of a scan by their names in the data contract, from which `assemble_scan` makes it again.
+
+    The metadata state the measurement domain, ``counts``, and that the frame axis is the first. Frames in a
+    file stay there.
+
+    Parameters
+    ----------
+    scan
+        The scan; nothing is copied.
+
+    Raises
+    ------
+    DataError
+        The metadata cannot be written as JSON.
+    """
+    try:
+        metadata = json.dumps({**scan.metadata, "measurement_domain": "counts", FRAME_AXIS_ENTRY: "first"})
+    except TypeError as error:
+        raise DataError(
+            f"metadata: cannot be written as JSON ({error}); keep to text, numbers, lists and dicts",
+            scan.source,
+        ) from error
+    arrays: dict[str, Any] = {
+        FRAME_KEYS[0]: scan.diffraction,
+        "xcoords": scan.positions[:, 1],
+        "ycoords": scan.positions[:, 0],
+        "xcoords_start": scan.positions_nominal[:, 1],
+        "ycoords_start": scan.positions_nominal[:, 0],
+        "probeGuess": scan.probe,
+        "scan_index": scan.scan_index,
+        _METADATA: np.array(metadata),
+    }
+    optional = {"objectGuess": scan.object_truth, "bad_pixels": scan.bad_pixels, "Y": scan.labels}
+    arrays.update({key: value for key, value in optional.items() if value is not None})
+    if scan.object_truth_origin.any():
+        arrays[ORIGIN_KEY] = scan.object_truth_origin
+    if not np.array_equal(scan.frame_index, np.arange(scan.n_frames)):
+        arrays[FRAME_INDEX_KEY] = scan.frame_index
+    return arrays
+
+
+def named_arrays(
+    data: Mapping[str, Any], keys: tuple[str, ...] = KNOWN_KEYS
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+    """Arrays of a mapping by their names in the data contract, and a sentence for each name that has none.
+
+    ``None`` counts as absent; metadata may be a mapping instead of JSON text.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    problems: dict[str, str] = {}
+    for name in keys:
+        try:
+            value = data.get(name)
+            if name == _METADATA and isinstance(value, Mapping):
+                value = json.dumps(dict(value))
+            if value is None:
+                continue
+            array = np.asarray(value)
+        except (TypeError, ValueError) as error:
+            problems[name] = f"{name}: is no array of numbers ({error})"
+            continue
+        if array.dtype.hasobject:
+            problems[name] = f"{name}: holds Python objects (dtype {array.dtype}); give numbers, or text"
+            continue
+        arrays[name] = array
+    return arrays, problems
+
+
+def scan_of(
+    data: InMemory,
+    *,
+    measurement_domain: str = "auto",
+    N: int | None = None,
+    progress: Progress | None = None,
+) -> Scan:
+    """Check a scan in memory against the data contract and give it out in counts.
+
+    Parameters
+    ----------
+    data
+        A scan, whose frames are counts, or arrays by their names in the data contract.
+    measurement_domain
+        What the caller states about the frames: ``"auto"``, ``"counts"`` or ``"amplitude"``. For a scan, what
+        its source held.
+    N
+        Edge of the frames wanted; px. Smaller than the frames: they are cropped around the zero frequency.
+    progress
+        Called with frames checked and frames in all.
+
+    Raises
+    ------
+    DataError
+        With every problem found.
+    """
+    if not isinstance(data, Scan):
+        arrays, problems = named_arrays(data)
+        known = set(arrays) | set(problems)
+        return assemble_scan(
+            arrays,
+            measurement_domain=measurement_domain,
+            N=N,
+            problems=problems.values(),
+            keys=[str(name) for name in data if name in known or name not in KNOWN_KEYS],
+            progress=progress,
+        )
+    if measurement_domain not in ("auto", data.domain.domain):
+        raise DataError(
+            f"measurement_domain: {measurement_domain!r} was stated, but the scan came from "
+            f"{data.domain.domain} ({data.domain.reason}); leave it at 'auto'",
+            data.source,
+        )
+    checked = assemble_scan(contract_arrays(data), N=N, source=data.source, progress=progress)
+    return replace(checked, domain=data.domain)

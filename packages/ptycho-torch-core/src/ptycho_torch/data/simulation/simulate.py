@@ -1,0 +1,242 @@
+"""Simulate a scan whose truth is known.
+
+For position j and probe mode m (NumPy, float64)::
+
+    psi_jm = P_m * O_j                                O_j: N x N patch, bilinear at sub-pixel positions
+    Psi_jm = fftshift(fft2(psi_jm, norm="ortho"))
+    lambda_j = s * sum_m |Psi_jm|**2                  expected counts
+
+and the counts are Poisson distributed about ``lambda_j``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.data.scan.contract import DomainDecision, Scan
+from ptycho_torch.data.simulation.scenes import OBJECTS, defocused_probe, object_shape, raster_positions
+from ptycho_torch.errors import DataError, ShapeError
+
+__all__ = ["expected_intensity", "simulate_scan", "simulate_scene"]
+
+
+def _bilinear_patch(
+    obj: npt.NDArray[np.complex128], corner: npt.NDArray[np.float64], N: int
+) -> npt.NDArray[np.complex128]:
+    """Patch whose pixel (r, c) is ``obj`` at index ``corner + (r, c)``, bilinear between neighbours."""
+    top, left = (math.floor(value) for value in corner)
+    fy, fx = corner[0] - top, corner[1] - left
+    patch = np.zeros((N, N), dtype=np.complex128)
+    for row, weight_y in ((top, 1.0 - fy), (top + 1, fy)):
+        for column, weight_x in ((left, 1.0 - fx), (left + 1, fx)):
+            # A weight of zero also means that the row or column may lie one beyond the object.
+            if weight_y * weight_x > 0:
+                patch += weight_y * weight_x * obj[row : row + N, column : column + N]
+    return patch
+
+
+def expected_intensity(
+    obj: npt.NDArray[Any],
+    probe: npt.NDArray[Any],
+    positions: npt.NDArray[np.float64],
+    *,
+    object_origin: Sequence[float] = (0.0, 0.0),
+) -> npt.NDArray[np.float64]:
+    """Intensity ``sum_m |Psi_jm|**2`` of every frame, before scaling to counts.
+
+    Parameters
+    ----------
+    obj
+        (H, W) complex.
+    probe
+        (P, N, N) complex.
+    positions
+        (n, 2) ``[y, x]``; px.
+    object_origin
+        ``[y, x]``; index into ``obj`` = coordinate + origin.
+
+    Returns
+    -------
+    ndarray
+        (n, N, N) float64, zero frequency at ``[N // 2, N // 2]``.
+
+    Raises
+    ------
+    ShapeError
+        Shapes do not fit.
+    DataError
+        Patches reach beyond the object.
+    """
+    if obj.ndim != 2:
+        raise ShapeError("obj", "(height, width)", obj.shape)
+    if probe.ndim != 3 or probe.shape[1] != probe.shape[2]:
+        hint = "add a leading mode axis with probe[None]" if probe.ndim == 2 else ""
+        raise ShapeError("probe", "(modes, N, N)", probe.shape, hint)
+    if positions.ndim != 2 or positions.shape[1] != 2 or positions.shape[0] == 0:
+        raise ShapeError("positions", "(frames, 2)", positions.shape)
+    N = probe.shape[1]
+    corners = positions - N // 2 + np.asarray(object_origin, dtype=np.float64)
+    outside = (corners.min(axis=1) < 0) | (corners > np.array(obj.shape) - N).any(axis=1)
+    if outside.any():
+        raise DataError(
+            f"positions: {np.count_nonzero(outside)} of {len(positions)} patches of {N} px reach beyond the "
+            f"object of {obj.shape[0]} x {obj.shape[1]} px, the first at index "
+            f"{int(np.flatnonzero(outside)[0])}; make the object larger or move the scan"
+        )
+    truth, modes = obj.astype(np.complex128), probe.astype(np.complex128)
+    intensity = np.empty((len(positions), N, N))
+    for j, corner in enumerate(corners):
+        waves = np.fft.fft2(modes * _bilinear_patch(truth, corner, N), norm="ortho")
+        intensity[j] = np.fft.fftshift((np.abs(waves) ** 2).sum(axis=0))
+    return intensity
+
+
+def _smallest_integers(counts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    largest = int(counts.max(initial=0))
+    for dtype in (np.uint16, np.int32):
+        if largest <= np.iinfo(dtype).max:
+            return counts.astype(dtype)
+    return counts
+
+
+def simulate_scan(
+    obj: npt.NDArray[Any],
+    probe: npt.NDArray[Any],
+    positions: npt.NDArray[np.float64],
+    *,
+    photons: float,
+    seed: int,
+    noise: bool = True,
+    object_origin: Sequence[float] = (0.0, 0.0),
+) -> Scan:
+    """Scan of ``obj`` with ``probe`` at ``positions``.
+
+    Parameters
+    ----------
+    obj
+        (H, W) complex; becomes ``object_truth``.
+    probe
+        (P, N, N) complex; only its form matters, ``photons`` sets the scale.
+    positions
+        (n, 2) ``[y, x]``, centres of the patches; px.
+    photons
+        Mean expected counts per frame over the scan.
+    seed
+        Seed of the Poisson noise.
+    noise
+        False: the expected counts themselves, as float32.
+    object_origin
+        ``[y, x]``; index into ``obj`` = coordinate + origin.
+
+    Returns
+    -------
+    Scan
+        Counts in the smallest integer dtype of uint16, int32 and int64 (float32 without noise); metadata hold
+        ``nphotons``, the scale ``intensity_scale`` s, the seed and whether noise was added.
+
+    Raises
+    ------
+    ShapeError
+        Shapes do not fit.
+    DataError
+        Patches reach beyond the object, or no light reaches the detector.
+    ValueError
+        ``photons`` is not a positive number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ptycho_torch.data.simulation.scenes import defocused_probe, lines_object
+    >>> obj, probe = lines_object((64, 64), seed=1), defocused_probe(32)
+    >>> scan = simulate_scan(obj, probe, np.array([[20.0, 20.5], [30.0, 28.25]]), photons=1e4, seed=2)
+    >>> scan.n_frames, scan.N, scan.n_modes
+    (2, 32, 1)
+    """
+    if not (photons > 0 and math.isfinite(photons)):
+        raise ValueError(f"photons: expected a positive number of counts per frame, got {photons!r}")
+    positions = np.array(positions, dtype=np.float64)
+    intensity = expected_intensity(obj, probe, positions, object_origin=object_origin)
+    mean = float(intensity.sum(axis=(1, 2)).mean())
+    if not mean > 0:
+        raise DataError("no light reaches the detector: probe or object is zero over the scan")
+    scale = photons / mean
+    expected = intensity * scale
+    counts: npt.NDArray[Any] = expected.astype(np.float32)
+    if noise:
+        counts = _smallest_integers(np.random.default_rng(seed).poisson(expected))
+    return Scan(
+        diffraction=counts,
+        positions=positions,
+        probe=probe.astype(np.complex64),
+        object_truth=obj.astype(np.complex64),
+        object_truth_origin=np.array(object_origin, dtype=np.float64),
+        domain=DomainDecision(domain="counts", stated=True, reason="simulated counts"),
+        metadata={
+            "nphotons": float(photons),
+            "intensity_scale": scale,
+            "seed": int(seed),
+            "noise": bool(noise),
+        },
+    )
+
+
+def simulate_scene(
+    scene: str = "lines",
+    *,
+    N: int = 64,
+    grid: tuple[int, int] = (20, 20),
+    step_px: float = 6.0,
+    jitter_px: float = 1.5,
+    photons: float = 1e6,
+    seed: int = 0,
+    noise: bool = True,
+    mode_powers: Sequence[float] = (1.0,),
+) -> Scan:
+    """Complete scan of a named scene: object, probe, positions and counts from one seed.
+
+    Parameters
+    ----------
+    scene
+        Name in `ptycho_torch.data.simulation.scenes.OBJECTS`.
+    N
+        Edge of frames and probe; px.
+    grid
+        (rows, columns) of the raster.
+    step_px, jitter_px
+        Step of the raster and largest displacement of a point along each axis; px.
+    photons
+        Mean expected counts per frame.
+    seed
+        Object, displacements and noise draw from independent streams derived from it.
+    noise
+        False: expected counts.
+    mode_powers
+        Relative power of each incoherent probe mode.
+
+    Returns
+    -------
+    Scan
+        With ``object_truth``; its index equals the coordinate.
+
+    Raises
+    ------
+    ValueError
+        Unknown scene, or a number that cannot be.
+    """
+    if scene not in OBJECTS:
+        raise ValueError(f"scene: expected one of {', '.join(OBJECTS)}, got {scene!r}")
+    object_seed, position_seed, noise_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(3))
+    start = N // 2 + jitter_px
+    positions = raster_positions(
+        grid, step_px=step_px, jitter_px=jitter_px, start_px=(start, start), seed=position_seed
+    )
+    obj = OBJECTS[scene](object_shape(positions, N), seed=object_seed)
+    probe = defocused_probe(N, mode_powers=mode_powers)
+    scan = simulate_scan(obj, probe, positions, photons=photons, seed=noise_seed, noise=noise)
+    return replace(scan, metadata={**scan.metadata, "scene": scene, "seed": int(seed)})

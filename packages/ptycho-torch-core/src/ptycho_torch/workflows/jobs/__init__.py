@@ -1,0 +1,3 @@
+"""The jobs: train, infer, refine, evaluate."""
+
+__all__: list[str] = []

@@ -1,0 +1,78 @@
+"""Compare a saved reconstruction with a known object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptycho_torch.data.summary import probe_diameter
+from ptycho_torch.metrics import MetricReport, compare
+from ptycho_torch.plotting import save_comparison_figure, save_frc_figure
+from ptycho_torch.results import load_object, load_probe
+from ptycho_torch.workflows.runs.directory import RunDirectory
+from ptycho_torch.workflows.runs.saving import COMPARISON, METRICS, write_metrics
+
+__all__ = ["EvaluationOutcome", "evaluate"]
+
+EVALUATION_FILES = (METRICS, COMPARISON, "frc.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOutcome:
+    """Comparison of a reconstruction with the truth, and the files written."""
+
+    report: MetricReport
+    files: tuple[Path, ...]
+
+
+def evaluate(
+    reconstruction_file: str | Path,
+    truth_file: str | Path,
+    *,
+    output_dir: str | Path | None = None,
+    overwrite: bool = False,
+) -> EvaluationOutcome:
+    """Compare a saved reconstruction with a known object.
+
+    Parameters
+    ----------
+    reconstruction_file
+        As :func:`infer` writes it.
+    truth_file
+        A scan of any format that holds an object, or an NPZ with ``object`` and ``origin``.
+    output_dir
+        Where ``metrics.json``, ``comparison.png`` and ``frc.png`` go; ``None`` writes nothing.
+    overwrite
+        Replace older results there.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file does not exist.
+    DataError
+        If a file holds no object.
+    ShapeError
+        If the two do not overlap.
+    ConfigError
+        If the directory holds other results.
+    """
+    run = None
+    if output_dir is not None:
+        run = RunDirectory.check(Path(output_dir), EVALUATION_FILES, overwrite=overwrite)
+    ours, truth = load_object(reconstruction_file), load_object(truth_file)
+    probe = load_probe(reconstruction_file)
+    report = compare(
+        ours.object,
+        truth.object,
+        weight=ours.weight,
+        origin=ours.origin,
+        truth_origin=truth.origin,
+        probe_diameter=None if probe is None else probe_diameter(probe),
+    )
+    if run is None:
+        return EvaluationOutcome(report=report, files=())
+    work = run.open()
+    write_metrics(work / METRICS, report)
+    save_comparison_figure(work / COMPARISON, report)
+    save_frc_figure(work / "frc.png", report)
+    return EvaluationOutcome(report=report, files=run.publish())

@@ -1,0 +1,57 @@
+"""Which pictures a training logs."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from lightning.pytorch.callbacks import Callback
+
+from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.data.groups.grouping import Groups
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.lightning.images import ReconstructionImages
+from ptycho_torch.models import PatchModel
+from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.workflows.jobs.preparation import PreparedTraining
+from ptycho_torch.workflows.jobs.reconstruction import reconstruct
+from ptycho_torch.workflows.runs.pictures import groups_to_draw
+
+__all__ = ["reconstruction_images"]
+
+
+def reconstruction_images(payload: TrainingPayload, prepared: PreparedTraining, logs: Path) -> list[Callback]:
+    """The callback that logs pictures, in a list that is empty when none are asked for.
+
+    Patches come from the validation groups, or from those trained on if there are no others; the object is
+    that of their scan, or of the frames nearest to its middle. Of several scans the first one is drawn.
+
+    Parameters
+    ----------
+    payload
+        Settings of the run.
+    prepared
+        Its scan and groups.
+    logs
+        Folder of its logs.
+
+    Raises
+    ------
+    ConfigError
+        If a patch is asked for that is not there.
+    """
+    execution = payload.execution_config
+    if execution.recon_log_every_n_epochs is None:
+        return []
+    data = (prepared.validation if len(prepared.validation) else prepared.train).scans[0]
+    stitch = None
+    if execution.recon_log_stitch:
+        scan = prepared.scans[data.scan]
+        groups = groups_to_draw(scan, prepared.model.n_channels, execution.recon_log_max_stitch_samples)
+        size = payload.execution_config.inference_batch_size or payload.training_config.batch_size
+        stitch = partial(_object_of, scan=scan, groups=groups, batch_size=size)
+    return [ReconstructionImages(execution, data, logs / "images", stitch=stitch)]
+
+
+def _object_of(model: PatchModel, scan: Scan, groups: Groups, batch_size: int) -> StitchedObject:
+    return reconstruct(model, scan, groups=groups, batch_size=batch_size)

@@ -1,0 +1,248 @@
+"""From a checked configuration to a calibrated model and the frames to train it on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from ptycho_config import TrainingConfig
+from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.control import Progress
+from ptycho_torch.data.groups.dataset import GroupDataset, ScanGroups, SeveralScans
+from ptycho_torch.data.groups.grouping import Groups, covering_groups, make_groups
+from ptycho_torch.data.groups.labels import LabelSource, labels_of
+from ptycho_torch.data.groups.sampling import shares, split_validation
+from ptycho_torch.data.opening import open_scan
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.scan.memory import ScanSource, name_of
+from ptycho_torch.errors import DataError
+from ptycho_torch.lightning.objective import Objective
+from ptycho_torch.models import PatchModel, build_patch_model
+from ptycho_torch.physics.scaling import calibrate
+from ptycho_torch.workflows.jobs.scan_match import closest_scan
+
+__all__ = ["PreparedTraining", "prepare_training", "read_scan"]
+
+logger = logging.getLogger(__name__)
+
+_SAMPLE_FRAMES = 16
+_LABEL_FRAMES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedTraining:
+    """Everything a trainer needs.
+
+    Attributes
+    ----------
+    scans
+        The training scans, in counts.
+    train, validation
+        Groups; validation may be empty.
+    model
+        Fresh weights, calibrated on the training groups; scan ``i`` of it is scan ``i`` here.
+    """
+
+    scans: tuple[Scan, ...] = field(repr=False)
+    train: ScanGroups = field(repr=False)
+    validation: ScanGroups = field(repr=False)
+    model: PatchModel = field(repr=False)
+
+
+def read_scan(
+    source: ScanSource,
+    *,
+    n_pixels: int | None,
+    measurement_domain: str,
+    nphotons: float,
+    progress: Progress | None = None,
+) -> Scan:
+    """Read a scan for a model of ``n_pixels``; amplitudes of unknown dose get ``nphotons`` per frame.
+
+    Parameters
+    ----------
+    source
+        Whatever :func:`ptycho_torch.data.opening.open_scan` knows: a file, a directory, a scan in memory.
+    n_pixels
+        Frame size of the model; larger frames are cropped. None: as the scan has them.
+    measurement_domain
+        ``"auto"``, ``"counts"`` or ``"amplitude"``.
+    nphotons
+        Mean counts per frame of a scan whose amplitudes are not roots of whole counts.
+    progress
+        Called with frames checked and frames in all.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file does not exist.
+    DataError
+        If the scan breaks the data contract.
+    """
+    scan = open_scan(source, measurement_domain=measurement_domain, N=n_pixels, progress=progress)
+    name = name_of(source)
+    logger.info("%s: %d frames of %d px, %s", name, scan.n_frames, scan.N, scan.domain.reason)
+    if scan.domain.domain == "counts" or _are_whole_counts(scan.diffraction[:_SAMPLE_FRAMES]):
+        return scan
+    factor = nphotons / float(scan.counts_per_frame().mean())
+    logger.info("%s: amplitudes of unknown dose, scaled to %g photons per frame", name, nphotons)
+    return scan.scaled(factor)
+
+
+def _are_whole_counts(frames: np.ndarray) -> bool:
+    values = frames[frames != 0]
+    # Squares of single-precision roots carry a relative error of some 1e-7.
+    near = np.allclose(values, np.round(values), rtol=5e-7, atol=0.05)
+    # A value that rounds to no count at all is the square of a normalised amplitude.
+    return near and bool((values > 0.5).all())
+
+
+def prepare_training(payload: TrainingPayload, *, progress: Progress | None = None) -> PreparedTraining:
+    """Read the data, choose frames, calibrate and build the model; writes nothing.
+
+    Parameters
+    ----------
+    payload
+        Settings, and where the data are.
+    progress
+        Called with frames checked and frames in all of each scan that is read.
+
+    Raises
+    ------
+    DataError
+        If a scan breaks the data contract.
+    ConfigError
+        If more frames are asked for than exist or the architecture is unknown.
+    """
+    config, execution = payload.training_config, payload.execution_config
+    scans = tuple(_read(source, payload, progress) for source in payload.train_data)
+    groups = _training_groups(scans, config)
+    splits = [
+        split_validation(
+            np.arange(len(found)),
+            execution.val_fraction if payload.test_data is None else 0.0,
+            seed=execution.val_seed,
+        )
+        for found in groups
+    ]
+    model = _calibrated_model(scans, groups, [rows for rows, _ in splits], config)
+    labelled = Objective.from_config(config).label_weight > 0
+    train = _together(
+        [
+            _dataset(scan, found, rows, model.on(number), number, labelled=labelled)
+            for number, (scan, found, (rows, _)) in enumerate(zip(scans, groups, splits, strict=True))
+        ]
+    )
+    if payload.test_data is None:
+        aside = [
+            _dataset(scan, found, rows, model.on(number), number, labelled=labelled)
+            for number, (scan, found, (_, rows)) in enumerate(zip(scans, groups, splits, strict=True))
+        ]
+    else:
+        aside = [
+            _validation(_read(source, payload, progress), model, labelled) for source in payload.test_data
+        ]
+    validation = _together(aside)
+    logger.info(
+        "training on %d groups of %d%s, validating on %d; mean %s counts per frame",
+        len(train),
+        config.model.gridsize**2,
+        f" of {len(scans)} scans" if len(scans) > 1 else "",
+        len(validation),
+        ", ".join(f"{float(model.on(number).mean_counts):.4g}" for number in range(len(scans))),
+    )
+    return PreparedTraining(scans=scans, train=train, validation=validation, model=model)
+
+
+def _calibrated_model(
+    scans: Sequence[Scan], groups: Sequence[Groups], rows: Sequence[np.ndarray], config: TrainingConfig
+) -> PatchModel:
+    """A model with fresh weights and one calibration per scan, on the frames that are trained on."""
+    parts = []
+    for scan, found, chosen in zip(scans, groups, rows, strict=True):
+        mean_counts = float(scan.counts_per_frame()[np.unique(found.frames[chosen])].mean())
+        measured = None if scan.bad_pixels is None else torch.from_numpy(~scan.bad_pixels)
+        calibration = calibrate(
+            torch.from_numpy(scan.probe),
+            mean_counts,
+            measured=measured,
+            smoothing_sigma=config.model.gaussian_smoothing_sigma,
+        )
+        parts.append((calibration, measured))
+    model = build_patch_model(
+        config.model,
+        parts[0][0],
+        measured=parts[0][1],
+        trainable_probe=config.probe_trainable,
+        trainable_scale=config.intensity_scale_trainable,
+        seed=config.seed,
+    )
+    for calibration, measured in parts[1:]:
+        model.add_scan(calibration, measured=measured)
+    return model
+
+
+def _training_groups(scans: Sequence[Scan], config: TrainingConfig) -> list[Groups]:
+    """Groups of each scan; numbers that are asked for count over all scans, in proportion to their frames."""
+    frames = [scan.n_frames for scan in scans]
+    n_groups, n_subsample = shares(config.n_groups, frames), shares(config.n_subsample, frames)
+    return [
+        make_groups(
+            scan.positions,
+            gridsize=config.model.gridsize,
+            n_groups=wanted,
+            neighbor_count=config.neighbor_count,
+            seed=config.seed if config.subsample_seed is None else config.subsample_seed,
+            sequential=config.sequential_sampling,
+            n_subsample=drawn,
+            oversampling=config.enable_oversampling,
+            pool_size=config.neighbor_pool_size,
+            scan_index=scan.scan_index,
+        )
+        for scan, wanted, drawn in zip(scans, n_groups, n_subsample, strict=True)
+    ]
+
+
+def _validation(scan: Scan, model: PatchModel, labelled: bool) -> GroupDataset:
+    """All of a scan to validate on, seen through the optics of the training scan that it resembles most."""
+    groups = covering_groups(scan.positions, model.n_channels, scan_index=scan.scan_index)
+    number, _ = closest_scan(model, scan)
+    return _dataset(scan, groups, np.arange(len(groups)), model.on(number), number, labelled=labelled)
+
+
+def _together(scans: Sequence[GroupDataset]) -> ScanGroups:
+    return scans[0] if len(scans) == 1 else SeveralScans(scans)
+
+
+def _dataset(
+    scan: Scan, groups: Groups, rows: np.ndarray, model: PatchModel, number: int, *, labelled: bool
+) -> GroupDataset:
+    labels = _labels(scan, model) if labelled else None
+    return GroupDataset(scan.diffraction, groups.frames[rows], groups.offsets[rows], labels, number)
+
+
+@torch.no_grad()
+def _labels(scan: Scan, model: PatchModel) -> LabelSource:
+    """Labels in the gauge of the model: scaled so that they predict the mean counts of their frames."""
+    source = labels_of(scan)
+    sample = np.linspace(0, scan.n_frames - 1, min(scan.n_frames, _LABEL_FRAMES)).astype(np.int64)
+    predicted = float((model.predict_counts(source.patches(sample)) * model.measured).sum())
+    counts = float(scan.diffraction[sample].sum(dtype=np.float64))
+    if not predicted > 0:
+        raise DataError("the labels transmit no light; expected object patches near one", scan.source)
+    return replace(source, scale=(counts / predicted) ** 0.5)
+
+
+def _read(source: ScanSource, payload: TrainingPayload, progress: Progress | None) -> Scan:
+    config = payload.training_config
+    return read_scan(
+        source,
+        n_pixels=config.model.N,
+        measurement_domain=config.measurement_domain,
+        nphotons=config.nphotons,
+        progress=progress,
+    )

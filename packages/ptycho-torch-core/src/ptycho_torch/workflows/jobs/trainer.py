@@ -1,0 +1,109 @@
+"""The Lightning trainer of one run, and the warnings it is kept from giving."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.fabric.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
+from lightning.pytorch.callbacks import Callback
+
+from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
+from ptycho_torch.lightning.compiling import compiler_warnings
+from ptycho_torch.lightning.loggers import build_logger
+from ptycho_torch.workflows.jobs.preparation import PreparedTraining
+from ptycho_torch.workflows.processes.distributed import resolve_devices, resolve_strategy
+
+__all__ = ["build_trainer", "fit_warnings"]
+
+
+def build_trainer(
+    payload: TrainingPayload,
+    prepared: PreparedTraining,
+    work: Path,
+    accelerator: str,
+    callbacks: Sequence[Callback],
+    *,
+    continue_at: int | None = None,
+) -> pl.Trainer:
+    """Trainer that a configuration asks for.
+
+    Parameters
+    ----------
+    payload
+        Settings of the run.
+    prepared
+        Its groups; without validation groups nothing is validated.
+    work
+        Folder that receives checkpoints and logs.
+    accelerator
+        Device type, resolved.
+    callbacks
+        All callbacks of the run.
+    continue_at
+        Step from which an interrupted run is continued.
+    """
+    config, execution = payload.training_config, payload.execution_config
+    clip = config.gradient_clip_algorithm
+    with fit_warnings():
+        return pl.Trainer(
+            default_root_dir=work,
+            accelerator=accelerator,
+            devices=resolve_devices(execution, accelerator),
+            num_nodes=execution.num_nodes,
+            strategy=resolve_strategy(
+                execution,
+                accelerator,
+                partly_used=config.model.model_type == "supervised" or len(prepared.scans) > 1,
+            ),
+            precision=execution.precision,  # type: ignore[arg-type]
+            deterministic=execution.deterministic,  # type: ignore[arg-type]
+            max_epochs=config.nepochs,
+            gradient_clip_val=execution.gradient_clip_val,
+            # Lightning does not know the adaptive one; the module applies all of them.
+            gradient_clip_algorithm=None if clip == "adaptive" else clip,
+            accumulate_grad_batches=execution.accum_steps,
+            check_val_every_n_epoch=execution.check_val_every_n_epoch,
+            # An empty set of loaders would be warned about; no validation is a choice here.
+            limit_val_batches=1.0 if len(prepared.validation) else 0,
+            logger=build_logger(execution.logger_backend, work, continue_at=continue_at),
+            callbacks=list(callbacks),
+            plugins=_plugins(),
+            # The data module deals batches out to processes itself.
+            use_distributed_sampler=False,
+            enable_checkpointing=execution.enable_checkpointing,
+            enable_progress_bar=execution.enable_progress_bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+        )
+
+
+def _plugins() -> list[Any]:
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():
+        # A job that is started again continues from the checkpoint of this package.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins
+
+
+@contextmanager
+def fit_warnings() -> Iterator[None]:
+    """Silence warnings of Lightning that advise against what is right here, or address itself."""
+    with warnings.catch_warnings(), compiler_warnings():
+        # Frames lie in memory; a worker process would only copy them.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Raised inside Lightning by its own use of torch; nobody who trains can do anything about it.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
+        # The checkpoint folder was created for this run, or the user asked to overwrite it.
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
+        # Who states the CPU on a machine with a GPU has chosen it.
+        warnings.filterwarnings("ignore", message="GPU available but not used.*")
+        # Callbacks of a caller may come and go between the parts of an interrupted run.
+        warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`.*")
+        yield

@@ -1,0 +1,380 @@
+"""Train a model on a scan and leave a complete run behind."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig, write_resolved
+from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
+from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.control import Progress, ShouldStop, stage_of
+from ptycho_torch.lightning.callbacks import History, monitored_metric, standard_callbacks
+from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
+from ptycho_torch.lightning.control import RunControl
+from ptycho_torch.lightning.datamodule import ScanDataModule
+from ptycho_torch.lightning.mlflow_log import relocate_artifacts
+from ptycho_torch.lightning.module import PtychoModule
+from ptycho_torch.lightning.objective import Objective
+from ptycho_torch.models import PatchModel
+from ptycho_torch.workflows.jobs.logged_pictures import reconstruction_images
+from ptycho_torch.workflows.jobs.preparation import PreparedTraining, prepare_training
+from ptycho_torch.workflows.jobs.trainer import build_trainer, fit_warnings
+from ptycho_torch.workflows.processes.copies import reached, starts_copies
+from ptycho_torch.workflows.processes.device import numerics, require_means, resolve_accelerator
+from ptycho_torch.workflows.processes.distributed import (
+    from_first_process,
+    is_first_process,
+    resolve_strategy,
+)
+from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, RunDirectory, disk_errors_explained
+from ptycho_torch.workflows.runs.pictures import TRAINING_PICTURES, write_training_pictures
+from ptycho_torch.workflows.runs.resume import (
+    ResumePoint,
+    check_same_settings,
+    identity_of,
+    remove_strays,
+    resume_point,
+)
+
+__all__ = ["TRAINING_FILES", "TrainingFailed", "TrainingInterrupted", "TrainingOutcome", "train"]
+
+logger = logging.getLogger(__name__)
+
+_CHECKPOINTS, _LOGS = "checkpoints", "logs"
+_ROWS = ".history.json"
+TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, *TRAINING_PICTURES, _CHECKPOINTS, _LOGS)
+
+
+class TrainingFailed(RuntimeError):
+    """The optimisation itself went wrong; the data and the settings could be read."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Training was interrupted; ``checkpoint`` is the last one kept, or ``None``."""
+
+    def __init__(self, checkpoint: Path | None) -> None:
+        self.checkpoint = checkpoint
+        kept = "no checkpoint was written yet" if checkpoint is None else f"last checkpoint: {checkpoint}"
+        super().__init__(f"training was interrupted; {kept}; resume (--resume) to go on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOutcome:
+    """What a training left behind.
+
+    Attributes
+    ----------
+    output_dir
+        Folder of the run.
+    bundle
+        The model bundle, best weights.
+    best_checkpoint
+        Checkpoint the weights came from; ``None`` if none were kept.
+    metrics
+        Last value of every logged metric.
+    files
+        Everything written.
+    model
+        The trained model, on the CPU.
+    history
+        Metrics of every epoch.
+    """
+
+    output_dir: Path
+    bundle: Path
+    best_checkpoint: Path | None
+    metrics: Mapping[str, float]
+    files: tuple[Path, ...]
+    model: PatchModel = field(repr=False)
+    history: Sequence[Mapping[str, float]] = field(repr=False)
+
+
+def train(
+    payload: TrainingPayload,
+    *,
+    callbacks: Sequence[Callback] = (),
+    should_stop: ShouldStop | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    command: Sequence[str] | None = None,
+) -> TrainingOutcome:
+    """Train, save the best weights as a bundle, and draw what was learned.
+
+    Parameters
+    ----------
+    payload
+        From :func:`ptycho_torch.config_factory.create_training_payload`.
+    callbacks
+        Further Lightning callbacks.
+    should_stop
+        Asked after every batch; its first true answer ends the training.
+    progress
+        Called after every batch with batches done and batches in all epochs; reading, and predicting the
+        object that is drawn at the end, are stages of their own.
+    overwrite
+        Replace the results of an older run in the same directory once this one is complete.
+    resume
+        Continue the run in the directory after an interruption. The weights become those of a run that
+        was not interrupted. More epochs or more time than before extend a run that had ended.
+    command
+        Command line, for the record.
+
+    Returns
+    -------
+    TrainingOutcome
+
+    Raises
+    ------
+    ConfigError
+        If the settings do not fit the data or the directory holds other results; on resuming, if there
+        is no run or it was started with other settings or data.
+    DataError
+        If a scan breaks the data contract. Nothing has been written then.
+    TrainingFailed
+        If the loss stops being a finite number.
+    TrainingInterrupted
+        On Ctrl-C.
+    RunCancelled
+        When ``should_stop`` said so; it names the last checkpoint.
+    OSError
+        If the disk is full or may not be written; what was there before is whole.
+    """
+    config, execution = payload.training_config, payload.execution_config
+    run = _find_place(payload, overwrite=overwrite, resume=resume)
+    accelerator = resolve_accelerator(execution.accelerator)
+    require_means(execution, accelerator)
+    resolve_strategy(execution, accelerator)
+    prepared = prepare_training(payload, progress=stage_of(progress, "reading", "frame"))
+    identity = identity_of(prepared)
+    monitor = monitored_metric(
+        execution.checkpoint_monitor_metric,
+        Objective.from_config(config),
+        has_validation=len(prepared.validation) > 0,
+    )
+    images = reconstruction_images(payload, prepared, run.work / _LOGS)
+    with disk_errors_explained(run.path):
+        work, point = _begin(payload, run, identity, resume=resume, command=list(command or ()))
+        rows: Sequence[Mapping[str, float]] = list(point.rows)
+        with numerics():
+            if not point.ended:
+                standard = standard_callbacks(
+                    execution, work / _CHECKPOINTS, monitor=monitor, identity=identity
+                )
+                control = _control(execution, accelerator, work, should_stop, progress)
+                with control as (asked, heard):
+                    all_callbacks = [*standard, *images, *callbacks, RunControl(asked, heard)]
+                    point, rows = _fit(payload, prepared, work, accelerator, all_callbacks, point)
+            _require_finite(rows)
+            drawing = stage_of(progress, "predicting", "group")
+            best, files, state = from_first_process(
+                lambda: _conclude(payload, prepared, run, point, rows, drawing)
+            )
+    prepared.model.cpu().load_state_dict(state)
+    return TrainingOutcome(
+        output_dir=run.path,
+        bundle=run.path / BUNDLE_NAME,
+        best_checkpoint=best,
+        metrics={name: value for row in rows for name, value in row.items()},
+        files=files,
+        model=prepared.model,
+        history=rows,
+    )
+
+
+def _find_place(payload: TrainingPayload, *, overwrite: bool, resume: bool) -> RunDirectory:
+    path = payload.training_config.output_dir
+    if resume:
+        run = RunDirectory.resume(path, TRAINING_FILES)
+        check_same_settings(payload, run.work / RESOLVED_NAME)
+        return run
+    if is_first_process():
+        return RunDirectory.check(path, TRAINING_FILES, overwrite=overwrite)
+    # What lies there may be what the first process has just written.
+    return RunDirectory(path, TRAINING_FILES, path)
+
+
+def _conclude(
+    payload: TrainingPayload,
+    prepared: PreparedTraining,
+    run: RunDirectory,
+    point: ResumePoint,
+    rows: Sequence[Mapping[str, float]],
+    drawing: Progress | None,
+) -> tuple[Path | None, tuple[Path, ...], dict[str, Any]]:
+    """Write what is missing; returns the best checkpoint, all files, and the best weights."""
+    _load_best(prepared.model, point.best)
+    if is_first_process() and not _is_complete(run.work, point):
+        _write_results(payload, prepared, rows, run.work, drawing)
+    relocate_artifacts(run.work / _LOGS, run.path / _LOGS)
+    files = run.publish()
+    best = None if point.best is None else run.path / _CHECKPOINTS / point.best.name
+    return best, files, prepared.model.state_dict()
+
+
+def _begin(
+    payload: TrainingPayload, run: RunDirectory, identity: str, *, resume: bool, command: list[str]
+) -> tuple[Path, ResumePoint]:
+    """Open the folder of the run, and find out where it stands."""
+    first = is_first_process()
+    if not resume:
+        work, point = run.open() if first else run.work, ResumePoint()
+    else:
+        work = run.reopen() if first else run.work
+        point = resume_point(work / _CHECKPOINTS, payload, identity)
+        _announce(payload, run, point)
+        if first:
+            remove_strays(work / _CHECKPOINTS, point)
+    if first and not _is_complete(work, point):
+        write_resolved(work / RESOLVED_NAME, payload.resolution, installed_versions(), command)
+    return work, point
+
+
+def _announce(payload: TrainingPayload, run: RunDirectory, point: ResumePoint) -> None:
+    work = run.work
+    if point.checkpoint is None and (work / BUNDLE_NAME).exists():
+        hint = "overwrite to train again"
+        expected = "a run with a checkpoint to continue from, but this one is complete and kept none"
+        raise ConfigError(Problem("output_dir", str(run.path), expected, hint))
+    if point.checkpoint is None:
+        logger.info("%s holds no checkpoint yet: the run starts from the beginning", work)
+    elif _is_complete(work, point):
+        text = "the run in %s is complete after %d epochs%s"
+        logger.info(text, run.path, point.epochs, _how_to_extend(point))
+    elif point.ended:
+        logger.info("training in %s had ended after %d epochs: its results are written", work, point.epochs)
+    else:
+        logger.info("continuing after epoch %d of %d", point.epochs, payload.training_config.nepochs)
+
+
+def _how_to_extend(point: ResumePoint) -> str:
+    means = {"epochs": "; raise nepochs to train on", "time": "; raise max_time to train on"}
+    return means.get(point.reason, ", because the monitored metric had stopped improving")
+
+
+def _is_complete(work: Path, point: ResumePoint) -> bool:
+    """Whether training has ended and the last things a run writes were made from its last checkpoint."""
+    results = [work / name for name in (BUNDLE_NAME, *TRAINING_PICTURES)]
+    if not point.ended or point.checkpoint is None or not all(path.exists() for path in results):
+        return False
+    return all(path.stat().st_mtime_ns >= point.checkpoint.stat().st_mtime_ns for path in results)
+
+
+def _data_module(payload: TrainingPayload, prepared: PreparedTraining) -> ScanDataModule:
+    return ScanDataModule(
+        prepared.train,
+        prepared.validation,
+        batch_size=payload.training_config.batch_size,
+        execution=payload.execution_config,
+        seed=payload.training_config.seed,
+    )
+
+
+def _control(
+    execution: PyTorchExecutionConfig,
+    accelerator: str,
+    work: Path,
+    should_stop: ShouldStop | None,
+    progress: Progress | None,
+) -> AbstractContextManager[tuple[ShouldStop | None, Progress | None]]:
+    """What the processes that train ask and report to."""
+    if not starts_copies(execution, accelerator):
+        return nullcontext((should_stop, progress))
+    last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"
+    return reached("training", should_stop, progress, checkpoint=last)
+
+
+def _fit(
+    payload: TrainingPayload,
+    prepared: PreparedTraining,
+    work: Path,
+    accelerator: str,
+    callbacks: Sequence[Callback],
+    point: ResumePoint,
+) -> tuple[ResumePoint, list[dict[str, float]]]:
+    """Train from a point to the end; returns where the run stands then, and the metrics of every epoch."""
+    # Rows come back from processes that the trainer starts only through a file.
+    history = History(work / _ROWS if starts_copies(payload.execution_config, accelerator) else None)
+    trainer = build_trainer(
+        payload, prepared, work, accelerator, [*callbacks, history], continue_at=point.step or None
+    )
+    module = PtychoModule(
+        prepared.model,
+        payload.training_config,
+        payload.execution_config,
+        has_validation=len(prepared.validation) > 0,
+    )
+    _run_trainer(trainer, module, _data_module(payload, prepared), work, point.checkpoint)
+    history.collect()
+    keeper = trainer.checkpoint_callback
+    best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) else ""
+    last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"
+    done = ResumePoint(
+        checkpoint=last if last.is_file() else None, best=Path(best) if best else None, rows=history.rows
+    )
+    return done, history.rows
+
+
+def _run_trainer(
+    trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, work: Path, checkpoint: Path | None
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    # Continuing sets the global random states of the run, which are none of the caller's.
+    kept = torch.random.fork_rng(enabled=checkpoint is not None)
+    try:
+        with kept, fit_warnings():
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    except SystemExit:
+        # Newer versions of Lightning turn Ctrl-C into an exit of the process, older ones return.
+        if not trainer.interrupted:
+            raise
+    if trainer.interrupted:
+        # Lightning leaves the signal ignored.
+        signal.signal(signal.SIGINT, handler)
+        last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"
+        raise TrainingInterrupted(last if last.exists() else None)
+
+
+def _require_finite(rows: Sequence[Mapping[str, float]]) -> None:
+    if not rows:
+        raise TrainingFailed("training ended before the first epoch was complete; allow more time")
+    for name, word in (("train_loss", "training"), ("val_loss", "validation")):
+        loss = rows[-1].get(name, 0.0)
+        if not math.isfinite(loss):
+            raise TrainingFailed(
+                f"the {word} loss became {loss} in epoch {int(rows[-1]['epoch']) + 1}; lower the "
+                "learning rate or set a gradient clip value"
+            )
+
+
+def _load_best(model: PatchModel, path: Path | None) -> None:
+    """Load the weights of a checkpoint into the model, on the CPU."""
+    model.cpu()
+    if path is None:
+        logger.warning("no checkpoint was kept: the bundle holds the weights of the last epoch")
+        return
+    state: dict[str, Any] = read_checkpoint(path)["state_dict"]
+    model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
+
+
+def _write_results(
+    payload: TrainingPayload,
+    prepared: PreparedTraining,
+    rows: Sequence[Mapping[str, float]],
+    work: Path,
+    progress: Progress | None,
+) -> None:
+    resolution = payload.resolution
+    save_bundle(work / BUNDLE_NAME, prepared.model, resolution.values(), resolution.to_dict())
+    write_training_pictures(work, payload, prepared, rows, progress)

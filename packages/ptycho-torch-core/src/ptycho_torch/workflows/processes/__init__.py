@@ -1,0 +1,3 @@
+"""Devices and processes that share the work of a job."""
+
+__all__: list[str] = []

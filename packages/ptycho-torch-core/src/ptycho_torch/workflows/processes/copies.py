@@ -1,0 +1,157 @@
+"""Copies of this process that a strategy makes: told to stop, heard of, and what they hand back."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from ptycho_config import PyTorchExecutionConfig
+from ptycho_torch.control import Progress, RunCancelled, ShouldStop, stage_of
+from ptycho_torch.workflows.processes.distributed import is_interactive, resolve_devices
+
+__all__ = ["reached", "starts_copies"]
+
+_LOOK_EVERY_S = 0.05
+_CANCELLED = f"{RunCancelled.__module__}.{RunCancelled.__qualname__}: "
+
+
+def starts_copies(execution: PyTorchExecutionConfig, accelerator: str) -> bool:
+    """Whether the work is done by copies of this process, which end with it, and not by this one.
+
+    Parameters
+    ----------
+    execution
+        Settings; in a notebook Lightning takes ``"auto"`` for a strategy that copies.
+    accelerator
+        Device type, resolved.
+    """
+    if resolve_devices(execution, accelerator) == 1 and execution.num_nodes == 1:
+        return False
+    if execution.strategy == "auto":
+        return is_interactive() and execution.num_nodes == 1
+    return any(word in execution.strategy for word in ("spawn", "fork", "notebook"))
+
+
+@contextmanager
+def reached(
+    what: str, should_stop: ShouldStop | None, progress: Progress | None, *, checkpoint: Path | None = None
+) -> Iterator[tuple[ShouldStop | None, Progress | None]]:
+    """Stand-ins for functions of this process, which copies of it can be sent.
+
+    While the block waits for the copies, another thread of this process asks ``should_stop`` and calls
+    ``progress``. What either of them raises ends the copies, and comes out of the block.
+
+    Parameters
+    ----------
+    what
+        What is done, for the message when it is cancelled.
+    should_stop, progress
+        Functions of this process. None: nobody asks, nobody hears.
+    checkpoint
+        File that names what a cancelled run has kept, if it is there then.
+
+    Yields
+    ------
+    tuple
+        Stand-ins of the two.
+
+    Raises
+    ------
+    RunCancelled
+        If the copies were asked to stop.
+    """
+    if should_stop is None and progress is None:
+        with _cancellation_told(what, checkpoint):
+            yield None, None
+        return
+    # Works with processes that are spawned and with forked ones.
+    wish = multiprocessing.get_context("spawn").Event()
+    mine, theirs = multiprocessing.Pipe(duplex=False)
+    listener = _Listener(should_stop, progress, wish, mine)
+    thread = threading.Thread(target=listener.run, daemon=True)
+    thread.start()
+    try:
+        with _cancellation_told(what, checkpoint):
+            yield wish.is_set, None if progress is None else _Report(theirs)
+    finally:
+        listener.over.set()
+        thread.join()
+        mine.close()
+        theirs.close()
+        if listener.failures:
+            raise listener.failures[0]
+
+
+@contextmanager
+def _cancellation_told(what: str, checkpoint: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except ProcessRaisedException as error:
+        # Nothing but the text of a failure comes back from a copy.
+        if _CANCELLED not in str(error):
+            raise
+        kept = checkpoint if checkpoint is not None and checkpoint.exists() else None
+        raise RunCancelled(what, kept) from None
+
+
+@dataclass
+class _Listener:
+    """Asks and reports in a thread of this process, until the work is over and all that was said is heard."""
+
+    should_stop: ShouldStop | None
+    progress: Progress | None
+    wish: Event
+    heard: Connection
+    over: threading.Event = field(default_factory=threading.Event)
+    failures: list[BaseException] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._counters: dict[tuple[str, str] | None, Progress | None] = {None: self.progress}
+
+    def run(self) -> None:
+        ended = said = False
+        while said or not ended:
+            ended = self.over.is_set()
+            try:
+                said = self.heard.poll(0 if ended else _LOOK_EVERY_S)
+                if said:
+                    self._pass_on(*self.heard.recv())
+                # Asked after every batch, and where none is reported from time to time.
+                if self.should_stop is not None and not self.wish.is_set() and self.should_stop():
+                    self.wish.set()
+            except BaseException as error:  # noqa: BLE001 - raised by the process that waits
+                self.failures.append(error)
+                self.wish.set()
+
+    def _pass_on(self, stage: tuple[str, str] | None, done: int, total: int) -> None:
+        if stage is not None and stage not in self._counters:
+            self._counters[stage] = stage_of(self.progress, *stage)
+        counter = self._counters[stage]
+        # After a failure the copies are heard out, and no more: they must not wait for a reader.
+        if counter is not None and not self.failures:
+            counter(done, total)
+
+
+class _Report:
+    """Progress that is heard in the process that holds the other end; the first copy alone speaks."""
+
+    def __init__(self, end: Connection) -> None:
+        self.end = end
+
+    def __call__(self, done: int, total: int) -> None:
+        self._say(None, done, total)
+
+    def stage(self, name: str, unit: str) -> Progress:
+        return partial(self._say, (name, unit))
+
+    def _say(self, stage: tuple[str, str] | None, done: int, total: int) -> None:
+        self.end.send((stage, done, total))

@@ -1,0 +1,186 @@
+"""What a training leaves to look at: curves, sample patches, the object, and one page about the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.control import Progress
+from ptycho_torch.data.groups.dataset import GroupDataset
+from ptycho_torch.data.groups.grouping import Groups, covering_groups
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.scan.memory import name_of
+from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
+from ptycho_torch.models import PatchModel
+from ptycho_torch.physics.probe import illumination
+from ptycho_torch.plotting import save_patch_figure, save_training_figure
+from ptycho_torch.workflows.jobs.preparation import PreparedTraining
+from ptycho_torch.workflows.jobs.reconstruction import reconstruct
+
+__all__ = ["TRAINING_PICTURES", "PatchSample", "groups_to_draw", "sample_patches", "write_training_pictures"]
+
+_CURVES, _PATCHES = "training.png", "patches.png"
+TRAINING_PICTURES = (_CURVES, _PATCHES, REPORT_NAME)
+_SAMPLES = 4
+_DRAWN_PATCHES = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchSample:
+    """A few frames, what a model predicts for them, and the patches it solved.
+
+    Attributes
+    ----------
+    frames
+        int64, ``(n,)``: their numbers in the scan.
+    measured, predicted
+        Float32, ``(n, N, N)``: counts.
+    patches
+        Complex64, ``(n, N, N)``.
+    """
+
+    frames: np.ndarray
+    measured: np.ndarray = field(repr=False)
+    predicted: np.ndarray = field(repr=False)
+    patches: np.ndarray = field(repr=False)
+
+
+@torch.no_grad()
+def sample_patches(model: PatchModel, data: GroupDataset, count: int = _SAMPLES) -> PatchSample:
+    """Predict frames spread evenly over a data set; of a group, its first frame.
+
+    Parameters
+    ----------
+    model
+        Trained model, on the device to use; it is left in the mode it was in.
+    data
+        Groups, at least one.
+    count
+        How many frames at most.
+    """
+    rows = np.unique(np.linspace(0, len(data) - 1, min(count, len(data))).round().astype(np.int64))
+    batch = data.__getitems__([int(row) for row in rows])
+    device = model.intensity_scale.device
+    was_training = model.training
+    model.eval()
+    try:
+        patches = model(batch["counts"].to(device), batch["offsets"].to(device))[:, 0]
+    finally:
+        model.train(was_training)
+    return PatchSample(
+        frames=batch["frame"][:, 0].numpy(),
+        measured=batch["counts"][:, 0].numpy(),
+        predicted=model.predict_counts(patches).cpu().numpy(),
+        patches=patches.cpu().numpy(),
+    )
+
+
+def groups_to_draw(scan: Scan, n_channels: int, n_patches: int | None) -> Groups:
+    """Groups to stitch for a picture: those nearest to the middle, where neighbours leave no holes.
+
+    Parameters
+    ----------
+    scan
+        Its positions are used.
+    n_channels
+        Frames per group.
+    n_patches
+        The groups hold at most that many, but there is at least one; None: one group around every frame.
+    """
+    groups = covering_groups(scan.positions, n_channels, scan_index=scan.scan_index)
+    if n_patches is None or n_patches >= groups.frames.size:
+        return groups
+    middle = (groups.centres.min(axis=0) + groups.centres.max(axis=0)) / 2
+    order = np.argsort(((groups.centres - middle) ** 2).sum(axis=1), kind="stable")
+    rows = np.sort(order[: max(1, n_patches // groups.n_channels)])
+    return Groups(
+        frames=groups.frames[rows],
+        seeds=groups.seeds[rows],
+        centres=groups.centres[rows],
+        offsets=groups.offsets[rows],
+    )
+
+
+def write_training_pictures(
+    work: Path,
+    payload: TrainingPayload,
+    prepared: PreparedTraining,
+    rows: Sequence[Mapping[str, float]],
+    progress: Progress | None = None,
+) -> None:
+    """Write curves with the object, sample patches, and ``report.html``.
+
+    Parameters
+    ----------
+    work
+        Folder of the run, which holds ``resolved_config.json``.
+    payload, prepared
+        Settings; data and the trained model.
+    rows
+        Metrics of every epoch.
+    progress
+        Called with groups predicted and groups in all, to draw the object.
+    """
+    # Of several scans the first one that something can be shown of stands for all.
+    shown = (prepared.validation if len(prepared.validation) else prepared.train).scans[0]
+    model, batch_size = prepared.model.on(shown.scan), payload.training_config.batch_size
+    scan = prepared.scans[shown.scan]
+    # Drawing must not take longer than learning did, however large the scan.
+    groups = groups_to_draw(scan, model.n_channels, _DRAWN_PATCHES)
+    result = reconstruct(model, scan, groups=groups, batch_size=batch_size, progress=progress)
+    n_drawn = len(groups.frames)
+    drawn = "all frames" if n_drawn == scan.n_frames else f"the {n_drawn} frames in the middle"
+    logged = set().union(*rows)
+    names = [name for name in ("train_loss", "val_loss") if name in logged]
+    curves: dict[str, list[float]] = {name: [row.get(name, math.nan) for row in rows] for name in names}
+    curves["epoch"] = [row["epoch"] + 1 for row in rows]
+    save_training_figure(work / _CURVES, curves, result.object, result.weight)
+    sample = sample_patches(model, shown)
+    save_patch_figure(
+        work / _PATCHES,
+        sample.measured,
+        sample.predicted,
+        sample.patches,
+        illumination=illumination(model.probe.detach()).cpu().numpy(),
+        measured_pixels=model.measured.cpu().numpy(),
+        frames=sample.frames.tolist(),
+    )
+    aside = "that were set aside" if len(prepared.validation) else "of the training"
+    write_html_report(
+        work,
+        title=f"Training on {', '.join(name_of(source) for source in payload.train_data)}",
+        facts=_facts(prepared, payload, rows),
+        pictures=(
+            Picture(name=_CURVES, caption=f"Loss over the epochs, and the object stitched from {drawn}"),
+            Picture(
+                name=_PATCHES, caption=f"Frames {aside}: measured and predicted diffraction, and the patch"
+            ),
+        ),
+    )
+
+
+def _facts(
+    prepared: PreparedTraining, payload: TrainingPayload, rows: Sequence[Mapping[str, float]]
+) -> list[tuple[str, str]]:
+    model, network = prepared.model, payload.training_config.model
+    name = "val_loss" if any("val_loss" in row for row in rows) else "train_loss"
+    best = min((row for row in rows if name in row), key=lambda row: row[name])
+    facts = []
+    for number, (scan, source) in enumerate(zip(prepared.scans, payload.train_data, strict=True)):
+        counts = f"{float(model.on(number).mean_counts):.4g} counts per frame"
+        facts.append((name_of(source), f"{scan.n_frames} frames of {scan.N} × {scan.N} px, {counts}"))
+    facts += [
+        ("groups", f"{len(prepared.train)} to train on, {len(prepared.validation)} to validate on"),
+        ("network", f"{network.architecture}, {sum(p.numel() for p in model.parameters()):,} parameters"),
+        ("epochs", f"{len(rows)} of {payload.training_config.nepochs}"),
+        (f"lowest {name}", f"{best[name]:.6g} in epoch {best['epoch'] + 1:.0f}"),
+    ]
+    if "val_residual" in best:
+        facts.append(("misfit of the amplitudes then", f"{best['val_residual']:.4f}"))
+    return facts

@@ -1,0 +1,227 @@
+"""Continuing a training that was interrupted, from what its folder holds."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptycho_config import ConfigError, Problem, load_config
+from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
+from ptycho_torch.workflows.jobs.preparation import PreparedTraining
+
+__all__ = ["ResumePoint", "check_same_settings", "identity_of", "remove_strays", "resume_point"]
+
+logger = logging.getLogger(__name__)
+
+_MAY_CHANGE = frozenset(
+    {
+        *("output_dir", "train_data_file", "test_data_file", "nepochs", "max_time"),
+        *("accelerator", "devices", "num_nodes", "strategy"),
+        *("num_workers", "pin_memory", "persistent_workers", "prefetch_factor"),
+        *("logger_backend", "enable_progress_bar", "recon_log_every_n_epochs", "recon_log_num_patches"),
+        *("recon_log_fixed_indices", "recon_log_stitch", "recon_log_max_stitch_samples"),
+        *("inference_batch_size", "middle_trim", "pad_eval", "physics_steps"),
+    }
+)
+"""Settings that decide where, how long and how loudly a run goes on, and not what it learns.
+
+The data files are among them because files move: what they hold is compared instead.
+"""
+_SAMPLE_GROUPS = 16
+# What loaders of torch and pickle raise on content that is no checkpoint, or a piece of one.
+_UNREADABLE = (
+    LookupError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    pickle.UnpicklingError,
+)
+_SPREAD_OVER_EPOCHS = ("Exponential", "MultiStage", "WarmupCosine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumePoint:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    checkpoint
+        File to continue from; ``None`` if there is none yet.
+    epochs
+        Complete epochs.
+    step
+        Optimiser steps taken.
+    ended
+        Whether training is over and only results may be missing.
+    reason
+        Why it is over: ``"epochs"``, ``"patience"`` or ``"time"``; empty if it is not.
+    best
+        Checkpoint of the best weights.
+    kept
+        Checkpoints that belong to this point.
+    rows
+        Metrics of every complete epoch.
+    """
+
+    checkpoint: Path | None = None
+    epochs: int = 0
+    step: int = 0
+    ended: bool = False
+    reason: str = ""
+    best: Path | None = None
+    kept: tuple[Path, ...] = ()
+    rows: Sequence[Mapping[str, float]] = field(default=(), repr=False)
+
+
+def identity_of(prepared: PreparedTraining) -> str:
+    """SHA-256 of what a run learns from: the groups, their split, a sample of the frames, the probe.
+
+    Numbers that another machine may round otherwise count with a few digits only.
+    """
+    digest = hashlib.sha256()
+    for dataset in (*prepared.train.scans, *prepared.validation.scans):
+        groups = np.ascontiguousarray(dataset.groups)
+        digest.update(f"{groups.shape} {groups.dtype}".encode() + groups.tobytes())
+        if len(groups):
+            sample = groups[np.linspace(0, len(groups) - 1, _SAMPLE_GROUPS).astype(np.int64), 0]
+            counts = np.asarray(dataset.frames[sample]).sum(axis=(1, 2), dtype=np.float64)
+            digest.update(" ".join(f"{count:.5g}" for count in counts).encode())
+        digest.update(f"{np.abs(dataset.offsets).sum():.6g}".encode())
+    for number in range(len(prepared.scans)):
+        probe = prepared.model.on(number).probe_modes.detach()
+        digest.update(f"{tuple(probe.shape)} {float(probe.abs().max()):.4g}".encode())
+    return digest.hexdigest()
+
+
+def check_same_settings(payload: TrainingPayload, record: Path) -> None:
+    """Refuse settings that would make another run of the one that is continued.
+
+    Parameters
+    ----------
+    payload
+        What is asked for now.
+    record
+        ``resolved_config.json`` of the run.
+
+    Raises
+    ------
+    ConfigError
+        With every setting that differs, its value then and now.
+    """
+    then, now = load_config(record), payload.resolution.values()
+    scheduler = payload.execution_config.scheduler
+    problems = []
+    for section, values in now.items():
+        before = then.get(section, {})
+        for name, value in values.items():
+            if name not in before or _plain(before[name]) == _plain(value):
+                continue
+            expected = f"{before[name]!r}, as the run in {record.parent} was started"
+            if name == "nepochs" and scheduler in _SPREAD_OVER_EPOCHS:
+                hint = f"the schedule {scheduler} spreads over all epochs; train anew for another number"
+                problems.append(Problem(name, value, expected, hint))
+            elif name not in _MAY_CHANGE:
+                problems.append(
+                    Problem(name, value, expected, "leave it away to continue, or train anew elsewhere")
+                )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def resume_point(folder: Path, payload: TrainingPayload, identity: str) -> ResumePoint:
+    """Find out where a run stands.
+
+    Parameters
+    ----------
+    folder
+        Where its checkpoints are.
+    payload
+        Says how long it may go on.
+    identity
+        Of what was prepared now.
+
+    Raises
+    ------
+    ConfigError
+        If the checkpoint cannot be read, the data are others than those of the run, or the run has
+        more epochs behind it than it may have.
+    """
+    path = folder / f"{LAST_CHECKPOINT}.ckpt"
+    if not path.is_file():
+        return ResumePoint()
+    try:
+        content = read_checkpoint(path)
+        states = {_kind(key): state for key, state in content["callbacks"].items()}
+        last, best, rows = states["LastCheckpoint"], states["BestCheckpoints"], states["History"]["rows"]
+    except _UNREADABLE as error:
+        reason = str(error).split(". ")[0]
+        hint = f"{path.name} cannot be read ({reason}); train anew in another directory"
+        raise ConfigError(Problem("output_dir", str(path), "a checkpoint that train wrote", hint)) from error
+    config = payload.training_config
+    if last["identity"] != identity:
+        expected = "the data that the run was started with"
+        hint = f"frames, positions or probe differ from those that {path} was trained on"
+        raise ConfigError(Problem("train_data_file", str(config.train_data_file), expected, hint))
+    epochs = int(content["epoch"])
+    if config.nepochs < epochs:
+        raise ConfigError(
+            Problem("nepochs", config.nepochs, f"at least {epochs}, the epochs that the run has behind it")
+        )
+    reason = _still_ended(last["ended"], epochs, payload, _seconds_spent(states))
+    return ResumePoint(
+        checkpoint=path,
+        epochs=epochs,
+        step=int(content["global_step"]),
+        ended=bool(reason),
+        reason=reason,
+        best=folder / best["best_model_path"] if best["best_model_path"] else None,
+        kept=(path, *(folder / name for name in best["best_k_models"])),
+        rows=rows,
+    )
+
+
+def _kind(key: str) -> str:
+    """Name of the class in the key under which Lightning keeps the state of a callback."""
+    return key.partition("{")[0]
+
+
+def _seconds_spent(states: Mapping[str, Any]) -> float:
+    return float(states["RunTimer"]["time_elapsed"]["train"])
+
+
+def _still_ended(ended: str, epochs: int, payload: TrainingPayload, spent: float) -> str:
+    if epochs >= payload.training_config.nepochs:
+        return "epochs"
+    limit = payload.execution_config.max_time
+    if ended == "time":
+        return "time" if limit is not None and spent >= _seconds(limit) else ""
+    return ended if ended == "patience" else ""
+
+
+def _seconds(limit: str) -> float:
+    days, hours, minutes, seconds = (int(part) for part in limit.split(":"))
+    return ((days * 24 + hours) * 60 + minutes) * 60.0 + seconds
+
+
+def remove_strays(folder: Path, point: ResumePoint) -> None:
+    """Remove checkpoints that were written after the point a run is continued from."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.suffix == ".ckpt" and path not in point.kept:
+            logger.info("%s is not part of the last complete epoch and is removed", path)
+            path.unlink()

@@ -1,0 +1,66 @@
+"""Settings without an effect are refused, with the reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from ptycho_config import (
+    ConfigError,
+    InferenceConfig,
+    ModelConfig,
+    PyTorchExecutionConfig,
+    TrainingConfig,
+    field_specs,
+)
+from ptycho_torch.config_factory import support as config_support
+from ptycho_torch.config_factory.support import check_supported
+
+_CLASSES = (ModelConfig, TrainingConfig, InferenceConfig, PyTorchExecutionConfig)
+
+
+def test_defaults_are_supported():
+    check_supported(*(make() for make in _CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (ModelConfig(probe_scale=2.0), "calibrated from the data"),
+        (TrainingConfig(positions_provided=False), "without scan positions"),
+        (TrainingConfig(backend="tensorflow"), "TensorFlow backend is another program"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_has_no_effect_is_refused_with_words(config, words):
+    with pytest.raises(ConfigError, match=words):
+        check_supported(config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        PyTorchExecutionConfig(devices=2, num_nodes=2, strategy="ddp"),
+        PyTorchExecutionConfig(logger_backend=None),
+        PyTorchExecutionConfig(logger_backend="tensorboard"),
+        PyTorchExecutionConfig(logger_backend="mlflow", compile=True, recon_log_every_n_epochs=1),
+        ModelConfig(gridsize=2, model_type="supervised"),
+        TrainingConfig(neighbor_count=7, enable_oversampling=True, neighbor_pool_size=9),
+        InferenceConfig(neighbor_count=7, enable_oversampling=True, neighbor_pool_size=9),
+    ],
+)
+def test_the_other_values_of_a_partly_supported_setting_pass(config):
+    check_supported(config)
+
+
+def test_all_problems_are_reported_at_once():
+    with pytest.raises(ConfigError) as caught:
+        check_supported(
+            ModelConfig(probe_scale=2.0), TrainingConfig(positions_provided=False, backend="tensorflow")
+        )
+    found = {problem.field for problem in caught.value.problems}
+    assert found == {"probe_scale", "positions_provided", "backend"}
+
+
+def test_every_refused_setting_exists():
+    known = {spec.name for make in _CLASSES for spec in field_specs(make)}
+    assert set(config_support._ONLY_DEFAULT) <= known

@@ -1,0 +1,69 @@
+"""Which frames are used: each once, in scan order, the same for the same seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ptycho_config import ConfigError
+from ptycho_torch.data.groups.sampling import choose_frames, split_validation
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("n_groups", "n_subsample"), [(None, None), (7, None), (None, 9), (4, 9), (40, 40)])
+def test_frames_are_distinct_sorted_and_as_many_as_asked_for(seed, n_groups, n_subsample):
+    chosen = choose_frames(40, n_groups, n_subsample=n_subsample, seed=seed)
+    wanted = n_groups or n_subsample or 40
+    assert chosen.dtype == np.int64
+    assert len(chosen) == len(set(chosen.tolist())) == wanted
+    assert (np.diff(chosen) > 0).all()
+    assert 0 <= chosen[0] <= chosen[-1] < 40
+
+
+def test_the_seed_decides_the_choice():
+    assert choose_frames(100, 10, seed=1).tolist() == choose_frames(100, 10, seed=1).tolist()
+    assert choose_frames(100, 10, seed=1).tolist() != choose_frames(100, 10, seed=2).tolist()
+
+
+def test_every_frame_has_the_same_chance():
+    hits = np.bincount(np.concatenate([choose_frames(10, 5, seed=s) for s in range(400)]), minlength=10)
+    # Binomial: 200 expected, standard deviation 10.
+    assert abs(hits - 200).max() < 50
+
+
+def test_groups_come_from_the_subsample():
+    few = choose_frames(50, 5, n_subsample=20, seed=3)
+    assert set(few) <= set(choose_frames(50, None, n_subsample=20, seed=3))
+
+
+def test_the_first_frames_when_sequential():
+    assert choose_frames(40, 6, sequential=True, seed=9).tolist() == list(range(6))
+    assert choose_frames(40, None, n_subsample=8, sequential=True).tolist() == list(range(8))
+
+
+def test_more_than_there_is_is_refused_with_the_number():
+    with pytest.raises(ConfigError, match=r"n_groups = 41.*at most 40"):
+        choose_frames(40, 41)
+    with pytest.raises(ConfigError, match=r"n_groups = 12.*at most 10"):
+        choose_frames(40, 12, n_subsample=10)
+    with pytest.raises(ConfigError) as caught:
+        choose_frames(40, 99, n_subsample=50)
+    assert {problem.field for problem in caught.value.problems} == {"n_groups", "n_subsample"}
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.05, 0.5, 0.99])
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+def test_the_parts_make_up_the_whole(n, fraction):
+    frames = np.sort(np.random.default_rng(n).permutation(100)[:n])
+    train, aside = split_validation(frames, fraction, seed=1)
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, aside])), frames)
+    assert (np.diff(train) > 0).all()
+    assert (np.diff(aside) > 0).all()
+    assert len(train) >= 1
+    assert len(aside) == (0 if fraction == 0 else min(n - 1, max(1, round(fraction * n))))
+
+
+def test_the_split_depends_on_its_seed_only():
+    frames = np.arange(50)
+    first, again, other = (split_validation(frames, 0.2, seed=seed)[1].tolist() for seed in (1, 1, 2))
+    assert first == again != other

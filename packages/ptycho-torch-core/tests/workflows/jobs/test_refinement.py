@@ -1,0 +1,222 @@
+"""A refinement as a run: files, several processes, interruption, refusals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ptycho_config import ConfigError, PyTorchExecutionConfig, RefineConfig
+from ptycho_torch.config_factory.refinement import create_refinement_payload
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.errors import ShapeError
+from ptycho_torch.refine import RefinementInterrupted
+from ptycho_torch.workflows import evaluate, infer, refine_scan
+from ptycho_torch.workflows.jobs.refinement import refine_in_processes
+
+FILES = {
+    "report.html", "comparison.png",
+    "reconstruction.npz", "amplitude.png", "phase.png", "refinement.png", "metrics.json",
+    "resolved_config.json",
+}  # fmt: skip
+
+
+@pytest.fixture
+def refinement(tmp_path, tiny_scan_file, cpu):
+    """Refinement payload: ``refinement("name", {execution}, **overrides)``."""
+
+    def make(name="refined", execution=None, *, scan=tiny_scan_file, start=None, **overrides):
+        overrides = {"refine_epochs": 8, **overrides}
+        return create_refinement_payload(
+            scan, tmp_path / name, overrides, execution_config=cpu(**(execution or {})), start_file=start
+        )
+
+    return make
+
+
+def stop_after(epochs):
+    def progress(done, total, residual):
+        if done == epochs:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_a_scan_is_refined_and_everything_is_saved(refinement, tiny_scan):
+    seen = []
+    outcome = refine_scan(refinement(), progress=lambda *step: seen.append(step), command=["refine", "tiny"])
+    assert {path.name for path in outcome.files} == FILES
+    assert [step[:2] for step in seen] == [(done, 8) for done in range(1, 9)]
+    assert seen[-1][2] == outcome.result.residuals[-1]
+    with np.load(outcome.output_dir / "reconstruction.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["object"], outcome.result.object.object)
+        np.testing.assert_array_equal(arrays["positions"], tiny_scan.positions)
+        assert arrays["probe"].shape == tiny_scan.probe.shape
+    written = json.loads((outcome.output_dir / "metrics.json").read_text())
+    assert written["forward_residual"] == outcome.forward_residual
+    assert written["scores"]["complex_nrmse"] < 0.5 * written["flat"]["complex_nrmse"]
+    resolved = json.loads((outcome.output_dir / "resolved_config.json").read_text())
+    assert resolved["values"]["refine"]["refine_epochs"] == 8
+    assert resolved["command"] == ["refine", "tiny"]
+
+
+def test_refined_probe_and_positions_are_saved(refinement, tiny_scan):
+    outcome = refine_scan(refinement(refine_probe=True, refine_positions=True, refine_warm_up=2))
+    with np.load(outcome.output_dir / "reconstruction.npz") as arrays:
+        np.testing.assert_array_equal(arrays["positions"], outcome.result.positions)
+        np.testing.assert_array_equal(arrays["probe"], outcome.result.probe)
+        assert not np.array_equal(arrays["positions"], tiny_scan.positions)
+
+
+def test_settings_reach_the_iteration(refinement):
+    plain = refine_scan(refinement("plain")).result
+    for name, value in {
+        "likelihood": "amplitude", "sub_pixel": "probe", "refine_batch_size": 3, "refine_seed": 4,
+        "refine_probe": True, "refine_positions": True,
+    }.items():  # fmt: skip
+        other = refine_scan(refinement(f"with_{name}", **{name: value})).result
+        assert not np.array_equal(other.object.object, plain.object.object), name
+    assert refine_scan(refinement("more", refine_epochs=60, refine_tolerance=0.9)).result.stopped_early
+
+
+def test_it_goes_on_from_an_earlier_result(refinement):
+    first = refine_scan(refinement("first"))
+    again = refine_scan(refinement("again", start=first.output_dir / "reconstruction.npz", refine_epochs=2))
+    assert again.result.residuals[0] < first.result.residuals[0]
+
+
+def test_a_result_can_be_evaluated(refinement, tiny_scan_file):
+    outcome = refine_scan(refinement())
+    report = evaluate(outcome.output_dir / "reconstruction.npz", tiny_scan_file).report
+    assert report.scores.complex_nrmse == pytest.approx(outcome.report.scores.complex_nrmse)
+
+
+@pytest.mark.parametrize("sub_pixel", ["object", "probe"])
+def test_two_processes_reach_what_one_reaches(tiny_scan, sub_pixel):
+    config = RefineConfig(
+        refine_epochs=6, refine_probe=True, refine_positions=True, refine_warm_up=1, sub_pixel=sub_pixel
+    )
+    results = [
+        refine_in_processes(
+            tiny_scan, None, config, PyTorchExecutionConfig(accelerator="cpu", devices=count), "cpu", None
+        )
+        for count in (1, 2)
+    ]
+    one, two = results
+    np.testing.assert_allclose(two.residuals, one.residuals, rtol=2e-3)
+    np.testing.assert_allclose(two.object.object, one.object.object, atol=0.02)
+    np.testing.assert_allclose(two.positions, one.positions, atol=0.05)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch, tiny_scan):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match="devices = 2: expected at most 1 on cuda"):
+        refine_in_processes(tiny_scan, None, RefineConfig(), PyTorchExecutionConfig(devices=2), "cuda", None)
+
+
+def test_an_interrupted_run_keeps_what_it_reached(refinement):
+    payload = refinement()
+    with pytest.raises(RefinementInterrupted) as stop:
+        refine_scan(payload, progress=stop_after(3))
+    assert stop.value.checkpoint == payload.data_config.output_dir / "reconstruction.npz"
+    with np.load(stop.value.checkpoint) as arrays:
+        np.testing.assert_array_equal(arrays["object"], stop.value.result.object.object)
+
+
+def test_older_results_stay_unless_told(refinement):
+    first = refine_scan(refinement())
+    before = (first.output_dir / "reconstruction.npz").read_bytes()
+    with pytest.raises(ConfigError, match="it holds reconstruction"):
+        refine_scan(refinement(refine_epochs=2))
+    assert (first.output_dir / "reconstruction.npz").read_bytes() == before
+    refine_scan(refinement(refine_epochs=2), overwrite=True)
+    assert (first.output_dir / "reconstruction.npz").read_bytes() != before
+
+
+def test_a_start_elsewhere_is_refused_and_nothing_is_written(refinement, tmp_path):
+    np.savez(tmp_path / "far.npz", object=np.ones((30, 30), np.complex64), origin=np.array([9e3, 9e3]))
+    with pytest.raises(ShapeError, match="start and scan must share one coordinate system"):
+        refine_scan(refinement(start=tmp_path / "far.npz"))
+    assert not (tmp_path / "refined").exists()
+
+
+def test_batches_larger_than_the_scan_are_refused(refinement, tmp_path):
+    with pytest.raises(ConfigError, match="refine_batch_size = 31: expected at most 30"):
+        refine_scan(refinement(refine_batch_size=31))
+    assert not (tmp_path / "refined").exists()
+
+
+def test_modes_are_added_and_saved(refinement, tmp_path):
+    outcome = refine_scan(refinement(refine_probe=True, probe_modes=3, refine_epochs=3))
+    with np.load(outcome.output_dir / "reconstruction.npz") as arrays:
+        assert arrays["probe"].shape == (3, 32, 32)
+    with pytest.raises(ConfigError, match="probe_modes = 3: expected None, or refine_probe"):
+        refinement(probe_modes=3)
+
+
+def test_fewer_modes_than_there_are_are_refused(tmp_path, tiny_scan, refinement):
+    two = np.concatenate([tiny_scan.probe, tiny_scan.probe * np.complex64(0.3j)])
+    save_scan(tmp_path / "two.npz", replace(tiny_scan, probe=two))
+    with pytest.raises(ConfigError, match="probe_modes = 1: expected at least 2"):
+        refine_scan(refinement(scan=tmp_path / "two.npz", refine_probe=True, probe_modes=1))
+    assert not (tmp_path / "refined").exists()
+
+
+def test_what_auto_means(refinement, inference):
+    seen = []
+    payload = refinement(refine_epochs="auto", refine_tolerance=0)
+    refine_scan(payload, progress=lambda done, total, _: seen.append(total))
+    assert seen == [60] * 60
+    outcome = infer(inference())
+    assert outcome.refinement is None
+    assert outcome.network is outcome.reconstruction
+
+
+def test_missing_files_are_named(refinement, tmp_path):
+    with pytest.raises(FileNotFoundError, match="scan_file"):
+        refinement(scan=tmp_path / "none.npz")
+    with pytest.raises(FileNotFoundError, match="start_file"):
+        refinement(start=tmp_path / "none.npz")
+
+
+def test_inference_refines_what_the_network_made(inference, tiny_scan, trained):
+    outcome = infer(inference(refine_epochs=8))
+    assert {path.name for path in outcome.files} == FILES | {"network.npz"}
+    assert outcome.refinement.n_epochs == 8
+    assert outcome.forward_residual < 0.9 * outcome.network_residual
+    assert outcome.report.scores.complex_nrmse < 0.7 * outcome.network_report.scores.complex_nrmse
+    written = json.loads((outcome.output_dir / "metrics.json").read_text())
+    assert written["network"]["forward_residual"] == outcome.network_residual
+    assert written["network"]["scores"]["complex_nrmse"] == outcome.network_report.scores.complex_nrmse
+    with np.load(outcome.output_dir / "network.npz") as arrays:
+        np.testing.assert_array_equal(arrays["object"], outcome.network.object)
+    with np.load(outcome.output_dir / "reconstruction.npz") as arrays:
+        np.testing.assert_array_equal(arrays["object"], outcome.reconstruction.object)
+
+
+def test_inference_uses_the_probe_of_the_bundle(inference, tiny_scan, tmp_path):
+    save_scan(tmp_path / "dark.npz", replace(tiny_scan, probe=tiny_scan.probe * np.complex64(2j)))
+    plain, other = (
+        infer(inference("a", refine_epochs=2)),
+        infer(inference("b", scan=tmp_path / "dark.npz", refine_epochs=2)),
+    )
+    np.testing.assert_allclose(other.reconstruction.object, plain.reconstruction.object, atol=1e-5)
+
+
+def test_interrupted_inference_keeps_what_it_reached(inference):
+    payload = inference(refine_epochs=8)
+    with pytest.raises(RefinementInterrupted) as stop:
+        infer(payload, refine_progress=stop_after(2))
+    assert stop.value.checkpoint.exists()
+    assert (payload.inference_config.output_dir / "network.npz").exists()
+
+
+def test_settings_of_a_refinement_need_a_refinement(inference):
+    with pytest.raises(ConfigError, match="refine_probe = True: expected False") as error:
+        inference(refine_probe=True, likelihood="amplitude")
+    assert "--refine N" in str(error.value)
+    assert "likelihood" in str(error.value)

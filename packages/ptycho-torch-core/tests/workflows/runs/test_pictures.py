@@ -1,0 +1,75 @@
+"""What a run leaves to look at."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from ptycho_torch.data.groups.dataset import GroupDataset
+from ptycho_torch.workflows import infer, train
+from ptycho_torch.workflows.runs import pictures
+from ptycho_torch.workflows.runs.pictures import groups_to_draw, sample_patches
+
+pytestmark = pytest.mark.drawn
+
+
+@pytest.fixture
+def groups(tiny_scan):
+    return GroupDataset(tiny_scan.diffraction, np.arange(30)[:, None])
+
+
+def test_samples_are_spread_over_the_data_and_are_what_the_model_says(trained, tiny_scan, groups):
+    model = trained.model.train()
+    sample = sample_patches(model, groups, 4)
+    assert model.training
+    np.testing.assert_array_equal(sample.frames, [0, 10, 19, 29])
+    np.testing.assert_array_equal(sample.measured, tiny_scan.diffraction[sample.frames])
+    model.eval()
+    with torch.no_grad():
+        patches = model(torch.from_numpy(sample.measured)[:, None])[:, 0]
+        counts = model.predict_counts(patches)
+    torch.testing.assert_close(torch.from_numpy(sample.patches), patches)
+    torch.testing.assert_close(torch.from_numpy(sample.predicted), counts)
+
+
+def test_few_groups_are_shown_once(trained, tiny_scan):
+    few = GroupDataset(tiny_scan.diffraction, np.array([[7], [3]]))
+    np.testing.assert_array_equal(sample_patches(trained.model, few).frames, [7, 3])
+
+
+def test_a_training_leaves_pictures_and_a_page(trained):
+    patches = imread(trained.output_dir / "patches.png")
+    assert patches.shape[1] == 11 * 160
+    assert patches[..., :3].std() > 0.1
+    text = (trained.output_dir / "report.html").read_text(encoding="utf-8")
+    for words in (
+        "Training on scan.npz",
+        "30 frames of 32 × 32 px",
+        "24 to train on, 6 to validate on",
+        "3 of 3",
+        "lowest val_loss",
+        "train tiny",
+        "Frames that were set aside",
+    ):
+        assert words in text
+    assert text.count("<img") == 2
+
+
+def test_a_reconstruction_leaves_a_page_with_scores(inference):
+    outcome = infer(inference())
+    text = (outcome.output_dir / "report.html").read_text(encoding="utf-8")
+    assert "Reconstruction of scan.npz" in text
+    assert f"{outcome.forward_residual:.4f}" in text
+    assert f"{outcome.report.scores.complex_nrmse:.4f}" in text
+    assert text.count("<img") == 3
+
+
+def test_of_a_large_scan_the_middle_is_drawn(tiny_scan, payload, monkeypatch):
+    monkeypatch.setattr(pictures, "_DRAWN_PATCHES", 9)
+    kept = groups_to_draw(tiny_scan, 1, 9)
+    middle = (tiny_scan.positions.min(axis=0) + tiny_scan.positions.max(axis=0)) / 2
+    distance = np.linalg.norm(tiny_scan.positions - middle, axis=1)
+    assert set(kept.frames[:, 0]) == set(np.argsort(distance, kind="stable")[:9])
+    assert len(groups_to_draw(tiny_scan, 1, None).frames) == tiny_scan.n_frames
+    outcome = train(payload(n_groups=8))
+    assert "the 9 frames in the middle" in (outcome.output_dir / "report.html").read_text(encoding="utf-8")
