@@ -48,6 +48,7 @@ def test_a_failing_statement_is_a_problem_and_not_a_pass() -> None:
     assert "it broke" in problem
 
 
+@pytest.mark.rule("PKG-002")
 def test_config_loads_nothing_but_the_standard_library_and_a_yaml_reader() -> None:
     before = lazy_imports.loaded_modules("pass")
     after = lazy_imports.loaded_modules("import ptycho_config")

@@ -23,6 +23,7 @@ def test_the_tree_is_found() -> None:
     assert {"ptycho_config.fields", "ptycho_torch.physics.forward", "ptycho_torch_cli.parsers"} <= names
 
 
+@pytest.mark.rule("CFG-052", "PKG-001", "PKG-004", "PKG-005", "PKG-006")
 @pytest.mark.parametrize("rule", boundary_imports.RULES, ids=lambda rule: rule.reason)
 def test_imports(rule: boundary_imports.Rule) -> None:
     assert any(rule.governs(module.name) for module in modules()), (
@@ -32,18 +33,21 @@ def test_imports(rule: boundary_imports.Rule) -> None:
     assert not problems, report(problems)
 
 
+@pytest.mark.rule("RUN-040")
 def test_nothing_prints_below_the_command_line() -> None:
     below = [module for module in modules() if not module.name.startswith("ptycho_torch_cli")]
     problems = boundary_source.calls(below, "print", "log it or return it")
     assert not problems, report(problems)
 
 
+@pytest.mark.rule("PKG-004")
 def test_physics_opens_no_files() -> None:
     physics = [module for module in modules() if module.name.startswith("ptycho_torch.physics")]
     problems = boundary_source.calls(physics, "open", "take arrays as arguments")
     assert not problems, report(problems)
 
 
+@pytest.mark.rule("PKG-008")
 def test_public_modules_say_what_is_public() -> None:
     problems = boundary_source.missing_all(modules())
     assert not problems, report(problems)
@@ -71,6 +75,7 @@ def test_examples_in_documents_use_names_that_exist() -> None:
     assert not problems, report(problems)
 
 
+@pytest.mark.rule("PKG-007", "PKG-008", "PKG-011")
 @pytest.mark.parametrize(
     "check",
     [

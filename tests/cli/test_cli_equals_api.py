@@ -47,6 +47,7 @@ def by_api(scan_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.rule("CFG-040", "CLI-017")
 def test_same_weights(by_command: Path, by_api: Path) -> None:
     ours, theirs = (load_bundle(folder / "model")[0].state_dict() for folder in (by_command, by_api))
     assert ours.keys() == theirs.keys()
@@ -54,6 +55,7 @@ def test_same_weights(by_command: Path, by_api: Path) -> None:
         assert torch.equal(value, theirs[name]), name
 
 
+@pytest.mark.rule("CLI-017")
 def test_same_object(by_command: Path, by_api: Path) -> None:
     files = [folder / "result" / "reconstruction.npz" for folder in (by_command, by_api)]
     with np.load(files[0]) as ours, np.load(files[1]) as theirs:
@@ -61,6 +63,7 @@ def test_same_object(by_command: Path, by_api: Path) -> None:
             np.testing.assert_array_equal(ours[key], theirs[key])
 
 
+@pytest.mark.rule("RUN-001")
 def test_same_files(by_command: Path, by_api: Path) -> None:
     def names(folder: Path) -> set[str]:
         return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

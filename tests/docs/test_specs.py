@@ -1,69 +1,60 @@
-"""The numbered rules: each is defined once, listed once, and every test named beside it exists."""
+"""The numbered rules: each is defined once, marked tests hold it, and every number that is cited exists."""
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import Counter
-from functools import cache
-from pathlib import Path
 
 import pytest
+import rules
 
-DEFINED = re.compile(r"^\*\*([A-Z]+(?:-[A-Z]+)*-\d{3})\.\*\* ", re.MULTILINE)
-ROW = re.compile(r"^\| ([A-Z-]+-\d{3}) \| (.*) \|$", re.MULTILINE)
 CITED = re.compile(r"\b(?:CFG|CONFIG|CONFIG-LOGGER|DATA|PHY|STI|REF|MET|BUN|RUN|EMB|CLI|PKG|POLICY)-\d{3}\b")
-FOLDERS = {
-    "config": "packages/ptycho-config/tests",
-    "core": "packages/ptycho-torch-core/tests",
-    "cli": "packages/ptycho-torch-cli/tests",
-    "tests": "tests",
-}
-
-
-@cache
-def _rules(root: Path) -> tuple[str, ...]:
-    pages = sorted((root / "specs").glob("*.md"))
-    return tuple(rule for page in pages for rule in DEFINED.findall(page.read_text(encoding="utf-8")))
-
-
-@cache
-def _coverage(root: Path) -> tuple[tuple[str, str], ...]:
-    return tuple(ROW.findall((root / "specs" / "coverage.md").read_text(encoding="utf-8")))
-
-
-@cache
-def _functions(path: Path) -> frozenset[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
 
 def test_every_rule_is_defined_once(root):
-    counts = Counter(_rules(root))
+    counts = Counter(rules.defined_rules(root))
     assert len(counts) > 100
     assert not [rule for rule, count in counts.items() if count > 1]
 
 
-def test_every_rule_is_listed_once_in_the_table(root):
-    listed = [rule for rule, _ in _coverage(root)]
-    assert sorted(listed) == sorted(_rules(root))
+def test_every_rule_has_a_test(root):
+    held = {mark.rule for mark in rules.marks(root)} | set(rules.HELD_ELSEWHERE)
+    without = [rule for rule in rules.defined_rules(root) if rule not in held]
+    assert not without, f"mark the tests of these rules with pytest.mark.rule: {', '.join(without)}"
 
 
-def test_every_test_in_the_table_exists(root):
-    missing = []
-    for rule, cell in _coverage(root):
-        named = re.findall(r"`(\w+)/([\w/]+\.py)::(\w+)`", cell)
-        assert named or cell in ("none yet", "nox session `alone`"), f"{rule}: {cell!r} names no test"
-        for place, file, function in named:
-            path = root / FOLDERS[place] / file
-            if not path.is_file() or function not in _functions(path):
-                missing.append(f"{rule}: {place}/{file}::{function}")
-    assert not missing, "\n".join(missing)
+def test_every_mark_names_a_rule(root):
+    known = set(rules.defined_rules(root))
+    wrong = [f"{mark.file}::{mark.test}: {mark.rule}" for mark in rules.marks(root) if mark.rule not in known]
+    assert not wrong, "\n".join(wrong)
+    assert set(rules.HELD_ELSEWHERE) <= known
+
+
+def test_a_mark_is_read_from_the_source():
+    source = '@pytest.mark.rule("AB-001", "AB-002")\n@pytest.mark.drawn\ndef test_it():\n    pass\n'
+    assert list(rules.marks_of(source, "x.py")) == [
+        rules.Mark("AB-001", "x.py", "test_it"),
+        rules.Mark("AB-002", "x.py", "test_it"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ('@pytest.mark.rule("AB-001")\ndef helper():\n    pass\n', "only a test function"),
+        ('@pytest.mark.rule("AB-001")\nclass TestIt:\n    pass\n', "only a test function"),
+        ("@pytest.mark.rule\ndef test_it():\n    pass\n", "as texts"),
+        ("@pytest.mark.rule(NUMBER)\ndef test_it():\n    pass\n", "as texts"),
+    ],
+)
+def test_a_mark_that_could_not_be_read_is_refused(source, words):
+    with pytest.raises(ValueError, match=f"x.py:1: .*{words}"):
+        list(rules.marks_of(source, "x.py"))
 
 
 @pytest.mark.parametrize("pattern", ["docs/**/*.md", "specs/*.md", "tests/**/*.py", "packages/**/*.py"])
 def test_every_cited_rule_exists(root, pattern):
-    known = set(_rules(root))
+    known = set(rules.defined_rules(root))
     unknown = [
         f"{path.relative_to(root)}: {rule}"
         for path in sorted(root.glob(pattern))

@@ -26,6 +26,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return json.loads(target.read_text())
 
 
+@pytest.mark.rule("EMB-015")
 def test_every_reader_reads_or_refuses_and_does_nothing_else(report: dict) -> None:
     assert report["defects"] == []
     assert report["cases"] >= 99
@@ -69,6 +70,7 @@ def _crashes(path: Path) -> None:
     raise RecursionError("too deep")
 
 
+@pytest.mark.rule("EMB-015")
 @pytest.mark.parametrize(
     ("reader", "found"),
     [

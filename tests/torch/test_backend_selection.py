@@ -27,14 +27,17 @@ class TestSharedDataclasses:
 
 
 class TestRefusal:
+    @pytest.mark.rule("EMB-014")
     def test_by_the_training_factory(self, scan_file, tmp_path):
         with pytest.raises(ValueError, match=REFUSED):
             create_training_payload(scan_file, tmp_path / "run", {"backend": "tensorflow"})
 
+    @pytest.mark.rule("EMB-014")
     def test_by_the_inference_factory(self, bundle_dir, scan_file, tmp_path):
         with pytest.raises(ValueError, match=REFUSED):
             create_inference_payload(bundle_dir, scan_file, tmp_path / "run", {"backend": "tensorflow"})
 
+    @pytest.mark.rule("EMB-014")
     @pytest.mark.parametrize("call", [train_cdi_model_torch, run_cdi_example_torch])
     def test_by_the_workflows_before_anything_is_written(self, call, scan, config, tmp_path):
         with pytest.raises(ValueError, match=REFUSED):

@@ -37,6 +37,7 @@ class TestRun:
             np.testing.assert_array_equal(saved["positions"], scan.positions)
         assert "complex_nrmse" in json.loads((folder / "metrics.json").read_text())["scores"]
 
+    @pytest.mark.rule("BUN-011")
     @pytest.mark.parametrize("form", ["directory", "file", "extracted"])
     def test_every_form_of_a_model_path(self, bundle_dir, scan_file, tmp_path, form):
         if form == "extracted":

@@ -246,6 +246,7 @@ class TestErrors:
 
 
 class TestScansInMemory:
+    @pytest.mark.rule("EMB-005")
     def test_facts_come_from_the_scan(self, scan, tmp_path):
         payload = create_training_payload(scan, tmp_path)
         config = payload.training_config
@@ -265,6 +266,7 @@ class TestScansInMemory:
         assert (payload.training_config.model.N, payload.training_config.n_groups) == (32, 30)
         assert create_inference_payload(bundle_dir, arrays, tmp_path).test_data is arrays
 
+    @pytest.mark.rule("EMB-005")
     def test_they_take_the_place_of_a_path_in_a_file(self, scan, tmp_path):
         file = tmp_path / "run.yaml"
         file.write_text("train_data_file: elsewhere.npz\n")

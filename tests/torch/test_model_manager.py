@@ -90,6 +90,7 @@ class TestWhereABundleIs:
         shutil.unpack_archive(bundle, tmp_path / "extracted")
         return tmp_path / "extracted"
 
+    @pytest.mark.rule("BUN-011")
     @pytest.mark.parametrize("as_text", [True, False])
     def test_everywhere_a_model_path_is_taken(self, place, as_text, scan, cpu, tmp_path):
         model_path = str(place) if as_text else place

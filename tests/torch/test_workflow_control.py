@@ -21,6 +21,7 @@ def _equal(first, second):
 
 
 class TestCallbacks:
+    @pytest.mark.rule("EMB-012")
     def test_callbacks_of_the_caller_are_called_in_its_process(self, scan, config, cpu):
         here = threading.get_ident()
 
@@ -77,6 +78,7 @@ class TestCancel:
             train_cdi_model_torch(scan, None, config(), execution_config=cpu(), should_stop=lambda: True)
         assert caught.value.checkpoint is None
 
+    @pytest.mark.rule("EMB-010")
     def test_a_cancelled_training_resumes_to_the_weights_of_one_that_was_not(self, scan, config, cpu):
         asked = []
 
@@ -112,6 +114,7 @@ class TestCancel:
             )
         assert (tmp_path / "run" / "wts.h5.zip").is_file()
 
+    @pytest.mark.rule("EMB-010")
     def test_an_inference_writes_nothing(self, scan, bundle_dir, cpu, tmp_path):
         payload = create_inference_payload(bundle_dir, scan, tmp_path / "out", None, cpu())
         with pytest.raises(RunCancelled):

@@ -92,6 +92,7 @@ class TestSignatures:
 
 
 class TestRunCdiExample:
+    @pytest.mark.rule("EMB-001")
     def test_amplitude_phase_and_results(self, trained):
         amplitude, phase, results = trained
         assert amplitude.dtype == phase.dtype == np.float32
@@ -104,6 +105,7 @@ class TestRunCdiExample:
         object_ = results["reconstruction"].object
         np.testing.assert_allclose(amplitude * np.exp(1j * phase), object_, rtol=1e-5, atol=1e-6)
 
+    @pytest.mark.rule("EMB-002")
     def test_results_of_the_training(self, trained):
         results = trained[2]
         assert results["backend"] == "pytorch"
@@ -116,11 +118,13 @@ class TestRunCdiExample:
         assert history["train_loss"][-1] < history["train_loss"][0]
         assert results["metrics"]["train_loss"] == history["train_loss"][-1]
 
+    @pytest.mark.rule("EMB-002")
     def test_the_scores_compare_with_the_truth(self, trained):
         results = trained[2]
         assert results["report"].scores.complex_nrmse < results["report"].flat.complex_nrmse
         assert 0 < results["forward_residual"] < 1
 
+    @pytest.mark.rule("EMB-001")
     def test_without_stitching_nothing_is_reconstructed(self, scan, config, cpu):
         amplitude, phase, results = run_cdi_example_torch(scan, scan, config(), execution_config=cpu())
         assert amplitude is None
@@ -128,11 +132,13 @@ class TestRunCdiExample:
         assert "reconstruction" not in results
         assert results["bundle_path"].is_file()
 
+    @pytest.mark.rule("EMB-006")
     def test_stitching_without_data_is_refused_before_the_training(self, scan, config, tmp_path):
         with pytest.raises(ConfigError, match="do_stitching is on"):
             run_cdi_example_torch(scan, None, config("run"), do_stitching=True)
         assert not (tmp_path / "run").exists()
 
+    @pytest.mark.rule("EMB-003")
     def test_paths_scans_and_arrays_give_the_same_weights(self, scan, scan_file, config, cpu):
         found = [
             _weights(train_cdi_model_torch(data, None, config(f"run{i}"), execution_config=cpu()))
@@ -140,6 +146,7 @@ class TestRunCdiExample:
         ]
         assert all(_equal(found[0], other) for other in found[1:])
 
+    @pytest.mark.rule("EMB-004")
     def test_paths_of_the_configuration_are_used_when_no_data_are_given(self, scan_file, config, cpu):
         settings = config("run", train_data_file=scan_file, test_data_file=scan_file)
         amplitude, _, results = run_cdi_example_torch(
@@ -148,11 +155,13 @@ class TestRunCdiExample:
         assert amplitude is not None
         assert results["payload"].training_config.train_data_file == scan_file
 
+    @pytest.mark.rule("EMB-004")
     def test_data_take_the_place_of_the_paths_of_the_configuration(self, scan, config, cpu, tmp_path):
         settings = config("run", train_data_file=tmp_path / "absent.npz")
         results = train_cdi_model_torch(scan, None, settings, execution_config=cpu())
         assert results["payload"].training_config.train_data_file is None
 
+    @pytest.mark.rule("EMB-004")
     def test_facts_fill_what_the_configuration_left_open(self, trained):
         config = trained[2]["payload"].training_config
         assert (config.model.N, config.n_groups, config.nphotons) == (32, 30, 1e5)
@@ -161,6 +170,7 @@ class TestRunCdiExample:
         with pytest.raises(ConfigError, match="N = 64"):
             train_cdi_model_torch(scan, None, config(model={"N": 64}))
 
+    @pytest.mark.rule("EMB-003")
     def test_bad_arrays_are_refused_and_nothing_is_written(self, scan, config, cpu, tmp_path):
         broken = np.asarray(scan.diffraction).astype(np.float32)
         broken[3, 4, 5] = np.nan
@@ -184,6 +194,7 @@ class TestRunCdiExample:
 
 
 class TestTrainWithLightningGreen:
+    @pytest.mark.rule("EMB-013")
     def test_execution_config_passes_to_trainer(self, scan, config, cpu):
         spy = Spy()
         execution = cpu(
@@ -199,6 +210,7 @@ class TestTrainWithLightningGreen:
         assert trainer.check_val_every_n_epoch == 2
         assert trainer.precision == "32-true"
 
+    @pytest.mark.rule("EMB-013")
     def test_execution_config_overrides_trainer(self, scan, config, cpu):
         """What the object states replaces the default; what it does not state is the default."""
         default, changed = Spy(), Spy()
@@ -211,6 +223,7 @@ class TestTrainWithLightningGreen:
         assert len(default.trainer.loggers) == 1
         assert len(changed.trainer.loggers) == 0
 
+    @pytest.mark.rule("EMB-013")
     def test_execution_config_controls_determinism(self, scan, config, cpu):
         strict, free = Spy(), Spy()
         before = torch.are_deterministic_algorithms_enabled()
@@ -239,6 +252,7 @@ class TestTrainWithLightningGreen:
 
 
 class TestInferenceExecutionConfig:
+    @pytest.mark.rule("EMB-013")
     def test_inference_uses_execution_batch_size(self, scan, bundle_dir, cpu, tmp_path):
         seen = []
         payload = create_inference_payload(
@@ -253,6 +267,7 @@ class TestInferenceExecutionConfig:
         infer(payload, progress=lambda done, total: seen.append(done))
         assert seen == [8, 16, 24, 30]
 
+    @pytest.mark.rule("EMB-011")
     def test_the_reconstruction_after_a_training_uses_it(self, scan, config, cpu):
         seen = []
         run_cdi_example_torch(
@@ -274,6 +289,7 @@ class TestInferenceExecutionConfig:
 
 
 class TestLoadInferenceBundle:
+    @pytest.mark.rule("EMB-007")
     def test_models_and_configuration(self, trained, bundle_dir):
         cfg.clear()
         models, config = load_inference_bundle_torch(bundle_dir)
@@ -293,6 +309,7 @@ class TestLoadInferenceBundle:
 
 
 class TestReconstructInMemory:
+    @pytest.mark.rule("EMB-008")
     def test_arrays_give_what_the_scan_gives(self, scan, trained):
         model = trained[2]["models"]["diffraction_to_obj"]
         found = reconstruct(model, _arrays(scan), batch_size=8)
@@ -340,12 +357,14 @@ class TestSaveOutputs:
         scores = json.loads((tmp_path / "out" / "metrics.json").read_text())
         assert scores["forward_residual"] == pytest.approx(results["forward_residual"])
 
+    @pytest.mark.rule("EMB-009")
     def test_what_is_passed_is_what_is_saved(self, trained, tmp_path):
         amplitude, phase, results = trained
         save_outputs(2 * amplitude, np.zeros_like(phase), results, tmp_path / "out")
         with np.load(tmp_path / "out" / "reconstruction.npz") as saved:
             np.testing.assert_allclose(saved["object"], 2 * amplitude, rtol=1e-6)
 
+    @pytest.mark.rule("EMB-009")
     def test_older_results_are_kept_unless_told_otherwise(self, trained, tmp_path):
         save_outputs(*trained, tmp_path / "out")
         with pytest.raises(ConfigError, match="output_dir"):

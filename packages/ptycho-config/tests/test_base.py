@@ -24,6 +24,7 @@ from ptycho_config import (
 )
 
 
+@pytest.mark.rule("CFG-007")
 def test_only_what_the_caller_passed_is_stated() -> None:
     assert stated_fields(PyTorchExecutionConfig()) == {}
     config = PyTorchExecutionConfig(num_workers=0, max_time=None)
@@ -53,6 +54,7 @@ def test_what_was_stated_plays_no_part_in_equality_or_hash() -> None:
     assert hash(said) == hash(unsaid)
 
 
+@pytest.mark.rule("CFG-007")
 def test_evolve_keeps_what_was_stated_and_adds_the_changes() -> None:
     start = PyTorchExecutionConfig(accelerator="cpu", num_workers=1)
     changed = evolve(start, num_workers=2, devices=3)
@@ -103,6 +105,7 @@ def test_building_from_data_reports_everything_at_once(problems_of: Callable[...
     assert "did you mean 'gridsize'" in found["gridsiz"]
 
 
+@pytest.mark.rule("CFG-003")
 def test_building_touches_no_file(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("a configuration looked at a file")

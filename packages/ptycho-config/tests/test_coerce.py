@@ -52,12 +52,14 @@ def test_numbers_are_stored_as_float(value: Any, stored: float) -> None:
     assert type(kept) is float
 
 
+@pytest.mark.rule("CFG-005")
 @pytest.mark.parametrize("value", [True, False, Scalar(True), 3.0, 2.5, "3", None, [3], int])
 def test_an_integer_setting_refuses_everything_else(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"nepochs = .*expected an integer of at least 1"):
         TrainingConfig(nepochs=value)
 
 
+@pytest.mark.rule("CFG-005")
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), -float("inf"), True, "1", None, 1j, 10**400, [1.0]]
 )

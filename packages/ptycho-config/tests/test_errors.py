@@ -27,6 +27,7 @@ def test_a_long_value_is_cut_in_the_middle() -> None:
     assert "/deep/model':" in text
 
 
+@pytest.mark.rule("CFG-004")
 def test_an_error_is_a_value_error_that_lists_every_problem() -> None:
     error = ConfigError([Problem("a", 1, "2"), Problem("b", 3, "4")])
     assert isinstance(error, ValueError)

@@ -23,6 +23,7 @@ ALL_SPECS = [spec for cls in SECTIONS.values() for spec in field_specs(cls)]
 IDS = [f"{spec.owner}.{spec.name}" for spec in ALL_SPECS]
 
 
+@pytest.mark.rule("CFG-002")
 @pytest.mark.parametrize("spec", ALL_SPECS, ids=IDS)
 def test_every_setting_is_fully_stated(spec: FieldSpec) -> None:
     assert spec.help

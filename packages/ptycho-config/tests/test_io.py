@@ -46,6 +46,7 @@ logger_backend = "none"
 }
 
 
+@pytest.mark.rule("CFG-030")
 @pytest.mark.parametrize("name", SAME)
 def test_the_same_settings_in_every_language(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(SAME[name], encoding="utf-8")
@@ -117,6 +118,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.rule("CFG-030")
 @pytest.mark.parametrize(("name", "text", "words"), BROKEN, ids=range(len(BROKEN)))
 def test_a_broken_file_is_refused_with_file_and_reason(
     name: str, text: str, words: str, tmp_path: Path
@@ -165,6 +167,7 @@ def test_other_endings_are_refused_before_anything_is_written(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.rule("CFG-031")
 def test_the_record_of_a_run_can_be_fed_back(tmp_path: Path) -> None:
     first = resolve(
         SECTIONS, cli={"train_data_file": "a.npz", "max_epochs": 3, "n_groups": None}, facts={"N": 96}
@@ -191,6 +194,7 @@ def test_the_record_of_a_training_serves_a_reconstruction(
     assert any("training.nepochs belongs to training" in note for note in done.notes)
 
 
+@pytest.mark.rule("CFG-032")
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ def test_every_way_to_write_a_key(layer: dict[str, Any], training_schema: dict[s
     assert resolve(training_schema, cli=layer).provenance["nepochs"].value == 3
 
 
+@pytest.mark.rule("CFG-018")
 @pytest.mark.parametrize(
     ("old", "value", "new", "stored"),
     [
@@ -60,6 +61,7 @@ def test_a_grid_that_is_not_square_is_refused(
     assert "given by overrides as grid_size" in found["gridsize"]
 
 
+@pytest.mark.rule("CFG-018")
 def test_two_spellings_in_one_layer_must_agree(
     training_schema: dict[str, type[Config]], problems_of: Callable[..., dict[str, str]]
 ) -> None:
@@ -73,6 +75,7 @@ def test_two_spellings_in_two_layers_are_ranked(training_schema: dict[str, type[
     assert str(done.provenance["nepochs"]) == "nepochs = 3  [cli]  over file=4  over default=50"
 
 
+@pytest.mark.rule("CFG-015")
 @pytest.mark.parametrize(
     ("layer", "field", "words"),
     [
@@ -103,6 +106,7 @@ def test_unknown_keys(
     assert words in found[field]
 
 
+@pytest.mark.rule("CFG-019")
 def test_settings_of_another_command_are_refused_where_they_were_meant(
     inference_schema: dict[str, type[Config]], problems_of: Callable[..., dict[str, str]]
 ) -> None:
@@ -110,6 +114,7 @@ def test_settings_of_another_command_are_refused_where_they_were_meant(
     assert "it belongs to training, which plays no part here" in found["nepochs"]
 
 
+@pytest.mark.rule("CFG-019")
 def test_settings_of_another_command_in_a_file_are_left_aside(
     inference_schema: dict[str, type[Config]],
 ) -> None:
@@ -135,6 +140,7 @@ def test_a_configuration_inside_a_configuration_is_read_too(training_schema: dic
     assert done.provenance["gridsize"].layer == "default"
 
 
+@pytest.mark.rule("CFG-012")
 def test_execution_settings_from_an_object_are_those_it_stated(
     training_schema: dict[str, type[Config]],
 ) -> None:

@@ -17,6 +17,7 @@ from ptycho_config import (
 )
 
 
+@pytest.mark.rule("CFG-050")
 def test_the_mapping_is_the_agreed_one() -> None:
     assert dict(KEY_MAPPINGS) == {
         "object_big": "object.big",
@@ -47,6 +48,7 @@ def test_every_other_setting_keeps_its_name() -> None:
     assert {"gridsize", "n_groups", "neighbor_count", "debug", "backend", "model_path"} <= set(flat)
 
 
+@pytest.mark.rule("CFG-050")
 def test_none_never_overwrites() -> None:
     cfg: dict[str, Any] = {"test_data_file_path": "kept.npz", "n_subsample": 5, "other": 1}
     update_legacy_dict(cfg, TrainingConfig(n_groups=None))
@@ -67,6 +69,7 @@ def test_paths_become_strings() -> None:
     assert all(isinstance(value, (str, int, float, bool)) for value in cfg.values())
 
 
+@pytest.mark.rule("CFG-008", "CFG-051")
 def test_execution_settings_never_enter() -> None:
     cfg: dict[str, Any] = {"N": 1}
     with pytest.raises(TypeError, match="never enters the legacy dictionary; pass a ModelConfig"):

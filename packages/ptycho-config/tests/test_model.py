@@ -23,6 +23,7 @@ def test_other_frame_sizes_are_refused(size: int) -> None:
         ModelConfig(N=size)
 
 
+@pytest.mark.rule("CFG-001")
 def test_it_is_frozen_and_keyword_only() -> None:
     config = ModelConfig()
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -31,6 +32,7 @@ def test_it_is_frozen_and_keyword_only() -> None:
         ModelConfig(64)  # type: ignore[call-arg]
 
 
+@pytest.mark.rule("CFG-008")
 def test_equal_settings_are_equal_and_hash_alike() -> None:
     assert ModelConfig() == ModelConfig(N=64)
     assert hash(ModelConfig(N=64)) == hash(ModelConfig())
@@ -42,6 +44,7 @@ def test_any_architecture_name_is_taken_because_the_registry_knows_them() -> Non
     assert ModelConfig(architecture="my_network").architecture == "my_network"
 
 
+@pytest.mark.rule("CFG-004")
 def test_all_problems_are_reported_together(problems_of: Callable[..., dict[str, str]]) -> None:
     found = problems_of(ModelConfig, N=50, gridsize=0, model_type="cnn", amp_activation="tanh", probe_scale=0)
     assert list(found) == ["N", "gridsize", "model_type", "amp_activation", "probe_scale"]

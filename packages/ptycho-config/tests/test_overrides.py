@@ -36,6 +36,7 @@ def _layer(name: str, value: int) -> Any:
     )
 
 
+@pytest.mark.rule("CFG-010")
 @pytest.mark.parametrize(
     "present", [names for size in range(6) for names in itertools.combinations(LAYERS, size)], ids="+".join
 )
@@ -50,6 +51,7 @@ def test_the_highest_layer_that_speaks_wins(present: tuple[str, ...], training_s
     assert done.configs["execution"].num_workers == found.value  # type: ignore[attr-defined]
 
 
+@pytest.mark.rule("CFG-011")
 def test_none_speaks_and_absence_does_not(training_schema: Schema) -> None:
     assert (
         resolve(training_schema, overrides={"n_groups": None}, cli={"n_groups": 5})
@@ -69,6 +71,7 @@ def test_the_objects_are_built_and_the_model_is_shared(training_schema: Schema) 
     assert stated_fields(done.configs["execution"]) == {"num_workers": 1}
 
 
+@pytest.mark.rule("CFG-017")
 def test_what_was_applied_is_what_differs_and_every_execution_setting(training_schema: Schema) -> None:
     done = resolve(training_schema, overrides={"nepochs": 2, "batch_size": 16})
     knobs = PyTorchExecutionConfig()
@@ -78,6 +81,7 @@ def test_what_was_applied_is_what_differs_and_every_execution_setting(training_s
     }
 
 
+@pytest.mark.rule("CFG-015")
 def test_all_problems_of_all_layers_come_at_once(
     training_schema: Schema, problems_of: Callable[..., dict[str, str]]
 ) -> None:
@@ -108,6 +112,7 @@ def test_contradictions_between_layers_are_found(
     assert "raise neighbor_count or lower gridsize" in grid["neighbor_count"]
 
 
+@pytest.mark.rule("CFG-013")
 def test_a_fact_fills_what_nobody_stated(training_schema: Schema) -> None:
     done = resolve(
         training_schema, facts={"N": Fact(128, "probeGuess in scan.npz"), "training.nphotons": 1e6}
@@ -116,6 +121,7 @@ def test_a_fact_fills_what_nobody_stated(training_schema: Schema) -> None:
     assert str(done.provenance["nphotons"]) == "nphotons = 1e+06  [data]  over default=1e+09"
 
 
+@pytest.mark.rule("CFG-013")
 @pytest.mark.parametrize("layer", ["overrides", "cli", "file", "profile"])
 def test_a_fact_contradicts_any_layer(
     layer: str, training_schema: Schema, problems_of: Callable[..., dict[str, str]]
@@ -141,6 +147,7 @@ def test_agreeing_with_a_fact_leaves_no_trace(training_schema: Schema) -> None:
     assert done.notes == ()
 
 
+@pytest.mark.rule("CFG-014")
 def test_a_smaller_frame_is_cropped_with_a_warning_and_a_note(training_schema: Schema) -> None:
     with pytest.warns(
         UserWarning, match="N = 64.*smaller than the 128 of the data.*probe.*cropped"

@@ -24,6 +24,7 @@ def _fresh(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.rule("CFG-003", "PKG-002")
 def test_importing_loads_only_the_standard_library() -> None:
     code = (
         "import sys; before = set(sys.modules); import ptycho_config;"

@@ -30,11 +30,13 @@ def test_an_unknown_profile_is_suggested() -> None:
         get_profile("quik")
 
 
+@pytest.mark.rule("CFG-020")
 def test_an_unlocked_value_can_be_changed(training_schema: dict[str, type[Config]]) -> None:
     done = resolve(training_schema, cli={"nepochs": 3}, profile="quick")
     assert str(done.provenance["nepochs"]) == "nepochs = 3  [cli]  over profile=10  over default=50"
 
 
+@pytest.mark.rule("CFG-020")
 @pytest.mark.parametrize("layer", ["overrides", "cli", "file"])
 def test_a_locked_value_cannot(training_schema: dict[str, type[Config]], layer: str) -> None:
     with pytest.raises(

@@ -10,6 +10,7 @@ import pytest
 from ptycho_config import SECTIONS, Provenance, resolve
 
 
+@pytest.mark.rule("CFG-016")
 def test_the_line_is_the_agreed_one() -> None:
     line = str(Provenance("nepochs", 30, "cli", (("file", 20), ("default", 50))))
     assert line == "nepochs = 30  [cli]  over file=20  over default=50"

@@ -78,6 +78,7 @@ def test_a_file_is_described_by_section() -> None:
             jsonschema.validate(wrong, schema)
 
 
+@pytest.mark.rule("CFG-002")
 @pytest.mark.parametrize("cls", SECTIONS.values())
 def test_the_table_has_a_row_for_every_setting(cls: type[Config]) -> None:
     lines = markdown_table(cls).splitlines()

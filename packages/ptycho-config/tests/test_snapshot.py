@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ptycho_config import SECTIONS, field_specs
 from ptycho_config.base import plain
 
@@ -134,6 +136,7 @@ EXECUTION = {
 }
 
 
+@pytest.mark.rule("CFG-001")
 def test_names_and_defaults() -> None:
     now = {
         section: {spec.name: plain(spec.default) for spec in field_specs(cls)}

@@ -71,6 +71,7 @@ RULES: list[tuple[type, dict[str, Any], str, str]] = [
 ]
 
 
+@pytest.mark.rule("PHY-038")
 @pytest.mark.parametrize(("cls", "values", "field", "words"), RULES, ids=[rule[2] for rule in RULES])
 def test_a_contradiction_is_named(
     cls: type, values: dict[str, Any], field: str, words: str, problems_of: Callable[..., dict[str, str]]
@@ -107,6 +108,7 @@ def test_the_same_settings_without_the_contradiction_pass(cls: type, values: dic
         assert getattr(config, name) == value
 
 
+@pytest.mark.rule("CFG-006")
 def test_a_rule_is_silent_while_one_of_its_settings_is_wrong(
     problems_of: Callable[..., dict[str, str]],
 ) -> None:

@@ -8,6 +8,7 @@ from ptycho_config import load_config
 from ptycho_torch_cli.config import main
 
 
+@pytest.mark.rule("CLI-016")
 def test_show_prints_a_configuration_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("training:\n  nepochs: 20\n  batch_size: 8\n")
@@ -30,6 +31,7 @@ def test_show_for_inference(capsys: pytest.CaptureFixture[str]) -> None:
     assert "middle_trim: 4" in out
 
 
+@pytest.mark.rule("CLI-016")
 def test_validate_lists_every_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("training:\n  nepochs: 0\n  batch_size: many\nexecution:\n  persistent_workers: true\n")
@@ -68,6 +70,7 @@ def test_two_files_are_one_too_many(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a.yaml and b.yaml" in capsys.readouterr().err
 
 
+@pytest.mark.rule("CLI-016")
 @pytest.mark.parametrize("key", ["max_time", "execution.max_time", "max-time"])
 def test_explain(key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "run.yaml"

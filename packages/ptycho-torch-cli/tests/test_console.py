@@ -33,6 +33,7 @@ class Stopped(KeyboardInterrupt):
         self.checkpoint = checkpoint
 
 
+@pytest.mark.rule("CLI-002")
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
@@ -57,6 +58,7 @@ def test_how_a_command_ends(
     assert capsys.readouterr() == ("", line)
 
 
+@pytest.mark.rule("CLI-004")
 def test_debug_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(raising(ValueError("bad data")), "--debug") == 1
     err = capsys.readouterr().err
@@ -105,6 +107,7 @@ def test_everything_is_put_back(capsys: pytest.CaptureFixture[str]) -> None:
     assert before == (warnings.formatwarning, list(warnings.filters), logger.handlers[:], logger.level)
 
 
+@pytest.mark.rule("CLI-013")
 def test_progress_writes_lines_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +123,7 @@ def test_progress_writes_lines_now_and_then(
     ]
 
 
+@pytest.mark.rule("CLI-032")
 def test_stages_are_told_apart_and_short_ones_say_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +146,7 @@ def test_stages_are_told_apart_and_short_ones_say_nothing(
     ]
 
 
+@pytest.mark.rule("CLI-013")
 def test_progress_draws_a_bar_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

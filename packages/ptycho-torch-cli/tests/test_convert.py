@@ -16,6 +16,7 @@ OPTICS = [
 ]
 
 
+@pytest.mark.rule("CLI-018")
 def test_there_and_back(scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from ptycho_torch.data import load_scan
 
@@ -62,6 +63,7 @@ def test_frames_can_be_cropped_and_the_domain_stated(
     assert not (tmp_path / "b.npz").exists()
 
 
+@pytest.mark.rule("CLI-018")
 def test_an_existing_target_is_kept_unless_told_otherwise(
     scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +107,7 @@ def test_wrong_wishes(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.rule("CLI-018")
 def test_a_source_that_is_refused_writes_nothing(
     edited_scan: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +117,7 @@ def test_a_source_that_is_refused_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["edited.npz"]
 
 
+@pytest.mark.rule("CLI-019", "DATA-009")
 def test_a_folder_with_a_pair_serves_every_command(
     scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from ptycho_torch_cli.convert import main as convert
 from ptycho_torch_cli.evaluate import main
 
 
+@pytest.mark.rule("CLI-003")
 def test_the_table_goes_to_standard_output(
     result_dir: Path, scan_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -19,6 +20,7 @@ def test_the_table_goes_to_standard_output(
     assert err == ""
 
 
+@pytest.mark.rule("RUN-001")
 def test_json_and_files(
     result_dir: Path, scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

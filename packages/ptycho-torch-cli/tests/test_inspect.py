@@ -37,6 +37,7 @@ def test_json(scan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert data["domain"]["domain"] == "counts"
 
 
+@pytest.mark.rule("CLI-002")
 def test_problems_are_the_result_and_the_exit_code(
     edited_scan: Callable[..., Path], diffraction: np.ndarray, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_picture_of_the_scan(scan_file: Path, tmp_path: Path, capsys: pytest.C
     assert picture[..., :3].std() > 0.1
 
 
+@pytest.mark.rule("CLI-030")
 def test_a_picture_is_kept_unless_told_otherwise(
     scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +104,7 @@ def test_a_picture_needs_a_name_that_fits(scan_file: Path, capsys: pytest.Captur
     assert "create it first" in err
 
 
+@pytest.mark.rule("CLI-030")
 def test_a_refused_scan_has_no_picture(
     edited_scan: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

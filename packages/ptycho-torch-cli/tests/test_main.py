@@ -5,6 +5,7 @@ import pytest
 from ptycho_torch_cli.__main__ import COMMANDS, main
 
 
+@pytest.mark.rule("CLI-001")
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out

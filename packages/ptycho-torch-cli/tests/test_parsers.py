@@ -24,11 +24,13 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return err
 
 
+@pytest.mark.rule("CLI-006")
 def test_what_was_not_typed_is_absent() -> None:
     assert parsed() == {}
     assert parsed("--nepochs", "3", "--max-time", "none") == {"nepochs": 3, "max_time": None}
 
 
+@pytest.mark.rule("CLI-007")
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
@@ -64,6 +66,7 @@ def test_inference_takes_its_historical_spellings() -> None:
     assert typed == {"model_path": Path("m"), "test_data_file": Path("t.npz"), "n_groups": 3}
 
 
+@pytest.mark.rule("CLI-005")
 def test_everything_wrong_is_reported_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     err = refusal(
         capsys,
@@ -182,6 +185,7 @@ def test_flags_that_scripts_rely_on_are_there() -> None:
     assert set(inference.build_parser()._option_string_actions) >= INFER_FLAGS
 
 
+@pytest.mark.rule("CLI-005")
 def test_flags_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--max-epoch: unknown flag; did you mean '--max-epochs'" in refusal(capsys, "--max-epoch", "3")
 
@@ -216,6 +220,7 @@ def _another(spec) -> object:
     return 3 if spec.default != 3 else 4
 
 
+@pytest.mark.rule("CLI-008")
 @pytest.mark.parametrize("name", sorted(WITHOUT_FLAG - {"debug"}))
 def test_settings_without_a_choice_are_those_that_core_refuses(name: str) -> None:
     from ptycho_config import SECTIONS, ConfigError

@@ -21,6 +21,7 @@ print(json.dumps([code, sorted({{name.partition(".")[0] for name in sys.modules}
 """
 
 
+@pytest.mark.rule("CLI-015")
 @pytest.mark.parametrize(
     "words", [["--help"], ["--version"], ["train", "--help"], ["config", "show"], ["config", "explain", "N"]]
 )
@@ -33,6 +34,7 @@ def test_light_commands_load_nothing_heavy(words: list[str]) -> None:
     assert not {"torch", "numpy", "scipy", "lightning", "matplotlib", "tqdm", "ptycho_torch"} & set(loaded)
 
 
+@pytest.mark.rule("CLI-001")
 @pytest.mark.parametrize(
     ("module", "prog"),
     [
@@ -70,6 +72,7 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.rule("CLI-014", "RUN-016")
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_training_names_its_checkpoint(scan_file: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
@@ -94,6 +97,7 @@ def test_an_interrupted_training_names_its_checkpoint(scan_file: Path, tmp_path:
     assert "Traceback" not in err
 
 
+@pytest.mark.rule("RUN-063")
 def test_two_processes_of_the_command_speak_once(scan_file: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     command = [

@@ -65,6 +65,7 @@ def test_wrong_usage_is_listed_together(tmp_path: Path, capsys: pytest.CaptureFi
     assert "--likelihood" in err
 
 
+@pytest.mark.rule("REF-007")
 def test_ctrl_c_keeps_what_was_reached(
     scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

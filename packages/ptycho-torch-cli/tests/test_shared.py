@@ -17,6 +17,7 @@ def test_without_a_device_the_accelerator_stands(accelerator: str | None) -> Non
         assert resolve_accelerator(accelerator, None) == accelerator
 
 
+@pytest.mark.rule("CLI-011")
 @pytest.mark.parametrize(
     ("accelerator", "device", "expected"),
     [

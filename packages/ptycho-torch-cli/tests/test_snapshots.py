@@ -46,11 +46,13 @@ def _compare(path: Path, text: str) -> None:
     assert text == path.read_text(encoding="utf-8")
 
 
+@pytest.mark.rule("CLI-007")
 def test_flags_are_those_on_record() -> None:
     blocks = ["\n".join([f"[{name}]", *flag_summary(parser)]) for name, parser in PARSERS.items()]
     _compare(HERE / "flags.txt", "\n\n".join(blocks) + "\n")
 
 
+@pytest.mark.rule("CLI-031")
 @pytest.mark.parametrize("name", PAGES)
 def test_help_is_that_on_record(name: str) -> None:
     _compare(HERE / "help" / f"{name.replace(' ', '-')}.txt", PAGES[name].format_help())
@@ -67,6 +69,7 @@ def test_the_width_of_the_terminal_does_not_change_the_record(monkeypatch: pytes
     assert PAGES["train"].format_help() == before
 
 
+@pytest.mark.rule("CLI-031")
 @pytest.mark.parametrize("name", PAGES)
 def test_help_ends_with_examples_that_can_be_typed(name: str) -> None:
     parser = PAGES[name]

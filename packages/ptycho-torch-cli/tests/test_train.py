@@ -14,6 +14,7 @@ FILES = {
 }
 
 
+@pytest.mark.rule("RUN-001")
 def test_a_run_leaves_its_files_and_says_where(
     scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -34,6 +35,7 @@ def test_a_run_leaves_its_files_and_says_where(
     assert record["provenance"]["accelerator"]["layer"] == "cli"
 
 
+@pytest.mark.rule("CLI-012", "CONFIG-LOGGER-001")
 def test_quiet_without_logger(scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["--train-data-file", str(scan_file), "--output-dir", str(tmp_path / "run"), "--nepochs", "1"]
     assert main([*argv, "--accelerator", "cpu", "--quiet", "--logger", "none"]) == 0
@@ -43,6 +45,7 @@ def test_quiet_without_logger(scan_file: Path, tmp_path: Path, capsys: pytest.Ca
     assert not list((tmp_path / "run").rglob("metrics.csv"))
 
 
+@pytest.mark.rule("CLI-003", "CLI-032")
 def test_a_bar_on_a_terminal_stays_off_standard_output(
     scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,6 +59,7 @@ def test_a_bar_on_a_terminal_stays_off_standard_output(
     assert out.startswith("bundle")
 
 
+@pytest.mark.rule("CLI-010")
 def test_dry_run_prints_the_origin_of_everything_and_writes_nothing(
     scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,6 +76,7 @@ def test_dry_run_prints_the_origin_of_everything_and_writes_nothing(
     assert not output.exists()
 
 
+@pytest.mark.rule("CLI-011")
 def test_deprecated_flags_warn_and_work(
     scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

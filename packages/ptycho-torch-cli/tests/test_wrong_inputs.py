@@ -33,6 +33,7 @@ BAD_ARRAYS = {
 }
 
 
+@pytest.mark.rule("RUN-005")
 @pytest.mark.parametrize(("change", "words"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
 @pytest.mark.parametrize("command", ["train", "infer"])
 def test_bad_arrays(
@@ -117,6 +118,7 @@ def test_a_domain_that_the_values_disprove(edited_scan: Edit, diffraction: np.nd
     assert "they are amplitudes" in err
 
 
+@pytest.mark.rule("RUN-005")
 def test_contradictory_settings(scan_file: Path, train_on) -> None:
     code, err = train_on(
         scan_file, "--persistent-workers", "--nll-weight", "0", "--probe-mask-diameter", "99"
@@ -126,6 +128,7 @@ def test_contradictory_settings(scan_file: Path, train_on) -> None:
         assert word in err
 
 
+@pytest.mark.rule("CLI-009")
 def test_a_flag_and_an_assignment_that_differ(scan_file: Path, train_on) -> None:
     code, err = train_on(scan_file, "--nepochs", "3", "--set", "training.nepochs=4")
     assert code == 2
@@ -179,6 +182,7 @@ def test_a_missing_file_that_a_configuration_names(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.rule("RUN-003")
 @pytest.mark.parametrize("command", ["train", "infer"])
 def test_the_output_folder_of_another_run(
     command: str,
@@ -202,6 +206,7 @@ def test_the_output_folder_of_another_run(
     assert snapshot(folder) == before
 
 
+@pytest.mark.rule("RUN-004")
 def test_a_failed_run_leaves_the_older_results(
     edited_scan: Edit, model_dir: Path, result_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,7 @@ def _write_half(target, error):
         raise error
 
 
+@pytest.mark.rule("DATA-008")
 def test_failure_keeps_the_old_file(tmp_path):
     target = tmp_path / "a.bin"
     target.write_bytes(b"old")

@@ -58,6 +58,7 @@ def _replace_weights(path, content):
     _change_manifest(path, lambda manifest: manifest["checksums"].update({"weights.pt": digest}))
 
 
+@pytest.mark.rule("BUN-006")
 def test_a_round_trip_keeps_weights_and_predictions_bit_for_bit(trained, tiny_scan):
     model, _ = load_bundle(trained.output_dir)
     ours, saved = model.state_dict(), trained.model.state_dict()
@@ -70,6 +71,7 @@ def test_a_round_trip_keeps_weights_and_predictions_bit_for_bit(trained, tiny_sc
     assert not any(value.requires_grad for value in model.parameters())
 
 
+@pytest.mark.rule("BUN-003")
 @pytest.mark.parametrize("n_modes", [1, 3])
 def test_a_trainable_probe_and_several_modes_survive(tmp_path, n_modes):
     config = ModelConfig(N=32, n_filters_scale=1, probe_mask=True, architecture="cnn")
@@ -87,6 +89,7 @@ def test_a_trainable_probe_and_several_modes_survive(tmp_path, n_modes):
         assert torch.equal(loaded.state_dict()[name], value), name
 
 
+@pytest.mark.rule("PHY-038")
 @pytest.mark.parametrize("head", ["amplitude_phase", "real_imaginary"])
 def test_the_head_is_stored(tmp_path, tiny_scan, head):
     config = ModelConfig(N=32, n_filters_scale=1, object_head=head)
@@ -101,6 +104,7 @@ def test_the_head_is_stored(tmp_path, tiny_scan, head):
         assert torch.equal(loaded(counts), model(counts))
 
 
+@pytest.mark.rule("BUN-001", "BUN-002", "BUN-004")
 def test_the_manifest_says_what_is_inside(trained):
     manifest = read_manifest(trained.bundle)
     assert manifest.backend == "pytorch"
@@ -117,6 +121,7 @@ def test_the_manifest_says_what_is_inside(trained):
         assert hashlib.sha256(members[name]).hexdigest() == digest
 
 
+@pytest.mark.rule("BUN-009")
 def test_the_manifest_is_read_without_torch(trained):
     source = (
         "import sys; from ptycho_torch.bundle import read_manifest; "
@@ -127,6 +132,7 @@ def test_the_manifest_is_read_without_torch(trained):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.rule("BUN-011")
 def test_a_directory_and_a_file_name_the_same_bundle(trained, tmp_path):
     assert find_bundle(trained.output_dir) == find_bundle(trained.bundle) == trained.bundle
     with pytest.raises(FileNotFoundError, match="model_path"):
@@ -135,6 +141,7 @@ def test_a_directory_and_a_file_name_the_same_bundle(trained, tmp_path):
         find_bundle(tmp_path)
 
 
+@pytest.mark.rule("BUN-008")
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.9])
 def test_a_truncated_bundle_is_refused(bundle, kept):
     content = bundle.read_bytes()
@@ -161,6 +168,7 @@ def test_a_foreign_archive_is_refused(tmp_path):
         load_bundle(tmp_path)
 
 
+@pytest.mark.rule("BUN-008")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -208,6 +216,7 @@ def test_settings_that_do_not_fit_the_weights_are_a_bundle_error(bundle):
         load_bundle(bundle)
 
 
+@pytest.mark.rule("BUN-008")
 def test_changed_weights_are_found(bundle):
     weights = bytearray(_members(bundle)["weights.pt"])
     weights[len(weights) // 2] ^= 1
@@ -242,6 +251,7 @@ def _pickled(value):
     return pickle.dumps(value, protocol=2)
 
 
+@pytest.mark.rule("BUN-003")
 @pytest.mark.parametrize("dump", [_pickled, _saved], ids=["bare pickle", "torch.save"])
 def test_a_pickle_in_place_of_weights_is_never_executed(bundle, tmp_path, dump):
     trap = tmp_path / "executed"
@@ -266,6 +276,7 @@ def test_weights_that_are_no_state_are_refused(bundle, value):
         load_bundle(bundle)
 
 
+@pytest.mark.rule("BUN-012")
 @pytest.mark.parametrize("name", ["../escaped.txt", "/escaped.txt", "..\\escaped.txt", "C:/escaped.txt"])
 def test_names_that_leave_the_archive_are_refused_and_nothing_is_written(bundle, tmp_path, name):
     before = set(tmp_path.parent.rglob("*"))
@@ -277,6 +288,7 @@ def test_names_that_leave_the_archive_are_refused_and_nothing_is_written(bundle,
     assert set(tmp_path.parent.rglob("*")) == before
 
 
+@pytest.mark.rule("BUN-012")
 def test_a_member_that_is_there_twice_is_refused(bundle):
     with zipfile.ZipFile(bundle, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("weights.pt", b"which one")
@@ -284,6 +296,7 @@ def test_a_member_that_is_there_twice_is_refused(bundle):
         load_bundle(bundle)
 
 
+@pytest.mark.rule("BUN-011")
 def test_the_directory_of_an_extracted_bundle_is_a_bundle(bundle, tmp_path):
     folder = tmp_path / "extracted"
     with zipfile.ZipFile(bundle) as archive:
@@ -300,6 +313,7 @@ def test_the_directory_of_an_extracted_bundle_is_a_bundle(bundle, tmp_path):
         load_bundle(folder)
 
 
+@pytest.mark.rule("BUN-012")
 def test_a_member_that_unpacks_to_absurd_size_is_not_unpacked(bundle):
     with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", bytes(65 * 2**20))
@@ -307,6 +321,7 @@ def test_a_member_that_unpacks_to_absurd_size_is_not_unpacked(bundle):
         read_manifest(bundle)
 
 
+@pytest.mark.rule("BUN-012")
 def test_weights_that_unpack_to_far_more_than_they_are_stored_in_are_not_unpacked(bundle):
     members = _members(bundle)
     with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -316,6 +331,7 @@ def test_weights_that_unpack_to_far_more_than_they_are_stored_in_are_not_unpacke
         load_bundle(bundle)
 
 
+@pytest.mark.rule("BUN-012")
 def test_records_of_tensors_that_are_packed_again_are_refused(bundle):
     stream = io.BytesIO()
     with (
@@ -329,6 +345,7 @@ def test_records_of_tensors_that_are_packed_again_are_refused(bundle):
         load_bundle(bundle)
 
 
+@pytest.mark.rule("BUN-012")
 @pytest.mark.parametrize(
     "change",
     [
@@ -343,6 +360,7 @@ def test_settings_of_a_model_that_the_weights_cannot_hold_build_nothing(bundle, 
         load_bundle(bundle)
 
 
+@pytest.mark.rule("BUN-010")
 def test_a_write_that_fails_keeps_the_old_bundle(bundle, trained, monkeypatch):
     before = bundle.read_bytes()
 

@@ -42,6 +42,7 @@ def test_shape_error_names_expected_and_actual():
     assert error.problems == (str(error),)
 
 
+@pytest.mark.rule("PKG-009")
 @pytest.mark.parametrize(
     "error",
     [DataError(["a", "b"], "x.npz"), BundleError("a"), ShapeError("probe", (1, 2), (3,), "transpose it")],
@@ -53,6 +54,7 @@ def test_pickling_keeps_the_fields(error):
     assert vars(copy) == vars(error)
 
 
+@pytest.mark.rule("PKG-009")
 @pytest.mark.parametrize("kind", [DataError, BundleError, ShapeError, ConfigError])
 def test_all_are_value_errors(kind):
     assert issubclass(kind, ValueError)

@@ -77,6 +77,7 @@ def _write(run, **changes):
     return text, Page(text)
 
 
+@pytest.mark.rule("RUN-071")
 def test_pictures_are_inside_and_nothing_comes_from_elsewhere(run):
     text, page = _write(run)
     assert page.images == [(run / "training.png").read_bytes()]
@@ -85,6 +86,7 @@ def test_pictures_are_inside_and_nothing_comes_from_elsewhere(run):
     assert not re.search(r"https?:|//\w|url\(|@import", re.sub(r'base64,[^"]*', "", text))
 
 
+@pytest.mark.rule("RUN-071")
 def test_everything_that_was_written_is_named(run):
     (run / "logs").mkdir()
     (run / "logs" / "metrics.csv").write_text("a" * 1500)
@@ -101,6 +103,7 @@ def test_everything_that_was_written_is_named(run):
     assert "torch|2.9" in rows
 
 
+@pytest.mark.rule("RUN-071")
 def test_scores_stand_beside_those_of_a_flat_object(run):
     rng = np.random.default_rng(0)
     truth = 1 + 0.2 * rng.normal(size=(48, 48)) + 0.3j * rng.normal(size=(48, 48))
@@ -113,6 +116,7 @@ def test_scores_stand_beside_those_of_a_flat_object(run):
     assert f"complex normalised RMSE|{ours:.4f}|{flat:.4f}|lower" in "|".join(page.cells)
 
 
+@pytest.mark.rule("RUN-072")
 def test_hostile_names_stay_text(run):
     (run / "<b>&.txt").write_text("")
     record = json.loads((run / "resolved_config.json").read_text())

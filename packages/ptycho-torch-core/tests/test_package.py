@@ -30,6 +30,7 @@ def test_types_are_shipped():
     assert files("ptycho_torch").joinpath("py.typed").is_file()
 
 
+@pytest.mark.rule("PKG-003")
 @pytest.mark.parametrize(
     ("module", "left_out"),
     [
@@ -51,12 +52,14 @@ def test_the_import_is_quick():
     assert min(float(_run(source)) for _ in range(3)) < 0.3
 
 
+@pytest.mark.rule("POLICY-001")
 def test_a_missing_torch_is_named_with_what_to_do(monkeypatch):
     monkeypatch.setattr(util, "find_spec", lambda name, package=None: None)
     with pytest.raises(RuntimeError, match=r"POLICY-001.*not installed.*pip install 'torch>=2\.2'"):
         importlib.reload(ptycho_torch)
 
 
+@pytest.mark.rule("POLICY-001")
 @pytest.mark.parametrize("found", ["2.1.2+cpu", "1.13.1", "0.4.0"])
 def test_an_old_torch_is_refused(monkeypatch, found):
     actual = metadata.version

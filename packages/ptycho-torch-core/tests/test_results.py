@@ -24,6 +24,7 @@ def stitched():
     )
 
 
+@pytest.mark.rule("RUN-002")
 def test_a_round_trip_is_exact(tmp_path, stitched):
     positions = np.arange(8.0).reshape(4, 2)
     probe = np.full((2, 4, 4), 1 + 2j, dtype=np.complex64)

@@ -61,6 +61,7 @@ def test_the_payload_holds_checked_configurations(payload):
     assert len(repr(made)) < 8000
 
 
+@pytest.mark.rule("CFG-041")
 def test_execution_settings_are_there_when_none_are_given(tiny_scan_file, tmp_path):
     made = create_training_payload(tiny_scan_file, tmp_path / "run")
     assert made.execution_config == PyTorchExecutionConfig()
@@ -80,6 +81,7 @@ def _write_toml(tmp_path, text):
     return path
 
 
+@pytest.mark.rule("CFG-010")
 def test_training_settings_rank_overrides_flags_file_profile_default(tiny_scan_file, tmp_path):
     file = _write_toml(tmp_path, "[training]\nnepochs = 20\n")
     stated = [
@@ -129,6 +131,7 @@ def test_an_explicit_none_counts(tiny_scan_file, tmp_path):
         assert made.provenance["n_groups"].layer == layer
 
 
+@pytest.mark.rule("CFG-043")
 def test_the_probe_gives_N_and_no_frame_is_read(tmp_path, tiny_scan):
     path = tmp_path / "damaged.npz"
     _save_plain(path, tiny_scan)
@@ -141,6 +144,7 @@ def test_the_probe_gives_N_and_no_frame_is_read(tmp_path, tiny_scan):
         load_scan(path)
 
 
+@pytest.mark.rule("CFG-043")
 def test_the_photon_count_comes_from_the_metadata(payload):
     made = payload()
     assert made.training_config.nphotons == 1e5
@@ -152,6 +156,7 @@ def test_a_photon_count_that_contradicts_the_data_is_refused(payload):
         payload(nphotons=7.0)
 
 
+@pytest.mark.rule("CFG-044")
 def test_the_default_number_of_groups_is_what_there_is(payload):
     made = payload()
     assert made.training_config.n_groups == 30
@@ -164,6 +169,7 @@ def test_the_default_number_of_groups_heeds_the_subsample(payload):
     assert len(preparation.prepare_training(made).train) == 11
 
 
+@pytest.mark.rule("CFG-044")
 def test_more_groups_than_frames_are_refused_before_anything_is_written(payload, tmp_path):
     with pytest.raises(ConfigError, match=r"n_groups.*31.*at most 30"):
         train(payload(n_groups=31))
@@ -187,6 +193,7 @@ def test_a_larger_N_is_an_error_that_names_both(payload):
     assert "32" in str(caught.value)
 
 
+@pytest.mark.rule("CONFIG-001")
 def test_the_legacy_dictionary_is_filled_before_data_are_read_or_a_model_is_built(monkeypatch, payload):
     seen = []
     for name in ("open_scan", "build_patch_model"):
@@ -213,6 +220,7 @@ def test_execution_settings_stay_out_of_the_legacy_dictionary(payload):
     assert "accelerator" not in cfg
 
 
+@pytest.mark.rule("CFG-042")
 @pytest.mark.parametrize("name", ["train_data_file", "test_data_file"])
 def test_a_missing_file_is_named(tiny_scan_file, tmp_path, name):
     files = {"train_data_file": tiny_scan_file, "output_dir": tmp_path, name: tmp_path / "absent.npz"}
@@ -220,6 +228,7 @@ def test_a_missing_file_is_named(tiny_scan_file, tmp_path, name):
         create_training_payload(**files)
 
 
+@pytest.mark.rule("CFG-042")
 def test_a_missing_configuration_file_is_named(tiny_scan_file, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.toml"):
         create_training_payload(tiny_scan_file, tmp_path, config_file=tmp_path / "absent.toml")
@@ -230,6 +239,7 @@ def test_training_data_are_required(tmp_path):
         create_training_payload(None, tmp_path)
 
 
+@pytest.mark.rule("CFG-046")
 def test_a_value_given_twice_is_refused(tiny_scan_file, tmp_path):
     with pytest.raises(ConfigError, match="also the argument output_dir"):
         create_training_payload(tiny_scan_file, tmp_path / "a", {"output_dir": str(tmp_path / "b")})
@@ -277,6 +287,7 @@ def test_the_model_part_comes_from_the_bundle(inference, trained):
     assert (cfg["N"], cfg["model_path"]) == (32, str(trained.output_dir))
 
 
+@pytest.mark.rule("CFG-045")
 def test_a_model_setting_other_than_the_bundles_is_refused(inference):
     assert inference(n_filters_scale=1).inference_config.model.n_filters_scale == 1
     with pytest.raises(ConfigError, match="n_filters_scale"):
@@ -316,6 +327,7 @@ def test_a_training_configuration_serves_inference(trained, tiny_scan_file, tmp_
     assert to_dict(made.inference_config.model) == to_dict(made.resolution.configs["model"])
 
 
+@pytest.mark.rule("BUN-011")
 def test_a_model_directory_without_a_bundle_is_refused(tiny_scan_file, tmp_path):
     (tmp_path / "notes.txt").write_text("no model here")
     with pytest.raises(BundleError, match=r"no wts\.h5\.zip .*notes\.txt") as caught:

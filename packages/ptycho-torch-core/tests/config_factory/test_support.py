@@ -22,6 +22,7 @@ def test_defaults_are_supported():
     check_supported(*(make() for make in _CLASSES))
 
 
+@pytest.mark.rule("CFG-047")
 @pytest.mark.parametrize(
     ("config", "words"),
     [
@@ -52,6 +53,7 @@ def test_the_other_values_of_a_partly_supported_setting_pass(config):
     check_supported(config)
 
 
+@pytest.mark.rule("CFG-047")
 def test_all_problems_are_reported_at_once():
     with pytest.raises(ConfigError) as caught:
         check_supported(

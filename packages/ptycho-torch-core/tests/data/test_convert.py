@@ -77,6 +77,7 @@ def full(tmp_path, plain):
     return path
 
 
+@pytest.mark.rule("DATA-017")
 @pytest.mark.parametrize("source", ["plain", "full"])
 @pytest.mark.parametrize("format", FORMATS)
 def test_there_and_back(tmp_path, request, source, format):
@@ -88,6 +89,7 @@ def test_there_and_back(tmp_path, request, source, format):
     _assert_same(load_scan(tmp_path / "again.npz"), load_scan(original))
 
 
+@pytest.mark.rule("DATA-017")
 @pytest.mark.parametrize("source", ["plain", "full"])
 def test_through_every_format(tmp_path, request, source):
     here = original = request.getfixturevalue(source)
@@ -176,6 +178,7 @@ class _Stages:
         return lambda done, total: self.seen.append((name, done, total))
 
 
+@pytest.mark.rule("CLI-032")
 @pytest.mark.parametrize("format", FORMATS)
 def test_reading_is_a_stage_of_its_own(format, tmp_path, full, monkeypatch):
     source = convert(full, tmp_path / NAMES[format])
@@ -213,6 +216,7 @@ def test_other_files_are_refused(tmp_path, content, words):
         open_scan(path)
 
 
+@pytest.mark.rule("DATA-037")
 def test_foreign_hdf5_names_what_it_holds(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["measurement/frames"] = np.zeros(3)

@@ -166,6 +166,7 @@ CASES = {
 }
 
 
+@pytest.mark.rule("DATA-001", "DATA-030", "DATA-031", "DATA-032", "DATA-033", "DATA-035")
 @pytest.mark.parametrize("case", CASES)
 def test_refused_with_the_reason(arrays, write, case):
     change, words = CASES[case]
@@ -176,6 +177,7 @@ def test_refused_with_the_reason(arrays, write, case):
     assert str(caught.value).startswith(str(path))
 
 
+@pytest.mark.rule("DATA-001")
 def test_every_problem_in_one_error(arrays, write):
     arrays = _with(_with(_with(arrays, "diff3d", 1, 0), "diff3d", (2, 0, 0), np.nan), "diff3d", (3, 0, 0), -1)
     arrays = _with(_without(arrays, "ycoords"), "xcoords", 0, np.inf) | {
@@ -196,6 +198,7 @@ def test_caller_against_file_names_both(arrays, write):
         load_scan(path, measurement_domain="amplitude")
 
 
+@pytest.mark.rule("DATA-040")
 @pytest.mark.parametrize(
     ("N", "words"),
     [
@@ -209,6 +212,7 @@ def test_sizes_that_cannot_be_had(arrays, write, N, words):
         load_scan(write(arrays), N=N)
 
 
+@pytest.mark.rule("DATA-037")
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -231,6 +235,7 @@ def test_a_directory_is_no_scan(tmp_path):
         load_scan(tmp_path)
 
 
+@pytest.mark.rule("DATA-037")
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
 def test_truncated_anywhere(arrays, write, share):
     path = write(arrays)
@@ -251,6 +256,7 @@ def test_a_damaged_required_array_is_not_called_missing(arrays, write):
     assert len(caught.value.problems) == 1
 
 
+@pytest.mark.rule("DATA-036")
 def test_arrays_of_a_caller_are_never_changed(arrays):
     arrays["diff3d"] = np.sqrt(arrays["diff3d"]).astype(np.float32)
     before = {key: value.copy() for key, value in arrays.items()}

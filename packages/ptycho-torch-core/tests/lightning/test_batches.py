@@ -16,6 +16,7 @@ def _all(n_rows, batch_size, n_processes, **more):
     ]
 
 
+@pytest.mark.rule("RUN-061")
 @pytest.mark.parametrize(
     ("n_rows", "batch_size", "n_processes"), [(25, 8, 2), (24, 8, 3), (7, 2, 4), (1, 1, 2)]
 )

@@ -15,6 +15,7 @@ def _batches(**changes):
     return SharedBatches(PARTS, 4, **{"seed": 7, **changes})
 
 
+@pytest.mark.rule("DATA-091")
 def test_no_batch_holds_rows_of_two_parts():
     for batch in _batches():
         assert len(set(np.searchsorted(ENDS, batch, side="right"))) == 1

@@ -17,6 +17,7 @@ from ptycho_torch.workflows import train
 POISSON = Objective(nll_weight=1.0, mae_weight=0.0, tv_weight=0.0)
 
 
+@pytest.mark.rule("RUN-011")
 @pytest.mark.parametrize(
     ("name", "has_validation", "found"),
     [
@@ -32,6 +33,7 @@ def test_the_monitored_metric_exists(name, has_validation, found):
     assert monitored_metric(name, POISSON, has_validation=has_validation) == found
 
 
+@pytest.mark.rule("RUN-011")
 @pytest.mark.parametrize("name", ["val_mae", "accuracy"])
 def test_a_metric_that_is_not_logged_is_refused_with_those_that_are(name):
     with pytest.raises(ConfigError, match=r"train_poisson.*val_residual"):
@@ -44,6 +46,7 @@ def test_an_unknown_metric_is_refused_before_anything_is_written(payload, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.rule("CONFIG-LOGGER-001")
 def test_an_unknown_logger_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="csv, tensorboard, mlflow or none"):
         build_logger("paper", tmp_path)

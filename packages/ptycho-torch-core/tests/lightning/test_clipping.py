@@ -15,6 +15,7 @@ def _parameter(value, gradient):
     return parameter
 
 
+@pytest.mark.rule("RUN-020")
 def test_each_unit_is_bounded_by_its_own_weights():
     torch.manual_seed(0)
     weight = torch.randn(6, 3, 2, 2) * torch.logspace(-5, 1, 6)[:, None, None, None]
@@ -46,6 +47,7 @@ def test_weights_of_zero_can_move_and_gradients_of_zero_stay():
     torch.testing.assert_close(moved.grad.norm(dim=1), torch.full((2,), 1e-4))
 
 
+@pytest.mark.rule("RUN-020")
 def test_complex_gradients_are_bounded_too():
     gradient = torch.complex(torch.tensor([[3.0, -0.1]]), torch.tensor([[-4.0, 0.2]]))
     by_value = _parameter(torch.ones(1, 2, dtype=torch.complex64), gradient.clone())

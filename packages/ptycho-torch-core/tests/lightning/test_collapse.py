@@ -54,6 +54,7 @@ def _run(payload, epochs, callbacks=(), **settings):
     return outcome, _collapse(caught)
 
 
+@pytest.mark.rule("PHY-037")
 def test_a_network_whose_last_layer_stays_at_zero_is_called_collapsed_once(payload):
     outcome, said = _run(payload, 7, [_Freeze()])
     assert len(said) == 1
@@ -64,6 +65,7 @@ def test_a_network_whose_last_layer_stays_at_zero_is_called_collapsed_once(paylo
     assert all(row["val_std_ratio"] < 0.01 for row in outcome.history)
 
 
+@pytest.mark.rule("PHY-037")
 def test_a_network_that_learns_is_left_in_peace(payload):
     outcome, said = _run(payload, 7)
     assert not said
@@ -103,6 +105,7 @@ def test_when_it_speaks(ratios, epochs_said):
     assert said == epochs_said
 
 
+@pytest.mark.rule("PHY-037")
 @pytest.mark.parametrize("architecture", ["cnn", "unrolled"])
 def test_channels_that_answer_to_nothing_are_counted(payload, architecture):
     prepared = prepare_training(payload(architecture=architecture))

@@ -9,6 +9,7 @@ from ptycho_torch.control import RunCancelled
 from ptycho_torch.workflows import train
 
 
+@pytest.mark.rule("EMB-011")
 def test_progress_counts_every_batch_of_every_epoch(payload):
     seen = []
     train(payload(nepochs=2), progress=lambda done, total: seen.append((done, total)))
@@ -16,6 +17,7 @@ def test_progress_counts_every_batch_of_every_epoch(payload):
     assert seen == [(step, 8) for step in range(1, 9)]
 
 
+@pytest.mark.rule("EMB-010")
 @pytest.mark.parametrize(("answers", "complete"), [(1, 0), (6, 1)])
 def test_a_training_ends_after_the_batch_in_which_it_was_asked_to(payload, tmp_path, answers, complete):
     asked = []

@@ -54,6 +54,7 @@ def test_validation_comes_in_order_or_not_at_all(cpu):
     assert _module(cpu, n_validation=0).val_dataloader() == []
 
 
+@pytest.mark.rule("RUN-019")
 def test_workers_load_the_same_batches_in_other_processes(cpu, monkeypatch):
     alone = _module(cpu).train_dataloader()
     expected = [list(alone) for _ in range(2)]

@@ -71,6 +71,7 @@ def test_pixels_that_were_not_measured_carry_no_loss(scene):
     torch.testing.assert_close(objective(model, patches, batch)["loss"], before)
 
 
+@pytest.mark.rule("PHY-026", "PHY-027")
 @pytest.mark.parametrize(
     ("settings", "weights"),
     [

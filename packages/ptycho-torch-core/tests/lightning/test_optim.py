@@ -37,6 +37,7 @@ def test_each_optimiser_gets_its_settings(name, kind):
         assert group["betas"] == (0.8, 0.95)
 
 
+@pytest.mark.rule("PHY-014")
 def test_the_probe_has_a_rate_of_its_own_and_no_decay():
     training = TrainingConfig(probe_learning_rate=0.25, weight_decay=0.1)
     model = _Model(probe=True)
@@ -66,6 +67,7 @@ def test_default_is_constant():
     assert _rates("Default", 5) == [1.0] * 5
 
 
+@pytest.mark.rule("RUN-014")
 @pytest.mark.parametrize("epochs", [2, 5, 20])
 def test_exponential_falls_by_one_factor_to_the_floor(epochs):
     rates = _rates("Exponential", epochs, lr_min_ratio=0.01)
@@ -74,6 +76,7 @@ def test_exponential_falls_by_one_factor_to_the_floor(epochs):
     assert rates[-1] == pytest.approx(0.01)
 
 
+@pytest.mark.rule("RUN-014")
 @pytest.mark.parametrize("epochs", [4, 8, 20])
 def test_multistage_falls_at_a_half_and_three_quarters(epochs):
     rates = _rates("MultiStage", epochs, lr_min_ratio=0.04)
@@ -81,6 +84,7 @@ def test_multistage_falls_at_a_half_and_three_quarters(epochs):
     assert rates == pytest.approx(expected)
 
 
+@pytest.mark.rule("RUN-014")
 def test_warmup_cosine_rises_then_falls_to_the_floor():
     rates = _rates("WarmupCosine", 11, lr_warmup_epochs=3, lr_min_ratio=0.1)
     assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
@@ -105,6 +109,7 @@ def test_plateau_lowers_the_rate_when_nothing_improves(scheduler):
     assert rates == pytest.approx([1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.05, 0.05])
 
 
+@pytest.mark.rule("RUN-014")
 def test_each_plateau_watches_its_own_loss():
     training = TrainingConfig()
     for scheduler, monitor, expected in [

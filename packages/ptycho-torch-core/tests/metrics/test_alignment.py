@@ -20,6 +20,7 @@ def mask():
     return region
 
 
+@pytest.mark.rule("MET-004")
 def test_all_at_once_are_recovered(scenes, kind, mask):
     truth = scenes.make(kind)
     image = FACTOR * scenes.ramped(scenes.shifted(truth, SHIFT), RAMP)
@@ -75,6 +76,7 @@ def _independent_fit(image, truth, mask, start):
     return found.x, drawn(found.x)
 
 
+@pytest.mark.rule("MET-004")
 @pytest.mark.parametrize("noise", [0, 0.05])
 def test_agrees_with_a_general_least_squares_fit(scenes, kind, mask, noise):
     truth = scenes.make(kind)
@@ -106,6 +108,7 @@ def test_a_perfect_image_stays_untouched(scenes, kind, mask):
     np.testing.assert_allclose(result.aligned, truth, rtol=1e-12)
 
 
+@pytest.mark.rule("MET-004")
 def test_scale_is_the_least_squares_solution(scenes, mask):
     truth = scenes.make("both")
     image = truth + scenes.noise(truth.shape, 0.3)
@@ -124,6 +127,7 @@ def test_ramp_survives_wrapping(scenes):
     assert np.all(np.abs(find_ramp(scenes.ramped(truth, ramp), truth, mask) - ramp) <= half_bin * 1.001)
 
 
+@pytest.mark.rule("MET-005")
 @pytest.mark.parametrize("what", ["flat", "noise", "bright noise", "other scene"])
 def test_an_unrelated_image_gains_nothing_from_registration(scenes, mask, what):
     truth = scenes.make("both")
@@ -142,12 +146,14 @@ def test_an_unrelated_image_gains_nothing_from_registration(scenes, mask, what):
     assert explained(registered) - explained(fixed) < 0.003
 
 
+@pytest.mark.rule("MET-005")
 def test_shift_stays_within_its_limit(scenes, mask):
     truth = scenes.make("both")
     result = align(scenes.shifted(truth, (9.4, 0)), truth, mask, max_shift_px=4)
     assert max(np.abs(result.shift_px)) <= 4
 
 
+@pytest.mark.rule("MET-001")
 def test_known_fraction_is_not_reported_as_displacement(scenes, mask):
     truth = scenes.make("both")
     result = align(scenes.shifted(truth, (2.3, -0.4)), truth, mask, offset=np.array([0.3, -0.4]))

@@ -42,6 +42,7 @@ def test_what_the_experiment_cannot_tell_changes_no_score(scenes, kind):
         )
 
 
+@pytest.mark.rule("MET-006")
 def test_a_ramp_in_the_truth_is_no_contrast(scenes):
     """Neither may a flat image earn correlation from it, nor may it hide what a good one shows."""
     truth = scenes.make("phase")
@@ -92,6 +93,7 @@ def _bad_images(scenes, truth):
     }
 
 
+@pytest.mark.rule("MET-016")
 @pytest.mark.parametrize("what", ["flat", "zero", "blurred", "noise", "bright noise", "bowl"])
 def test_an_empty_reconstruction_scores_badly_everywhere(scenes, kind, what):
     truth = scenes.make(kind)
@@ -106,6 +108,7 @@ def test_an_empty_reconstruction_scores_badly_everywhere(scenes, kind, what):
     assert scores.frc_half < 0.15
 
 
+@pytest.mark.rule("MET-007")
 def test_flat_scores_are_those_of_a_flat_reconstruction(scenes, kind):
     truth = scenes.make(kind)
     report = compare(np.full_like(truth, 3 - 2j), truth, weight=_weight(), probe_diameter=8)
@@ -141,6 +144,7 @@ def test_report_is_what_was_scored(scenes):
     assert ours["frc_half"] is None
 
 
+@pytest.mark.rule("MET-031")
 def test_report_is_json(scenes):
     truth = scenes.make("phase")
     written = compare(truth, truth, probe_diameter=8).to_dict()
@@ -185,6 +189,7 @@ def test_nan_is_refused_by_name(scenes, name):
         compare(arrays["reconstruction"], arrays["truth"], weight=arrays["weight"])
 
 
+@pytest.mark.rule("MET-003")
 def test_wrong_inputs_are_refused(scenes):
     truth = scenes.make("both")
     with pytest.raises(ShapeError, match=r"reconstruction: expected \(height, width\), got \(1, 96, 96\)"):

@@ -17,6 +17,7 @@ def test_equal_images_correlate_everywhere(scenes, kind):
     assert curve.period_half_px == 2
 
 
+@pytest.mark.rule("MET-020", "MET-021")
 def test_agrees_with_a_loop_over_rings(scenes):
     first, second = scenes.make("both"), scenes.make("both") + scenes.noise((96, 96), 0.05)
     mask = np.ones(first.shape, dtype=bool)
@@ -75,6 +76,7 @@ def _reference_curve(images):
     return frequency, curve, threshold, crossings
 
 
+@pytest.mark.rule("MET-020", "MET-021", "MET-022")
 @pytest.mark.parametrize("drift", [0, 8], ids=["plain", "with a slow drift"])
 @pytest.mark.parametrize("noise", [0.02, 0.1])
 @pytest.mark.parametrize("shape", [(95, 95), (81, 95)], ids=["square", "oblong"])
@@ -96,6 +98,7 @@ def test_crossings_of_two_noisy_images_agree_with_a_reference(scenes, shape, noi
     assert (correlation[0] < 0.5) == bool(drift)
 
 
+@pytest.mark.rule("MET-022")
 def test_crossings_find_the_frequency_where_noise_takes_over():
     """White spectrum up to a cutoff, white noise everywhere: the correlation falls at the cutoff."""
     rng = np.random.default_rng(0)
@@ -134,6 +137,7 @@ def test_unrelated_images_do_not_correlate(scenes):
     assert curve.crossing_half < 0.05
 
 
+@pytest.mark.rule("MET-022")
 @pytest.mark.parametrize("level", [1.0, 0.0])
 def test_a_flat_image_resolves_nothing(scenes, kind, level):
     truth = scenes.make(kind)
@@ -144,6 +148,7 @@ def test_a_flat_image_resolves_nothing(scenes, kind, level):
     assert curve.period_half_px == np.inf
 
 
+@pytest.mark.rule("MET-021")
 def test_one_bit_threshold_matches_its_definition(scenes):
     """van Heel and Schatz give the curve for a signal-to-noise ratio of 0.5 in each image."""
     curve = fourier_ring_correlation(scenes.make("both"), scenes.make("both"))
@@ -156,6 +161,7 @@ def test_one_bit_threshold_matches_its_definition(scenes):
     assert np.all(curve.n_samples[5:] > 0.2 * circumference[5:])
 
 
+@pytest.mark.rule("MET-020")
 def test_window_is_tukey_along_a_cut():
     mask = np.zeros((41, 201), dtype=bool)
     mask[:, 1:-1] = True

@@ -8,6 +8,7 @@ from ptycho_torch.errors import ShapeError
 from ptycho_torch.metrics import common_region, coverage_region
 
 
+@pytest.mark.rule("MET-001")
 @pytest.mark.parametrize(
     ("origin", "other_origin"),
     [((0, 0), (0, 0)), ((5, -3), (0, 0)), ((-40, 2), (7, 11)), ((2.3, 0.5), (0, -1.4))],
@@ -41,6 +42,7 @@ def test_fields_that_do_not_meet_are_refused():
         common_region((50, 50), (0, 0), (50, 50), (80, 0))
 
 
+@pytest.mark.rule("MET-002")
 def test_weights_below_the_share_of_the_median_are_left_out():
     weight = np.zeros((60, 70))
     weight[10:50, 10:60] = 2.0
@@ -53,6 +55,7 @@ def test_weights_below_the_share_of_the_median_are_left_out():
     assert lower.sum() == 40 * 50
 
 
+@pytest.mark.rule("MET-002")
 def test_inset_is_erosion_by_a_disk():
     rng = np.random.default_rng(3)
     weight = (ndimage.gaussian_filter(rng.normal(size=(80, 80)), 8) > -0.04).astype(float)
@@ -70,6 +73,7 @@ def test_without_weights_the_inset_counts_from_the_border():
     np.testing.assert_array_equal(region, expected)
 
 
+@pytest.mark.rule("MET-003")
 @pytest.mark.parametrize("weight", [None, np.zeros((40, 40))])
 def test_a_region_too_small_is_refused(weight):
     with pytest.raises(ShapeError, match="lower probe_diameter"):

@@ -24,6 +24,7 @@ def pair(scenes):
     return image, truth, mask
 
 
+@pytest.mark.rule("MET-011", "MET-012")
 @pytest.mark.parametrize(("part", "view"), [("amplitude", np.abs), ("phase", np.angle)])
 def test_scores_agree_with_reference_implementations(pair, part, view):
     image, truth, mask = pair
@@ -42,6 +43,7 @@ def test_scores_agree_with_reference_implementations(pair, part, view):
         assert getattr(scores, f"{part}_{name}") == pytest.approx(value, rel=1e-9), name
 
 
+@pytest.mark.rule("MET-013")
 @pytest.mark.parametrize(("part", "view"), [("amplitude", np.abs), ("phase", np.angle)])
 def test_ssim_is_that_of_scikit_image_on_contrast(pair, part, view):
     """The mean that scikit-image takes leaves out the five pixels its window cannot fill, and so do we."""
@@ -53,6 +55,7 @@ def test_ssim_is_that_of_scikit_image_on_contrast(pair, part, view):
     assert getattr(score(image, truth, mask), f"{part}_ssim") == pytest.approx(reference, rel=1e-9)
 
 
+@pytest.mark.rule("MET-010")
 def test_complex_error_agrees_with_scikit_image(pair):
     image, truth, mask = pair
     stacked = [np.stack([z.real, z.imag]) for z in (truth, image)]
@@ -78,6 +81,7 @@ def test_perfect_image_scores_perfectly(scenes, kind):
         assert values == pytest.approx({"mae": 0, "rmse": 0, "psnr": math.inf, "ssim": 1, "correlation": 1})
 
 
+@pytest.mark.rule("MET-011")
 def test_phase_error_is_wrapped(scenes):
     """Phases on both sides of the cut at pi differ by little, not by a turn."""
     truth = np.exp(1j * (np.pi + 0.01 * scenes.make("amplitude").real))
@@ -95,6 +99,7 @@ def test_reference_phase_moves_the_cut(scenes):
     assert score(image, truth, mask, reference_phase=3.1).phase_correlation > 0.98
 
 
+@pytest.mark.rule("MET-014")
 @pytest.mark.parametrize("value", [1.0, 0.0])
 def test_constant_image_has_no_correlation(scenes, kind, value):
     truth = scenes.make(kind)
@@ -106,6 +111,7 @@ def test_constant_image_has_no_correlation(scenes, kind, value):
         assert getattr(scores, f"{part}_mae") > 0
 
 
+@pytest.mark.rule("MET-015")
 def test_truth_without_contrast_makes_scores_undefined_not_wrong():
     truth = np.ones((32, 32), complex)
     scores = score(truth * np.exp(0.1j), truth, np.ones(truth.shape, dtype=bool))

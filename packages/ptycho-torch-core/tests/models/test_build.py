@@ -10,6 +10,7 @@ from ptycho_torch.models import generator_names
 EVERY = pytest.mark.parametrize("architecture", generator_names())
 
 
+@pytest.mark.rule("PHY-033")
 @EVERY
 def test_seed_decides_the_weights(architecture, model_of):
     first, again, other = (model_of(architecture, seed=seed).state_dict() for seed in (4, 4, 5))
@@ -17,6 +18,7 @@ def test_seed_decides_the_weights(architecture, model_of):
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
+@pytest.mark.rule("PHY-033")
 @EVERY
 def test_global_random_state_is_left_alone(architecture, model_of, monkeypatch):
     reseeded = []

@@ -61,6 +61,7 @@ def test_undivided_patch_is_decoded_by_one_more_stage(amplitude):
     assert whole(amplitude, PROBE).shape == (2, 1, 64, 64)
 
 
+@pytest.mark.rule("PHY-034")
 def test_amplitude_and_phase_have_decoders_of_their_own():
     generator = CNNGenerator(GeneratorSpec(n_pixels=64, width=1))
     shared = set(map(id, generator.amplitude.parameters())) & set(map(id, generator.phase.parameters()))

@@ -36,6 +36,7 @@ def test_unit_matrices_are_a_low_pass(layer, maps):
     torch.testing.assert_close(spectrum[..., inside], torch.fft.fft2(maps)[..., inside], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.rule("PHY-034")
 def test_a_frequency_is_mixed_by_its_own_matrix(layer):
     # A wave of 2 periods along y and 3 along x, in the second map alone.
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")

@@ -25,6 +25,7 @@ def _loss(model, counts):
     )
 
 
+@pytest.mark.rule("PHY-030")
 @EVERY
 @pytest.mark.parametrize("n", [32, 48, 64, 96, 128, 256])
 def test_patches_have_the_size_of_the_frames(architecture, n, model_of):
@@ -36,6 +37,7 @@ def test_patches_have_the_size_of_the_frames(architecture, n, model_of):
     assert torch.isfinite(torch.view_as_real(patches)).all()
 
 
+@pytest.mark.rule("PHY-031")
 @EVERY
 @pytest.mark.parametrize("activation", AMPLITUDE_ACTIVATIONS)
 @pytest.mark.parametrize("pad_object", [True, False])
@@ -46,6 +48,7 @@ def test_training_starts_from_the_transmitting_object(architecture, activation, 
     torch.testing.assert_close(patches, torch.ones_like(patches), rtol=0, atol=3e-7)
 
 
+@pytest.mark.rule("PHY-031")
 @EVERY
 @HEADS
 def test_start_predicts_the_mean_counts(architecture, head, model_of, frames):
@@ -55,6 +58,7 @@ def test_start_predicts_the_mean_counts(architecture, head, model_of, frames):
     torch.testing.assert_close(total, torch.full_like(total, 1e5))
 
 
+@pytest.mark.rule("PHY-035")
 @EVERY
 def test_border_that_is_not_decoded_is_zero_and_weighs_nothing(architecture, model_of, frames, shaken):
     model = shaken(model_of(architecture, probe_big=False))
@@ -110,6 +114,7 @@ def test_gradient_reaches_every_weight(architecture, n, settings, model_of, fram
     assert reached == {name for name, _ in model.named_parameters()}
 
 
+@pytest.mark.rule("PHY-038")
 @EVERY
 @HEADS
 def test_loss_falls_from_the_first_steps(architecture, head, model_of, frames):

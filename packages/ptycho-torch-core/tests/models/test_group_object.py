@@ -43,6 +43,7 @@ def _misfit(probe, patches, amplitude, measured=None):
     return difference.square().sum()
 
 
+@pytest.mark.rule("PHY-034")
 @pytest.mark.parametrize("modes", [1, 3])
 @pytest.mark.parametrize("masked", [False, True])
 def test_direction_is_minus_half_the_gradient_of_the_misfit(modes, masked, problem):
@@ -164,6 +165,7 @@ def _seen(objects, offsets):
     )
 
 
+@pytest.mark.rule("PHY-043")
 def test_direction_of_a_group_is_minus_half_the_gradient_of_its_misfit(groups):
     probe, objects, amplitude = groups
     leaf = objects.clone().requires_grad_()
@@ -184,6 +186,7 @@ def test_canvases_hold_every_frame(groups):
     assert (start == 1).all()
 
 
+@pytest.mark.rule("PHY-043")
 def test_other_groups_of_a_batch_change_nothing(groups):
     probe, _, amplitude = groups
     both = GroupObject(amplitude, probe, offsets=OFFSETS)
@@ -206,6 +209,7 @@ def _overlapping(offsets, N=32):
     return probe, _amplitude(probe, patches), patches, image, middle
 
 
+@pytest.mark.rule("PHY-043")
 def test_an_object_between_whole_pixels_is_a_fixed_point_of_its_frames():
     offsets = torch.tensor([[[-2.3, 1.4], [2.1, -1.6], [0.2, 0.2]]], dtype=torch.float64)
     probe, amplitude, _, image, middle = _overlapping(offsets)
@@ -218,6 +222,7 @@ def test_an_object_between_whole_pixels_is_a_fixed_point_of_its_frames():
     assert error < 2e-3, error
 
 
+@pytest.mark.rule("PHY-043")
 def test_frames_that_overlap_settle_what_one_leaves_open():
     places = torch.tensor([(y, x) for y in (-4.2, 0.1, 4.1) for x in (-3.9, 0.0, 3.9)], dtype=torch.float64)
     offsets = (places - places.mean(dim=0))[None]

@@ -23,6 +23,7 @@ X = torch.linspace(-8, 8, 321, dtype=torch.float64)
 SILU_SHIFT = 1.2784645427610738
 
 
+@pytest.mark.rule("PHY-032")
 @pytest.mark.parametrize("name", AMPLITUDE_ACTIVATIONS)
 def test_feature_of_zero_is_an_amplitude_of_one_that_can_move_both_ways(name):
     x = torch.zeros((), requires_grad=True)
@@ -46,6 +47,7 @@ def test_activation_is_the_documented_function(name, expected):
     torch.testing.assert_close(amplitude_activation(name)(X), expected)
 
 
+@pytest.mark.rule("PHY-032")
 def test_bounds_are_the_documented_ones():
     ranges = {name: amplitude_activation(name)(X) for name in AMPLITUDE_ACTIVATIONS}
     assert 0 < ranges["sigmoid"].min() < ranges["sigmoid"].max() < 2
@@ -78,6 +80,7 @@ def test_features_of_zero_are_the_transmitting_object(head, bounded):
     torch.testing.assert_close(drawn, torch.ones(2, 3, dtype=torch.complex64))
 
 
+@pytest.mark.rule("PHY-038")
 @pytest.mark.parametrize("activation", AMPLITUDE_ACTIVATIONS)
 def test_amplitude_and_phase_are_the_activation_and_the_feature(activation):
     phase = X.flip(0) / 3
@@ -88,6 +91,7 @@ def test_amplitude_and_phase_are_the_activation_and_the_feature(activation):
     torch.testing.assert_close(bounded, amplitude * torch.exp(1j * math.pi * torch.tanh(phase)))
 
 
+@pytest.mark.rule("PHY-038")
 @pytest.mark.parametrize("bounded", [False, True])
 def test_real_and_imaginary_part_are_the_features_and_reach_everything(bounded):
     drawn = _head("real_imaginary", bounded_phase=bounded)(X, X.flip(0))

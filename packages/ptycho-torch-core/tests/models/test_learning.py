@@ -89,6 +89,7 @@ def learn():
     return train
 
 
+@pytest.mark.rule("PHY-038")
 @pytest.mark.parametrize("head", OBJECT_HEADS)
 def test_default_network_beats_the_flat_object_clearly(head, learn):
     learned = learn("unrolled", steps=80, learning_rate=5e-3, object_head=head)
@@ -110,6 +111,7 @@ def test_reference_network_does_not_settle_on_a_flat_image(learn):
         assert np.corrcoef(ours, truth)[0, 1] > least
 
 
+@pytest.mark.rule("PHY-036")
 def test_fourier_network_beats_the_flat_object_clearly(learn):
     learned = learn("fno", steps=60, learning_rate=5e-3)
     assert learned.loss_ratio < 0.3

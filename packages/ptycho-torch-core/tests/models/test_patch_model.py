@@ -49,6 +49,7 @@ def test_smoothing_changes_the_counts(model_of):
     assert smooth.sum() < 0.99 * sharp.sum()
 
 
+@pytest.mark.rule("PHY-016")
 @pytest.mark.parametrize(("diameter", "expected"), [(None, 16.0), (10.0, 10.0)])
 def test_probe_mask_limits_the_probe_and_keeps_its_power(diameter, expected, model_of):
     free, limited = model_of(), model_of(probe_mask=True, probe_mask_diameter=diameter, probe_mask_sigma=1.0)
@@ -59,6 +60,7 @@ def test_probe_mask_limits_the_probe_and_keeps_its_power(diameter, expected, mod
     assert limited.patch_weight()[0, 0] < 1e-12
 
 
+@pytest.mark.rule("STI-003")
 def test_weight_of_a_patch_is_its_illumination(model_of):
     model = model_of(modes=2)
     torch.testing.assert_close(model.patch_weight(), illumination(model.probe))
@@ -91,6 +93,7 @@ def test_scale_is_trained_only_when_asked(model_of, frames):
     assert "log_gain" not in dict(fixed.named_parameters())
 
 
+@pytest.mark.rule("PHY-015")
 def test_scale_multiplies_the_amplitude_and_not_the_gauge(model_of, frames):
     model = model_of()
     with torch.no_grad():
@@ -155,6 +158,7 @@ def test_unknown_names_are_refused():
             PatchModel(architecture, replace(SPEC, amp_activation="tanh"), calibration)
 
 
+@pytest.mark.rule("STI-015")
 def test_steps_bring_the_patches_to_the_frames(model_of, frames):
     model, counts = model_of(), frames()
 

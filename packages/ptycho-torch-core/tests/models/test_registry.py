@@ -27,6 +27,7 @@ def test_architectures_are_known_by_name():
     assert isinstance(build_generator("unrolled", spec), UnrolledGenerator)
 
 
+@pytest.mark.rule("PHY-030")
 def test_unknown_name_lists_the_known_ones_and_suggests():
     with pytest.raises(ConfigError) as caught:
         build_generator("unroled", GeneratorSpec(n_pixels=32))

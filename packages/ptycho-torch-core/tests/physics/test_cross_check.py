@@ -43,6 +43,7 @@ def _counts_by_hand(obj, probe, position, scale):
     return frame
 
 
+@pytest.mark.rule("PHY-001", "PHY-005")
 @pytest.mark.parametrize("n", [12, 9])
 @pytest.mark.parametrize("modes", [1, 3])
 @pytest.mark.parametrize(("dtype", "allowed"), [(torch.complex64, 1e-5), (torch.complex128, 1e-12)])
@@ -57,6 +58,7 @@ def test_agrees_with_loops_and_explicit_sums(n, modes, dtype, allowed):
         assert relative_error(frame, _counts_by_hand(obj, probe, position, 7.5)) < allowed
 
 
+@pytest.mark.rule("DATA-013", "PHY-005")
 @pytest.mark.parametrize("jitter_px", [0.0, 1.0], ids=["whole pixels", "sub-pixel"])
 @pytest.mark.parametrize("mode_powers", [(1.0,), (4.0, 1.0)])
 @pytest.mark.parametrize(("dtype", "allowed"), [(torch.complex64, 1e-5), (torch.complex128, 1e-6)])
@@ -81,6 +83,7 @@ def test_truth_explains_noisy_counts_as_well_as_noise_allows():
     assert chi_squared == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.rule("DATA-012")
 def test_positions_of_wrong_sign_or_order_do_not_reproduce_the_counts():
     scan = tiny_scene(grid=(3, 5), jitter_px=0.7)
     truth, probe = torch.from_numpy(scan.object_truth), torch.from_numpy(scan.probe)
@@ -94,6 +97,7 @@ def test_positions_of_wrong_sign_or_order_do_not_reproduce_the_counts():
         assert relative_error(counts, scan.diffraction) > 0.02
 
 
+@pytest.mark.rule("DATA-011")
 def test_origin_of_the_object_is_the_same_for_simulator_and_operator():
     scan = tiny_scene(grid=(2, 2))
     moved = simulate_scan(

@@ -17,6 +17,7 @@ from ptycho_torch.physics import (
 from ptycho_torch.testing import assert_adjoint, assert_close, random_probe
 
 
+@pytest.mark.rule("PHY-003")
 @pytest.mark.parametrize("modes", [1, 3])
 @pytest.mark.parametrize("sigma", [0.0, 1.3])
 @pytest.mark.parametrize("lead", [(), (2,), (2, 4)])
@@ -66,6 +67,7 @@ def test_flat_object_and_flat_probe_light_one_pixel():
     assert_close(counts, expected)
 
 
+@pytest.mark.rule("PHY-001")
 def test_modes_add_as_intensities_and_not_as_fields(complex_noise):
     patches, probe = complex_noise(2, 8, 8), complex_noise(3, 8, 8)
     counts = predicted_counts(patches, probe, 1.0)
@@ -88,6 +90,7 @@ def test_each_patch_is_predicted_alone(complex_noise):
         assert_close(predicted_counts(patch, probe, 1.0), frame)
 
 
+@pytest.mark.rule("PHY-006")
 def test_smoothing_is_a_periodic_gaussian_blur():
     n, sigma = 32, 1.5
     spot = torch.zeros(1, n, n, dtype=torch.complex128)
@@ -117,6 +120,7 @@ def test_probe_without_mode_axis_is_refused_in_words():
         illumination(probe)
 
 
+@pytest.mark.rule("PHY-007")
 def test_mode_axis_never_meets_the_batch_axis():
     # As many modes as patches: plain broadcasting would pair them and nothing would fail.
     patches, probe = torch.ones(4, 8, 8, dtype=torch.complex64), torch.ones(4, 8, 8, dtype=torch.complex64)

@@ -11,12 +11,14 @@ from ptycho_torch.physics import far_field, far_field_adjoint
 from ptycho_torch.testing import assert_adjoint, assert_close
 
 
+@pytest.mark.rule("PHY-003")
 @pytest.mark.parametrize("n", [8, 9, 16])
 def test_adjoint(n, generator):
     frame = torch.empty(2, n, n)
     assert_adjoint(far_field, far_field_adjoint, frame, frame, generator)
 
 
+@pytest.mark.rule("PHY-002")
 def test_adjoint_is_the_inverse(complex_noise):
     wave = complex_noise(3, 9, 9)
     assert_close(far_field_adjoint(far_field(wave)), wave)
@@ -56,6 +58,7 @@ def test_shift_theorem(complex_noise):
     assert_close(far_field(wave.roll((down, right), (0, 1))), ramp * far_field(wave))
 
 
+@pytest.mark.rule("PHY-002")
 def test_parseval(complex_noise):
     wave = complex_noise(4, 16, 16)
     power = wave.abs().square().sum(dim=(-2, -1))

@@ -41,6 +41,7 @@ def _gradient(loss, predicted, counts, **settings):
     return leaf.grad
 
 
+@pytest.mark.rule("PHY-020")
 def test_deviance_agrees_with_scipy_up_to_its_floor(frames):
     predicted, measured = frames
     got = float(poisson_deviance(predicted, measured, mean_counts=50.0))
@@ -57,6 +58,7 @@ def test_deviance_differs_from_the_likelihood_by_a_term_of_the_data(frames):
     assert float(deviance[0] - deviance[1]) == pytest.approx(float(likelihood[0] - likelihood[1]), rel=1e-5)
 
 
+@pytest.mark.rule("PHY-020")
 def test_gradient_is_that_of_the_poisson_likelihood(frames):
     predicted, measured = frames
     got = _gradient(poisson_deviance, predicted, measured, mean_counts=50.0)
@@ -71,6 +73,7 @@ def test_perfect_prediction_costs_nothing(frames):
     assert float(poisson_deviance(measured + 1.0, measured, mean_counts=50.0)) > 0.01
 
 
+@pytest.mark.rule("PHY-021")
 def test_amplitude_mae_agrees_with_numpy(frames):
     predicted, measured = frames
     got = float(amplitude_mae(predicted, measured, mean_counts=50.0))
@@ -84,6 +87,7 @@ def test_amplitude_mae_has_the_right_gradient(frames):
     assert torch.autograd.gradcheck(lambda p: amplitude_mae(p, measured, mean_counts=50.0), (predicted,))
 
 
+@pytest.mark.rule("PHY-022")
 def test_total_variation_agrees_with_numpy():
     rng = np.random.default_rng(1)
     patches = rng.normal(size=(3, N, N)) + 1j * rng.normal(size=(3, N, N))
@@ -99,6 +103,7 @@ def test_total_variation_of_a_flat_patch_is_zero_with_a_finite_gradient():
     assert torch.isfinite(torch.view_as_real(patches.grad)).all()
 
 
+@pytest.mark.rule("PHY-023")
 @MEASUREMENT_LOSSES
 def test_does_not_depend_on_how_frames_are_batched(loss, frames):
     predicted, measured = frames
@@ -109,6 +114,7 @@ def test_does_not_depend_on_how_frames_are_batched(loss, frames):
     assert_close(channels, whole)
 
 
+@pytest.mark.rule("PHY-012")
 @MEASUREMENT_LOSSES
 @pytest.mark.parametrize("factor", [10.0, 1e4])
 def test_does_not_depend_on_dose(loss, factor, frames):
@@ -119,6 +125,7 @@ def test_does_not_depend_on_dose(loss, factor, frames):
     )
 
 
+@pytest.mark.rule("PHY-024")
 @MEASUREMENT_LOSSES
 @pytest.mark.parametrize("junk", [0.0, 1e30, float("nan"), float("inf")])
 def test_bad_pixels_carry_neither_loss_nor_gradient(loss, junk, frames, mask):
@@ -149,6 +156,7 @@ def test_deviance_keeps_its_value_and_slope_at_a_billion_counts_in_single_precis
     assert np.abs(slope.numpy() - (1 - measured / predicted)).max() < 5e-3 * excess + 2e-6
 
 
+@pytest.mark.rule("PHY-025")
 @MEASUREMENT_LOSSES
 def test_a_billion_counts_in_one_pixel_stay_finite(loss):
     measured = torch.zeros(1, 64, 64)
@@ -179,6 +187,7 @@ def test_no_counts_cost_what_is_predicted():
     assert float(poisson_deviance(predicted, torch.zeros(1, N, N), mean_counts=4.0)) == pytest.approx(32.0)
 
 
+@pytest.mark.rule("PHY-025")
 @MEASUREMENT_LOSSES
 def test_field_of_zero_has_a_finite_loss_and_gradient(loss):
     patches = torch.zeros(1, N, N, dtype=torch.complex64, requires_grad=True)

@@ -49,6 +49,7 @@ def error_inside(merged, patches, weight):
     return float((merged - patches).abs()[inside].square().mean().sqrt())
 
 
+@pytest.mark.rule("PHY-040")
 @both
 @pytest.mark.parametrize("n", [16, 15])
 @pytest.mark.parametrize("weight", [window, hard_window, lambda n: torch.ones(n, n).double()])
@@ -82,6 +83,7 @@ def test_the_other_sign_of_the_offsets_does_not_pass(interpolation):
     assert swapped > 0.1
 
 
+@pytest.mark.rule("DATA-072")
 def test_offsets_of_groups_of_a_scan_have_the_right_sign():
     positions = np.random.default_rng(3).uniform(0, 40, (60, 2))
     groups = make_groups(positions, gridsize=2, n_groups=5, neighbor_count=5, seed=0)
@@ -122,6 +124,7 @@ def test_average_is_weighted(interpolation):
     assert_close(merged[0, 0], torch.tensor(expected).expand(n, n).to(torch.complex128))
 
 
+@pytest.mark.rule("PHY-041")
 @both
 @pytest.mark.parametrize("whole", [True, False])
 def test_own_value_where_no_weight_is(interpolation, whole, complex_noise):
@@ -150,6 +153,7 @@ def test_weight_with_hard_edges_does_not_ring_beyond_them():
     assert (merged - patches).abs().max() < 0.7 * (patches - 1).abs().max()
 
 
+@pytest.mark.rule("PHY-042")
 @both
 def test_one_channel_is_the_identity(interpolation, complex_noise):
     patches = complex_noise(3, 1, 8, 8)

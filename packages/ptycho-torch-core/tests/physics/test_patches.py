@@ -19,6 +19,7 @@ POSITIONS = {
 }
 
 
+@pytest.mark.rule("PHY-003", "PHY-004")
 @pytest.mark.parametrize("n", [8, 7])
 @pytest.mark.parametrize("origin", [(0.0, 0.0), (-2.5, 3.25)])
 @pytest.mark.parametrize("kind", list(POSITIONS))
@@ -46,6 +47,7 @@ def test_gradients_with_respect_to_positions(complex_noise):
     assert torch.autograd.gradcheck(lambda positions: extract_patches(image, positions, 4), (positions,))
 
 
+@pytest.mark.rule("DATA-010")
 @pytest.mark.parametrize("n", [6, 7])
 def test_patch_pixel_lies_where_the_convention_says(n):
     rows, columns = torch.meshgrid(
@@ -62,6 +64,7 @@ def test_patch_pixel_lies_where_the_convention_says(n):
         assert_close(extract_patches(ramp, position, n, origin=origin)[0], expected)
 
 
+@pytest.mark.rule("PHY-004")
 def test_whole_pixel_patches_are_copies(complex_noise):
     image = complex_noise(*SHAPE)
     patches = extract_patches(image, torch.tensor(POSITIONS["whole"], dtype=torch.float64), 8)

@@ -26,6 +26,7 @@ def test_illumination_is_no_coherent_sum():
     assert_close(illumination(torch.cat([mode, -mode])), torch.full((4, 4), 2.0))
 
 
+@pytest.mark.rule("PHY-014")
 def test_holding_the_power_takes_the_common_scale_out_of_the_gradient(generator):
     probe = random_probe(2, 4, generator).requires_grad_()
     weight = random_probe(2, 4, generator)
@@ -34,6 +35,7 @@ def test_holding_the_power_takes_the_common_scale_out_of_the_gradient(generator)
     assert abs(float(along)) < 1e-12
 
 
+@pytest.mark.rule("PHY-016")
 @pytest.mark.parametrize("n", [32, 33])
 @pytest.mark.parametrize("sigma", [0.0, 1.0, 3.0])
 def test_soft_disk_is_one_inside_and_falls_like_a_gaussian(n, sigma):

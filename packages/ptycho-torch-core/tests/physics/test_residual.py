@@ -27,6 +27,7 @@ def _in_batches(predicted, counts, size=3):
     return lambda: zip(predicted.split(size), counts.split(size), strict=True)
 
 
+@pytest.mark.rule("MET-030")
 def test_sums_are_those_of_the_definition(frames):
     predicted, counts = frames
     loop = [[0.0] * 7, [0.0] * 7]
@@ -45,6 +46,7 @@ def test_bounds_have_a_meaning(frames):
     assert _ratio(counts, counts, dose=4.0) == pytest.approx(1)
 
 
+@pytest.mark.rule("MET-030")
 def test_what_bad_pixels_hold_does_not_count(frames):
     predicted, counts = frames
     measured = torch.ones(8, 8, dtype=torch.bool)
@@ -58,6 +60,7 @@ def test_what_bad_pixels_hold_does_not_count(frames):
         assert np.isfinite(residual_of_pairs(pairs, measured=measured, per_frame_dose=per_frame))
 
 
+@pytest.mark.rule("MET-032")
 def test_one_scale_serves_all_frames(frames):
     predicted, counts = frames
     scale = float(counts.sum() / predicted.sum())
@@ -66,6 +69,7 @@ def test_one_scale_serves_all_frames(frames):
     assert residual_of_pairs(_in_batches(predicted, counts)) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.rule("MET-032")
 @pytest.mark.parametrize("size", [1, 4, 7])
 @pytest.mark.parametrize("per_frame", [False, True])
 def test_neither_batches_nor_order_nor_the_scale_of_the_object_change_it(frames, size, per_frame):
@@ -85,6 +89,7 @@ def test_unsteady_light_shows_unless_every_frame_has_its_dose(frames):
     assert residual_of_pairs(pairs) == pytest.approx(deviation, rel=0.05)
 
 
+@pytest.mark.rule("MET-032")
 def test_processes_share_one_scale_and_one_sum(frames):
     predicted, counts = frames
     light = [[float(p.sum()), float(c.sum())] for p, c in ((predicted[4:], counts[4:]),)]

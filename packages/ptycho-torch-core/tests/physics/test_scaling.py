@@ -17,6 +17,7 @@ def probe(generator):
     return random_probe(2, N, generator, dtype=torch.complex64)
 
 
+@pytest.mark.rule("PHY-017")
 @pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("mean_counts", [30.0, 1e9])
 def test_transmitting_object_predicts_the_mean_counts(factor, mean_counts, probe):
@@ -44,6 +45,7 @@ def test_calibrating_twice_changes_nothing(probe):
     assert twice.intensity_scale == once.intensity_scale
 
 
+@pytest.mark.rule("PHY-012")
 @pytest.mark.parametrize("dose", [2.0, 10.0])
 def test_dose_changes_neither_amplitudes_nor_probe(dose, probe, real_noise):
     counts = 100 * real_noise(5, N, N)
@@ -56,6 +58,7 @@ def test_dose_changes_neither_amplitudes_nor_probe(dose, probe, real_noise):
     torch.testing.assert_close(high.probe, low.probe)
 
 
+@pytest.mark.rule("PHY-011")
 def test_mean_power_of_the_network_input_is_a_quarter_of_the_pixels(probe, real_noise):
     counts = 100 * real_noise(5, N, N)
     calibration = calibrate(probe, float(counts.sum(dim=(1, 2)).mean()))
@@ -88,6 +91,7 @@ def _empty_beam(calibration, measured, sigma=0.0):
     return counts[..., measured].sum()
 
 
+@pytest.mark.rule("PHY-017")
 @pytest.mark.parametrize("mask", ["dead pixels", "beamstop"])
 @pytest.mark.parametrize("sigma", [0.0, 1.5])
 def test_with_unmeasured_pixels_the_empty_beam_still_predicts_the_measured_counts(mask, sigma, generator):

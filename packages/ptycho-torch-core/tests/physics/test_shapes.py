@@ -27,6 +27,7 @@ def test_right_arrays_pass():
     check_positions(torch.ones(3, 2), 3)
 
 
+@pytest.mark.rule("PHY-007")
 @pytest.mark.parametrize(
     ("check", "said"),
     [

@@ -33,6 +33,7 @@ def test_a_picture_of_the_right_size(tmp_path, sample):
     assert picture[..., :3].std() > 0.05
 
 
+@pytest.mark.rule("RUN-070")
 def test_every_panel_holds_its_array(figures, tmp_path, sample):
     measured, predicted, patches = sample
     save_patch_figure(tmp_path / "patches.png", *sample, frames=[7, 11, 3, 2, 9])

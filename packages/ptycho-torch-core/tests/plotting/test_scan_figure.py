@@ -34,6 +34,7 @@ def _draw(path, found, **changes):
     save_scan_figure(path, replace(found.scan, **changes), found.frames, found.summary)
 
 
+@pytest.mark.rule("CLI-030")
 def test_a_picture_for_every_format(examined, tmp_path):
     _draw(tmp_path / "scan.png", examined)
     picture = imread(tmp_path / "scan.png")
@@ -57,6 +58,7 @@ def _titled(figure, words):
     return next(axes for axes in figure.axes if words in axes.get_title())
 
 
+@pytest.mark.rule("CLI-030")
 def test_panels_show_what_the_scan_holds(figures, tmp_path, tiny):
     _draw(tmp_path / "scan.png", tiny)
     (figure,) = figures

@@ -53,6 +53,7 @@ def test_a_constant_stays_what_it_is_up_to_the_rim():
     torch.testing.assert_close(values, torch.full_like(values, 0.4 - 0.7j))
 
 
+@pytest.mark.rule("STI-001")
 def test_what_is_drawn_at_the_rim_reaches_four_pixels():
     patches = torch.zeros(1, N, N, dtype=torch.complex64)
     patches[:, 0], patches[:, :, -1] = 1e3, 1e3

@@ -11,12 +11,14 @@ from ptycho_torch.reassembly import Canvas, CanvasGeometry, StitchedObject, canv
 from ptycho_torch.reassembly.stitching import phases_towards
 
 
+@pytest.mark.rule("STI-002")
 @pytest.mark.parametrize("uniform", [True, False])
 def test_object_comes_back_exactly_at_whole_pixels(uniform, cut):
     scene = cut(uniform=uniform, jitter_px=0)
     assert scene.error(scene.stitched()) < 1e-6
 
 
+@pytest.mark.rule("STI-002")
 @pytest.mark.parametrize("scene", ["random_field", "natural"])
 def test_object_comes_back_to_interpolation_error_between_pixels(scene, cut):
     parts = cut(scene, jitter_px=1.0)
@@ -27,6 +29,7 @@ def test_object_comes_back_to_interpolation_error_between_pixels(scene, cut):
     assert parts.error(parts.stitched()) < bound
 
 
+@pytest.mark.rule("STI-002")
 @pytest.mark.parametrize(("uniform", "bound"), [(True, 0.035), (False, 0.015)])
 def test_fine_detail_between_pixels_is_not_blurred(uniform, bound, cut):
     parts = cut(uniform=uniform, jitter_px=1.0)
@@ -49,6 +52,7 @@ def test_fine_detail_between_pixels_is_not_blurred(uniform, bound, cut):
     assert np.linalg.norm((result.object - truth)[well]) < bound * np.linalg.norm(truth[well])
 
 
+@pytest.mark.rule("STI-001")
 def test_constant_object_comes_back_at_any_position(cut):
     parts = cut(jitter_px=1.3)
     result = parts.stitched(torch.full_like(parts.patches, 0.4 - 0.7j))
@@ -69,6 +73,7 @@ def test_wrong_placement_is_noticed(mistake, cut):
     assert parts.error(parts.stitched()) < 1e-6
 
 
+@pytest.mark.rule("STI-005")
 def test_origin_lays_the_object_over_the_truth_wherever_the_scan_lies(cut):
     parts = cut(jitter_px=0)
     moved = parts.stitched(positions=parts.positions + torch.tensor([-1000.0, 77.0], dtype=torch.float64))
@@ -88,6 +93,7 @@ def test_single_patch_lies_where_its_position_says():
     assert result.object[row, column] == pytest.approx(2j)
 
 
+@pytest.mark.rule("STI-004")
 @pytest.mark.parametrize("n", [8, 9])
 @pytest.mark.parametrize("seed", range(4))
 def test_canvas_holds_every_patch_and_no_more(n, seed):
@@ -117,6 +123,7 @@ def test_canvas_needs_positions(positions):
         canvas_for(positions, 8)
 
 
+@pytest.mark.rule("STI-001")
 def test_numerator_and_denominator_share_their_support(cut):
     parts = cut(jitter_px=1.0)
     canvas = Canvas(canvas_for(parts.scan.positions, parts.scan.N), parts.weight)
@@ -149,6 +156,7 @@ def test_heavier_patches_count_for_more():
     assert result.object[0, 5] == pytest.approx((6 * 1 + 4 * 4) / 10)
 
 
+@pytest.mark.rule("STI-007")
 @pytest.mark.parametrize("passes", [0, 2])
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
 def test_batch_size_does_not_change_the_object(batch_size, passes, cut):
@@ -159,6 +167,7 @@ def test_batch_size_does_not_change_the_object(batch_size, passes, cut):
     assert _difference(streamed, whole) < 1e-5
 
 
+@pytest.mark.rule("STI-007")
 @pytest.mark.parametrize("passes", [0, 2])
 def test_order_of_frames_does_not_change_the_object(passes, cut):
     parts = cut(jitter_px=1.0)
@@ -167,6 +176,7 @@ def test_order_of_frames_does_not_change_the_object(passes, cut):
     assert _difference(shuffled, parts.stitched(passes=passes)) < 1e-5
 
 
+@pytest.mark.rule("STI-008")
 def test_merged_canvases_equal_one(cut):
     parts = cut(jitter_px=1.0)
     geometry = canvas_for(parts.scan.positions, parts.scan.N)
@@ -180,6 +190,7 @@ def test_merged_canvases_equal_one(cut):
     assert _difference(first.result(), one.result()) < 1e-5
 
 
+@pytest.mark.rule("STI-008")
 def test_canvases_of_different_scans_do_not_merge():
     weight = torch.ones(8, 8)
     near = Canvas(canvas_for(np.array([[0.0, 0.0]]), 8), weight)
@@ -194,6 +205,7 @@ def _with_random_phases(patches):
     return patches * torch.exp(turns).to(patches.dtype)
 
 
+@pytest.mark.rule("STI-013")
 @pytest.mark.parametrize("batch_size", [3, None])
 def test_random_phase_of_each_patch_is_removed(batch_size, cut):
     parts = cut("random_field", jitter_px=0, grid=(3, 3))
@@ -208,6 +220,7 @@ def test_patches_that_agree_are_left_alone(cut):
     assert parts.error(parts.stitched(passes=3)) < 1e-5
 
 
+@pytest.mark.rule("STI-013")
 def test_common_phase_of_all_patches_is_kept(cut):
     parts = cut(jitter_px=0)
     turned = parts.stitched(parts.patches * 1j, passes=2)
@@ -231,6 +244,7 @@ def test_phase_of_a_patch_is_the_least_squares_one(cut):
     assert torch.equal(phases(torch.zeros_like(turned)), torch.zeros(len(turned)))
 
 
+@pytest.mark.rule("STI-005")
 def test_what_nobody_saw_is_one_with_weight_zero():
     positions = torch.tensor([[4.0, 4.0], [4.0, 40.0]], dtype=torch.float64)
     patches = torch.full((2, 8, 8), 0.5j, dtype=torch.complex64)
@@ -296,6 +310,7 @@ def _passes_until_done(parts, patches, **settings):
     return len(calls) - 1
 
 
+@pytest.mark.rule("STI-013")
 def test_passes_end_when_no_phase_changes(cut):
     parts = cut("random_field", jitter_px=0, grid=(3, 3))
     turned = _with_random_phases(parts.patches)
@@ -307,6 +322,7 @@ def test_passes_end_when_no_phase_changes(cut):
     assert 3 < rough < fine < 99
 
 
+@pytest.mark.rule("CLI-032")
 def test_progress_of_the_passes_ends_with_all(cut):
     parts = cut("random_field", jitter_px=0, grid=(3, 3))
     seen = []

@@ -16,6 +16,7 @@ def stop_after(epochs):
     return progress
 
 
+@pytest.mark.rule("REF-007")
 def test_the_last_complete_epoch_is_handed_over(scan_of):
     scan = scan_of()
     with pytest.raises(RefinementInterrupted, match="after 3 epochs") as stop:
@@ -38,6 +39,7 @@ def test_before_the_first_epoch_there_is_nothing_to_keep(scan_of, monkeypatch):
     assert not isinstance(stop.value, RefinementInterrupted)
 
 
+@pytest.mark.rule("REF-005")
 def test_the_scale_of_a_start_does_not_matter(scan_of):
     scan = scan_of()
     start = refine(scan, epochs=5).object

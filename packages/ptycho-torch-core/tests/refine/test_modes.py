@@ -19,6 +19,7 @@ def test_power_stays_and_modes_are_orthogonal(scan_of, count):
     assert np.trace(gram).real == pytest.approx((np.abs(probe) ** 2).sum(), rel=1e-5)
 
 
+@pytest.mark.rule("REF-004")
 def test_modes_that_are_missing_are_found(scan_of):
     scan = scan_of("natural", modes=(0.7, 0.2, 0.1), photons=1e6)
     single = replace(scan, probe=scan.probe[:1])
@@ -28,6 +29,7 @@ def test_modes_that_are_missing_are_found(scan_of):
     assert residuals[1] < 0.6 * residuals[0]
 
 
+@pytest.mark.rule("REF-003")
 @pytest.mark.parametrize(("count", "fits"), [(2, True), (4, False)])
 def test_modes_that_cannot_be_fitted_are_refused(scan_of, count, fits):
     scan = scan_of("natural", modes=(0.7, 0.2, 0.1), photons=1e6)

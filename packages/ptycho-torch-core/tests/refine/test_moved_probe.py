@@ -35,6 +35,7 @@ def placement(positions):
     return MovedProbePlacement(positions, ORIGIN, N, SHAPE, torch.float64)
 
 
+@pytest.mark.rule("REF-002")
 def test_cutting_and_placing_are_adjoint(placement, generator):
     def place(patches):
         image = torch.zeros(SHAPE, dtype=torch.complex128)
@@ -46,6 +47,7 @@ def test_cutting_and_placing_are_adjoint(placement, generator):
     assert_adjoint(placement.cut, place, image, patches, generator)
 
 
+@pytest.mark.rule("REF-002")
 def test_moving_and_gathering_the_probe_are_adjoint(placement, generator):
     probe = torch.zeros(2, N, N, dtype=torch.complex128)
     waves = torch.zeros(5, 2, N, N, dtype=torch.complex128)
@@ -69,6 +71,7 @@ def test_the_probe_lies_on_the_position():
     assert moved.cut(image)[0, n // 2, n // 2] == 1
 
 
+@pytest.mark.rule("REF-002")
 def test_at_whole_pixels_both_models_are_one(generator):
     whole = torch.tensor([[7.0, 9.0], [12.0, 8.0]], dtype=torch.float64)
     moved = MovedProbePlacement(whole, ORIGIN, N, SHAPE, torch.float64)
@@ -78,6 +81,7 @@ def test_at_whole_pixels_both_models_are_one(generator):
     torch.testing.assert_close(moved.light(probe), probe.expand(2, 1, N, N))
 
 
+@pytest.mark.rule("REF-001")
 def test_gradients_agree_with_automatic_differentiation(placement, positions, generator):
     image = torch.randn(SHAPE, dtype=torch.complex128, generator=generator)
     probe = torch.randn(2, N, N, dtype=torch.complex128, generator=generator)

@@ -37,6 +37,7 @@ def test_cut_is_the_cutting_of_the_forward_model(placement, positions, origin, g
     torch.testing.assert_close(placement.cut_with_slopes(image)[0], expected)
 
 
+@pytest.mark.rule("REF-002")
 @pytest.mark.parametrize("dtype", [torch.complex128, torch.float64])
 def test_add_to_is_the_placing_of_the_forward_model(placement, positions, origin, generator, dtype):
     patches = torch.randn(7, N, N, dtype=dtype, generator=generator)

@@ -56,6 +56,7 @@ def test_a_start_is_worth_epochs(scan_of):
     assert refine(scan, truth_of(scan), epochs=3).residuals[-1] < refine(scan, epochs=3).residuals[-1]
 
 
+@pytest.mark.rule("REF-004")
 def test_blurred_probe_is_recovered(scan_of, error_of):
     scan = scan_of("natural")
     wrong = replace(scan, probe=blurred(scan.probe, 1.5))
@@ -78,6 +79,7 @@ def test_three_modes(scan_of, error_of):
     np.testing.assert_allclose(gram - np.diag(np.diag(gram)), 0, atol=1e-3)
 
 
+@pytest.mark.rule("REF-004")
 def test_position_errors_are_halved(scan_of, error_of, rng):
     scan = scan_of("lines")
     wrong = replace(scan, positions=scan.positions + rng.normal(0, 2**0.5, scan.positions.shape))
@@ -92,6 +94,7 @@ def test_position_errors_are_halved(scan_of, error_of, rng):
     assert error_of(scan, result) < 0.5 * error_of(scan, refine(wrong, epochs=80))
 
 
+@pytest.mark.rule("REF-003")
 def test_positions_and_probe_stay_unless_asked_for(scan_of):
     scan = scan_of()
     result = refine(scan, epochs=3)
@@ -149,6 +152,7 @@ def test_single_and_double_precision_agree(scan_of):
     assert single.residuals == pytest.approx(double.residuals, rel=1e-4)
 
 
+@pytest.mark.rule("REF-012")
 def test_frames_of_any_dtype_and_any_array(scan_of, tmp_path):
     scan = scan_of()
     assert scan.diffraction.dtype == np.uint16
@@ -161,6 +165,7 @@ def test_frames_of_any_dtype_and_any_array(scan_of, tmp_path):
         np.testing.assert_array_equal(refine(other, epochs=2).object.object, expected)
 
 
+@pytest.mark.rule("REF-006")
 def test_run_ends_when_the_objective_stops_falling(scan_of):
     scan = scan_of()
     result = refine(scan, epochs=500, tolerance=1e-3)

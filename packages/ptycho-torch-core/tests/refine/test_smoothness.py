@@ -25,6 +25,7 @@ def test_a_constant_is_smooth_and_a_step_costs_its_square():
     assert float(roughness(torch.full((4, 6), 3j))) == 0
 
 
+@pytest.mark.rule("REF-014")
 def test_the_gradient_is_the_derivative(image):
     moving = image.clone().requires_grad_()
     roughness(moving).backward()
@@ -54,11 +55,13 @@ def _error(scan, result):
     return report.scores.complex_nrmse
 
 
+@pytest.mark.rule("REF-014")
 def test_it_quiets_the_noise_of_few_counts(dim_scan):
     rough, smooth = (refine(dim_scan, epochs=40, smoothness=value) for value in (0.0, 0.1))
     assert _error(dim_scan, smooth) < 0.8 * _error(dim_scan, rough)
 
 
+@pytest.mark.rule("REF-014")
 def test_more_of_it_makes_the_object_smoother(dim_scan):
     found = [refine(dim_scan, epochs=20, smoothness=value).object.object for value in (0.0, 0.05, 0.5)]
     values = [float(roughness(torch.from_numpy(image))) for image in found]

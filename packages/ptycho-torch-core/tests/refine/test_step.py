@@ -36,6 +36,7 @@ def problem():
     return image, probe, positions, placement, scan
 
 
+@pytest.mark.rule("REF-001")
 def test_gradients_agree_with_automatic_differentiation(problem):
     image, probe, positions, placement, scan = problem
     frames = FrameSource(scan, 3.0, torch.device("cpu"), torch.float64)

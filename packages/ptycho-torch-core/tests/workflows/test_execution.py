@@ -63,6 +63,7 @@ class _Compiler:
         return run
 
 
+@pytest.mark.rule("RUN-022")
 def test_a_compiled_network_trains_alike_and_keeps_its_names(payload, monkeypatch):
     compiler = _Compiler()
     monkeypatch.setattr(compiling, "BACKEND", compiler)
@@ -81,6 +82,7 @@ def test_a_compiled_network_trains_alike_and_keeps_its_names(payload, monkeypatc
     assert list(states[0]) == list(states[1])
 
 
+@pytest.mark.rule("RUN-022")
 def test_without_a_compiler_compiling_is_refused_and_nothing_is_written(payload, monkeypatch, tmp_path):
     def broken(graph, inputs):
         raise RuntimeError("no C++ compiler was found")
@@ -91,6 +93,7 @@ def test_without_a_compiler_compiling_is_refused_and_nothing_is_written(payload,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.rule("RUN-022")
 def test_a_compiled_network_reconstructs_the_same_object(inference, monkeypatch):
     compiler = _Compiler()
     monkeypatch.setattr(compiling, "BACKEND", compiler)
@@ -101,6 +104,7 @@ def test_a_compiled_network_reconstructs_the_same_object(inference, monkeypatch)
     np.testing.assert_allclose(made.reconstruction.object, plain.reconstruction.object, atol=1e-4)
 
 
+@pytest.mark.rule("RUN-022")
 def test_without_a_compiler_a_scan_is_not_reconstructed(inference, monkeypatch, tmp_path):
     def broken(graph, inputs):
         raise RuntimeError("no C++ compiler was found")
@@ -137,6 +141,7 @@ def test_operations_that_cannot_repeat_fail_are_reported_or_pass(payload, determ
         assert said.startswith("refused") is (deterministic is True)
 
 
+@pytest.mark.rule("RUN-021")
 def test_the_network_computes_in_16_bits_and_the_physics_in_32(payload, monkeypatch):
     seen = {"network": set(), "counts": set(), "patches": set()}
     predict = PatchModel.predict_counts
@@ -160,6 +165,7 @@ def test_the_network_computes_in_16_bits_and_the_physics_in_32(payload, monkeypa
     assert seen["patches"] == {torch.complex64}
 
 
+@pytest.mark.rule("RUN-021")
 def test_half_precision_on_the_cpu_is_refused_and_nothing_is_written(payload, tmp_path):
     with pytest.raises(ConfigError, match=r"precision = .*bf16-mixed or 32-true on the CPU"):
         train(payload(execution={"precision": "16-mixed"}))

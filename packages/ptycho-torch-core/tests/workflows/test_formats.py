@@ -52,6 +52,7 @@ def from_npz(tmp_path_factory, sources):
     return _train_and_infer(sources["npz"], tmp_path_factory.mktemp("npz"))
 
 
+@pytest.mark.rule("DATA-009")
 @pytest.mark.parametrize("format", ["cxi", "ptychodus-training", "ptychodus"])
 def test_every_format_gives_the_object_of_the_npz_file(tmp_path, sources, from_npz, format):
     outcome = _train_and_infer(sources[format], tmp_path)
@@ -75,6 +76,7 @@ def test_sizes_come_from_the_headers(tmp_path, sources, format):
     assert made.provenance["N"].layer == "data"
 
 
+@pytest.mark.rule("DATA-015")
 def test_frames_without_a_position_are_not_counted(tmp_path, sources):
     shutil.copytree(sources["ptychodus"], tmp_path / "pair")
     with h5py.File(tmp_path / "pair" / "product.h5", "a") as file:
@@ -98,6 +100,7 @@ def test_a_directory_without_a_scan_is_refused_in_words(tmp_path):
         create_training_payload(tmp_path / "absent", tmp_path / "run")
 
 
+@pytest.mark.rule("RUN-007")
 def test_the_product_holds_the_reconstruction_in_metres(from_npz, sources, tiny_scan):
     path = from_npz.output_dir / "reconstruction.h5"
     assert path in from_npz.files
@@ -121,6 +124,7 @@ def test_the_product_opens_beside_the_frames(tmp_path, from_npz, sources, tiny_s
     np.testing.assert_allclose(ours, tiny_scan.positions + from_npz.reconstruction.origin, atol=1e-6)
 
 
+@pytest.mark.rule("RUN-007")
 def test_without_geometry_one_line_says_why_there_is_no_product(inference, caplog):
     caplog.set_level("INFO", logger="ptycho_torch")
     outcome = infer(inference())

@@ -38,6 +38,7 @@ def test_training_on_groups_lowers_the_loss(grouped):
     assert grouped.model.n_channels == 4
 
 
+@pytest.mark.rule("DATA-070")
 def test_a_group_is_four_neighbouring_frames_and_not_one_repeated(payload, tiny_scan):
     data = prepare_training(payload(gridsize=2)).train
     assert data.groups.shape[1] == 4
@@ -76,6 +77,7 @@ def test_three_frames_are_no_group(tmp_path, payload, tiny_scan):
         prepare_training(payload(scan=tmp_path / "three.npz", gridsize=2))
 
 
+@pytest.mark.rule("DATA-062")
 def test_validation_groups_are_none_of_those_trained_on(payload):
     made = prepare_training(payload(gridsize=2, execution={"val_fraction": 0.3}))
     train_groups, others = (set(map(tuple, part.groups.tolist())) for part in (made.train, made.validation))
@@ -90,6 +92,7 @@ def test_a_test_file_is_validated_on_in_groups_that_use_every_frame(tmp_path, pa
     np.testing.assert_array_equal(made.validation.frames, tiny_scan.diffraction[:9])
 
 
+@pytest.mark.rule("DATA-073")
 def test_oversampling_makes_several_groups_per_frame(payload):
     with pytest.raises(ConfigError, match=r"n_groups = 50.*one per frame"):
         prepare_training(payload(gridsize=2, n_groups=50))
@@ -114,6 +117,7 @@ def test_a_pool_smaller_than_a_group_is_refused(payload):
         payload(gridsize=3)
 
 
+@pytest.mark.rule("DATA-074")
 def test_inference_solves_real_groups_and_uses_every_frame(tmp_path, grouped, tiny_scan_file, tiny_scan):
     made = create_inference_payload(
         grouped.output_dir,
@@ -129,6 +133,7 @@ def test_inference_solves_real_groups_and_uses_every_frame(tmp_path, grouped, ti
     assert outcome.forward_residual < 0.5
 
 
+@pytest.mark.rule("DATA-074")
 @pytest.mark.parametrize("channels", [1, 4, 9])
 def test_covering_groups_leave_no_frame_out(channels, tiny_scan):
     groups = covering_groups(tiny_scan.positions, channels)
@@ -147,6 +152,7 @@ def test_the_frames_of_a_group_all_count(grouped, tiny_scan):
             assert (grouped.model(changed, offsets) - before)[0, channel].abs().max() > 1e-3
 
 
+@pytest.mark.rule("PHY-041")
 def test_predicted_patches_of_a_group_agree_where_they_overlap(grouped):
     # Whole-pixel positions: no interpolation stands between the patches.
     scan = tiny_scene("lines", grid=(5, 6), jitter_px=0, seed=3, photons=1e5)
@@ -168,6 +174,7 @@ def test_predicted_patches_of_a_group_agree_where_they_overlap(grouped):
             torch.testing.assert_close(mine[lit], theirs[lit], rtol=0, atol=2e-3)
 
 
+@pytest.mark.rule("PHY-042")
 def test_without_object_big_the_patches_of_a_group_stay_apart(payload):
     models = {
         big: prepare_training(payload(gridsize=2, object_big=big)).model.merges for big in (True, False)
@@ -175,6 +182,7 @@ def test_without_object_big_the_patches_of_a_group_stay_apart(payload):
     assert models == {True: True, False: False}
 
 
+@pytest.mark.rule("PHY-040")
 def test_cut_patches_pass_through_the_merging_unchanged(tiny_scan):
     groups = covering_groups(tiny_scan.positions, 4)
     truth = torch.from_numpy(tiny_scan.object_truth)
@@ -185,6 +193,7 @@ def test_cut_patches_pass_through_the_merging_unchanged(tiny_scan):
     torch.testing.assert_close(merge_groups(patches, offsets, weight), patches, rtol=0, atol=1e-4)
 
 
+@pytest.mark.rule("STI-009")
 def test_a_stream_of_groups_equals_groups_kept_in_memory(grouped, tiny_scan, monkeypatch):
     kept = reconstruct(grouped.model, tiny_scan, batch_size=30)
     monkeypatch.setattr(reconstruction, "_KEPT_BYTES", 1)
@@ -195,6 +204,7 @@ def test_a_stream_of_groups_equals_groups_kept_in_memory(grouped, tiny_scan, mon
     np.testing.assert_allclose(streamed.object[covered], kept.object[covered], atol=3e-3)
 
 
+@pytest.mark.rule("STI-013")
 def test_a_stream_makes_few_passes_and_stays_close(trained, tiny_scan, monkeypatch):
     kept = reconstruct(trained.model, tiny_scan)
     monkeypatch.setattr(reconstruction, "_KEPT_BYTES", 1)

@@ -55,6 +55,7 @@ def _contrast(found):
 
 
 # Times sixteen is exact in floating point. Times ten is not, and many steps of Adam carry the rounding on.
+@pytest.mark.rule("PHY-012")
 @pytest.mark.parametrize(
     ("factor", "epochs", "loss", "shift"), [(16, 6, 1e-4, 1e-3), (10, 3, 1e-2, 0.03)], ids=["16", "10"]
 )
@@ -78,6 +79,7 @@ def test_another_exposure_at_ten_times_the_dose_is_the_same_object_up_to_noise(l
     assert _difference(first, second) < 0.2 * _contrast(first)
 
 
+@pytest.mark.rule("PHY-012")
 def test_a_bundle_reconstructs_a_longer_exposure_as_it_does_a_short_one(trained, tiny_scan):
     model, _ = load_bundle(trained.bundle)
     longer = simulate_scan(tiny_scan.object_truth, tiny_scan.probe, tiny_scan.positions, photons=1e6, seed=9)
@@ -93,6 +95,7 @@ def test_order_of_frames_does_not_change_a_reconstruction(trained, tiny_scan):
     assert _difference(first, second) < 1e-4 * _contrast(first)
 
 
+@pytest.mark.rule("PHY-023")
 def test_order_of_frames_does_not_change_a_step_of_the_training(learned, scene):
     # All frames in one step of plain gradient descent: what is left of their order is rounding.
     settings = {"optimizer": "sgd", "momentum": 0.0, "batch_size": 25, "nepochs": 1}

@@ -48,6 +48,7 @@ def learned(tmp_path):
 
 # Error over that of a flat object with seeds 0, 1 and 2: 0.49 to 0.52, 0.49 to 0.52, 0.51 to 0.61 and 0.64 to
 # 0.67. A frame of 128 px costs four times as much as one of 64 px, and a group as much as its four frames.
+@pytest.mark.rule("PHY-036")
 @pytest.mark.parametrize(
     ("n_pixels", "gridsize", "batch_size", "epochs", "learning_rate", "bound"),
     [
@@ -81,6 +82,7 @@ def _misfit(found, truth):
     return np.linalg.norm(scaled - truth) / np.linalg.norm(truth)
 
 
+@pytest.mark.rule("PHY-014")
 def test_a_blurred_probe_is_learned_and_the_object_gains(learned):
     scan = simulate_scene("lines", N=32, grid=(8, 8), step_px=4.0, jitter_px=1.0, photons=1e6, seed=1)
     blurred = gaussian_filter(scan.probe, (0, 2, 2), mode="constant").astype(np.complex64)

@@ -48,6 +48,7 @@ def learned(payload, partly_coherent, tmp_path):
     return make
 
 
+@pytest.mark.rule("PHY-017")
 def test_three_modes_beat_one_on_light_of_three(learned):
     (single, _, alone), (several, model, together) = learned(1), learned(3)
     assert several.history[-1]["val_loss"] < 0.8 * single.history[-1]["val_loss"]

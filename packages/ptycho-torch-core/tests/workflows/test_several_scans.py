@@ -55,6 +55,7 @@ def trained_on_both(tmp_path_factory, folder):
     return train(payload)
 
 
+@pytest.mark.rule("DATA-091")
 def test_each_scan_has_its_own_gauge_and_groups_never_mix(payload, folder, scans):
     made = prepare_training(payload(scan=[folder / "a.npz", folder / "b.npz"]))
     assert [float(made.model.on(i).mean_counts) for i in (0, 1)] == pytest.approx([1e5, 1e6], rel=0.1)
@@ -80,11 +81,13 @@ def test_a_batch_is_predicted_with_the_probe_of_its_scan(payload, folder):
     assert float(by_scan[1].sum() / by_scan[0].sum()) == pytest.approx(10, rel=0.1)
 
 
+@pytest.mark.rule("DATA-092")
 def test_numbers_of_groups_count_over_all_scans(payload, folder):
     made = prepare_training(payload(scan=folder, n_groups=20, execution={"val_fraction": 0.0}))
     assert made.train.parts == (12, 8)
 
 
+@pytest.mark.rule("DATA-090")
 def test_a_folder_a_list_and_scans_in_memory_are_the_same_data(payload, folder, scans):
     made = [
         prepare_training(payload(scan=source))
@@ -111,11 +114,13 @@ def test_both_scans_are_learned_from(trained_on_both):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.rule("DATA-093")
 def test_a_scan_of_the_training_keeps_the_gauge_of_the_training(trained_on_both, scans):
     view = model_for(trained_on_both.model, scans[1].take(np.arange(5)))
     assert view.physics is trained_on_both.model.scans[1]
 
 
+@pytest.mark.rule("DATA-093")
 def test_a_new_scan_brings_its_own_probe(trained_on_both, tiny_scan, other_probe):
     y, x = np.mgrid[-16:16, -16:16]
     probe = (tiny_scan.probe * np.exp(-1j * (0.4 * y + 0.03 * x**2))).astype(np.complex64)
@@ -131,6 +136,7 @@ def test_a_new_scan_brings_its_own_probe(trained_on_both, tiny_scan, other_probe
     assert model_for(view, scan).physics is view.physics
 
 
+@pytest.mark.rule("DATA-093")
 def test_a_probe_that_was_refined_is_known_by_what_the_file_said(payload, folder, scans):
     model = prepare_training(payload(scan=folder, probe_trainable=True)).model
     with torch.no_grad():
@@ -138,6 +144,7 @@ def test_a_probe_that_was_refined_is_known_by_what_the_file_said(payload, folder
     assert closest_scan(model, scans[0]) == (0, pytest.approx(1, abs=1e-5))
 
 
+@pytest.mark.rule("DATA-093")
 def test_pixels_that_the_new_scan_calls_bad_are_not_used(trained_on_both, scans):
     bad = np.zeros((32, 32), bool)
     bad[3, 4] = True
@@ -177,6 +184,7 @@ def test_labels_are_cut_for_each_scan(payload, folder, scans):
         assert float(predicted) == pytest.approx(float(batch["counts"].sum()), rel=0.1)
 
 
+@pytest.mark.rule("DATA-092")
 def test_scans_of_different_sizes_are_refused_unless_a_size_is_stated(tmp_path, folder, cpu):
     larger = simulate_scene("lines", N=64, grid=(3, 3), step_px=4.0, photons=1e5, seed=3)
     save_scan(tmp_path / "large.npz", larger)
@@ -185,16 +193,19 @@ def test_scans_of_different_sizes_are_refused_unless_a_size_is_stated(tmp_path, 
         create_training_payload(sources, tmp_path / "run", execution_config=cpu())
 
 
+@pytest.mark.rule("DATA-092")
 def test_fewer_groups_than_scans_are_refused(payload, folder):
     with pytest.raises(ConfigError, match=r"n_groups.*at least 2, one for each scan"):
         prepare_training(payload(scan=folder, n_groups=1))
 
 
+@pytest.mark.rule("DATA-090")
 def test_a_missing_file_in_a_list_is_named(payload, folder):
     with pytest.raises(FileNotFoundError, match=r"gone.npz"):
         payload(scan=[folder / "a.npz", folder / "gone.npz"])
 
 
+@pytest.mark.rule("DATA-090")
 def test_a_folder_without_scans_is_refused(tmp_path, payload):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no scan in this directory"):

@@ -18,6 +18,7 @@ def _first_labels(prepared, n=30):
     return prepared.train.__getitems__(range(min(n, len(prepared.train))))
 
 
+@pytest.mark.rule("PHY-027")
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_learning_from_labels_approaches_the_truth(gridsize, payload, tiny_scan):
     outcome = train(
@@ -42,6 +43,7 @@ def test_learning_from_labels_approaches_the_truth(gridsize, payload, tiny_scan)
     assert np.linalg.norm(seen - truth) < 0.7 * np.linalg.norm(flat - truth)
 
 
+@pytest.mark.rule("DATA-081")
 @pytest.mark.parametrize("factor", [0.01, 1.0, 30.0])
 def test_labels_come_in_the_gauge_of_the_model(factor, tmp_path, payload, tiny_scan):
     scaled = replace(tiny_scan, object_truth=(factor * tiny_scan.object_truth).astype(np.complex64))
@@ -78,6 +80,7 @@ def test_labels_are_those_of_their_frames(payload, tiny_scan):
     assert own.min() > 0.95
 
 
+@pytest.mark.rule("PHY-027")
 def test_a_weight_for_labels_adds_them_to_the_physics(payload):
     outcome = train(payload(realspace_mae_weight=0.5))
     row = outcome.history[0]

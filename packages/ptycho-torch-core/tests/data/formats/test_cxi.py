@@ -47,6 +47,7 @@ def _refusal(path):
     return str(caught.value)
 
 
+@pytest.mark.rule("DATA-016")
 def test_positions_are_pixels_about_the_middle(cxi, arrays):
     scan = open_scan(cxi())
     np.testing.assert_array_equal(scan.diffraction[:], arrays["diff3d"])

@@ -43,6 +43,7 @@ def _random_scan(seed):
     )
 
 
+@pytest.mark.rule("DATA-007")
 @pytest.mark.parametrize("seed", range(20))
 def test_round_trip_is_exact(tmp_path, seed):
     scan = _random_scan(seed)
@@ -70,6 +71,7 @@ def test_a_scan_with_as_many_frames_as_pixels_comes_back(tmp_path):
     np.testing.assert_array_equal(load_scan(tmp_path / "a.npz").diffraction, scan.diffraction)
 
 
+@pytest.mark.rule("DATA-008")
 def test_failed_save_keeps_the_old_file(tmp_path):
     scan = _random_scan(1)
     path = tmp_path / "a.npz"
@@ -83,6 +85,7 @@ def test_failed_save_keeps_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.rule("DATA-006")
 def test_x_is_the_column_and_positions_are_y_x(arrays, write):
     scan = load_scan(write(arrays))
     np.testing.assert_array_equal(scan.positions, np.stack([arrays["ycoords"], arrays["xcoords"]], axis=1))
@@ -98,23 +101,27 @@ def test_nominal_positions_are_read(arrays, write):
     np.testing.assert_allclose(scan.positions_nominal - scan.positions, np.tile([-2.0, 1.0], (6, 1)))
 
 
+@pytest.mark.rule("DATA-002")
 def test_the_other_name_of_the_frames(arrays, write):
     expected = arrays.pop("diff3d")
     np.testing.assert_array_equal(load_scan(write(arrays | {"diffraction": expected})).diffraction, expected)
 
 
+@pytest.mark.rule("DATA-002")
 def test_diff3d_is_preferred_and_said_so(arrays, write, caplog):
     scan = load_scan(write(arrays | {"diffraction": arrays["diff3d"] + 1}))
     np.testing.assert_array_equal(scan.diffraction, arrays["diff3d"])
     assert "diff3d is read" in caplog.text
 
 
+@pytest.mark.rule("DATA-005")
 def test_frames_last_are_recognised_and_transposed(arrays, write):
     expected = arrays["diff3d"]
     scan = load_scan(write(arrays | {"diff3d": np.moveaxis(expected, 0, 2)}))
     np.testing.assert_array_equal(scan.diffraction, expected)
 
 
+@pytest.mark.rule("DATA-005")
 @pytest.mark.parametrize("axis", ["first", "last"])
 def test_a_cube_needs_a_statement(arrays, write, axis):
     cube = np.random.default_rng(3).poisson(9.0, (16, 16, 16)).astype(np.int32)
@@ -126,6 +133,7 @@ def test_a_cube_needs_a_statement(arrays, write, axis):
     np.testing.assert_array_equal(load_scan(write(arrays, {"frame_axis": axis})).diffraction, expected)
 
 
+@pytest.mark.rule("DATA-006")
 def test_probe_forms_become_modes_first(arrays, write):
     probe = arrays["probeGuess"]
     for stored in (probe, probe[None], probe[:, :, None], probe.astype(np.complex128)):
@@ -167,6 +175,7 @@ def test_metadata_are_kept_and_unknown_keys_ignored(arrays, write):
     assert load_scan(write(arrays | {"probe_initial": np.ones(3)}, metadata)).metadata == metadata
 
 
+@pytest.mark.rule("DATA-031")
 def test_bad_pixels_are_zero_and_may_hold_anything(arrays, write):
     bad = np.zeros((16, 16), dtype=np.uint8)
     bad[2, 3] = bad[9, 9] = 1
@@ -186,6 +195,7 @@ def test_a_missing_path_is_a_missing_file(tmp_path):
             function(tmp_path / "no.npz")
 
 
+@pytest.mark.rule("DATA-004")
 def test_headers_are_read_without_the_data(arrays, write):
     path = write(arrays, {"a": 1})
     headers = read_npz_headers(path)
@@ -218,6 +228,7 @@ class _Bomb:
         return (pytest.fail, ("a pickle was loaded",))
 
 
+@pytest.mark.rule("DATA-003")
 @pytest.mark.parametrize("key", ["probeGuess", "_metadata", "anything"])
 def test_objects_are_refused_and_never_unpickled(arrays, tmp_path, key):
     path = tmp_path / "scan.npz"

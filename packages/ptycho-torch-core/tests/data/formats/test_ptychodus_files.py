@@ -26,6 +26,7 @@ def _refusal(directory, **asked):
     return caught.value
 
 
+@pytest.mark.rule("DATA-016")
 def test_pair_is_read_in_pixels(pair, arrays, optics):
     scan = open_scan(pair())
     assert isinstance(scan.diffraction, FrameStack)
@@ -59,6 +60,7 @@ def test_the_caller_may_say_amplitude(pair, arrays):
     assert "says 'counts'" in str(_refusal(directory))
 
 
+@pytest.mark.rule("DATA-015")
 def test_frames_and_positions_pair_by_number(pair, arrays, caplog):
     order = np.array([8, 3, 5, 20, 4, -1])
 

@@ -55,6 +55,7 @@ def distance_ranks(positions, groups, members=None):
     return np.array(nearer)
 
 
+@pytest.mark.rule("DATA-070")
 @every_scan
 @every_size
 @pytest.mark.parametrize("sequential", [True, False])
@@ -129,6 +130,7 @@ def test_seeds_are_the_chosen_frames(name):
     assert_array_equal(groups.seeds, choose_frames(len(positions), 6, seed=2))
 
 
+@pytest.mark.rule("DATA-073")
 @every_scan
 @every_size
 def test_the_number_in_the_error_is_the_number_there_is(name, gridsize, pool):
@@ -293,6 +295,7 @@ def blocks(size, jitter, rng, n=200):
     return moved + rng.uniform(-50, 50, (n, 1, 2)), shuffled
 
 
+@pytest.mark.rule("DATA-071")
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 @pytest.mark.parametrize("jitter", [0.0, 0.2, 0.49])
 def test_channel_order_is_row_major_on_a_raster_in_spite_of_jitter(size, jitter):
@@ -303,6 +306,7 @@ def test_channel_order_is_row_major_on_a_raster_in_spite_of_jitter(size, jitter)
     assert_array_equal(ordered, np.broadcast_to(np.arange(size * size), ordered.shape))
 
 
+@pytest.mark.rule("DATA-071")
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("ties", [False, True])
 def test_channel_order_does_not_depend_on_the_order_that_came(size, ties):

@@ -36,10 +36,12 @@ def _misfit(scan, labels):
     return float((predicted - measured).norm() / measured.norm())
 
 
+@pytest.mark.rule("DATA-080")
 def test_a_label_predicts_its_frame(scene):
     assert _misfit(scene, _patches(scene, np.arange(scene.n_frames))) < 1e-4
 
 
+@pytest.mark.rule("DATA-080")
 @pytest.mark.parametrize("mistake", ["mirrored", "exchanged", "one row"])
 def test_labels_cut_elsewhere_do_not(mistake, scene):
     centre = scene.positions.mean(axis=0)
@@ -85,6 +87,7 @@ def test_labels_of_a_group_follow_its_channels(scene):
     assert (batch["labels"][:, 1:] - batch["labels"][:, :1]).abs().mean() > 0.01
 
 
+@pytest.mark.rule("DATA-080")
 def test_stored_patches_win_over_the_object(scene):
     stored = np.random.default_rng(0).normal(size=(scene.n_frames, 32, 32)).astype(np.complex64)
     chosen = _patches(replace(scene, labels=stored), [[3, 1], [0, 2]])
@@ -103,6 +106,7 @@ def test_a_scan_without_labels_is_refused_with_what_to_store(scene):
         labels_of(replace(scene, object_truth=None))
 
 
+@pytest.mark.rule("DATA-080")
 @pytest.mark.parametrize("side", ["before", "behind"])
 def test_an_object_that_is_too_small_is_refused_with_both_sizes(side, scene):
     if side == "before":

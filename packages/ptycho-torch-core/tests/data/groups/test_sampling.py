@@ -9,6 +9,7 @@ from ptycho_config import ConfigError
 from ptycho_torch.data.groups.sampling import choose_frames, split_validation
 
 
+@pytest.mark.rule("DATA-060")
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("n_groups", "n_subsample"), [(None, None), (7, None), (None, 9), (4, 9), (40, 40)])
 def test_frames_are_distinct_sorted_and_as_many_as_asked_for(seed, n_groups, n_subsample):
@@ -31,6 +32,7 @@ def test_every_frame_has_the_same_chance():
     assert abs(hits - 200).max() < 50
 
 
+@pytest.mark.rule("DATA-060")
 def test_groups_come_from_the_subsample():
     few = choose_frames(50, 5, n_subsample=20, seed=3)
     assert set(few) <= set(choose_frames(50, None, n_subsample=20, seed=3))
@@ -51,6 +53,7 @@ def test_more_than_there_is_is_refused_with_the_number():
     assert {problem.field for problem in caught.value.problems} == {"n_groups", "n_subsample"}
 
 
+@pytest.mark.rule("DATA-062")
 @pytest.mark.parametrize("fraction", [0.0, 0.01, 0.05, 0.5, 0.99])
 @pytest.mark.parametrize("n", [1, 2, 3, 40])
 def test_the_parts_make_up_the_whole(n, fraction):

@@ -37,6 +37,7 @@ def _misfit(predicted, measured):
     return np.abs(np.sqrt(predicted) - np.sqrt(measured)).sum() / np.sqrt(measured).sum()
 
 
+@pytest.mark.rule("DATA-041")
 def test_empty_object_predicts_exactly_the_cropped_frames(tmp_path):
     scan = _scene()
     positions = scan.positions
@@ -67,6 +68,7 @@ def test_forward_of_the_cropped_scan_matches_the_cropped_frames(tmp_path):
     assert _misfit(wrong_place, frames) > 3 * good
 
 
+@pytest.mark.rule("DATA-041", "DATA-043")
 def test_positions_origin_and_note(tmp_path):
     scan = _scene()
     cropped = _load_cropped(tmp_path, scan)
@@ -76,6 +78,7 @@ def test_positions_origin_and_note(tmp_path):
     assert cropped.probe.shape == (2, 32, 32)
 
 
+@pytest.mark.rule("DATA-042")
 def test_a_probe_of_the_cropped_size_says_that_only_frames_are_cropped(tmp_path):
     scan = _scene()
     save_scan(tmp_path / "scan.npz", scan)
@@ -130,6 +133,7 @@ def test_labels_follow_the_object(tmp_path):
     np.testing.assert_allclose(cropped.labels[:, 2:-2, 2:-2], labels[:, 4:-4:2, 4:-4:2], atol=0.02)
 
 
+@pytest.mark.rule("DATA-040")
 @pytest.mark.parametrize("index", [16, 32])
 def test_frames_keep_their_centre(index):
     frames = np.zeros((1, 2 * index, 2 * index))

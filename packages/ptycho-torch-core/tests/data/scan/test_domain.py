@@ -21,6 +21,7 @@ def test_integer_dtype_means_counts(dtype):
     assert "integer dtype" in decision.reason
 
 
+@pytest.mark.rule("DATA-021")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_integer_values_mean_counts(dtype):
     decision = decide_domain(COUNTS.astype(dtype))
@@ -28,6 +29,7 @@ def test_integer_values_mean_counts(dtype):
     assert "values are integers" in decision.reason
 
 
+@pytest.mark.rule("DATA-021")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, ">f4"])
 def test_integer_squares_mean_amplitude(dtype):
     decision = decide_domain(np.sqrt(COUNTS).astype(dtype))
@@ -35,6 +37,7 @@ def test_integer_squares_mean_amplitude(dtype):
     assert "squares" in decision.reason
 
 
+@pytest.mark.rule("DATA-021")
 def test_anything_else_is_amplitude_with_a_warning_in_the_log(caplog):
     with caplog.at_level(logging.INFO, logger="ptycho_torch.data.scan.domain"):
         decision = decide_domain(SMOOTH)
@@ -49,6 +52,7 @@ def test_a_sure_decision_is_logged_quietly(caplog):
     assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
+@pytest.mark.rule("DATA-020", "DATA-024")
 def test_statement_of_caller_or_file_decides():
     for requested, in_file in (
         ("counts", None),
@@ -60,6 +64,7 @@ def test_statement_of_caller_or_file_decides():
         assert (decision.domain, decision.stated) == ("counts", True)
 
 
+@pytest.mark.rule("DATA-020")
 def test_two_statements_that_differ_are_both_named():
     with pytest.raises(DataError, match="the caller says 'counts' but the file says 'amplitude'"):
         decide_domain(SMOOTH, requested="counts", in_file="amplitude")
@@ -71,11 +76,13 @@ def test_unknown_domain_lists_the_known(statement):
         decide_domain(SMOOTH, **statement)
 
 
+@pytest.mark.rule("DATA-022")
 def test_amplitudes_stated_as_counts_are_refused():
     with pytest.raises(DataError, match="so they are amplitudes"):
         decide_domain(np.sqrt(COUNTS).astype(np.float32), requested="counts")
 
 
+@pytest.mark.rule("DATA-022")
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_counts_stated_as_amplitudes_are_refused(dtype):
     with pytest.raises(DataError, match="as only counts do"):
@@ -103,6 +110,7 @@ def test_values_too_large_to_tell_are_no_evidence_for_integers():
     assert decide_domain(frames).domain == "amplitude"
 
 
+@pytest.mark.rule("DATA-023")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_square_root_comes_back_exactly(dtype):
     amplitude = np.sqrt(COUNTS).astype(dtype)

@@ -165,6 +165,7 @@ def test_damaged_frames_are_named(tmp_path, values):
         frames[[8, 7]]
 
 
+@pytest.mark.rule("DATA-014")
 def test_memory_follows_what_is_read(tmp_path):
     path = tmp_path / "long.h5"
     n, size = 1000, 32

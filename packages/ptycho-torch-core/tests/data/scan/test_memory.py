@@ -34,6 +34,7 @@ def test_a_scan_passes_through_unchanged(scan):
     _same(open_scan(scan), scan)
 
 
+@pytest.mark.rule("EMB-003")
 def test_arrays_are_read_like_the_file_that_holds_them(scan, tmp_path):
     save_scan(tmp_path / "scan.npz", scan)
     with np.load(tmp_path / "scan.npz") as archive:
@@ -81,6 +82,7 @@ def test_everything_wrong_with_arrays_is_said_at_once(scan):
     assert "missing key ycoords" in text
 
 
+@pytest.mark.rule("EMB-003")
 @pytest.mark.parametrize("name", ["diffraction", "positions", "probe"])
 def test_a_scan_built_by_hand_is_checked(scan, name):
     broken = getattr(scan, name).astype(np.complex64 if name == "probe" else np.float64)

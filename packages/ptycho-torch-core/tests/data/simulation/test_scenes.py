@@ -18,6 +18,7 @@ from ptycho_torch.data.simulation.scenes import (
 from ptycho_torch.errors import ShapeError
 
 
+@pytest.mark.rule("DATA-050")
 @pytest.mark.parametrize("name", OBJECTS)
 def test_objects_repeat_with_their_seed_and_differ_without(name):
     make = OBJECTS[name]

@@ -60,6 +60,7 @@ def test_zero_frequency_is_at_half_the_size():
     assert frame.sum() == pytest.approx(256.0)
 
 
+@pytest.mark.rule("DATA-010")
 def test_patch_pixel_half_n_lies_on_the_position():
     obj, probe = np.zeros((40, 40)), np.zeros((1, 16, 16))
     obj[17, 23] = 1.0
@@ -69,6 +70,7 @@ def test_patch_pixel_half_n_lies_on_the_position():
     assert off.sum() == 0.0
 
 
+@pytest.mark.rule("DATA-051")
 def test_photons_are_the_mean_expected_counts():
     scan = simulate_scene("natural", N=32, grid=(4, 4), photons=1e5, noise=False)
     assert scan.diffraction.dtype == np.float32
@@ -78,6 +80,7 @@ def test_photons_are_the_mean_expected_counts():
     np.testing.assert_allclose(scan.diffraction, expected, rtol=1e-5, atol=1e-6 * expected.max())
 
 
+@pytest.mark.rule("DATA-050")
 def test_noise_is_poisson_and_follows_the_seed():
     make = {"N": 32, "grid": (6, 6), "photons": 1e6}
     clean = simulate_scene("lines", noise=False, **make).diffraction.astype(np.float64)
@@ -115,6 +118,7 @@ def test_truth_index_equals_coordinate_by_default():
     assert scan.metadata["scene"] == "natural"
 
 
+@pytest.mark.rule("DATA-052")
 def test_patches_beyond_the_object_are_refused():
     positions = np.array([[8.0, 8.0], [8.0, 12.5], [7.5, 8.0]])
     with pytest.raises(

@@ -53,6 +53,7 @@ def test_every_file_is_listed(outcome):
     assert len(repr(outcome)) < 5000
 
 
+@pytest.mark.rule("STI-011")
 def test_the_default_reconstructs_every_frame(tmp_path, inference, trained):
     # More frames than any number of groups that a default could name in passing.
     scan = simulate_scene("lines", N=32, grid=(6, 8), step_px=3.0, photons=1e5)
@@ -95,6 +96,7 @@ def test_too_little_to_score_is_still_reconstructed(inference, caplog):
     assert "metrics.json" not in names
 
 
+@pytest.mark.rule("STI-011")
 def test_groups_and_subsample_choose_frames(inference, tiny_scan):
     outcome = infer(inference(n_groups=5, n_subsample=12, subsample_seed=1))
     with np.load(outcome.output_dir / "reconstruction.npz") as arrays:
@@ -114,6 +116,7 @@ def test_inference_settings_have_an_effect(inference, outcome):
     assert reported == [(done, 30) for done in range(5, 31, 5)]
 
 
+@pytest.mark.rule("CLI-032")
 def test_every_stage_is_reported_to_its_end(inference):
     ends = {}
 

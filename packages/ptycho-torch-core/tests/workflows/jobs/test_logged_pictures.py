@@ -40,6 +40,7 @@ def _read(outcome, name):
     return matplotlib.image.imread(outcome.output_dir / "logs" / "images" / name)
 
 
+@pytest.mark.rule("RUN-023")
 def test_every_n_epochs_files_lie_beside_the_table(payload):
     outcome = train(payload(nepochs=5, n_groups=12, execution={"recon_log_every_n_epochs": 2}))
     expected = sorted(f"{name}-epoch={epoch:03d}.png" for name in PATCH for epoch in (1, 3))
@@ -125,6 +126,7 @@ def test_the_stitched_object_is_drawn_when_asked(payload, tiny_scan):
     assert 32 <= shape[1] < whole[1]
 
 
+@pytest.mark.rule("RUN-023")
 def test_drawing_does_not_change_what_is_trained(payload):
     execution = {"recon_log_every_n_epochs": 1, "recon_log_stitch": True}
     drawn, plain = (train(payload(name, more, nepochs=2)) for name, more in (("a", execution), ("b", {})))

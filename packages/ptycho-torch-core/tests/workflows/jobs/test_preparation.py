@@ -28,11 +28,13 @@ def _read(path):
     return read_scan(path, n_pixels=32, measurement_domain="amplitude", nphotons=2e4)
 
 
+@pytest.mark.rule("DATA-025")
 def test_roots_of_counts_become_the_counts(tmp_path, tiny_scan):
     path = _amplitude_file(tmp_path, tiny_scan, np.sqrt(tiny_scan.diffraction.astype(np.float32)))
     np.testing.assert_array_equal(_read(path).diffraction, tiny_scan.diffraction)
 
 
+@pytest.mark.rule("DATA-025")
 @pytest.mark.parametrize("largest", [0.01, 0.2, 7.3, 5e3])
 def test_amplitudes_of_unknown_dose_get_the_stated_photons(tmp_path, tiny_scan, largest):
     frames = np.sqrt(tiny_scan.diffraction.astype(np.float32))
@@ -77,6 +79,7 @@ def test_sequential_sampling_takes_the_first_frames(payload):
     assert len(made.validation) == 0
 
 
+@pytest.mark.rule("PHY-013")
 def test_the_gauge_comes_from_the_training_frames(payload, tiny_scan):
     made = prepare_training(payload(n_groups=10))
     mean = tiny_scan.counts_per_frame()[made.train.groups[:, 0]].mean()

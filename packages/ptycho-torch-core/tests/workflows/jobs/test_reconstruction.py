@@ -49,6 +49,7 @@ def test_the_result_does_not_depend_on_the_batch_size(trained, tiny_scan, whole,
     _same(reconstruct(trained.model, tiny_scan, batch_size=batch_size), whole)
 
 
+@pytest.mark.rule("STI-009")
 @pytest.mark.parametrize("n_kept", [0, 20])
 def test_patches_that_do_not_fit_in_memory_are_predicted_again(
     trained, tiny_scan, whole, monkeypatch, n_kept
@@ -80,6 +81,7 @@ def _repeated(scan, times):
     return scan.take(np.tile(np.arange(scan.n_frames), times))
 
 
+@pytest.mark.rule("STI-009")
 def test_tensors_in_memory_do_not_grow_with_the_frames(trained, tiny_scan, monkeypatch):
     monkeypatch.setattr(reconstruction, "_KEPT_BYTES", 20 * 8 * 33**2)
 
@@ -114,6 +116,7 @@ def test_groups_choose_what_is_used(trained, tiny_scan):
     _same(direct, reconstruct(trained.model, tiny_scan.take(groups.frames[:, 0])))
 
 
+@pytest.mark.rule("STI-010")
 def test_trimming_uses_the_middle_of_each_patch(trained, tiny_scan, whole):
     trimmed = reconstruct(trained.model, tiny_scan, middle_trim=12)
     assert (trimmed.weight > 0).sum() < (whole.weight > 0).sum()
@@ -134,6 +137,7 @@ def test_a_trimmed_canvas_ends_where_the_middles_do(trained, tiny_scan, trim):
     np.testing.assert_array_equal(trimmed.origin, trim // 2 - np.floor(low))
 
 
+@pytest.mark.rule("STI-014")
 @pytest.mark.parametrize("trim", [12, 11])
 def test_padding_keeps_border_patches_whole_and_the_inside_as_it_is(trained, tiny_scan, whole, trim):
     trimmed = reconstruct(trained.model, tiny_scan, middle_trim=trim)
@@ -181,6 +185,7 @@ def test_workers_load_frames_and_the_object_is_the_same(trained, tiny_scan, whol
         reconstruct(trained.model, tiny_scan)
 
 
+@pytest.mark.rule("STI-015")
 def test_patches_can_be_observed_as_they_are_drawn(trained, tiny_scan):
     seen = []
     reconstruct(
@@ -231,6 +236,7 @@ def _truth(scan):
     )
 
 
+@pytest.mark.rule("MET-032")
 def test_the_truth_leaves_a_small_residual(trained, tiny_scan, whole):
     clean = simulate_scene(
         "lines", N=32, grid=(5, 6), step_px=4.0, jitter_px=1.0, photons=1e5, seed=3, noise=False
@@ -242,6 +248,7 @@ def test_the_truth_leaves_a_small_residual(trained, tiny_scan, whole):
     assert noisy < 0.5 * forward_residual_of(flat, trained.model, tiny_scan)
 
 
+@pytest.mark.rule("MET-032")
 def test_the_residual_depends_on_neither_dose_nor_batch_size(trained, tiny_scan, whole):
     first = forward_residual_of(whole, trained.model, tiny_scan)
     assert forward_residual_of(whole, trained.model, tiny_scan, batch_size=7) == pytest.approx(
@@ -255,6 +262,7 @@ def test_arrays_are_reconstructed_like_the_scan_they_make(trained, tiny_scan, wh
     _same(reconstruct(trained.model, contract_arrays(tiny_scan)), whole)
 
 
+@pytest.mark.rule("EMB-008")
 def test_amplitudes_of_unknown_dose_get_that_of_the_training(trained, tiny_scan, whole):
     arrays = contract_arrays(tiny_scan)
     amplitude = np.sqrt(arrays["diff3d"].astype(np.float64))
@@ -265,6 +273,7 @@ def test_amplitudes_of_unknown_dose_get_that_of_the_training(trained, tiny_scan,
     np.testing.assert_allclose(found.object, whole.object, atol=2e-2)
 
 
+@pytest.mark.rule("EMB-010")
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_reconstruction_ends_after_the_batch_in_which_it_was_asked_to(
     trained, tiny_scan, monkeypatch, kept
@@ -285,6 +294,7 @@ def test_a_reconstruction_ends_after_the_batch_in_which_it_was_asked_to(
     assert torch.equal(trained.model.intensity_scale, scale)
 
 
+@pytest.mark.rule("STI-015")
 def test_steps_after_the_network_bring_the_object_nearer_to_frames_and_truth(trained, tiny_scan):
     found = {}
     for steps in (0, 4, None):

@@ -44,6 +44,7 @@ def stop_after(epochs):
     return progress
 
 
+@pytest.mark.rule("REF-009")
 def test_a_scan_is_refined_and_everything_is_saved(refinement, tiny_scan):
     seen = []
     outcome = refine_scan(refinement(), progress=lambda *step: seen.append(step), command=["refine", "tiny"])
@@ -62,6 +63,7 @@ def test_a_scan_is_refined_and_everything_is_saved(refinement, tiny_scan):
     assert resolved["command"] == ["refine", "tiny"]
 
 
+@pytest.mark.rule("REF-009")
 def test_refined_probe_and_positions_are_saved(refinement, tiny_scan):
     outcome = refine_scan(refinement(refine_probe=True, refine_positions=True, refine_warm_up=2))
     with np.load(outcome.output_dir / "reconstruction.npz") as arrays:
@@ -93,6 +95,7 @@ def test_a_result_can_be_evaluated(refinement, tiny_scan_file):
     assert report.scores.complex_nrmse == pytest.approx(outcome.report.scores.complex_nrmse)
 
 
+@pytest.mark.rule("REF-008")
 @pytest.mark.parametrize("sub_pixel", ["object", "probe"])
 def test_two_processes_reach_what_one_reaches(tiny_scan, sub_pixel):
     config = RefineConfig(
@@ -118,6 +121,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch, tiny_scan):
         refine_in_processes(tiny_scan, None, RefineConfig(), PyTorchExecutionConfig(devices=2), "cuda", None)
 
 
+@pytest.mark.rule("REF-007")
 def test_an_interrupted_run_keeps_what_it_reached(refinement):
     payload = refinement()
     with pytest.raises(RefinementInterrupted) as stop:
@@ -137,6 +141,7 @@ def test_older_results_stay_unless_told(refinement):
     assert (first.output_dir / "reconstruction.npz").read_bytes() != before
 
 
+@pytest.mark.rule("REF-005")
 def test_a_start_elsewhere_is_refused_and_nothing_is_written(refinement, tmp_path):
     np.savez(tmp_path / "far.npz", object=np.ones((30, 30), np.complex64), origin=np.array([9e3, 9e3]))
     with pytest.raises(ShapeError, match="start and scan must share one coordinate system"):
@@ -166,6 +171,7 @@ def test_fewer_modes_than_there_are_are_refused(tmp_path, tiny_scan, refinement)
     assert not (tmp_path / "refined").exists()
 
 
+@pytest.mark.rule("REF-013")
 def test_what_auto_means(refinement, inference):
     seen = []
     payload = refinement(refine_epochs="auto", refine_tolerance=0)
@@ -183,6 +189,7 @@ def test_missing_files_are_named(refinement, tmp_path):
         refinement(start=tmp_path / "none.npz")
 
 
+@pytest.mark.rule("REF-010")
 def test_inference_refines_what_the_network_made(inference, tiny_scan, trained):
     outcome = infer(inference(refine_epochs=8))
     assert {path.name for path in outcome.files} == FILES | {"network.npz"}
@@ -198,6 +205,7 @@ def test_inference_refines_what_the_network_made(inference, tiny_scan, trained):
         np.testing.assert_array_equal(arrays["object"], outcome.reconstruction.object)
 
 
+@pytest.mark.rule("REF-010")
 def test_inference_uses_the_probe_of_the_bundle(inference, tiny_scan, tmp_path):
     save_scan(tmp_path / "dark.npz", replace(tiny_scan, probe=tiny_scan.probe * np.complex64(2j)))
     plain, other = (
@@ -207,6 +215,7 @@ def test_inference_uses_the_probe_of_the_bundle(inference, tiny_scan, tmp_path):
     np.testing.assert_allclose(other.reconstruction.object, plain.reconstruction.object, atol=1e-5)
 
 
+@pytest.mark.rule("REF-007")
 def test_interrupted_inference_keeps_what_it_reached(inference):
     payload = inference(refine_epochs=8)
     with pytest.raises(RefinementInterrupted) as stop:
@@ -215,6 +224,7 @@ def test_interrupted_inference_keeps_what_it_reached(inference):
     assert (payload.inference_config.output_dir / "network.npz").exists()
 
 
+@pytest.mark.rule("REF-011")
 def test_settings_of_a_refinement_need_a_refinement(inference):
     with pytest.raises(ConfigError, match="refine_probe = True: expected False") as error:
         inference(refine_probe=True, likelihood="amplitude")

@@ -61,6 +61,7 @@ def test_a_run_leaves_everything_behind(trained):
     assert len(repr(trained)) < 2000
 
 
+@pytest.mark.rule("RUN-018")
 def test_losses_fall_and_are_logged_every_epoch(trained):
     rows = _log(trained)
     for name in ("train_loss", "val_loss", "train_poisson", "val_poisson", "val_residual", "val_contrast"):
@@ -71,6 +72,7 @@ def test_losses_fall_and_are_logged_every_epoch(trained):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.rule("PHY-036")
 def test_a_falling_loss_is_not_a_flat_image(trained):
     # A collapse lowers the loss as well; only the contrast inside a patch tells the two apart.
     assert trained.history[-1]["train_loss"] < trained.history[0]["train_loss"]
@@ -78,6 +80,7 @@ def test_a_falling_loss_is_not_a_flat_image(trained):
     assert trained.history[-1]["val_contrast"] > trained.history[0]["val_contrast"]
 
 
+@pytest.mark.rule("RUN-006")
 def test_a_relative_directory_works_and_nothing_else_is_written(payload, tmp_path, monkeypatch):
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
@@ -101,6 +104,7 @@ def test_a_linked_directory_works(payload, tmp_path):
     assert outcome.best_checkpoint.is_file()
 
 
+@pytest.mark.rule("RUN-010")
 def test_two_runs_of_one_seed_are_equal_bit_for_bit(payload):
     first, second, other = (
         train(payload(name, nepochs=2, seed=seed)).model for name, seed in (("a", 1), ("b", 1), ("c", 2))
@@ -133,6 +137,7 @@ def test_accumulated_batches_equal_one_large_batch(payload):
     assert moved > 1e-4
 
 
+@pytest.mark.rule("RUN-020")
 @pytest.mark.parametrize(("algorithm", "bound"), [("norm", 1e-3), ("value", 1e-5)])
 def test_clipping_bounds_the_gradients(payload, algorithm, bound):
     # One step of plain gradient descent at rate one moves the weights by the clipped gradient.
@@ -155,6 +160,7 @@ def _learning_rates(outcome):
     return [row["learning_rate"] for row in outcome.history]
 
 
+@pytest.mark.rule("RUN-014")
 @pytest.mark.parametrize(
     ("scheduler", "settings", "expected"),
     [
@@ -189,6 +195,7 @@ def test_plateau_schedules_lower_the_logged_learning_rate(payload, scheduler, va
     assert _learning_rates(outcome) == pytest.approx([1e-4, 1e-4, 1e-5, 1e-6], rel=1e-5)
 
 
+@pytest.mark.rule("RUN-013")
 def test_early_stopping_stops(payload):
     # Without a learning rate worth the name nothing improves.
     execution = {"early_stop_patience": 2, "learning_rate": 1e-30}
@@ -204,6 +211,7 @@ def test_patience_is_counted_in_epochs_when_validation_is_rare(payload):
     assert validated == [False, True] * 3
 
 
+@pytest.mark.rule("RUN-012")
 @pytest.mark.parametrize(("top_k", "kept"), [(0, 0), (1, 1), (2, 2), (-1, 3)])
 def test_the_best_k_checkpoints_are_kept_and_the_last(payload, top_k, kept):
     outcome = train(payload(nepochs=3, n_groups=8, execution={"checkpoint_save_top_k": top_k}))
@@ -212,6 +220,7 @@ def test_the_best_k_checkpoints_are_kept_and_the_last(payload, top_k, kept):
     assert ("last.ckpt" in found) == (top_k != 0)
 
 
+@pytest.mark.rule("BUN-005")
 def test_without_checkpoints_the_last_weights_are_saved_and_said_to_be(payload, caplog):
     with caplog.at_level(logging.WARNING):
         outcome = train(payload(execution={"enable_checkpointing": False}))
@@ -221,6 +230,7 @@ def test_without_checkpoints_the_last_weights_are_saved_and_said_to_be(payload, 
     assert _states_equal(load_bundle(outcome.bundle)[0], outcome.model)
 
 
+@pytest.mark.rule("BUN-005")
 def test_the_bundle_holds_the_best_weights_and_not_the_last(payload):
     def spoil(module):
         with torch.no_grad():
@@ -253,6 +263,7 @@ def test_without_validation_data_the_training_loss_decides(payload):
     assert f"epoch={np.argmin(losses):03d}" in outcome.best_checkpoint.name
 
 
+@pytest.mark.rule("CONFIG-LOGGER-001")
 def test_tensorboard_files_hold_the_same_numbers(payload):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -286,6 +297,7 @@ def test_mixed_precision_trains(payload):
     assert all(value.dtype != torch.bfloat16 for value in outcome.model.state_dict().values())
 
 
+@pytest.mark.rule("PHY-014")
 def test_a_trainable_probe_changes_and_keeps_its_power(payload):
     outcome = train(payload(probe_trainable=True, probe_learning_rate=0.01))
     start = training_module.prepare_training(payload("start")).model
@@ -296,6 +308,7 @@ def test_a_trainable_probe_changes_and_keeps_its_power(payload):
     assert torch.equal(fixed.model.probe, start.probe)
 
 
+@pytest.mark.rule("PHY-015")
 def test_the_intensity_scale_is_trained_only_when_asked(payload):
     assert train(payload("on", intensity_scale_trainable=True)).model.log_gain != 0
     assert train(payload("off", intensity_scale_trainable=False)).model.log_gain == 0
@@ -315,6 +328,7 @@ def test_loss_settings_decide_what_is_logged(payload, settings, terms):
     )
 
 
+@pytest.mark.rule("RUN-015")
 @pytest.mark.parametrize("val_fraction", [0.2, 0.0])
 def test_a_loss_that_is_no_number_fails_with_words(payload, tmp_path, val_fraction):
     def poison(module):
@@ -326,6 +340,7 @@ def test_a_loss_that_is_no_number_fails_with_words(payload, tmp_path, val_fracti
     assert not (tmp_path / "run" / "wts.h5.zip").exists()
 
 
+@pytest.mark.rule("RUN-016")
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_an_interruption_names_the_last_checkpoint_and_restores_ctrl_c(payload, tmp_path, epoch):
     def interrupt(module):
@@ -395,6 +410,7 @@ def test_overwriting_keeps_the_old_run_until_the_new_one_is_complete(payload, tm
     assert len(_log(second)) == 2
 
 
+@pytest.mark.rule("RUN-005")
 def test_refused_data_leave_nothing_behind(payload, tmp_path):
     np.savez(
         tmp_path / "bad.npz",

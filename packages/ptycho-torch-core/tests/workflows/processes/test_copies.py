@@ -43,6 +43,7 @@ class _Listener:
         return lambda done, total: self.seen.append((name, done, total))
 
 
+@pytest.mark.rule("RUN-066")
 def test_everything_that_the_first_copy_says_is_heard_in_order():
     listener = _Listener()
     _launch(None, listener)
@@ -56,6 +57,7 @@ def test_a_plain_function_hears_of_the_main_stage():
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
+@pytest.mark.rule("RUN-066")
 def test_copies_end_when_the_process_that_made_them_is_told_to(tmp_path):
     seen = []
     last = tmp_path / "last.ckpt"

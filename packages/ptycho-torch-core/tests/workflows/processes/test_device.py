@@ -40,6 +40,7 @@ def test_the_best_device_is_taken_without_a_word(machine, cuda, mps, asked, foun
         assert resolve_accelerator(asked) == found
 
 
+@pytest.mark.rule("RUN-030")
 def test_auto_without_a_gpu_warns_once_and_says_what_to_do(machine):
     machine()
     with pytest.warns(UserWarning, match=r"POLICY-001.*CUDA build.*'cpu' to silence") as caught:
@@ -47,6 +48,7 @@ def test_auto_without_a_gpu_warns_once_and_says_what_to_do(machine):
     assert len(caught) == 1
 
 
+@pytest.mark.rule("RUN-030")
 @pytest.mark.parametrize("asked", ["cuda", "gpu", "mps"])
 def test_a_device_that_is_not_there_is_refused(machine, asked):
     machine()
@@ -54,6 +56,7 @@ def test_a_device_that_is_not_there_is_refused(machine, asked):
         resolve_accelerator(asked)
 
 
+@pytest.mark.rule("RUN-017")
 def test_settings_of_the_process_are_put_back():
     tiny = torch.tensor(1e-30)
     before = torch.are_deterministic_algorithms_enabled()

@@ -120,6 +120,7 @@ def assert_both_were_cancelled(folder):
     }
 
 
+@pytest.mark.rule("RUN-060", "RUN-061", "RUN-062", "RUN-063", "RUN-066")
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_two_processes_give_the_result_of_one(strategy, alone, wide_scan_file, tmp_path):
     said = run_script(SCRIPT, wide_scan_file, tmp_path, 2, strategy)
@@ -129,6 +130,7 @@ def test_two_processes_give_the_result_of_one(strategy, alone, wide_scan_file, t
         assert_both_were_cancelled(tmp_path)
 
 
+@pytest.mark.rule("RUN-065")
 def test_two_nodes_give_the_result_of_one(alone, wide_scan_file, alone_on_two, folder_of_two, tmp_path):
     said = run_script(NODES, tmp_path, "torchrun", wide_scan_file, "slurm", folder_of_two)
     assert said.count("MEMBER: 2/2") == 2
@@ -141,6 +143,7 @@ def test_two_nodes_give_the_result_of_one(alone, wide_scan_file, alone_on_two, f
         assert_both_were_cancelled(tmp_path / launcher)
 
 
+@pytest.mark.rule("RUN-064")
 @pytest.mark.parametrize(
     ("stated", "accelerator", "environment", "devices", "strategy"),
     [
@@ -169,6 +172,7 @@ def test_parameters_without_a_gradient_are_looked_for_where_there_may_be_some():
     assert resolve_strategy(execution, "cpu", partly_used=True) == "ddp_spawn_find_unused_parameters_true"
 
 
+@pytest.mark.rule("RUN-064")
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [("fsdp", r"fsdp shards weights over GPUs"), ("ddq", r"strategy = 'ddq': expected auto, ddp, ddp_spawn")],

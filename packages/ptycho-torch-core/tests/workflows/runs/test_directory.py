@@ -84,12 +84,14 @@ def test_files_of_other_kinds_do_not_matter(tmp_path):
     assert _content(tmp_path)["notes.txt"] == "mine"
 
 
+@pytest.mark.rule("RUN-003")
 def test_results_of_another_run_are_refused_by_name(old):
     with pytest.raises(ConfigError, match=r"it holds model, logs, figure.*overwrite"):
         RunDirectory.check(old, NAMES, overwrite=False)
     assert _content(old) == OLD
 
 
+@pytest.mark.rule("RUN-004")
 def test_old_results_stay_until_the_new_ones_are_complete(old):
     run = RunDirectory.check(old, NAMES, overwrite=True)
     work = run.open()
@@ -135,6 +137,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.rule("RUN-057")
 @pytest.mark.parametrize("moment", range(1, 5))
 def test_a_killed_replacement_is_completed_by_the_next(old, monkeypatch, moment):
     run = RunDirectory.check(old, NAMES, overwrite=True)

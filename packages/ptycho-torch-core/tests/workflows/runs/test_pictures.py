@@ -18,6 +18,7 @@ def groups(tiny_scan):
     return GroupDataset(tiny_scan.diffraction, np.arange(30)[:, None])
 
 
+@pytest.mark.rule("RUN-070")
 def test_samples_are_spread_over_the_data_and_are_what_the_model_says(trained, tiny_scan, groups):
     model = trained.model.train()
     sample = sample_patches(model, groups, 4)
@@ -37,6 +38,7 @@ def test_few_groups_are_shown_once(trained, tiny_scan):
     np.testing.assert_array_equal(sample_patches(trained.model, few).frames, [7, 3])
 
 
+@pytest.mark.rule("RUN-070")
 def test_a_training_leaves_pictures_and_a_page(trained):
     patches = imread(trained.output_dir / "patches.png")
     assert patches.shape[1] == 11 * 160
@@ -55,6 +57,7 @@ def test_a_training_leaves_pictures_and_a_page(trained):
     assert text.count("<img") == 2
 
 
+@pytest.mark.rule("RUN-071")
 def test_a_reconstruction_leaves_a_page_with_scores(inference):
     outcome = infer(inference())
     text = (outcome.output_dir / "report.html").read_text(encoding="utf-8")
@@ -64,6 +67,7 @@ def test_a_reconstruction_leaves_a_page_with_scores(inference):
     assert text.count("<img") == 3
 
 
+@pytest.mark.rule("RUN-070")
 def test_of_a_large_scan_the_middle_is_drawn(tiny_scan, payload, monkeypatch):
     monkeypatch.setattr(pictures, "_DRAWN_PATCHES", 9)
     kept = groups_to_draw(tiny_scan, 1, 9)

@@ -86,6 +86,7 @@ def assert_same_run(resumed, whole):
     assert all(torch.equal(saved[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.rule("RUN-050")
 @pytest.mark.parametrize(
     ("epochs", "more"),
     [
@@ -104,6 +105,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(payload, epochs, mor
     assert_same_run(train(payload("run", execution, **settings), resume=True), whole)
 
 
+@pytest.mark.rule("RUN-050")
 def test_early_stopping_counts_across_an_interruption(payload):
     # Nothing improves on the first epoch without learning, so three epochs are waited for.
     execution = {**SETTINGS, "learning_rate": 1e-12, "early_stop_patience": 3, "checkpoint_mode": "max"}
@@ -115,6 +117,7 @@ def test_early_stopping_counts_across_an_interruption(payload):
     assert_same_run(resumed, whole)
 
 
+@pytest.mark.rule("RUN-050", "RUN-051", "RUN-052")
 def test_a_run_killed_at_the_worst_moments_ends_as_if_it_had_not_been(
     whole, payload, tmp_path, tiny_scan_file
 ):
@@ -137,6 +140,7 @@ def test_a_run_killed_at_the_worst_moments_ends_as_if_it_had_not_been(
     assert not [path for path in (tmp_path / "run").rglob("*") if path.name.startswith(".")]
 
 
+@pytest.mark.rule("RUN-052")
 def test_a_run_killed_before_its_first_checkpoint_starts_anew_and_says_so(whole, payload, caplog):
     made = payload("run", SETTINGS, **LONG)
     interrupted(made, 0)
@@ -148,6 +152,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_anew_and_says_so(whole,
     assert_same_run(resumed, whole)
 
 
+@pytest.mark.rule("RUN-053")
 def test_a_complete_run_is_left_as_it_is(payload, caplog):
     first = train(payload("run", SETTINGS, **LONG))
     before = {path: path.stat().st_mtime_ns for path in first.output_dir.rglob("*")}
@@ -158,6 +163,7 @@ def test_a_complete_run_is_left_as_it_is(payload, caplog):
     assert_same_run(again, first)
 
 
+@pytest.mark.rule("RUN-053")
 def test_more_epochs_extend_a_run(whole, payload):
     train(payload("run", SETTINGS, **{**LONG, "nepochs": 2}))
     extended = train(payload("run", SETTINGS, **LONG), resume=True)
@@ -165,6 +171,7 @@ def test_more_epochs_extend_a_run(whole, payload):
     assert '"nepochs": 4' in (extended.output_dir / "resolved_config.json").read_text()
 
 
+@pytest.mark.rule("RUN-053")
 def test_time_spent_before_an_interruption_counts(payload):
     execution = {**SETTINGS, "max_time": "00:00:00:02", "logger_backend": None}
     made = payload("run", execution, n_groups=16, nepochs=100000)
@@ -182,6 +189,7 @@ def test_time_spent_before_an_interruption_counts(payload):
     assert len(train(longer, resume=True).history) > epochs
 
 
+@pytest.mark.rule("RUN-054")
 def test_a_run_can_be_continued_elsewhere(whole, payload, tmp_path):
     interrupted(payload("run", SETTINGS, **LONG), 2)
     shutil.move(tmp_path / "run", tmp_path / "elsewhere")
@@ -243,6 +251,7 @@ def test_mlflow_goes_on_with_its_run_and_holds_every_epoch_once(payload, tmp_pat
         assert run.data.metrics[name] == logged[-1].value
 
 
+@pytest.mark.rule("RUN-050")
 def test_tensorboard_shows_every_epoch_once(payload, interrupted_when_logged):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -255,6 +264,7 @@ def test_tensorboard_shows_every_epoch_once(payload, interrupted_when_logged):
     assert logged == pytest.approx([row["train_loss"] for row in resumed.history])
 
 
+@pytest.mark.rule("RUN-054")
 @pytest.mark.parametrize(
     ("settings", "execution", "message"),
     [
@@ -276,6 +286,7 @@ def test_settings_that_contradict_the_run_are_refused(payload, settings, executi
         assert path.read_bytes() == content
 
 
+@pytest.mark.rule("RUN-054")
 def test_a_schedule_over_all_epochs_cannot_be_stretched(payload):
     execution = {**SETTINGS, "scheduler": "WarmupCosine"}
     train(payload("run", execution, **{**LONG, "nepochs": 2}))
@@ -285,6 +296,7 @@ def test_a_schedule_over_all_epochs_cannot_be_stretched(payload):
         train(payload("run", execution, **LONG), resume=True)
 
 
+@pytest.mark.rule("RUN-054")
 def test_other_data_are_refused(payload, tmp_path):
     from ptycho_torch.data.formats.npz import save_scan
     from ptycho_torch.data.simulation.simulate import simulate_scene
@@ -299,6 +311,7 @@ def test_other_data_are_refused(payload, tmp_path):
     assert len(train(payload("run", SETTINGS, scan=tmp_path / "moved.npz", **LONG), resume=True).history) == 4
 
 
+@pytest.mark.rule("RUN-055")
 def test_without_a_run_there_is_nothing_to_resume(payload, tmp_path):
     with pytest.raises(
         ConfigError, match=r"the directory of a run, with its resolved_config\.json, to resume"
@@ -307,6 +320,7 @@ def test_without_a_run_there_is_nothing_to_resume(payload, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.rule("RUN-055")
 def test_a_run_without_checkpoints_is_not_trained_again(payload):
     made = payload("run", {**SETTINGS, "checkpoint_save_top_k": 0}, n_groups=8)
     bundle = train(made).bundle
@@ -316,6 +330,7 @@ def test_a_run_without_checkpoints_is_not_trained_again(payload):
     assert bundle.read_bytes() == held
 
 
+@pytest.mark.rule("RUN-055")
 def test_a_damaged_checkpoint_is_refused(payload):
     made = payload("run", SETTINGS, **LONG)
     interrupted(made, 2)
@@ -325,6 +340,7 @@ def test_a_damaged_checkpoint_is_refused(payload):
         train(made, resume=True)
 
 
+@pytest.mark.rule("RUN-056")
 def test_a_full_disk_is_reported_and_damages_nothing(whole, payload, monkeypatch):
     made = payload("run", SETTINGS, **LONG)
     save, fsync = AtomicCheckpointIO.save_checkpoint, os.fsync
