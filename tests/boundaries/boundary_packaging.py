@@ -31,7 +31,7 @@ def layout(root: Path) -> list[str]:
     found = []
     for dist, import_name in IMPORT_NAMES.items():
         folder = root / "packages" / dist
-        needed = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "changelog.d", "tests",
+        needed = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "tests",
                   f"src/{import_name}/__init__.py", f"src/{import_name}/py.typed")  # fmt: skip
         found += [f"{folder / name}: missing" for name in needed if not (folder / name).exists()]
         tops = sorted(path.name for path in folder.glob("src/*") if path.name != "__pycache__")
@@ -99,7 +99,7 @@ def changelog_fragments(root: Path) -> list[str]:
         f"{path}: expected a name such as short-topic.added.md ({', '.join(KINDS)})"
         for dist in IMPORT_NAMES
         for path in sorted((root / "packages" / dist / "changelog.d").glob("*"))
-        if path.name not in {"README.md", ".gitkeep"} and not FRAGMENT.fullmatch(path.name)
+        if not FRAGMENT.fullmatch(path.name)
     ]
 
 
