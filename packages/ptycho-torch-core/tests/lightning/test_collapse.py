@@ -122,7 +122,7 @@ def test_channels_that_answer_to_nothing_are_counted(payload, architecture):
 
 def test_half_of_the_channels(payload):
     class _Half(nn.Module):
-        def forward(self, amplitude, probe, measured=None, offsets=None):
+        def forward(self, amplitude, optics, offsets=None):
             maps = torch.cat([amplitude, -amplitude.abs() - 1], dim=1)
             return torch.relu(maps)[:, :1] + 0j
 
@@ -134,7 +134,7 @@ def test_half_of_the_channels(payload):
 
 def test_a_network_without_rectifiers_has_no_such_share(payload):
     class _Linear(nn.Module):
-        def forward(self, amplitude, probe, measured=None, offsets=None):
+        def forward(self, amplitude, optics, offsets=None):
             return torch.ones_like(amplitude) + 0j
 
     prepared = prepare_training(payload())

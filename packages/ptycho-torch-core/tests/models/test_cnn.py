@@ -9,8 +9,9 @@ from torch import nn
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.models.cnn import CNNGenerator
 from ptycho_torch.models.registry import GeneratorSpec
+from ptycho_torch.physics.optics import Optics
 
-PROBE = torch.ones(1, 64, 64, dtype=torch.complex64)
+OPTICS = Optics(torch.ones(1, 64, 64, dtype=torch.complex64))
 
 
 @pytest.fixture
@@ -28,10 +29,10 @@ def test_depth_grows_with_the_frame_and_divides_it(n, depth):
 def test_border_branch_writes_the_border_and_only_that(amplitude):
     generator = CNNGenerator(GeneratorSpec(n_pixels=64, width=1))
     with torch.no_grad():
-        before = generator(amplitude, PROBE)
+        before = generator(amplitude, OPTICS)
         for decoder in (generator.amplitude, generator.phase):
             decoder.border[-1].bias += 0.5
-        after = generator(amplitude, PROBE)
+        after = generator(amplitude, OPTICS)
     changed = (after - before).abs() > 1e-3
     inner = torch.zeros(64, 64, dtype=torch.bool)
     inner[16:48, 16:48] = True
@@ -41,7 +42,7 @@ def test_border_branch_writes_the_border_and_only_that(amplitude):
 
 def test_border_branch_gets_a_gradient(amplitude):
     generator = CNNGenerator(GeneratorSpec(n_pixels=64, width=1))
-    generator(amplitude, PROBE)[..., :8, :].imag.sum().backward()
+    generator(amplitude, OPTICS)[..., :8, :].imag.sum().backward()
     assert generator.phase.border[-1].weight.grad.abs().max() > 0
     assert generator.phase.centre.weight.grad.abs().max() == 0
 
@@ -58,7 +59,7 @@ def test_undivided_patch_is_decoded_by_one_more_stage(amplitude):
     )
     assert len(whole.amplitude.stages) == len(divided.amplitude.stages) + 1
     assert whole.amplitude.border is None
-    assert whole(amplitude, PROBE).shape == (2, 1, 64, 64)
+    assert whole(amplitude, OPTICS).shape == (2, 1, 64, 64)
 
 
 @pytest.mark.rule("PHY-034")
@@ -82,6 +83,6 @@ def test_feature_maps_keep_their_size_from_layer_to_layer(model_of):
 
 def test_group_of_patches_has_one_channel_each():
     generator = CNNGenerator(GeneratorSpec(n_pixels=64, width=1, n_channels=4))
-    assert generator(torch.ones(2, 4, 64, 64), PROBE).shape == (2, 4, 64, 64)
+    assert generator(torch.ones(2, 4, 64, 64), OPTICS).shape == (2, 4, 64, 64)
     with pytest.raises(ShapeError, match="amplitude"):
-        generator(torch.ones(2, 4, 64, 32), PROBE)
+        generator(torch.ones(2, 4, 64, 32), OPTICS)

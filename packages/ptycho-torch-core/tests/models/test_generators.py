@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 
 import pytest
 import torch
 
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.models import generator_names
+from ptycho_torch.models.group_object import GroupObject
 from ptycho_torch.models.heads import AMPLITUDE_ACTIVATIONS, OBJECT_HEADS
-from ptycho_torch.physics import poisson_deviance
+from ptycho_torch.physics import extract_patches, poisson_deviance
+from ptycho_torch.testing import tiny_scene
 
 EVERY = pytest.mark.parametrize("architecture", generator_names())
 HEADS = pytest.mark.parametrize("head", OBJECT_HEADS)
@@ -232,3 +235,56 @@ def test_a_model_can_be_sent_to_another_process(architecture, head, model_of, fr
     other = pickle.loads(pickle.dumps(model))
     with torch.no_grad():
         assert torch.equal(other(frames()), model(frames()))
+
+
+@pytest.mark.rule("PHY-039")
+@pytest.mark.parametrize("architecture", ["fno", "unrolled"])
+def test_steps_inside_a_network_see_the_blur_of_the_field(architecture, model_of, monkeypatch):
+    """What a network is shown is nearer to the object that made the blurred frames than the start is."""
+    model, truth, counts = _blurred(model_of, architecture)
+    shown = []
+
+    class Seen(GroupObject):
+        def features(self, objects):
+            shown.append(self.seen(objects))
+            return super().features(objects)
+
+    monkeypatch.setattr(f"ptycho_torch.models.{architecture}.GroupObject", Seen)
+    with torch.no_grad():
+        start = model(counts)
+    assert _error(model, shown[0][:, None], truth) < 0.95 * _error(model, start, truth)
+
+
+@pytest.mark.rule("PHY-039")
+@EVERY
+def test_steps_after_a_network_see_the_blur_of_the_field(architecture, model_of):
+    model, truth, counts = _blurred(model_of, architecture)
+    with torch.no_grad():
+        start = model(counts)
+    errors = [_error(model, model.held_to(counts, start, n_steps=n), truth) for n in (0, 4, 16, 64)]
+    assert all(later < earlier for earlier, later in pairwise(errors)), errors
+    torch.testing.assert_close(model.held_to(counts, truth, n_steps=8), truth, rtol=0, atol=2e-3)
+
+
+def _blurred(model_of, architecture):
+    """A model whose illuminated field is blurred by 2 px, patches of an object, and the counts they give."""
+    model = model_of(architecture, gaussian_smoothing_sigma=2.0)
+    scan = tiny_scene("random_field", grid=(2, 2))
+    image, positions = (torch.from_numpy(array) for array in (scan.object_truth, scan.positions))
+    full = extract_patches(image, positions, 32)[:, None]
+    # One frame alone settles an object that scatters weakly.
+    truth = torch.polar(full.abs() ** 0.3, 0.3 * full.angle())
+    with torch.no_grad():
+        return model, truth, model.predict_counts(truth)
+
+
+def _error(model, patches, truth):
+    """Distance under the illumination, up to a factor of the object that no frame can tell."""
+    light = model.patch_weight()
+    factor = (light * patches.conj() * truth).sum() / (light * patches.abs().square()).sum()
+    return (
+        float(
+            (light * (factor * patches - truth).abs().square()).sum() / (light * truth.abs().square()).sum()
+        )
+        ** 0.5
+    )

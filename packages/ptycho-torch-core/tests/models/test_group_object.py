@@ -11,6 +11,7 @@ from ptycho_torch.errors import ShapeError
 from ptycho_torch.models.group_object import N_FEATURES, GroupObject
 from ptycho_torch.physics import DiffractionOperator, extract_patches, incoherent_intensity
 from ptycho_torch.physics.group_canvas import GroupCanvas
+from ptycho_torch.physics.optics import Optics
 from ptycho_torch.physics.patches_fourier import extract_patches_fourier
 from ptycho_torch.testing import assert_close, random_probe, tiny_scene
 
@@ -54,21 +55,21 @@ def test_direction_is_minus_half_the_gradient_of_the_misfit(modes, masked, probl
         measured[2:5, 3] = False
     leaf = patches.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(_misfit(probe, leaf, amplitude, measured), leaf)
-    assert_close(GroupObject(amplitude, probe, measured).gradient(patches), -gradient / 2)
+    assert_close(GroupObject(amplitude, Optics(probe, measured)).gradient(patches), -gradient / 2)
 
 
 def test_direction_can_be_differentiated(problem):
     probe, patches, amplitude = problem(2)
 
     def direction(patches, amplitude):
-        return GroupObject(amplitude, probe).gradient(patches)
+        return GroupObject(amplitude, Optics(probe)).gradient(patches)
 
     assert torch.autograd.gradcheck(direction, (patches.requires_grad_(), amplitude.requires_grad_()))
 
 
 def test_truth_is_a_fixed_point(problem):
     probe, patches, _ = problem(2)
-    assert_close(GroupObject(_amplitude(probe, patches), probe).advanced(patches, 3), patches)
+    assert_close(GroupObject(_amplitude(probe, patches), Optics(probe)).advanced(patches, 3), patches)
 
 
 def test_values_where_nothing_was_measured_have_no_influence(problem):
@@ -77,10 +78,12 @@ def test_values_where_nothing_was_measured_have_no_influence(problem):
     measured[1, 1] = False
     other = amplitude.clone()
     other[..., 1, 1] += 100
-    seen = [GroupObject(values, probe, measured) for values in (other, amplitude)]
+    seen = [GroupObject(values, Optics(probe, measured)) for values in (other, amplitude)]
     assert_close(seen[0].advanced(patches, 2), seen[1].advanced(patches, 2))
     assert_close(seen[0].features(patches), seen[1].features(patches))
-    gap = GroupObject(other, probe).advanced(patches, 2) - GroupObject(amplitude, probe).advanced(patches, 2)
+    gap = GroupObject(other, Optics(probe)).advanced(patches, 2) - GroupObject(
+        amplitude, Optics(probe)
+    ).advanced(patches, 2)
     assert gap.abs().max() > 1e-2
 
 
@@ -89,7 +92,7 @@ def test_each_step_explains_the_measurement_better():
     probe = torch.from_numpy(scan.probe)
     truth = extract_patches(torch.from_numpy(scan.object_truth), torch.from_numpy(scan.positions), scan.N)
     amplitude = _amplitude(probe, truth[:, None])
-    frames = GroupObject(amplitude, probe)
+    frames = GroupObject(amplitude, Optics(probe))
     patches, misfits = frames.transmitting(), []
     for _ in range(6):
         misfits.append(float(_misfit(probe, patches, amplitude)))
@@ -102,7 +105,7 @@ def test_vanishing_field_has_finite_steps_and_gradients():
     probe = torch.ones(1, N, N, dtype=torch.complex64)
     # A flat object under a flat probe lights one pixel; the field of all others is zero.
     patches = torch.ones(1, 1, N, N, dtype=torch.complex64, requires_grad=True)
-    stepped = GroupObject(torch.ones(1, 1, N, N), probe).advanced(patches, 2)
+    stepped = GroupObject(torch.ones(1, 1, N, N), Optics(probe)).advanced(patches, 2)
     stepped.abs().square().sum().backward()
     assert torch.isfinite(torch.view_as_real(stepped)).all()
     assert torch.isfinite(torch.view_as_real(patches.grad)).all()
@@ -110,7 +113,7 @@ def test_vanishing_field_has_finite_steps_and_gradients():
 
 def test_features_are_the_estimate_its_direction_the_light_and_the_amplitude(problem):
     probe, patches, amplitude = problem(2)
-    frames, light = GroupObject(amplitude, probe), probe.abs().square().sum(dim=0)
+    frames, light = GroupObject(amplitude, Optics(probe)), probe.abs().square().sum(dim=0)
     direction = frames.gradient(patches) / (light + 0.05 * light.max())
     shown = frames.features(patches)
     assert shown.shape == (2, N_FEATURES, N, N)
@@ -128,17 +131,17 @@ def test_features_are_the_estimate_its_direction_the_light_and_the_amplitude(pro
 
 def test_frames_without_places_are_taken_apart(problem):
     probe, _, amplitude = problem()
-    together = GroupObject(amplitude.reshape(1, 2, N, N), probe)
-    apart = GroupObject(amplitude, probe)
+    together = GroupObject(amplitude.reshape(1, 2, N, N), Optics(probe))
+    apart = GroupObject(amplitude, Optics(probe))
     assert_close(together.advanced(together.transmitting(), 2), apart.advanced(apart.transmitting(), 2))
 
 
 def test_arrays_that_do_not_fit_are_refused():
     probe = torch.ones(1, N, N, dtype=torch.complex64)
     with pytest.raises(ShapeError, match=r"probe: expected \(modes, N, N\), got \(8, 8\)"):
-        GroupObject(torch.ones(2, 1, N, N), probe[0])
+        GroupObject(torch.ones(2, 1, N, N), Optics(probe[0]))
     with pytest.raises(ShapeError, match=r"amplitude: expected \(batch, channel, 8, 8\), got \(2, 8, 8\)"):
-        GroupObject(torch.ones(2, N, N), probe)
+        GroupObject(torch.ones(2, N, N), Optics(probe))
 
 
 OFFSETS = torch.tensor([[[-2.0, 1.0], [2.0, -1.0]], [[0.0, -3.0], [0.0, 3.0]]], dtype=torch.float64)
@@ -170,18 +173,18 @@ def test_direction_of_a_group_is_minus_half_the_gradient_of_its_misfit(groups):
     probe, objects, amplitude = groups
     leaf = objects.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(_misfit(probe, _seen(leaf, OFFSETS), amplitude), leaf)
-    assert_close(GroupObject(amplitude, probe, offsets=OFFSETS).gradient(objects), -gradient / 2)
+    assert_close(GroupObject(amplitude, Optics(probe), OFFSETS).gradient(objects), -gradient / 2)
 
 
 def test_frames_see_the_object_at_their_places(groups):
     probe, objects, amplitude = groups
-    seen = GroupObject(amplitude, probe, offsets=OFFSETS).patches(objects)
+    seen = GroupObject(amplitude, Optics(probe), OFFSETS).patches(objects)
     assert_close(seen, _seen(objects, OFFSETS).reshape(-1, N, N))
 
 
 def test_canvases_hold_every_frame(groups):
     probe, _, amplitude = groups
-    start = GroupObject(amplitude, probe, offsets=OFFSETS).transmitting()
+    start = GroupObject(amplitude, Optics(probe), OFFSETS).transmitting()
     assert start.shape == (2, 1, 12, 14)
     assert (start == 1).all()
 
@@ -189,8 +192,8 @@ def test_canvases_hold_every_frame(groups):
 @pytest.mark.rule("PHY-043")
 def test_other_groups_of_a_batch_change_nothing(groups):
     probe, _, amplitude = groups
-    both = GroupObject(amplitude, probe, offsets=OFFSETS)
-    alone = GroupObject(amplitude[:1], probe, offsets=OFFSETS[:1])
+    both = GroupObject(amplitude, Optics(probe), OFFSETS)
+    alone = GroupObject(amplitude[:1], Optics(probe), OFFSETS[:1])
     found = [group.advanced(group.transmitting(), 5) for group in (both, alone)]
     assert_close(both.patches(found[0])[:2], alone.patches(found[1]))
     assert_close(both.features(found[0])[:2], alone.features(found[1]))
@@ -213,7 +216,7 @@ def _overlapping(offsets, N=32):
 def test_an_object_between_whole_pixels_is_a_fixed_point_of_its_frames():
     offsets = torch.tensor([[[-2.3, 1.4], [2.1, -1.6], [0.2, 0.2]]], dtype=torch.float64)
     probe, amplitude, _, image, middle = _overlapping(offsets)
-    group = GroupObject(amplitude, probe, offsets=offsets)
+    group = GroupObject(amplitude, Optics(probe), offsets)
     height, width = group.transmitting().shape[-2:]
     top, left = (int(m) - 16 + low for m, low in zip(middle, (-3, -2), strict=True))
     truth = image[None, None, top : top + height, left : left + width]
@@ -230,7 +233,7 @@ def test_frames_that_overlap_settle_what_one_leaves_open():
     light = probe.abs().square().sum(dim=0)
 
     def error(given):
-        group = GroupObject(amplitude, probe, offsets=given)
+        group = GroupObject(amplitude, Optics(probe), given)
         found = group.patches(group.advanced(group.transmitting(), 60)).reshape(truth.shape)
         factor = (light * found.conj() * truth).sum() / (light * found.abs().square()).sum()
         return float(
@@ -248,23 +251,24 @@ def test_places_that_do_not_fit_are_refused(groups):
     with pytest.raises(
         ShapeError, match=r"offsets: expected \(2, 2, 2\) in the order \[y, x\], got \(2, 2\)"
     ):
-        GroupObject(amplitude, probe, offsets=OFFSETS[0])
+        GroupObject(amplitude, Optics(probe), OFFSETS[0])
 
 
 def test_patches_of_one_object_join_to_it_where_there_is_light(groups):
     probe, objects, amplitude = groups
-    group = GroupObject(amplitude, probe, offsets=OFFSETS)
+    group = GroupObject(amplitude, Optics(probe), OFFSETS)
     joined = group.joined(group.patches(objects))
     lit = GroupCanvas(OFFSETS, N).place(torch.ones(4, N, N, dtype=torch.float64))[:, None] > 0
     assert_close(joined[lit], objects[lit])
     assert (joined[~lit] == 1).all()
 
 
+@pytest.mark.rule("PHY-039")
 @pytest.mark.parametrize("offsets", [None, OFFSETS])
 def test_a_blurred_field_has_the_gradient_of_its_own_misfit(offsets, groups):
     probe, objects, amplitude = groups
     objects = torch.randn_like(objects[:1, :, :N, :N].expand(4, -1, -1, -1)) if offsets is None else objects
-    group = GroupObject(amplitude, probe, offsets=offsets, smoothing_sigma=0.7)
+    group = GroupObject(amplitude, Optics(probe, smoothing_sigma=0.7), offsets)
     leaf = objects.clone().requires_grad_()
     seen = leaf[:, 0].reshape(2, 2, N, N) if offsets is None else _seen(leaf, offsets)
     field = DiffractionOperator(probe, smoothing_sigma=0.7)(seen)

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from ptycho_torch.models.heads import object_head, zero_init
 from ptycho_torch.models.registry import GeneratorSpec, register_generator
+from ptycho_torch.physics.optics import Optics
 from ptycho_torch.physics.shapes import check_frames
-from ptycho_torch.types import Amplitudes, ComplexPatches, PixelMask, Probe
+from ptycho_torch.types import Amplitudes, ComplexPatches
 
 __all__ = ["CNNGenerator"]
 
@@ -105,8 +106,7 @@ class CNNGenerator(nn.Module):
     def forward(
         self,
         amplitude: Amplitudes,
-        probe: Probe,
-        measured: PixelMask | None = None,
+        optics: Optics,
         offsets: Tensor | None = None,
     ) -> ComplexPatches:
         """Object patches ``(batch, channel, N, N)``; see :func:`register_generator` for arguments.
@@ -117,8 +117,8 @@ class CNNGenerator(nn.Module):
             If the amplitudes are not ``(batch, channel, N, N)``.
         """
         check_frames(amplitude, self.n_pixels, name="amplitude")
-        if measured is not None:
-            amplitude = torch.where(measured, amplitude, amplitude.new_zeros(()))
+        if optics.measured is not None:
+            amplitude = torch.where(optics.measured, amplitude, amplitude.new_zeros(()))
         x = torch.log1p(amplitude)
         for stage in self.encoder:
             x = F.max_pool2d(stage(x), 2)

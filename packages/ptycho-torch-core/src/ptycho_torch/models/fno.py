@@ -1,6 +1,6 @@
 r"""A Fourier-operator network in object space.
 
-Two steps of a classical one-frame update (see :mod:`ptycho_torch.models.one_frame`) carry the measurement
+Two steps of a classical one-frame update (see :mod:`ptycho_torch.models.group_object`) carry the measurement
 into object space. Layers of a Fourier neural operator (Li et al. 2021) then work on the whole patch at once:
 
 .. math:: v \leftarrow v + F^{-1}\!\left[R(k) \, F[\sigma(v)](k)\right] + W * \sigma(v)
@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from ptycho_torch.models.group_object import N_FEATURES, GroupObject
 from ptycho_torch.models.heads import object_head, zero_init
 from ptycho_torch.models.registry import GeneratorSpec, register_generator
+from ptycho_torch.physics.optics import Optics
 from ptycho_torch.physics.shapes import check_frames
-from ptycho_torch.types import Amplitudes, ComplexPatches, PixelMask, Probe
+from ptycho_torch.types import Amplitudes, ComplexPatches
 
 __all__ = ["FNOGenerator", "SpectralConv"]
 
@@ -104,8 +105,7 @@ class FNOGenerator(nn.Module):
     def forward(
         self,
         amplitude: Amplitudes,
-        probe: Probe,
-        measured: PixelMask | None = None,
+        optics: Optics,
         offsets: Tensor | None = None,
     ) -> ComplexPatches:
         """Object patches ``(batch, channel, N, N)``; see :func:`register_generator` for arguments.
@@ -116,7 +116,7 @@ class FNOGenerator(nn.Module):
             If the amplitudes are not ``(batch, channel, N, N)`` or the probe has the wrong rank.
         """
         check_frames(amplitude, self.n_pixels, name="amplitude")
-        frames = GroupObject(amplitude, probe, measured)
+        frames = GroupObject(amplitude, optics)
         patches = frames.advanced(frames.transmitting(), _N_STEPS)
         # Squares of pixels become channels: the layers then work at half the resolution.
         x = F.pixel_unshuffle(frames.features(patches), _FACTOR)

@@ -23,10 +23,11 @@ from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.forward import incoherent_intensity
 from ptycho_torch.physics.fourier import far_field, far_field_adjoint
 from ptycho_torch.physics.group_canvas import GroupCanvas
+from ptycho_torch.physics.optics import Optics
 from ptycho_torch.physics.probe import gaussian_transfer, illumination
 from ptycho_torch.physics.shapes import check_frames, check_probe
 from ptycho_torch.physics.shifts import fourier_shift
-from ptycho_torch.types import Amplitudes, ComplexPatches, PixelMask, Probe
+from ptycho_torch.types import Amplitudes, ComplexPatches
 
 __all__ = ["N_FEATURES", "GroupObject"]
 
@@ -49,14 +50,10 @@ class GroupObject:
     ----------
     amplitude
         Real, ``(batch, channel, N, N)``, normalised.
-    probe
-        Complex, ``(modes, N, N)``.
-    measured
-        Bool, ``(N, N)``: False where the detector did not measure. What it reports there is not used.
+    optics
+        Probe, detector and blur. What the detector reports where it did not measure is not used.
     offsets
         Real, ``(batch, channel, 2)``, ``[y, x]`` in px: position of each frame − centre of its group.
-    smoothing_sigma
-        Width in px of the blur of the illuminated field; 0 leaves it out.
 
     Raises
     ------
@@ -68,12 +65,10 @@ class GroupObject:
     def __init__(
         self,
         amplitude: Amplitudes,
-        probe: Probe,
-        measured: PixelMask | None = None,
+        optics: Optics,
         offsets: Tensor | None = None,
-        *,
-        smoothing_sigma: float = 0.0,
     ) -> None:
+        probe, measured, smoothing_sigma = optics
         check_probe(probe)
         n_pixels = int(probe.shape[-1])
         check_frames(amplitude, n_pixels, name="amplitude")

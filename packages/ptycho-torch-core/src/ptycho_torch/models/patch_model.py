@@ -210,9 +210,7 @@ class PatchModel(nn.Module):
         """
         check_frames(counts, self.n_pixels, n_channels=self.n_channels, name="counts")
         amplitude = normalised_amplitude(counts, self.intensity_scale)
-        drawn = (network or self.generator)(
-            amplitude, self.probe, self.measured, offsets if self.merges else None
-        )
+        drawn = (network or self.generator)(amplitude, self.physics.optics, offsets if self.merges else None)
         patches = torch.exp(self.log_gain) * drawn
         if not self.decode_border:
             patches = patches * self.decoded
@@ -245,10 +243,8 @@ class PatchModel(nn.Module):
             return patches
         group = GroupObject(
             normalised_amplitude(counts, self.intensity_scale),
-            self.probe,
-            self.measured,
+            self.physics.optics,
             offsets if self.merges else None,
-            smoothing_sigma=self.smoothing_sigma,
         )
         objects = group.joined(patches.reshape(-1, self.n_pixels, self.n_pixels))
         found = group.patches(group.advanced(objects, n_steps)).reshape(patches.shape)

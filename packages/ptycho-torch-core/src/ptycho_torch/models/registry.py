@@ -6,7 +6,12 @@ folder, decorate its class, and import the module in :mod:`ptycho_torch.models`:
     @register_generator("mine")
     class MyGenerator(nn.Module):
         def __init__(self, spec: GeneratorSpec) -> None: ...
-        def forward(self, amplitude, probe, measured=None, offsets=None): ...
+        def forward(self, amplitude, optics, offsets=None): ...
+
+A distribution of its own names such a class in its ``pyproject.toml``, and needs no decorator::
+
+    [project.entry-points."ptycho_torch.generators"]
+    mine = "my_package.networks:MyGenerator"
 """
 
 from __future__ import annotations
@@ -14,16 +19,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
+from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from torch import nn
 
 from ptycho_config.errors import ConfigError, Problem
 
-__all__ = ["GeneratorSpec", "build_generator", "generator_names", "register_generator"]
+__all__ = ["ENTRY_POINTS", "GeneratorSpec", "build_generator", "generator_names", "register_generator"]
 
 GeneratorClass = TypeVar("GeneratorClass", bound=type[nn.Module])
+
+ENTRY_POINTS = "ptycho_torch.generators"
+"""Group of entry points in which distributions offer generators."""
 
 _REGISTRY: dict[str, type[nn.Module]] = {}
 
@@ -66,11 +74,11 @@ def _full_name(cls: type) -> str:
 def register_generator(name: str) -> Callable[[GeneratorClass], GeneratorClass]:
     """Class decorator that makes a generator known by ``name``.
 
-    The class takes one :class:`GeneratorSpec`; its ``forward(amplitude, probe, measured=None,
-    offsets=None)`` takes normalised amplitudes ``(batch, channel, N, N)``, a probe ``(modes, N, N)`` of
-    power ``(N / 2) ** 2``, an optional mask of measured pixels ``(N, N)`` and, where the frames of a group
-    show one object, their places ``(batch, channel, 2)``, ``[y, x]`` in px from the centre of the group. It
-    returns complex object patches ``(batch, channel, N, N)``.
+    The class takes one :class:`GeneratorSpec`; its ``forward(amplitude, optics, offsets=None)`` takes
+    normalised amplitudes ``(batch, channel, N, N)``, the :class:`~ptycho_torch.physics.optics.Optics` of
+    the scan with a probe of power ``(N / 2) ** 2`` and, where the frames of a group show one object, their
+    places ``(batch, channel, 2)``, ``[y, x]`` in px from the centre of the group. It returns complex object
+    patches ``(batch, channel, N, N)``.
 
     Raises
     ------
@@ -88,22 +96,52 @@ def register_generator(name: str) -> Callable[[GeneratorClass], GeneratorClass]:
     return register
 
 
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
 def generator_names() -> tuple[str, ...]:
-    """Registered names in alphabetical order."""
-    return tuple(sorted(_REGISTRY))
+    """Names of all generators, registered or installed, in alphabetical order; none is imported for it."""
+    return tuple(sorted({*_REGISTRY, *_installed()}))
 
 
 def build_generator(name: str, spec: GeneratorSpec) -> nn.Module:
-    """Build a registered generator.
+    """Build a generator that is registered, or that an installed distribution offers.
+
+    Parameters
+    ----------
+    name
+        Name of the architecture.
+    spec
+        What it is built from.
 
     Raises
     ------
     ConfigError
-        If the name is unknown; the message lists the known ones.
+        If the name is unknown, when the message lists the known ones, or if the distribution that offers it
+        cannot be imported or offers something else than a network.
+    ValueError
+        If a distribution offers the name of a registered generator.
     """
-    registry = MappingProxyType(_REGISTRY)
-    if name not in registry:
-        close = difflib.get_close_matches(name, registry, n=1)
+    point = _installed().get(name)
+    if point is not None:
+        register_generator(name)(_loaded(point))
+    elif name not in _REGISTRY:
+        known = generator_names()
+        close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(Problem("architecture", name, f"one of {', '.join(generator_names())}", hint))
-    return registry[name](spec)
+        raise ConfigError(Problem("architecture", name, f"one of {', '.join(known)}", hint))
+    return _REGISTRY[name](spec)
+
+
+def _loaded(point: EntryPoint) -> type[nn.Module]:
+    offered = f"{point.value}, which {point.dist.name if point.dist else 'a distribution'} offers"
+    try:
+        cls = point.load()
+    except (ImportError, AttributeError) as error:
+        hint = f"{offered}, cannot be imported: {error}"
+        raise ConfigError(Problem("architecture", point.name, "a network that is installed", hint)) from error
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        hint = f"{offered}, is {cls!r}"
+        raise ConfigError(Problem("architecture", point.name, "a class of networks (torch.nn.Module)", hint))
+    return cls

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.forward import predicted_counts
+from ptycho_torch.physics.optics import Optics
 from ptycho_torch.physics.probe import illumination, with_power
 from ptycho_torch.physics.scaling import Calibration
 from ptycho_torch.physics.shapes import check_probe
@@ -75,6 +76,11 @@ class ScanPhysics(nn.Module):
     def probe(self) -> Probe:
         """Probe in use: the modes inside their support, at the power that the gauge fixes."""
         return with_power(self.probe_modes * self.support, (self.support.shape[-1] / 2) ** 2)
+
+    @property
+    def optics(self) -> Optics:
+        """Probe in use, detector and blur, as networks and classical steps take them."""
+        return Optics(self.probe, self.measured, self.smoothing_sigma)
 
     def predict_counts(self, patches: ComplexPatches) -> Counts:
         """Expected counts, real ``(..., N, N)``, of object patches ``(..., N, N)``."""

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from ptycho_torch.models.group_object import N_FEATURES, GroupObject
 from ptycho_torch.models.heads import object_head, zero_init
 from ptycho_torch.models.registry import GeneratorSpec, register_generator
+from ptycho_torch.physics.optics import Optics
 from ptycho_torch.physics.shapes import check_frames
-from ptycho_torch.types import Amplitudes, ComplexPatches, PixelMask, Probe
+from ptycho_torch.types import Amplitudes, ComplexPatches
 
 __all__ = ["UnrolledGenerator"]
 
@@ -111,8 +112,7 @@ class UnrolledGenerator(nn.Module):
     def forward(
         self,
         amplitude: Amplitudes,
-        probe: Probe,
-        measured: PixelMask | None = None,
+        optics: Optics,
         offsets: Tensor | None = None,
     ) -> ComplexPatches:
         """Object patches ``(batch, channel, N, N)``; see :func:`register_generator` for arguments.
@@ -123,7 +123,7 @@ class UnrolledGenerator(nn.Module):
             If the amplitudes are not ``(batch, channel, N, N)`` or the probe has the wrong rank.
         """
         check_frames(amplitude, self.n_pixels, name="amplitude")
-        group = GroupObject(amplitude, probe, measured, offsets)
+        group = GroupObject(amplitude, optics, offsets)
         objects = group.transmitting()
         steps = _STEPS_ALONE if offsets is None else _STEPS_TOGETHER
         for n_steps, unet in zip(steps, self.unets, strict=True):
