@@ -30,8 +30,8 @@ from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.lightning.compiling import compiled, compiler_warnings
 from ptycho_torch.models import PatchModel
+from ptycho_torch.prediction.reconstruction import default_physics_steps, reconstruct
 from ptycho_torch.workflows import train
-from ptycho_torch.workflows.jobs.reconstruction import default_physics_steps, reconstruct
 
 STEP_PX = {64: 6.0, 128: 12.0}
 

@@ -105,6 +105,26 @@ RULES = (
         except_in=("ptycho_torch.workflows",),
     ),
     Rule(
+        "devices and processes serve the jobs: they know neither a job nor what a run leaves behind",
+        where=("ptycho_torch.workflows.processes",),
+        forbidden=tuple(f"ptycho_torch.workflows.{room}" for room in ("jobs", "runs", "components")),
+    ),
+    Rule(
+        "the folder of a run serves the jobs: it knows no job, and no process beside its own",
+        where=("ptycho_torch.workflows.runs",),
+        forbidden=tuple(f"ptycho_torch.workflows.{room}" for room in ("jobs", "processes", "components")),
+    ),
+    Rule(
+        "jobs are what the calls for embedders are made of",
+        where=("ptycho_torch.workflows.jobs",),
+        forbidden=("ptycho_torch.workflows.components",),
+    ),
+    Rule(
+        "a network predicts from scans and tensors: no files, no pictures, no factories",
+        where=("ptycho_torch.prediction",),
+        forbidden=("ptycho_torch.config_factory", "ptycho_torch.results", "ptycho_torch.plotting"),
+    ),
+    Rule(
         "a scan is read, checked and simulated without torch",
         where=("ptycho_torch.data.formats", "ptycho_torch.data.hdf5", "ptycho_torch.data.scan"),
         forbidden=("torch", *LIGHTNING),

@@ -20,7 +20,7 @@ from ptycho_torch.data.simulation.simulate import simulate_scan, simulate_scene
 from ptycho_torch.errors import BundleError, DataError, ShapeError
 from ptycho_torch.metrics import compare
 from ptycho_torch.physics import extract_patches
-from ptycho_torch.workflows.jobs.reconstruction import reconstruct
+from ptycho_torch.prediction.reconstruction import reconstruct
 
 
 def _frames(bench, change) -> None:

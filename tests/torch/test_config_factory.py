@@ -189,9 +189,8 @@ class TestLegacyPopulationOrder:
     """CONFIG-001: the dictionary is full before any data are read or a model is built."""
 
     def test_before_data_are_read(self, scan_file, config, cpu, monkeypatch):
-        from ptycho_torch.data import opening
+        from ptycho_torch.data import opening, reading
         from ptycho_torch.workflows import train
-        from ptycho_torch.workflows.jobs import preparation
 
         seen = []
         read = opening.open_scan
@@ -200,7 +199,7 @@ class TestLegacyPopulationOrder:
             seen.append(dict(cfg))
             return read(*args, **keywords)
 
-        monkeypatch.setattr(preparation, "open_scan", noted)
+        monkeypatch.setattr(reading, "open_scan", noted)
         cfg.clear()
         output = config("run").output_dir
         payload = create_training_payload(scan_file, output, {"nepochs": 1, "n_filters_scale": 1}, cpu())

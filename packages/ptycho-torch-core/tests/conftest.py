@@ -39,7 +39,7 @@ def tiny_scan_file(tmp_path_factory, tiny_scan):
 def undrawn(monkeypatch):
     """Trainings leave empty pictures: drawing takes longer than they do. The fixture `trained` draws."""
     from ptycho_torch.workflows.jobs import training
-    from ptycho_torch.workflows.runs.pictures import TRAINING_PICTURES
+    from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES
 
     def touch(work, *rest):
         for name in TRAINING_PICTURES:

@@ -16,7 +16,7 @@ from ptycho_torch.models import PatchModel
 from ptycho_torch.workflows import infer, train
 from ptycho_torch.workflows.jobs import training as training_module
 from ptycho_torch.workflows.jobs.preparation import prepare_training
-from ptycho_torch.workflows.runs.pictures import TRAINING_PICTURES
+from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,9 @@ from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.groups.grouping import covering_groups
 from ptycho_torch.physics import extract_patches
 from ptycho_torch.physics.overlap import merge_groups
+from ptycho_torch.prediction import reconstruction
 from ptycho_torch.testing import tiny_scene
 from ptycho_torch.workflows import infer, reconstruct, train
-from ptycho_torch.workflows.jobs import reconstruction
 from ptycho_torch.workflows.jobs.preparation import prepare_training
 
 

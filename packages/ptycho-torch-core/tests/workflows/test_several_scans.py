@@ -14,9 +14,9 @@ from ptycho_torch.config_factory import create_inference_payload, create_trainin
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.simulation.simulate import simulate_scan, simulate_scene
 from ptycho_torch.errors import DataError
+from ptycho_torch.prediction.scan_match import closest_scan, model_for
 from ptycho_torch.workflows import infer, reconstruct, train
 from ptycho_torch.workflows.jobs.preparation import prepare_training
-from ptycho_torch.workflows.jobs.scan_match import closest_scan, model_for
 
 
 def _seen_with(scan, probe, photons):

@@ -5,6 +5,7 @@
 """
 
 from ptycho_torch.control import RunCancelled
+from ptycho_torch.prediction.reconstruction import forward_residual_of, reconstruct
 from ptycho_torch.workflows.components import (
     load_inference_bundle_torch,
     run_cdi_example_torch,
@@ -13,7 +14,6 @@ from ptycho_torch.workflows.components import (
 )
 from ptycho_torch.workflows.jobs.evaluation import EvaluationOutcome, evaluate
 from ptycho_torch.workflows.jobs.inference import InferenceOutcome, infer
-from ptycho_torch.workflows.jobs.reconstruction import forward_residual_of, reconstruct
 from ptycho_torch.workflows.jobs.refinement import RefinementOutcome, refine_scan
 from ptycho_torch.workflows.jobs.training import (
     TrainingFailed,

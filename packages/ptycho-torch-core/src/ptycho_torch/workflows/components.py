@@ -29,13 +29,13 @@ from ptycho_config import (
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import TrainingPayload, create_training_payload, populate_legacy_params
 from ptycho_torch.control import Progress, ShouldStop
+from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import InMemory
 from ptycho_torch.errors import BundleError, ShapeError
+from ptycho_torch.prediction.reconstruction import forward_residual_of, reconstruct
+from ptycho_torch.prediction.scan_match import model_for
 from ptycho_torch.reassembly import StitchedObject
-from ptycho_torch.workflows.jobs.preparation import read_scan
-from ptycho_torch.workflows.jobs.reconstruction import forward_residual_of, reconstruct
-from ptycho_torch.workflows.jobs.scan_match import model_for
 from ptycho_torch.workflows.jobs.training import TrainingOutcome, train
 from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
 from ptycho_torch.workflows.runs.directory import RunDirectory

@@ -14,7 +14,7 @@ from ptycho_config import ConfigError
 from ptycho_torch.lightning import images
 from ptycho_torch.workflows import reconstruct, train
 from ptycho_torch.workflows.jobs import training as training_module
-from ptycho_torch.workflows.runs.pictures import TRAINING_PICTURES
+from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES
 
 pytestmark = pytest.mark.drawn
 

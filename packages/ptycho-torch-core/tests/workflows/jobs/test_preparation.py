@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from ptycho_torch.data.formats.npz import save_scan
-from ptycho_torch.workflows.jobs.preparation import prepare_training, read_scan
+from ptycho_torch.data.reading import read_scan
+from ptycho_torch.workflows.jobs.preparation import prepare_training
 
 
 def _amplitude_file(tmp_path, scan, frames):

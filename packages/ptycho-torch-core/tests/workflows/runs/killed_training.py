@@ -16,7 +16,7 @@ from ptycho_config import PyTorchExecutionConfig
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.workflows import train
 from ptycho_torch.workflows.jobs import training as training_module
-from ptycho_torch.workflows.runs.pictures import TRAINING_PICTURES
+from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES
 
 RUN = {"nepochs": 4, "batch_size": 8, "n_filters_scale": 1, "n_groups": 16}
 EXECUTION = {"accelerator": "cpu", "val_fraction": 0.25, "learning_rate": 3e-3}

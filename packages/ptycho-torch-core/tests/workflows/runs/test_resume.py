@@ -25,7 +25,7 @@ from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
 from ptycho_torch.lightning.checkpoints import LastCheckpoint
 from ptycho_torch.workflows import TrainingInterrupted, train
 from ptycho_torch.workflows.jobs import training as training_module
-from ptycho_torch.workflows.runs.pictures import TRAINING_PICTURES
+from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES
 
 LONG = {"nepochs": 4, "n_groups": 16}
 SETTINGS = {"val_fraction": 0.25, "learning_rate": 3e-3}

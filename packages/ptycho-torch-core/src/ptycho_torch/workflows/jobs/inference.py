@@ -16,17 +16,17 @@ from ptycho_torch.bundle import installed_versions, load_bundle
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.groups.grouping import Groups, make_groups
+from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import name_of
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.metrics import MetricReport
 from ptycho_torch.models import PatchModel
+from ptycho_torch.prediction.scan_match import model_for
 from ptycho_torch.reassembly import Processes, StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual
 from ptycho_torch.results import save_reconstruction
-from ptycho_torch.workflows.jobs.preparation import read_scan
 from ptycho_torch.workflows.jobs.refinement import CURVE, refine_in_processes, save_curve
-from ptycho_torch.workflows.jobs.scan_match import model_for
 from ptycho_torch.workflows.processes.device import numerics, require_compiler, resolve_accelerator
 from ptycho_torch.workflows.processes.distributed import from_first_process, is_first_process
 from ptycho_torch.workflows.processes.spreading import Reconstruction, reconstruct_in_processes
@@ -155,7 +155,7 @@ def infer(
         physics_steps=execution.physics_steps,
         progress=progress,
         should_stop=should_stop,
-        kept=Intermediates() if config.debug else None,
+        observe=Intermediates() if config.debug else None,
         compiles=execution.compile,
     )
     with numerics(), debug_messages(wanted=config.debug):
@@ -237,8 +237,8 @@ def _write(
     if final.refinement is not None:
         _save_network(folder / _NETWORK, network, work.seen(), work.model, payload)
         save_curve(folder, final.refinement)
-    if work.kept is not None:
-        work.kept.save(folder / _INTERMEDIATE, work.groups, work.model)
+    if isinstance(work.observe, Intermediates):
+        work.observe.save(folder / _INTERMEDIATE, work.groups, work.model)
     write_resolved(folder / RESOLVED_NAME, payload.resolution, installed_versions(), list(command or ()))
 
 

@@ -12,10 +12,10 @@ from ptycho_torch.data.groups.grouping import Groups
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.lightning.images import ReconstructionImages
 from ptycho_torch.models import PatchModel
+from ptycho_torch.prediction.reconstruction import reconstruct
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining
-from ptycho_torch.workflows.jobs.reconstruction import reconstruct
-from ptycho_torch.workflows.runs.pictures import groups_to_draw
+from ptycho_torch.workflows.jobs.training_pictures import groups_to_draw
 
 __all__ = ["reconstruction_images"]
 

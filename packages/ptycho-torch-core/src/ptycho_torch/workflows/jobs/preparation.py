@@ -16,20 +16,19 @@ from ptycho_torch.data.groups.dataset import GroupDataset, ScanGroups, SeveralSc
 from ptycho_torch.data.groups.grouping import Groups, covering_groups, make_groups
 from ptycho_torch.data.groups.labels import LabelSource, labels_of
 from ptycho_torch.data.groups.sampling import shares, split_validation
-from ptycho_torch.data.opening import open_scan
+from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.memory import ScanSource, name_of
+from ptycho_torch.data.scan.memory import ScanSource
 from ptycho_torch.errors import DataError
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel, build_patch_model
 from ptycho_torch.physics.scaling import calibrate
-from ptycho_torch.workflows.jobs.scan_match import closest_scan
+from ptycho_torch.prediction.scan_match import closest_scan
 
-__all__ = ["PreparedTraining", "prepare_training", "read_scan"]
+__all__ = ["PreparedTraining", "prepare_training"]
 
 logger = logging.getLogger(__name__)
 
-_SAMPLE_FRAMES = 16
 _LABEL_FRAMES = 64
 
 
@@ -52,53 +51,15 @@ class PreparedTraining:
     validation: ScanGroups = field(repr=False)
     model: PatchModel = field(repr=False)
 
+    @property
+    def datasets(self) -> tuple[GroupDataset, ...]:
+        """The groups of each scan: those to train on, then those to validate on."""
+        return (*self.train.scans, *self.validation.scans)
 
-def read_scan(
-    source: ScanSource,
-    *,
-    n_pixels: int | None,
-    measurement_domain: str,
-    nphotons: float,
-    progress: Progress | None = None,
-) -> Scan:
-    """Read a scan for a model of ``n_pixels``; amplitudes of unknown dose get ``nphotons`` per frame.
-
-    Parameters
-    ----------
-    source
-        Whatever :func:`ptycho_torch.data.opening.open_scan` knows: a file, a directory, a scan in memory.
-    n_pixels
-        Frame size of the model; larger frames are cropped. None: as the scan has them.
-    measurement_domain
-        ``"auto"``, ``"counts"`` or ``"amplitude"``.
-    nphotons
-        Mean counts per frame of a scan whose amplitudes are not roots of whole counts.
-    progress
-        Called with frames checked and frames in all.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the file does not exist.
-    DataError
-        If the scan breaks the data contract.
-    """
-    scan = open_scan(source, measurement_domain=measurement_domain, N=n_pixels, progress=progress)
-    name = name_of(source)
-    logger.info("%s: %d frames of %d px, %s", name, scan.n_frames, scan.N, scan.domain.reason)
-    if scan.domain.domain == "counts" or _are_whole_counts(scan.diffraction[:_SAMPLE_FRAMES]):
-        return scan
-    factor = nphotons / float(scan.counts_per_frame().mean())
-    logger.info("%s: amplitudes of unknown dose, scaled to %g photons per frame", name, nphotons)
-    return scan.scaled(factor)
-
-
-def _are_whole_counts(frames: np.ndarray) -> bool:
-    values = frames[frames != 0]
-    # Squares of single-precision roots carry a relative error of some 1e-7.
-    near = np.allclose(values, np.round(values), rtol=5e-7, atol=0.05)
-    # A value that rounds to no count at all is the square of a normalised amplitude.
-    return near and bool((values > 0.5).all())
+    @property
+    def probes(self) -> tuple[torch.Tensor, ...]:
+        """Complex, ``(modes, N, N)``: the probe of each training scan."""
+        return tuple(self.model.on(number).probe_modes.detach() for number in range(len(self.scans)))
 
 
 def prepare_training(payload: TrainingPayload, *, progress: Progress | None = None) -> PreparedTraining:

@@ -11,6 +11,7 @@ from typing import Any
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig, RefineConfig, write_resolved
 from ptycho_torch.bundle import installed_versions
 from ptycho_torch.config_factory.refinement import RefinementPayload
+from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.metrics import MetricReport
@@ -18,7 +19,6 @@ from ptycho_torch.plotting import save_training_figure
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual, refine
 from ptycho_torch.results import load_object
-from ptycho_torch.workflows.jobs.preparation import read_scan
 from ptycho_torch.workflows.processes.beside import beside, count_devices
 from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
 from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, RunDirectory

@@ -30,6 +30,7 @@ from ptycho_torch.models import PatchModel
 from ptycho_torch.workflows.jobs.logged_pictures import reconstruction_images
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining, prepare_training
 from ptycho_torch.workflows.jobs.trainer import build_trainer, fit_warnings
+from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES, write_training_pictures
 from ptycho_torch.workflows.processes.copies import reached, starts_copies
 from ptycho_torch.workflows.processes.device import numerics, require_means, resolve_accelerator
 from ptycho_torch.workflows.processes.distributed import (
@@ -38,7 +39,6 @@ from ptycho_torch.workflows.processes.distributed import (
     resolve_strategy,
 )
 from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, RunDirectory, disk_errors_explained
-from ptycho_torch.workflows.runs.pictures import TRAINING_PICTURES, write_training_pictures
 from ptycho_torch.workflows.runs.resume import (
     ResumePoint,
     check_same_settings,
@@ -157,7 +157,7 @@ def train(
     require_means(execution, accelerator)
     resolve_strategy(execution, accelerator)
     prepared = prepare_training(payload, progress=stage_of(progress, "reading", "frame"))
-    identity = identity_of(prepared)
+    identity = identity_of(prepared.datasets, prepared.probes)
     monitor = monitored_metric(
         execution.checkpoint_monitor_metric,
         Objective.from_config(config),

@@ -19,11 +19,10 @@ from ptycho_torch.data.groups.grouping import Groups
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.lightning.compiling import compiled, compiler_warnings
 from ptycho_torch.models import PatchModel
+from ptycho_torch.prediction.reconstruction import Observe, forward_residual_of, reconstruct
 from ptycho_torch.reassembly import Processes, StitchedObject
-from ptycho_torch.workflows.jobs.reconstruction import forward_residual_of, reconstruct
 from ptycho_torch.workflows.processes.copies import reached, starts_copies
 from ptycho_torch.workflows.processes.distributed import resolve_devices, resolve_strategy
-from ptycho_torch.workflows.runs.debugging import Intermediates
 
 __all__ = ["Reconstruction", "reconstruct_in_processes"]
 
@@ -40,10 +39,8 @@ class Reconstruction:
         Model with the physics of the scan.
     scan, groups
         Frames, and which of them are solved together.
-    batch_size, num_workers, middle_trim, pad_eval, physics_steps, progress, should_stop
+    batch_size, num_workers, middle_trim, pad_eval, physics_steps, progress, should_stop, observe
         As for :func:`ptycho_torch.workflows.reconstruct`.
-    kept
-        Keeps every patch; ``None``: they are let go.
     compiles
         Whether the network is compiled, in every process for itself.
     """
@@ -58,7 +55,7 @@ class Reconstruction:
     physics_steps: int | None
     progress: Progress | None
     should_stop: ShouldStop | None
-    kept: Intermediates | None
+    observe: Observe | None = None
     compiles: bool = False
 
     def seen(self) -> Scan:
@@ -93,12 +90,12 @@ def reconstruct_in_processes(
     Raises
     ------
     ConfigError
-        If patches are to be kept that lie in several processes, or the strategy cannot be used.
+        If patches are to be observed that lie in several processes, or the strategy cannot be used.
     """
     devices = resolve_devices(execution, device)
     if devices == 1 and execution.num_nodes == 1:
         return _reconstruct(None, work)
-    if work.kept is not None:
+    if work.observe is not None:
         expected = "off where several processes share the patches"
         raise ConfigError(Problem("debug", True, expected, "state devices=1 to keep all patches"))
     fabric = Fabric(
@@ -152,7 +149,7 @@ def _reconstruct(fabric: Fabric | None, work: Reconstruction) -> tuple[StitchedO
             physics_steps=work.physics_steps,
             progress=work.progress if processes.number == 0 else None,
             should_stop=work.should_stop,
-            observe=work.kept,
+            observe=work.observe,
             processes=processes,
             network=compiled(model.generator.forward) if work.compiles else None,
         )

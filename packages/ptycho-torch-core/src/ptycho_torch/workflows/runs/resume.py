@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ptycho_config import ConfigError, Problem, load_config
 from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.data.groups.dataset import GroupDataset
 from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
-from ptycho_torch.workflows.jobs.preparation import PreparedTraining
 
 __all__ = ["ResumePoint", "check_same_settings", "identity_of", "remove_strays", "resume_point"]
 
@@ -83,13 +84,20 @@ class ResumePoint:
     rows: Sequence[Mapping[str, float]] = field(default=(), repr=False)
 
 
-def identity_of(prepared: PreparedTraining) -> str:
-    """SHA-256 of what a run learns from: the groups, their split, a sample of the frames, the probe.
+def identity_of(datasets: Iterable[GroupDataset], probes: Iterable[Tensor]) -> str:
+    """SHA-256 of what a run learns from: the groups, their split, a sample of the frames, the probes.
 
     Numbers that another machine may round otherwise count with a few digits only.
+
+    Parameters
+    ----------
+    datasets
+        Groups to train on, then those to validate on.
+    probes
+        Complex, ``(modes, N, N)``: the probe of each training scan.
     """
     digest = hashlib.sha256()
-    for dataset in (*prepared.train.scans, *prepared.validation.scans):
+    for dataset in datasets:
         groups = np.ascontiguousarray(dataset.groups)
         digest.update(f"{groups.shape} {groups.dtype}".encode() + groups.tobytes())
         if len(groups):
@@ -97,8 +105,7 @@ def identity_of(prepared: PreparedTraining) -> str:
             counts = np.asarray(dataset.frames[sample]).sum(axis=(1, 2), dtype=np.float64)
             digest.update(" ".join(f"{count:.5g}" for count in counts).encode())
         digest.update(f"{np.abs(dataset.offsets).sum():.6g}".encode())
-    for number in range(len(prepared.scans)):
-        probe = prepared.model.on(number).probe_modes.detach()
+    for probe in probes:
         digest.update(f"{tuple(probe.shape)} {float(probe.abs().max()):.4g}".encode())
     return digest.hexdigest()
 

@@ -7,8 +7,8 @@ from matplotlib.image import imread
 
 from ptycho_torch.data.groups.dataset import GroupDataset
 from ptycho_torch.workflows import infer, train
-from ptycho_torch.workflows.runs import pictures
-from ptycho_torch.workflows.runs.pictures import groups_to_draw, sample_patches
+from ptycho_torch.workflows.jobs import training_pictures
+from ptycho_torch.workflows.jobs.training_pictures import groups_to_draw, sample_patches
 
 pytestmark = pytest.mark.drawn
 
@@ -69,7 +69,7 @@ def test_a_reconstruction_leaves_a_page_with_scores(inference):
 
 @pytest.mark.rule("RUN-070")
 def test_of_a_large_scan_the_middle_is_drawn(tiny_scan, payload, monkeypatch):
-    monkeypatch.setattr(pictures, "_DRAWN_PATCHES", 9)
+    monkeypatch.setattr(training_pictures, "_DRAWN_PATCHES", 9)
     kept = groups_to_draw(tiny_scan, 1, 9)
     middle = (tiny_scan.positions.min(axis=0) + tiny_scan.positions.max(axis=0)) / 2
     distance = np.linalg.norm(tiny_scan.positions - middle, axis=1)

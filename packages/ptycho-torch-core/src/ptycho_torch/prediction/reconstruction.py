@@ -16,23 +16,24 @@ from ptycho_config import ConfigError, Problem
 from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.groups.dataset import Batch, GroupDataset, as_is
 from ptycho_torch.data.groups.grouping import Groups, covering_groups
+from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import InMemory
 from ptycho_torch.errors import DataError
 from ptycho_torch.models import PatchModel
 from ptycho_torch.physics.patches import extract_patches
 from ptycho_torch.physics.residual import residual_of_pairs
+from ptycho_torch.prediction.prefetch import prefetched
+from ptycho_torch.prediction.scan_match import model_for
 from ptycho_torch.reassembly import ALONE, Processes, StitchedObject, canvas_for, stitch
 from ptycho_torch.types import ComplexPatches, Positions
-from ptycho_torch.workflows.jobs.preparation import read_scan
-from ptycho_torch.workflows.jobs.scan_match import model_for
-from ptycho_torch.workflows.processes.prefetch import prefetched
 
-__all__ = ["default_physics_steps", "forward_residual_of", "reconstruct"]
+__all__ = ["Observe", "default_physics_steps", "forward_residual_of", "reconstruct"]
 
 logger = logging.getLogger(__name__)
 
 Observe = Callable[[np.ndarray, np.ndarray], None]
+"""Called with patches, complex64 ``(batch, N, N)``, and their positions, float64 ``(batch, 2)``."""
 
 # About what the libraries take themselves: the patches of 2,000 frames of 128 px.
 _KEPT_BYTES = 256 * 2**20
@@ -269,7 +270,7 @@ def forward_residual_of(
     result
         Object with its origin.
     model
-        Has the physics of the scan, see :func:`ptycho_torch.workflows.jobs.scan_match.model_for`.
+        Has the physics of the scan, see :func:`ptycho_torch.prediction.scan_match.model_for`.
     scan
         Frames in counts.
     batch_size

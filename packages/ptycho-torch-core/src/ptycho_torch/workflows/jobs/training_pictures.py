@@ -20,8 +20,8 @@ from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.models import PatchModel
 from ptycho_torch.physics.probe import illumination
 from ptycho_torch.plotting import save_patch_figure, save_training_figure
+from ptycho_torch.prediction.reconstruction import reconstruct
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining
-from ptycho_torch.workflows.jobs.reconstruction import reconstruct
 
 __all__ = ["TRAINING_PICTURES", "PatchSample", "groups_to_draw", "sample_patches", "write_training_pictures"]
 

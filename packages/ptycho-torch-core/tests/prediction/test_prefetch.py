@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from ptycho_torch.workflows.processes.prefetch import prefetched
+from ptycho_torch.prediction.prefetch import prefetched
 
 
 @pytest.mark.parametrize("n_threads", [1, 4])

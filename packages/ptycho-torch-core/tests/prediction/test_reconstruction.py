@@ -15,9 +15,9 @@ from ptycho_torch.data.groups.grouping import make_groups
 from ptycho_torch.data.scan.memory import contract_arrays
 from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.errors import DataError
+from ptycho_torch.prediction import reconstruction
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.workflows import forward_residual_of, reconstruct
-from ptycho_torch.workflows.jobs import reconstruction
 from ptycho_torch.workflows.runs.saving import compare_with_truth
 
 
