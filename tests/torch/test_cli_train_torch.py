@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from ptycho_torch.bundle import read_manifest
 from ptycho_torch_cli.__main__ import main
@@ -54,15 +55,26 @@ class TestRun:
             ("training", "torch_loss_mode", "poisson"),
             ("model", "gridsize", 1),
             ("model", "n_filters_scale", 1),
-            ("execution", "learning_rate", 2e-3),
-            ("execution", "accum_steps", 2),
-            ("execution", "accelerator", "cpu"),
         ],
     )
     def test_what_was_typed_arrived_and_is_on_record_as_typed(self, run, section, name, value):
         record = _record(run)
         assert record["values"][section][name] == value
         assert record["provenance"][name]["layer"] == "cli"
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("learning_rate", 2e-3), ("accum_steps", 2), ("accelerator", "cpu")]
+    )
+    def test_execution_config_holds_what_was_typed(self, run, name, value):
+        record = _record(run)
+        assert record["values"]["execution"][name] == value
+        assert record["provenance"][name]["layer"] == "cli"
+
+    def test_execution_config_decides_how_it_is_trained(self, run):
+        checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        # 20 groups less one for validation are 3 batches, 2 of which make a step: 2 steps in each epoch.
+        assert checkpoint["global_step"] == 4
+        assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 2e-3
 
     def test_what_was_not_typed_outranks_nothing(self, run):
         record = _record(run)

@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Timer
 
 from ptycho_config import ConfigError, evolve
 from ptycho_config.params import cfg
@@ -56,6 +56,8 @@ class Spy(Callback):
         self.deterministic = torch.are_deterministic_algorithms_enabled()
         self.learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
         self.batches = trainer.num_training_batches
+        [timer] = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]
+        self.seconds_left = timer.time_remaining()
 
 
 class TestSignatures:
@@ -208,6 +210,8 @@ class TestTrainWithLightningGreen:
         assert trainer.max_epochs == 2
         assert trainer.accumulate_grad_batches == 2
         assert trainer.check_val_every_n_epoch == 2
+        assert trainer.gradient_clip_val == 0.5
+        assert 3000 < spy.seconds_left < 3600
         assert trainer.precision == "32-true"
 
     @pytest.mark.rule("EMB-013")

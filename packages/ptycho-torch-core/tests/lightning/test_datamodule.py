@@ -55,6 +55,8 @@ def test_validation_comes_in_order_or_not_at_all(cpu):
 
 
 @pytest.mark.rule("RUN-019")
+# torch says so of two workers on a machine with one processor; how many there are does not matter here.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes:UserWarning")
 def test_workers_load_the_same_batches_in_other_processes(cpu, monkeypatch):
     alone = _module(cpu).train_dataloader()
     expected = [list(alone) for _ in range(2)]
