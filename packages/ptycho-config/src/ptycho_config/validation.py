@@ -6,6 +6,7 @@ mistake is reported once.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,8 @@ class Rule:
     Parameters
     ----------
     reads : tuple of str
-        The settings the condition looks at, an inner configuration included.
+        The settings the condition looks at, an inner configuration included. ``"*_weight"`` are all whose
+        names end so.
     check : callable
         Takes a mapping of all values and returns a :class:`Problem` or ``None``.
     """
@@ -57,7 +59,9 @@ def check_rules(rules: Iterable[Rule], values: Mapping[str, Any], bad: Collectio
     -------
     list of Problem
     """
-    found = (rule.check(values) for rule in rules if not any(name in bad for name in rule.reads))
+    found = (
+        rule.check(values) for rule in rules if not any(fnmatch.filter(bad, name) for name in rule.reads)
+    )
     return [problem for problem in found if problem is not None]
 
 
@@ -109,8 +113,12 @@ def _modes_are_fitted(v: Mapping[str, Any]) -> Problem | None:
     return Problem("probe_modes", v["probe_modes"], "None, or refine_probe to fit them")
 
 
+# Weights of loss terms are the settings of a training whose names end so.
+_WEIGHT = "_weight"
+
+
 def _some_loss(v: Mapping[str, Any]) -> Problem | None:
-    names = ("mae_weight", "nll_weight", "realspace_mae_weight", "realspace_weight")
+    names = sorted(name for name in v if name.endswith(_WEIGHT))
     if any(v[name] > 0 for name in names):
         return None
     expected = "at least one loss weight greater than 0"
@@ -203,7 +211,7 @@ GROUPING_RULES = (Rule(("model", "neighbor_count", "neighbor_pool_size"), _enoug
 """Rules of every configuration that groups scan positions."""
 
 TRAINING_RULES = (
-    Rule(("mae_weight", "nll_weight", "realspace_mae_weight", "realspace_weight"), _some_loss),
+    Rule((f"*{_WEIGHT}",), _some_loss),
     *GROUPING_RULES,
 )
 """Rules of :class:`~ptycho_config.TrainingConfig`."""

@@ -14,7 +14,7 @@ from ptycho_torch.lightning.callbacks import monitored_metric
 from ptycho_torch.lightning.loggers import build_logger
 from ptycho_torch.workflows import train
 
-POISSON = Objective(nll_weight=1.0, mae_weight=0.0, tv_weight=0.0)
+POISSON = Objective({"poisson": 1.0})
 
 
 @pytest.mark.rule("RUN-011")

@@ -1,76 +1,87 @@
-"""The training loss: measurement terms and regularisation, by weight."""
+"""The training loss: the terms that have a weight, added up."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ptycho_config import TrainingConfig
+from ptycho_config.errors import ConfigError, Problem
 from ptycho_torch.data.groups.dataset import Batch
+from ptycho_torch.lightning.loss_terms import LOSS_TERMS, LossTerm, Need, Prediction
 from ptycho_torch.models.patch_model import PatchModel
-from ptycho_torch.physics.losses import amplitude_mae, label_mae, poisson_deviance, total_variation
 from ptycho_torch.types import ComplexPatches
 
 __all__ = ["Objective"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Objective:
     """Weighted sum of loss terms.
 
-    Attributes
+    Parameters
     ----------
-    nll_weight
-        Weight of :func:`~ptycho_torch.physics.losses.poisson_deviance`.
-    mae_weight
-        Weight of :func:`~ptycho_torch.physics.losses.amplitude_mae`.
-    tv_weight
-        Weight of :func:`~ptycho_torch.physics.losses.total_variation`.
-    label_weight
-        Weight of :func:`~ptycho_torch.physics.losses.label_mae`, which needs labels in the batch.
+    weights
+        Weight of each term by its name; a term that is not there, or has weight zero, is not computed.
+    table
+        All terms there are.
+
+    Raises
+    ------
+    ValueError
+        If a name is not in the table.
     """
 
-    nll_weight: float
-    mae_weight: float
-    tv_weight: float
-    label_weight: float = 0.0
+    def __init__(self, weights: Mapping[str, float], table: Sequence[LossTerm] = LOSS_TERMS) -> None:
+        if unknown := set(weights) - {term.name for term in table}:
+            raise ValueError(f"weights: expected names of loss terms, got {', '.join(sorted(unknown))}")
+        self._used = tuple((term, weights[term.name]) for term in table if weights.get(term.name))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term that has one, in the order of the table."""
+        return {term.name: weight for term, weight in self._used}
 
     @property
     def terms(self) -> tuple[str, ...]:
         """Names of the terms that have a weight."""
-        weights = {
-            "poisson": self.nll_weight,
-            "mae": self.mae_weight,
-            "tv": self.tv_weight,
-            "labels": self.label_weight,
-        }
-        return tuple(name for name, weight in weights.items() if weight)
+        return tuple(self.weights)
+
+    def needs(self, need: Need) -> bool:
+        """Whether a term that has a weight cannot do without something."""
+        return any(need in term.needs for term, _ in self._used)
 
     @classmethod
-    def from_config(cls, config: TrainingConfig) -> Objective:
+    def from_config(cls, config: TrainingConfig, table: Sequence[LossTerm] = LOSS_TERMS) -> Objective:
         """Weights that a configuration asks for.
 
         ``torch_loss_mode='poisson'`` takes both measurement weights as they are. ``'mae'`` drops
         the likelihood; the amplitude term then has weight ``mae_weight``, or one if that is zero.
         A supervised model is trained on its labels, with weight ``realspace_mae_weight`` or one, and
         on no measurement.
+
+        Raises
+        ------
+        ConfigError
+            If a term needs frames that show one object together, and every patch stands alone.
         """
-        if config.model.model_type == "supervised":
-            return cls(
-                nll_weight=0.0,
-                mae_weight=0.0,
-                tv_weight=config.realspace_weight,
-                label_weight=config.realspace_mae_weight or 1.0,
-            )
-        by_amplitude = config.torch_loss_mode == "mae"
-        return cls(
-            nll_weight=0.0 if by_amplitude else config.nll_weight,
-            mae_weight=(config.mae_weight or 1.0) if by_amplitude else config.mae_weight,
-            tv_weight=config.realspace_weight,
-            label_weight=config.realspace_mae_weight,
-        )
+        chosen = {config.model.model_type, config.torch_loss_mode}
+        weights = {}
+        for term in table:
+            if chosen.isdisjoint(term.left_out_by):
+                lowest = 0.0 if chosen.isdisjoint(term.led_by) else 1.0
+                weights[term.name] = getattr(config, term.weight) or lowest
+        made = cls(weights, table)
+        together = config.model.gridsize > 1 and config.model.object_big
+        problems = [
+            Problem(term.weight, weight, "0 where patches stand alone", "gridsize 2 and object_big join them")
+            for term, weight in made._used
+            if "groups" in term.needs and not together
+        ]
+        if problems:
+            raise ConfigError(problems)
+        return made
 
     def __call__(self, model: PatchModel, patches: ComplexPatches, batch: Batch) -> dict[str, Tensor]:
         """Loss terms of predicted patches.
@@ -89,19 +100,7 @@ class Objective:
         dict
             ``"loss"``, the weighted sum, and each unweighted term that has a weight.
         """
-        terms: dict[str, Tensor] = {}
-        if self.nll_weight or self.mae_weight:
-            counts, predicted = batch["counts"], model.predict_counts(patches)
-            scan = {"mean_counts": model.mean_counts, "measured": model.measured}
-            if self.nll_weight:
-                terms["poisson"] = poisson_deviance(predicted, counts, **scan)
-            if self.mae_weight:
-                terms["mae"] = amplitude_mae(predicted, counts, **scan)
-        if self.tv_weight:
-            terms["tv"] = total_variation(patches)
-        if self.label_weight:
-            terms["labels"] = label_mae(patches, batch["labels"], model.patch_weight())
-        weights = (self.nll_weight, self.mae_weight, self.tv_weight, self.label_weight)
-        used = [weight for weight in weights if weight]
-        total = sum(weight * term for weight, term in zip(used, terms.values(), strict=True))
+        prediction = Prediction(model, patches)
+        terms = {term.name: term.value(prediction, batch, model) for term, _ in self._used}
+        total = sum(weight * terms[term.name] for term, weight in self._used)
         return {"loss": torch.as_tensor(total), **terms}

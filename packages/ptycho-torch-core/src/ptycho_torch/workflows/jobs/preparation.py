@@ -91,7 +91,7 @@ def prepare_training(payload: TrainingPayload, *, progress: Progress | None = No
         for found in groups
     ]
     model = _calibrated_model(scans, groups, [rows for rows, _ in splits], config)
-    labelled = Objective.from_config(config).label_weight > 0
+    labelled = Objective.from_config(config).needs("labels")
     train = _together(
         [
             _dataset(scan, found, rows, model.on(number), number, labelled=labelled)
