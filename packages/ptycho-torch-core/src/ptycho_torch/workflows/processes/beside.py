@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,37 @@ from torch import distributed
 
 from ptycho_config import ConfigError, Problem
 
-__all__ = ["beside", "count_devices"]
+__all__ = ["ProcessDied", "beside", "count_devices"]
+
+_LOOK_EVERY_S = 0.05
+
+
+class ProcessDied(RuntimeError):
+    """A process that shared the work ended before the work was done.
+
+    Attributes
+    ----------
+    number, count
+        Which one of how many, from 1.
+    exit_code
+        What it ended with; the negative number of the signal that killed it.
+    """
+
+    def __init__(self, number: int, count: int, exit_code: int) -> None:
+        self.number, self.count, self.exit_code = number, count, exit_code
+        how = f"exit code {exit_code}" if exit_code >= 0 else f"killed by {_signal_name(-exit_code)}"
+        hint = "; the memory may be too small for so many" if exit_code == -signal.SIGKILL else ""
+        super().__init__(f"process {number} of {count} ended before the work was done ({how}{hint})")
+
+    def __reduce__(self) -> tuple[type[ProcessDied], tuple[int, int, int]]:
+        return type(self), (self.number, self.count, self.exit_code)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def count_devices(devices: int | str, device_type: str) -> int:
@@ -58,6 +90,11 @@ def beside(
     ------
     str
         Device of this process.
+
+    Raises
+    ------
+    ProcessDied
+        If one of the others ends before it has joined, or before the work is done.
     """
     if count == 1:
         yield device_type
@@ -75,9 +112,16 @@ def beside(
         for other in others:
             other.start()
         try:
-            yield _join(0, count, device_type, store)
+            _await(others, store)
+            try:
+                yield _join(0, count, device_type, store)
+            except RuntimeError:
+                # Of a process that is gone, the others see a closed connection.
+                _require_sound(others, patience_s=_LOOK_EVERY_S)
+                raise
             for other in others:
                 other.join()
+            _require_sound(others)
         finally:
             for other in others:
                 other.terminate()
@@ -86,11 +130,39 @@ def beside(
                 distributed.destroy_process_group()
 
 
+def _await(others: Sequence[BaseProcess], store: Path) -> None:
+    """Wait until all others are about to join; waiting inside of torch would not see that one is gone."""
+    there = _meeting_place(store, len(others) + 1)
+    keys = [_arrival(rank) for rank in range(1, len(others) + 1)]
+    while not there.check(keys):
+        # Nobody can have finished yet: whoever has ended is missing.
+        _require_sound(others, patience_s=_LOOK_EVERY_S, may_have_finished=False)
+
+
+def _meeting_place(store: Path, count: int) -> Any:
+    return distributed.FileStore(str(store), count)  # type: ignore[attr-defined]
+
+
+def _arrival(rank: int) -> str:
+    return f"arrived/{rank}"
+
+
+def _require_sound(
+    others: Sequence[BaseProcess], *, patience_s: float = 0.0, may_have_finished: bool = True
+) -> None:
+    wait([other.sentinel for other in others], patience_s)
+    for number, other in enumerate(others, start=2):
+        if other.exitcode is not None and not (may_have_finished and other.exitcode == 0):
+            raise ProcessDied(number, len(others) + 1, other.exitcode)
+
+
 def _join(rank: int, count: int, device_type: str, store: Path) -> str:
     backend = "nccl" if device_type == "cuda" else "gloo"
     if device_type == "cuda":
         torch.cuda.set_device(rank)
-    distributed.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=count)
+    meeting = _meeting_place(store, count)
+    meeting.set(_arrival(rank), "")
+    distributed.init_process_group(backend, store=meeting, rank=rank, world_size=count)
     return f"cuda:{rank}" if device_type == "cuda" else device_type
 
 
