@@ -54,7 +54,7 @@ RULES: list[tuple[type, dict[str, Any], str, str]] = [
         PyTorchExecutionConfig,
         {"recon_log_every_n_epochs": 2, "logger_backend": None},
         "recon_log_every_n_epochs",
-        "choose csv, tensorboard or mlflow as logger_backend",
+        "choose a logger_backend",
     ),
     (
         PyTorchExecutionConfig,

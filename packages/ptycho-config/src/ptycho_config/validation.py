@@ -168,7 +168,7 @@ def _picture_log_is_on(v: Mapping[str, Any]) -> Problem | None:
 def _pictures_have_a_place(v: Mapping[str, Any]) -> Problem | None:
     if v["recon_log_every_n_epochs"] is None or v["logger_backend"] is not None:
         return None
-    hint = "choose csv, tensorboard or mlflow as logger_backend, or leave the pictures away"
+    hint = "choose a logger_backend, or leave the pictures away"
     value = v["recon_log_every_n_epochs"]
     return Problem("recon_log_every_n_epochs", value, "None while logger_backend is None", hint)
 

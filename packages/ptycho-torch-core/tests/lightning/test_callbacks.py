@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 
 import pytest
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from ptycho_config import ConfigError
 from ptycho_torch.lightning import EpochReport, Objective
 from ptycho_torch.lightning.callbacks import monitored_metric
-from ptycho_torch.lightning.loggers import build_logger
 from ptycho_torch.workflows import train
 
 POISSON = Objective({"poisson": 1.0})
@@ -44,21 +41,6 @@ def test_an_unknown_metric_is_refused_before_anything_is_written(payload, tmp_pa
     with pytest.raises(ConfigError, match="checkpoint_monitor_metric"):
         train(payload(execution={"checkpoint_monitor_metric": "val_mae"}))
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.rule("CONFIG-LOGGER-001")
-def test_an_unknown_logger_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="csv, tensorboard, mlflow or none"):
-        build_logger("paper", tmp_path)
-    assert build_logger(None, tmp_path) is False
-
-
-@pytest.mark.skipif(find_spec("mlflow") is None, reason="MLflow, an optional extra, is not installed")
-def test_the_first_process_alone_opens_a_store(tmp_path, monkeypatch):
-    monkeypatch.setattr(rank_zero_only, "rank", 1)
-    logger = build_logger("mlflow", tmp_path)
-    logger.log_metrics({"train_loss": 1.0}, step=1)
-    assert not list(tmp_path.iterdir())
 
 
 def test_each_epoch_is_one_plain_line(payload):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from numpy.typing import NDArray
 
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_config.errors import ConfigError, Problem
-from ptycho_torch.atomic import atomic_write
 from ptycho_torch.data.groups.dataset import GroupDataset
+from ptycho_torch.lightning.loggers import Picture, logger_kind
 from ptycho_torch.models.patch_model import PatchModel
 from ptycho_torch.reassembly import StitchedObject
 
@@ -34,9 +33,8 @@ _GAP_PX = 2
 class ReconstructionImages(Callback):
     """Logs amplitude and phase of some patches, and of the stitched object, every few epochs.
 
-    TensorBoard receives images named ``reconstruction/patch_amplitude`` and so on, with the epoch as
-    step; MLflow receives PNG files as artifacts; beside any other log they are PNG files in a folder.
-    Pixels that hardly any light reached are grey, because nothing is known about them.
+    What becomes of them is up to the kind of log, see :mod:`ptycho_torch.lightning.loggers`. Pixels that
+    hardly any light reached are grey, because nothing is known about them.
 
     Parameters
     ----------
@@ -46,7 +44,7 @@ class ReconstructionImages(Callback):
         Groups whose patches are drawn. Patches are numbered through: group after group, and within a
         group channel after channel.
     folder
-        Where PNG files go if the logger takes no images.
+        Folder of the logs.
     stitch
         Makes the object from the model as it is; ``None`` draws none.
 
@@ -68,6 +66,7 @@ class ReconstructionImages(Callback):
         self.every = execution.recon_log_every_n_epochs
         self.data = data
         self.folder = folder
+        self.kind = logger_kind(execution.logger_backend)
         self.stitch = stitch
         self.patches = _chosen(execution, data.groups.size)
 
@@ -81,8 +80,9 @@ class ReconstructionImages(Callback):
         if self.stitch is not None:
             result = self.stitch(model)
             pictures |= _pictures("object", result.object, result.weight)
-        for logger in trainer.loggers:
-            _log(logger, pictures, trainer.current_epoch, self.folder)
+        assert trainer.logger is not None, "settings without a log have no pictures"
+        for name, picture in pictures.items():
+            self.kind.picture(trainer.logger, name, picture, epoch=trainer.current_epoch, folder=self.folder)
 
 
 def _chosen(execution: PyTorchExecutionConfig, n_patches: int) -> NDArray[np.int64]:
@@ -113,7 +113,7 @@ def _predicted(
     return np.asarray(chosen.cpu().numpy())
 
 
-def _tiles(patches: NDArray[np.complexfloating], weight: torch.Tensor) -> dict[str, NDArray[np.uint8]]:
+def _tiles(patches: NDArray[np.complexfloating], weight: torch.Tensor) -> dict[str, Picture]:
     """Patches side by side, in rows of about equal length."""
     count, n = len(patches), patches.shape[-1]
     columns = math.ceil(math.sqrt(count))
@@ -130,7 +130,7 @@ def _tiles(patches: NDArray[np.complexfloating], weight: torch.Tensor) -> dict[s
 
 def _pictures(
     name: str, image: NDArray[np.complexfloating], weight: NDArray[np.floating]
-) -> dict[str, NDArray[np.uint8]]:
+) -> dict[str, Picture]:
     seen = weight > _SHOWN_SHARE * weight.max()
     amplitude, phase = np.abs(image), np.angle(image)
     low, high = (float(value) for value in np.percentile(amplitude[seen], [0.5, 99.5]))
@@ -143,7 +143,7 @@ def _pictures(
 
 def _coloured(
     values: NDArray[np.floating], limits: tuple[float, float], seen: NDArray[np.bool_], name: str
-) -> NDArray[np.uint8]:
+) -> Picture:
     """RGB, uint8 ``(height, width, 3)``."""
     from matplotlib import colormaps
 
@@ -151,22 +151,3 @@ def _coloured(
     scaled = np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)
     colours = (255 * colormaps[name](scaled)[..., :3]).round().astype(np.uint8)
     return np.where(seen[..., None], colours, _UNSEEN)
-
-
-def _log(logger: Logger, pictures: Mapping[str, NDArray[np.uint8]], epoch: int, folder: Path) -> None:
-    for name, picture in pictures.items():
-        file = f"{name}-epoch={epoch:03d}.png"
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(f"reconstruction/{name}", picture, epoch, dataformats="HWC")
-        elif isinstance(logger, MLFlowLogger):
-            logger.experiment.log_image(str(logger.run_id), picture, artifact_file=f"images/{file}")
-        else:
-            _save(folder / file, picture)
-
-
-def _save(path: Path, picture: NDArray[np.uint8]) -> None:
-    from matplotlib.image import imsave
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as stream:
-        imsave(cast(BinaryIO, stream), picture, format="png")

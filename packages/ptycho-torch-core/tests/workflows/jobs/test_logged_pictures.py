@@ -187,9 +187,7 @@ def test_mlflow_holds_numbers_and_pictures(payload, tmp_path, monkeypatch):
 
 
 def test_without_mlflow_it_is_refused_with_words_and_nothing_is_written(payload, tmp_path, monkeypatch):
-    from ptycho_torch.workflows.processes import device
-
-    monkeypatch.setattr(device, "find_spec", lambda name: None)
+    monkeypatch.setattr("ptycho_torch.lightning.loggers.mlflow._is_installed", lambda: False)
     with pytest.raises(ConfigError, match=r"logger_backend = 'mlflow'.*ptycho-torch-core\[mlflow\]"):
         train(payload(execution={"logger_backend": "mlflow"}))
     assert not (tmp_path / "run").exists()

@@ -50,7 +50,7 @@ def reconstruction_images(payload: TrainingPayload, prepared: PreparedTraining, 
         groups = groups_to_draw(scan, prepared.model.n_channels, execution.recon_log_max_stitch_samples)
         size = payload.execution_config.inference_batch_size or payload.training_config.batch_size
         stitch = partial(_object_of, scan=scan, groups=groups, batch_size=size)
-    return [ReconstructionImages(execution, data, logs / "images", stitch=stitch)]
+    return [ReconstructionImages(execution, data, logs, stitch=stitch)]
 
 
 def _object_of(model: PatchModel, scan: Scan, groups: Groups, batch_size: int) -> StitchedObject:

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
 from ptycho_torch.lightning.compiling import compiler_warnings
-from ptycho_torch.lightning.loggers import build_logger
+from ptycho_torch.lightning.loggers import LOGS, logger_kind
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining
 from ptycho_torch.workflows.processes.distributed import resolve_devices, resolve_strategy
 
@@ -71,7 +71,7 @@ def build_trainer(
             check_val_every_n_epoch=execution.check_val_every_n_epoch,
             # An empty set of loaders would be warned about; no validation is a choice here.
             limit_val_batches=1.0 if len(prepared.validation) else 0,
-            logger=build_logger(execution.logger_backend, work, continue_at=continue_at),
+            logger=logger_kind(execution.logger_backend).open(work / LOGS, continue_at=continue_at),
             callbacks=list(callbacks),
             plugins=_plugins(),
             # The data module deals batches out to processes itself.

@@ -23,7 +23,7 @@ from ptycho_torch.lightning.callbacks import History, monitored_metric, standard
 from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
 from ptycho_torch.lightning.control import RunControl
 from ptycho_torch.lightning.datamodule import ScanDataModule
-from ptycho_torch.lightning.mlflow_log import relocate_artifacts
+from ptycho_torch.lightning.loggers import LOGS, relocate_logs
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel
@@ -51,9 +51,9 @@ __all__ = ["TRAINING_FILES", "TrainingFailed", "TrainingInterrupted", "TrainingO
 
 logger = logging.getLogger(__name__)
 
-_CHECKPOINTS, _LOGS = "checkpoints", "logs"
+_CHECKPOINTS = "checkpoints"
 _ROWS = ".history.json"
-TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, *TRAINING_PICTURES, _CHECKPOINTS, _LOGS)
+TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, *TRAINING_PICTURES, _CHECKPOINTS, LOGS)
 
 
 class TrainingFailed(RuntimeError):
@@ -163,7 +163,7 @@ def train(
         Objective.from_config(config),
         has_validation=len(prepared.validation) > 0,
     )
-    images = reconstruction_images(payload, prepared, run.work / _LOGS)
+    images = reconstruction_images(payload, prepared, run.work / LOGS)
     with disk_errors_explained(run.path):
         work, point = _begin(payload, run, identity, resume=resume, command=list(command or ()))
         rows: Sequence[Mapping[str, float]] = list(point.rows)
@@ -217,7 +217,7 @@ def _conclude(
     _load_best(prepared.model, point.best)
     if is_first_process() and not _is_complete(run.work, point):
         _write_results(payload, prepared, rows, run.work, drawing)
-    relocate_artifacts(run.work / _LOGS, run.path / _LOGS)
+    relocate_logs(run.work / LOGS, run.path / LOGS)
     files = run.publish()
     best = None if point.best is None else run.path / _CHECKPOINTS / point.best.name
     return best, files, prepared.model.state_dict()

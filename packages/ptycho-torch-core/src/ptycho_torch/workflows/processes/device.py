@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 
 import torch
 
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
 from ptycho_torch.lightning.compiling import compiler_failure
+from ptycho_torch.lightning.loggers import logger_kind
 
 __all__ = ["numerics", "require_compiler", "require_means", "resolve_accelerator"]
 
@@ -70,16 +70,15 @@ def require_means(execution: PyTorchExecutionConfig, accelerator: str) -> None:
     Raises
     ------
     ConfigError
-        If ``16-mixed`` is asked for on the CPU, MLflow is to log and not installed, or the network is to
+        If ``16-mixed`` is asked for on the CPU, what the log needs is not installed, or the network is to
         be compiled and cannot be.
     """
     problems = []
     if execution.precision == "16-mixed" and accelerator == "cpu":
         hint = "the CPU does not train in half precision"
         problems.append(Problem("precision", "16-mixed", "bf16-mixed or 32-true on the CPU", hint))
-    if execution.logger_backend == "mlflow" and find_spec("mlflow") is None:
-        hint = "pip install 'ptycho-torch-core[mlflow]', or log to csv or tensorboard"
-        problems.append(Problem("logger_backend", "mlflow", "a logger that is installed", hint))
+    if (missing := logger_kind(execution.logger_backend).require()) is not None:
+        problems.append(missing)
     if problems:
         raise ConfigError(problems)
     require_compiler(execution, accelerator)

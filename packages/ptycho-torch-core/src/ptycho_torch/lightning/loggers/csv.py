@@ -1,18 +1,22 @@
-"""Metrics as a table that is whole after every epoch."""
+"""Metrics as a table that is whole after every epoch, pictures as files beside it."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
+from ptycho_config.errors import Problem
 from ptycho_torch.atomic import atomic_write
+from ptycho_torch.lightning.loggers.protocol import LoggerKind, Picture
 
-__all__ = ["TableLogger"]
+__all__ = ["KIND"]
+
+_IMAGES = "images"
 
 
 class _TableWriter(ExperimentWriter):
@@ -34,20 +38,20 @@ class _TableWriter(ExperimentWriter):
             writer.writerows(self.metrics)
 
 
-class TableLogger(CSVLogger):
-    """Lightning's CSV logger, writing ``logs/metrics.csv`` anew with every :meth:`save`.
+class _TableLogger(CSVLogger):
+    """Lightning's CSV logger, writing ``metrics.csv`` anew with every :meth:`save`.
 
     Parameters
     ----------
-    directory
-        Output directory of the run.
+    folder
+        Folder of the logs.
     continue_at
         Step from which a run is continued: rows of earlier steps stay, later ones are made again.
         ``None`` begins a new table.
     """
 
-    def __init__(self, directory: Path, *, continue_at: int | None = None) -> None:
-        super().__init__(save_dir=directory, name="logs", version="")
+    def __init__(self, folder: Path, *, continue_at: int | None = None) -> None:
+        super().__init__(save_dir=folder.parent, name=folder.name, version="")
         self._continue_at = continue_at
 
     @property
@@ -67,3 +71,28 @@ class TableLogger(CSVLogger):
         with path.open(newline="") as stream:
             rows = [{name: text for name, text in row.items() if text} for row in csv.DictReader(stream)]
         return [row for row in rows if int(row["step"]) < self._continue_at]
+
+
+class _Table:
+    name: str | None = "csv"
+
+    def require(self) -> Problem | None:
+        return None
+
+    def open(self, folder: Path, *, continue_at: int | None = None) -> Logger | bool:
+        return _TableLogger(folder, continue_at=continue_at)
+
+    def picture(self, logger: Logger, name: str, picture: Picture, *, epoch: int, folder: Path) -> None:
+        from matplotlib.image import imsave
+
+        path = folder / _IMAGES / f"{name}-epoch={epoch:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as stream:
+            imsave(cast(BinaryIO, stream), picture, format="png")
+
+    def relocate(self, folder: Path, destination: Path) -> None:
+        pass
+
+
+KIND: LoggerKind = _Table()
+"""``metrics.csv``, and PNG files in ``images``."""
