@@ -9,7 +9,7 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-from ptycho_config import SECTIONS, markdown_table, profiles
+from ptycho_config import SECTIONS, FieldSpec, field_specs, markdown_table, profiles
 
 __all__ = ["main", "pages"]
 
@@ -47,6 +47,32 @@ def _setting_page(section: str) -> str:
     cls = SECTIONS[section]
     title = f"# {cls.__name__}: section `{section}`"
     return f"{title}\n\n{SECTION_TEXT[section]}\n\n## Settings\n\n{markdown_table(cls)}"
+
+
+EFFECT_HEAD = """# What each setting does, and the tests that show it
+
+Tests are named by function. They look at what a run does or leaves behind, not at what was passed on. Those
+marked `cuda` need a GPU. A setting has an effect in the jobs named; elsewhere any value but its default is
+refused, or left aside with a note when it comes from a file. The column *resume* says why a training that is
+continued may have another value; without an entry it may not.
+"""
+EFFECT_ROWS = ("| setting | jobs | effect | resume | tests |", "|---|---|---|---|---|")
+
+
+def _effect_row(spec: FieldSpec) -> str:
+    effect = spec.effect
+    if spec.only_default:
+        effect = f"refused at any value but `{spec.default!r}`: {spec.only_default}"
+    effect += f" ({spec.no_flag})" if spec.no_flag else ""
+    tests = "<br>".join(f"`{name}`" for name in spec.tests)
+    return f"| `{spec.name}` | {', '.join(spec.jobs)} | {_cell(effect)} | {spec.resume} | {tests} |"
+
+
+def _effect_page() -> str:
+    lines = [EFFECT_HEAD]
+    for section, cls in SECTIONS.items():
+        lines += [f"## Section `{section}`", "", *EFFECT_ROWS, *map(_effect_row, field_specs(cls)), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def _profile_page() -> str:
@@ -103,7 +129,12 @@ def _flag_page() -> str:
 def pages() -> dict[str, str]:
     """Path below this folder -> content."""
     found = {f"config/{section}.md": _setting_page(section) for section in SECTIONS}
-    return {**found, "config/profiles.md": _profile_page(), "config/flags.md": _flag_page()}
+    return {
+        **found,
+        "config/effects.md": _effect_page(),
+        "config/profiles.md": _profile_page(),
+        "config/flags.md": _flag_page(),
+    }
 
 
 def main() -> None:

@@ -31,8 +31,11 @@ def test_every_setting_is_fully_stated(spec: FieldSpec) -> None:
     assert spec.group
     assert spec.allowed
     assert spec.metavar
-    assert spec.flags[0] == "--" + spec.name.replace("_", "-")
-    assert bool(spec.off_flags) == (spec.kind == "bool")
+    if spec.only_default or spec.no_flag:
+        assert spec.flags == spec.off_flags == ()
+    else:
+        assert spec.flags[0] == "--" + spec.name.replace("_", "-")
+        assert bool(spec.off_flags) == (spec.kind == "bool")
 
 
 @pytest.mark.parametrize("spec", ALL_SPECS, ids=IDS)

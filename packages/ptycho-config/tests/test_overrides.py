@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ptycho_config import (
+    JOBS,
     LAYERS,
     SECTIONS,
     Config,
@@ -22,6 +23,7 @@ from ptycho_config import (
     TrainingConfig,
     parse_assignments,
     resolve,
+    schema_of_job,
     stated_fields,
 )
 
@@ -273,3 +275,37 @@ def test_wrong_assignments_are_reported_together(
 
 def test_the_last_assignment_of_a_key_counts() -> None:
     assert parse_assignments(SECTIONS, ["nepochs=3", "nepochs=4"]) == {"nepochs": 4}
+
+
+def test_a_job_has_the_sections_in_which_something_has_an_effect() -> None:
+    assert {job: list(schema_of_job(job)) for job in JOBS} == {
+        "train": ["model", "training", "execution"],
+        "infer": ["model", "inference", "refine", "execution"],
+        "refine": ["refine_data", "refine", "execution"],
+    }
+    with pytest.raises(KeyError, match="evaluate"):
+        schema_of_job("evaluate")
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_setting_without_effect_in_the_job_is_refused_or_left_aside(
+    layer: str, problems_of: Callable[..., dict[str, str]]
+) -> None:
+    schema = schema_of_job("infer")
+
+    def given(**values: Any) -> dict[str, Any]:
+        known = {"execution": values}
+        return {layer: {"profile": Profile("p", "p", known), "execution_config": values}.get(layer, known)}
+
+    without = resolve(schema, job="infer", **given(precision="32-true", middle_trim=4))
+    assert not without.notes
+    assert without.overrides_applied["middle_trim"] == 4
+    assert "precision" not in without.overrides_applied
+    if layer in ("file", "profile"):
+        done = resolve(schema, job="infer", **given(precision="16-mixed"))
+        assert done.provenance["precision"].value == "32-true"
+        assert any("precision" in note for note in done.notes)
+    else:
+        found = problems_of(resolve, schema, job="infer", **given(precision="16-mixed", num_workers=-1))
+        assert set(found) == {"precision", "num_workers"}
+    assert resolve(schema, **given(precision="16-mixed")).provenance["precision"].value == "16-mixed"

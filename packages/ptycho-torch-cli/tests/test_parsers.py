@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from ptycho_config import field_specs
-from ptycho_torch_cli import evaluate, inference, simulate, train
-from ptycho_torch_cli.parsers import WITHOUT_FLAG, schema_of, typed_settings
+from ptycho_config import SECTIONS, field_specs, schema_of_job
+from ptycho_torch_cli import evaluate, inference, refine, simulate, train
+from ptycho_torch_cli.parsers import typed_settings
 
-TRAIN = schema_of("model", "training", "execution")
+TRAIN = schema_of_job("train")
+FIXED = sorted({s.name for cls in SECTIONS.values() for s in field_specs(cls) if s.only_default})
 
 
 def parsed(*argv: str) -> dict[str, object]:
@@ -62,7 +63,7 @@ def test_inference_takes_its_historical_spellings() -> None:
     args = inference.build_parser().parse_args(
         ["--model_path", "m", "--test_data", "t.npz", "--n_images", "3"]
     )
-    typed = typed_settings(args, schema_of("model", "inference", "execution"))
+    typed = typed_settings(args, schema_of_job("infer"))
     assert typed == {"model_path": Path("m"), "test_data_file": Path("t.npz"), "n_groups": 3}
 
 
@@ -221,9 +222,9 @@ def _another(spec) -> object:
 
 
 @pytest.mark.rule("CLI-008")
-@pytest.mark.parametrize("name", sorted(WITHOUT_FLAG - {"debug"}))
+@pytest.mark.parametrize("name", FIXED)
 def test_settings_without_a_choice_are_those_that_core_refuses(name: str) -> None:
-    from ptycho_config import SECTIONS, ConfigError
+    from ptycho_config import ConfigError
     from ptycho_torch.config_factory.support import check_supported
 
     homes = [(cls, spec) for cls in SECTIONS.values() for spec in field_specs(cls) if spec.name == name]
@@ -235,10 +236,27 @@ def test_settings_without_a_choice_are_those_that_core_refuses(name: str) -> Non
         assert name in {problem.field for problem in caught.value.problems}
 
 
-def test_every_other_setting_of_a_training_has_a_flag() -> None:
-    known = set(train.build_parser()._option_string_actions)
-    unused = {"inference_batch_size", "middle_trim", "pad_eval", "physics_steps"}
-    for cls in TRAIN.values():
+@pytest.mark.parametrize(
+    ("module", "sections"),
+    [
+        (train, ("train", "training", "model", "execution")),
+        (inference, ("infer", "inference", "refine", "execution")),
+        (refine, ("refine", "refine_data", "refine", "execution")),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_command_has_the_flags_of_the_settings_of_its_job(module, sections) -> None:
+    job, *offered = sections
+    known = set(module.build_parser()._option_string_actions)
+    for section, cls in SECTIONS.items():
         for spec in field_specs(cls):
-            offered = set(spec.flags) <= known
-            assert offered is (spec.name not in WITHOUT_FLAG | unused), spec.name
+            if section in offered:
+                assert (set(spec.flags) <= known) is (job in spec.jobs or not spec.flags), spec.name
+
+
+def test_an_assignment_without_effect_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parsed("--set", "middle_trim=0") == {"middle_trim": 0}
+    err = refusal(capsys, "--set", "middle_trim=8", "--set", "execution.pad_eval=true")
+    assert "middle_trim = 8" in err
+    assert "it has an effect in infer only" in err
+    assert "execution.pad_eval = True" in err

@@ -21,7 +21,7 @@ from ptycho_config.execution import PyTorchExecutionConfig
 from ptycho_config.fields import FieldSpec, field_specs, setting, spec_of
 from ptycho_config.inference import InferenceConfig
 from ptycho_config.io import dump_config, load_config, to_json, to_yaml, write_resolved
-from ptycho_config.keys import LEGACY_SPELLINGS, SECTIONS
+from ptycho_config.keys import JOBS, LEGACY_SPELLINGS, SECTIONS, schema_of_job
 from ptycho_config.legacy import KEY_MAPPINGS, dataclass_to_legacy_dict, update_legacy_dict
 from ptycho_config.model import ModelConfig
 from ptycho_config.overrides import LAYERS, parse_assignments, resolve
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "JOBS",
     "KEY_MAPPINGS",
     "LAYERS",
     "LEGACY_SPELLINGS",
@@ -68,6 +69,7 @@ __all__ = [
     "parse_assignments",
     "profiles",
     "resolve",
+    "schema_of_job",
     "setting",
     "spec_of",
     "stated_fields",

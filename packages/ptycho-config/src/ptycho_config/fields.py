@@ -38,8 +38,17 @@ def setting(
     pattern: tuple[str, str] | None = None,
     cli: tuple[str, ...] = (),
     group: str = "",
+    jobs: tuple[str, ...] = (),
+    effect: str = "",
+    tests: tuple[str, ...] = (),
+    resume: str = "",
+    only_default: str = "",
+    no_flag: str = "",
 ) -> Any:
     """State one setting of a configuration dataclass.
+
+    Everything that the packages know about a setting stands here, so that adding one takes this line, the
+    place where it acts, and a test.
 
     Parameters
     ----------
@@ -63,6 +72,20 @@ def setting(
         Further spellings of the flag; the first spelling is always the name in kebab case.
     group : str, optional
         Heading under which ``--help`` and the tables list the setting.
+    jobs : tuple of str
+        The jobs in which it has an effect, out of :data:`ptycho_config.JOBS`. Other jobs offer no flag for
+        it and refuse any value but the default.
+    effect : str
+        What the setting changes in a run, in a few words.
+    tests : tuple of str
+        Names of the test functions that observe the effect.
+    resume : str, optional
+        Why a training that is continued may have another value than it was started with; empty when it may
+        not.
+    only_default : str, optional
+        Why this version takes the default only. Such a setting has no flag.
+    no_flag : str, optional
+        Why another setting has no flag, and how to state it.
 
     Returns
     -------
@@ -91,6 +114,12 @@ def setting(
         "pattern": pattern,
         "cli": cli,
         "group": group,
+        "jobs": jobs,
+        "effect": effect,
+        "tests": tests,
+        "resume": resume,
+        "only_default": only_default,
+        "no_flag": no_flag,
     }
     return dataclasses.field(default=default, metadata={_KEY: statement})
 
@@ -184,7 +213,8 @@ def _read_specs(cls: Any) -> tuple[FieldSpec, ...]:
             continue
         kind, optional, words = _read_annotation(hints[field.name])
         rest = {key: value for key, value in statement.items() if key != "cli"}
-        flags, off_flags = _spell_flags(field.name, kind, statement["cli"])
+        hidden = statement["only_default"] or statement["no_flag"]
+        flags, off_flags = ((), ()) if hidden else _spell_flags(field.name, kind, statement["cli"])
         default = MISSING if field.default is dataclasses.MISSING else field.default
         specs.append(
             FieldSpec(

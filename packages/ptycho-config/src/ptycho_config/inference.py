@@ -14,6 +14,7 @@ from ptycho_config.validation import GROUPING_RULES, Rule
 
 __all__ = ["InferenceConfig"]
 
+_JOBS = ("infer",)
 _DATA = "Data"
 
 
@@ -36,16 +37,34 @@ class InferenceConfig(Config):
     model: ModelConfig = nested(ModelConfig, help="the network that was trained")
 
     model_path: Path | None = setting(
-        None, help="folder of a training, with its bundle", cli=("--model_path",), group=_DATA
+        None,
+        help="folder of a training, with its bundle",
+        cli=("--model_path",),
+        group=_DATA,
+        jobs=_JOBS,
+        effect="the network of that bundle reconstructs",
+        tests=(
+            "test_a_directory_and_a_file_name_the_same_bundle",
+            "test_the_bundle_gives_the_object_of_the_trained_model",
+        ),
     )
     test_data_file: Path | None = setting(
-        None, help="scan to reconstruct", cli=("--test-data", "--test_data_file", "--test_data"), group=_DATA
+        None,
+        help="scan to reconstruct",
+        cli=("--test-data", "--test_data_file", "--test_data"),
+        group=_DATA,
+        jobs=_JOBS,
+        effect="this scan is reconstructed",
+        tests=("test_every_format_gives_the_object_of_the_npz_file",),
     )
     measurement_domain: str = setting(
         "auto",
         help="what the frames hold: amplitude, counts, or auto to decide from the data",
         choices=("auto", "amplitude", "counts"),
         group=_DATA,
+        jobs=_JOBS,
+        effect="frames are squared, or taken as they are",
+        tests=("test_roots_of_counts_become_the_counts",),
     )
     n_groups: int | None = setting(
         None,
@@ -53,29 +72,81 @@ class InferenceConfig(Config):
         ge=1,
         cli=("--n-images", "--n_images"),
         group=_DATA,
+        jobs=_JOBS,
+        effect="so many groups are reconstructed",
+        tests=("test_groups_and_subsample_choose_frames",),
     )
     n_subsample: int | None = setting(
-        None, help="frames to draw from the scan before grouping; none means all", ge=1, group=_DATA
+        None,
+        help="frames to draw from the scan before grouping; none means all",
+        ge=1,
+        group=_DATA,
+        jobs=_JOBS,
+        effect="groups use these frames only",
+        tests=("test_groups_and_subsample_choose_frames",),
     )
-    subsample_seed: int | None = setting(None, help="seed of that draw; none means 0", ge=0, group=_DATA)
+    subsample_seed: int | None = setting(
+        None,
+        help="seed of that draw; none means 0",
+        ge=0,
+        group=_DATA,
+        jobs=_JOBS,
+        effect="decides which frames",
+        tests=("test_the_seed_decides_the_choice",),
+    )
     neighbor_count: int = setting(
-        4, help="K: nearest neighbours from which groups are formed", ge=1, group=_DATA
+        4,
+        help="K: nearest neighbours from which groups are formed",
+        ge=1,
+        group=_DATA,
+        jobs=_JOBS,
+        effect="groups take their members from so many neighbours",
+        tests=("test_group_rules",),
     )
     enable_oversampling: bool = setting(
-        False, help="let several groups start from the same frame", group=_DATA
+        False,
+        help="let several groups start from the same frame",
+        group=_DATA,
+        jobs=_JOBS,
+        effect="several groups may start from one frame",
+        tests=("test_oversampling_reaches_every_group_and_no_more",),
     )
     neighbor_pool_size: int | None = setting(
-        None, help="neighbours to choose group members from; none means neighbor_count", ge=1, group=_DATA
+        None,
+        help="neighbours to choose group members from; none means neighbor_count",
+        ge=1,
+        group=_DATA,
+        jobs=_JOBS,
+        effect="groups take their members from so many neighbours instead",
+        tests=("test_pool_size_takes_the_place_of_the_neighbour_count",),
     )
-    debug: bool = setting(False, help="keep intermediate results and log more", group=_DATA)
+    debug: bool = setting(
+        False,
+        help="keep intermediate results and log more",
+        group=_DATA,
+        jobs=_JOBS,
+        effect="`intermediate.npz` holds the patches as the network drew them; developers are told more",
+        tests=("test_debugging_keeps_what_the_network_drew_and_says_more",),
+        no_flag="the flag --debug shows tracebacks; state it with --set debug=true",
+    )
     output_dir: Path = setting(
         Path("inference_outputs"),
         help="folder for everything the run writes",
         cli=("--output_dir",),
         group=_DATA,
+        jobs=_JOBS,
+        effect="everything is written there",
+        tests=("test_nothing_is_left_in_the_working_directory",),
     )
     backend: str = setting(
-        "pytorch", help="program that reconstructs", choices=("pytorch", "tensorflow"), group=_DATA
+        "pytorch",
+        help="program that reconstructs",
+        choices=("pytorch", "tensorflow"),
+        group=_DATA,
+        jobs=_JOBS,
+        effect="none",
+        tests=("test_what_has_no_effect_is_refused_with_words",),
+        only_default="this package runs on PyTorch; the TensorFlow backend is another program",
     )
 
     @property

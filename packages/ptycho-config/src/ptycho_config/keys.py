@@ -6,6 +6,7 @@ A key may be flat (``nepochs``), dotted (``training.nepochs``), inside a mapping
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,19 +22,65 @@ from ptycho_config.model import ModelConfig
 from ptycho_config.refine import RefineConfig, RefineDataConfig
 from ptycho_config.training import TrainingConfig
 
-__all__ = ["LEGACY_SPELLINGS", "SECTIONS", "Entry", "KeyTable", "LegacySpelling"]
+__all__ = [
+    "JOBS",
+    "LEGACY_SPELLINGS",
+    "SECTIONS",
+    "Entry",
+    "KeyTable",
+    "LegacySpelling",
+    "schema_of_job",
+]
 
 SECTIONS: Mapping[str, type[Config]] = MappingProxyType(
     {
         "model": ModelConfig,
         "training": TrainingConfig,
         "inference": InferenceConfig,
-        "refine": RefineConfig,
         "refine_data": RefineDataConfig,
+        "refine": RefineConfig,
         "execution": PyTorchExecutionConfig,
     }
 )
 """Every section a configuration file may have, with its class."""
+
+JOBS = ("train", "infer", "refine")
+"""Jobs that are configured, by the names that settings state."""
+
+
+@functools.cache
+def schema_of_job(job: str) -> Mapping[str, type[Config]]:
+    """Sections with a setting that has an effect in a job.
+
+    Parameters
+    ----------
+    job : str
+        One of :data:`JOBS`.
+
+    Returns
+    -------
+    mapping of str to type
+        Section -> configuration class, in the order of :data:`SECTIONS`.
+
+    Raises
+    ------
+    KeyError
+        For another name, which is a mistake of the caller's code.
+
+    Examples
+    --------
+    >>> list(schema_of_job("refine"))
+    ['refine_data', 'refine', 'execution']
+    """
+    if job not in JOBS:
+        raise KeyError(f"no job is called {job!r}; there are {', '.join(JOBS)}")
+    return MappingProxyType(
+        {
+            section: cls
+            for section, cls in SECTIONS.items()
+            if any(job in spec.jobs for spec in field_specs(cls))
+        }
+    )
 
 
 def _same(value: Any) -> Any:

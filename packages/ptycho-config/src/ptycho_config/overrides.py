@@ -18,7 +18,7 @@ from ptycho_config.coerce import unwrap_scalar
 from ptycho_config.errors import MISSING, ConfigError, Problem, suggest
 from ptycho_config.execution import PyTorchExecutionConfig
 from ptycho_config.fields import FieldSpec, nested_fields
-from ptycho_config.keys import SECTIONS, KeyTable
+from ptycho_config.keys import SECTIONS, Entry, KeyTable
 from ptycho_config.profiles import Profile, get_profile
 from ptycho_config.provenance import Fact, Provenance, ProvenanceTable, Resolution, show
 from ptycho_config.validation import check_rules
@@ -37,11 +37,15 @@ class _Work:
     """What one resolution has gathered so far."""
 
     table: KeyTable
+    job: str | None = None
     stated: dict[str, list[tuple[str, Any]]] = field(default_factory=dict)
     facts: dict[str, Fact] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     bad: set[str] = field(default_factory=set)
+
+    def plays_a_part(self, spec: FieldSpec) -> bool:
+        return self.job is None or self.job in spec.jobs
 
     def fail(self, address: str, problem: Problem) -> None:
         self.bad.add(address)
@@ -58,6 +62,7 @@ def resolve(
     profile: Profile | str | None = None,
     facts: Mapping[str, Any] | None = None,
     required: Iterable[str] = (),
+    job: str | None = None,
 ) -> Resolution:
     """Merge layers of settings into checked configuration objects.
 
@@ -77,6 +82,9 @@ def resolve(
         Setting -> value or :class:`Fact` read from the data.
     required : iterable of str
         Settings that a layer, the profile or a fact must give; for a path, ``None`` is not an answer.
+    job : str, optional
+        What the settings are for, one of :data:`~ptycho_config.JOBS`. A setting that has no effect in it is
+        left aside with a note in ``file`` and a profile and refused elsewhere, unless it has its default.
 
     Returns
     -------
@@ -102,7 +110,7 @@ def resolve(
     >>> print(done.provenance["nepochs"])
     nepochs = 30  [cli]  over file=20  over default=50
     """
-    work = _Work(KeyTable(schema))
+    work = _Work(KeyTable(schema), job)
     chosen = _choose_profile(profile, work)
     knobs = stated_fields(execution_config) if isinstance(execution_config, Config) else execution_config
     layers: dict[str, Mapping[str, Any] | None] = {
@@ -146,6 +154,10 @@ def _read_layer(name: str, layer: Mapping[str, Any] | None, work: _Work) -> None
             hint = "; ".join(text for text in (problem.hint, f"given by {name} as {entry.key}") if text)
             work.fail(entry.address, Problem(problem.field, problem.value, problem.expected, hint))
             continue
+        if not work.plays_a_part(spec):
+            if value != spec.default:
+                _set_aside(name, entry, spec, work)
+            continue
         if entry.legacy:
             work.notes.append(
                 f"{name}: {entry.key} is an older spelling, read as {spec.name} = {show(value)}"
@@ -161,6 +173,24 @@ def _read_layer(name: str, layer: Mapping[str, Any] | None, work: _Work) -> None
             continue
         written[entry.address] = (entry.key, value)
         work.stated.setdefault(entry.address, []).append((name, value))
+
+
+def _set_aside(name: str, entry: Entry, spec: FieldSpec, work: _Work) -> None:
+    """Note or refuse a value of a setting that has no effect in this job."""
+    if name in _LENIENT:
+        work.notes.append(f"{name}: {entry.key} is left aside, {_where(spec)}")
+    else:
+        label = work.table.label(entry.address)
+        work.fail(entry.address, _without_effect(label, entry.value, spec, work.job, f"given by {name}"))
+
+
+def _where(spec: FieldSpec) -> str:
+    return f"it has an effect in {' and '.join(spec.jobs)} only"
+
+
+def _without_effect(label: str, value: Any, spec: FieldSpec, job: str | None, given: str) -> Problem:
+    expected = f"{show(spec.default)}, its default, in {job}"
+    return Problem(label, value, expected, f"{_where(spec)}; leave it away; {given}")
 
 
 def _read_facts(facts: Mapping[str, Any], work: _Work) -> None:
@@ -253,7 +283,8 @@ def _demand(required: Iterable[str], found: Mapping[str, Provenance | None], wor
             expected = (
                 spec.allowed.removesuffix(" or None") if spec.kind in ("path", "paths") else spec.allowed
             )
-            hint = f"{spec.help}; state it with {spec.flags[0]} or as {address} in a file"
+            flag = f"with {spec.flags[0]} or " if spec.flags else ""
+            hint = f"{spec.help}; state it {flag}as {address} in a file"
             work.fail(address, Problem(work.table.label(address), MISSING, expected, hint))
 
 
@@ -289,18 +320,21 @@ def _build(found: Mapping[str, Provenance | None], work: _Work) -> Resolution:
     if work.problems:
         raise ConfigError(work.problems)
     items = {address: item for address, item in found.items() if item is not None}
+    specs = work.table.specs
     labels = {address: work.table.label(address) for address in items}
     applied = {
         labels[address]: item.value
         for address, item in items.items()
-        if item.value != work.table.specs[address].default
-        or schema[address.partition(".")[0]] is PyTorchExecutionConfig
+        if item.value != specs[address].default
+        or (schema[address.partition(".")[0]] is PyTorchExecutionConfig and work.plays_a_part(specs[address]))
     }
     ordered = {section: configs[section] for section in schema}
     return Resolution(ordered, ProvenanceTable(items, labels), applied, tuple(work.notes))
 
 
-def parse_assignments(schema: Mapping[str, type[Config]], texts: Iterable[str]) -> dict[str, Any]:
+def parse_assignments(
+    schema: Mapping[str, type[Config]], texts: Iterable[str], *, job: str | None = None
+) -> dict[str, Any]:
     """Read settings written as ``key=value``, as for ``--set``.
 
     Parameters
@@ -309,6 +343,8 @@ def parse_assignments(schema: Mapping[str, type[Config]], texts: Iterable[str]) 
         Section -> configuration class.
     texts : iterable of str
         Each ``key=value``, the key flat, dotted or an older spelling; the last one of a key counts.
+    job : str, optional
+        As for :func:`resolve`: what has no effect in it is refused.
 
     Returns
     -------
@@ -336,15 +372,18 @@ def parse_assignments(schema: Mapping[str, type[Config]], texts: Iterable[str]) 
             problems.append(Problem("--set", text, "key=value", hint))
             continue
         for entry in table.read({key: word}, name="--set", lenient=False, problems=problems, notes=[])[:1]:
-            if entry.legacy and not isinstance(entry.value, str):
-                values[key] = entry.value
-                continue
+            spec = table.specs[entry.address]
             try:
-                values[key] = table.specs[entry.address].parse(entry.value)
+                is_read = entry.legacy and not isinstance(entry.value, str)
+                value = entry.value if is_read else spec.parse(entry.value)
             except ConfigError as error:
                 problems += [
                     Problem(key, found.value, found.expected, found.hint) for found in error.problems
                 ]
+                continue
+            if job is not None and job not in spec.jobs and value != spec.default:
+                problems.append(_without_effect(key, value, spec, job, "given by --set"))
+            values[key] = value
     if problems:
         raise ConfigError(problems)
     return values

@@ -109,7 +109,8 @@ class Resolution:
     provenance : ProvenanceTable
         Origin of every value.
     overrides_applied : dict
-        Every setting that differs from its default, and every setting of the execution section.
+        Every setting that differs from its default, and every setting of the execution section that has an
+        effect in the job.
     notes : tuple of str
         Audit entries: older spellings, settings left aside, frames cropped.
     """

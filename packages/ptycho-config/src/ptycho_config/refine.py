@@ -12,6 +12,8 @@ from ptycho_config.validation import REFINE_RULES, Rule
 
 __all__ = ["RefineConfig", "RefineDataConfig"]
 
+_JOBS = ("infer", "refine")
+_DATA_JOBS = ("refine",)
 _FIT = "What is fitted"
 _ITERATION = "Iteration"
 _DATA = "Data"
@@ -39,21 +41,52 @@ class RefineConfig(Config):
         ge=1,
         cli=("--refine", "--epochs"),
         group=_ITERATION,
+        jobs=_JOBS,
+        effect="at most so many passes; a reconstruction with a network is refined only when it is stated",
+        tests=("test_what_auto_means", "test_inference_refines_what_the_network_made"),
     )
-    refine_probe: bool = setting(False, help="fit the modes of the probe too", group=_FIT)
+    refine_probe: bool = setting(
+        False,
+        help="fit the modes of the probe too",
+        group=_FIT,
+        jobs=_JOBS,
+        effect="the probe changes",
+        tests=(
+            "test_blurred_probe_is_recovered",
+            "test_positions_and_probe_stay_unless_asked_for",
+            "test_settings_reach_the_iteration",
+        ),
+    )
     probe_modes: int | None = setting(
         None,
         help="incoherent modes to fit, weak ones added to those of the probe; needs refine_probe; none means "
         "those it has",
         ge=1,
         group=_FIT,
+        jobs=_JOBS,
+        effect="so many modes are fitted and saved",
+        tests=("test_modes_are_added_and_saved", "test_modes_that_are_missing_are_found"),
     )
-    refine_positions: bool = setting(False, help="fit the position of every frame too", group=_FIT)
+    refine_positions: bool = setting(
+        False,
+        help="fit the position of every frame too",
+        group=_FIT,
+        jobs=_JOBS,
+        effect="positions change",
+        tests=(
+            "test_position_errors_are_halved",
+            "test_positions_and_probe_stay_unless_asked_for",
+            "test_settings_reach_the_iteration",
+        ),
+    )
     likelihood: str = setting(
         "poisson",
         help="noise model: poisson for counts, amplitude where model or data err by more than shot noise",
         choices=("poisson", "amplitude"),
         group=_FIT,
+        jobs=_JOBS,
+        effect="the objective is that of the noise model",
+        tests=("test_settings_reach_the_iteration", "test_without_noise_the_error_keeps_falling"),
     )
     sub_pixel: str = setting(
         "object",
@@ -61,6 +94,9 @@ class RefineConfig(Config):
         "simulator have it, or the probe, shifted by Fourier transforms, as in an experiment",
         choices=("object", "probe"),
         group=_FIT,
+        jobs=_JOBS,
+        effect="what is moved between pixels",
+        tests=("test_residual_tells_the_models_apart", "test_settings_reach_the_iteration"),
     )
     smoothness: float = setting(
         0.0,
@@ -68,12 +104,18 @@ class RefineConfig(Config):
         "brightest illumination; 0 is off",
         ge=0,
         group=_FIT,
+        jobs=_JOBS,
+        effect="neighbouring pixels of the object differ less",
+        tests=("test_more_of_it_makes_the_object_smoother",),
     )
     refine_batch_size: int | None = setting(
         None,
         help="frames per step in the first epochs, later steps take more; none means a 32nd of the scan",
         ge=1,
         group=_ITERATION,
+        jobs=_JOBS,
+        effect="frames of the first steps",
+        tests=("test_settings_reach_the_iteration", "test_batches_larger_than_the_scan_are_refused"),
     )
     refine_tolerance: float = setting(
         1e-5,
@@ -81,6 +123,9 @@ class RefineConfig(Config):
         ge=0,
         lt=1,
         group=_ITERATION,
+        jobs=_JOBS,
+        effect="the run ends when the objective falls by less",
+        tests=("test_settings_reach_the_iteration", "test_run_ends_when_the_objective_stops_falling"),
     )
     refine_warm_up: int | None = setting(
         None,
@@ -88,8 +133,19 @@ class RefineConfig(Config):
         unit="epochs",
         ge=0,
         group=_ITERATION,
+        jobs=_JOBS,
+        effect="probe and positions stay for so many epochs",
+        tests=("test_probe_and_positions_wait_for_the_warm_up",),
     )
-    refine_seed: int = setting(0, help="seed of the order of frames", ge=0, group=_ITERATION)
+    refine_seed: int = setting(
+        0,
+        help="seed of the order of frames",
+        ge=0,
+        group=_ITERATION,
+        jobs=_JOBS,
+        effect="another order of frames",
+        tests=("test_settings_reach_the_iteration", "test_seed_repeats_bit_for_bit"),
+    )
 
 
 @config_class
@@ -103,25 +159,49 @@ class RefineDataConfig(Config):
     True
     """
 
-    scan_file: Path | None = setting(None, help="scan to reconstruct", cli=("--data", "--scan"), group=_DATA)
+    scan_file: Path | None = setting(
+        None,
+        help="scan to reconstruct",
+        cli=("--data", "--scan"),
+        group=_DATA,
+        jobs=_DATA_JOBS,
+        effect="this scan is reconstructed",
+        tests=("test_a_scan_is_refined_and_everything_is_saved", "test_missing_files_are_named"),
+    )
     start_file: Path | None = setting(
         None,
         help="reconstruction or scan with an object to start from; none starts from a flat object",
         cli=("--start",),
         group=_DATA,
+        jobs=_DATA_JOBS,
+        effect="the iteration starts from this object",
+        tests=("test_it_goes_on_from_an_earlier_result",),
     )
     measurement_domain: str = setting(
         "auto",
         help="what the frames hold: amplitude, counts, or auto to decide from the data",
         choices=("auto", "amplitude", "counts"),
         group=_DATA,
+        jobs=_DATA_JOBS,
+        effect="frames are squared, or taken as they are",
+        tests=("test_roots_of_counts_become_the_counts",),
     )
     nphotons: float = setting(
-        1e9, help="mean photons per frame, for amplitudes of unknown dose", unit="photons", gt=0, group=_DATA
+        1e9,
+        help="mean photons per frame, for amplitudes of unknown dose",
+        unit="photons",
+        gt=0,
+        group=_DATA,
+        jobs=_DATA_JOBS,
+        effect="amplitudes of unknown dose become counts of this mean",
+        tests=("test_amplitudes_of_unknown_dose_get_the_stated_photons",),
     )
     output_dir: Path = setting(
         Path("refine_outputs"),
         help="folder for everything the run writes",
         cli=("--output_dir",),
         group=_DATA,
+        jobs=_DATA_JOBS,
+        effect="everything is written there",
+        tests=("test_a_scan_is_refined_and_everything_is_saved",),
     )

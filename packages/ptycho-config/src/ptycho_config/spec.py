@@ -45,8 +45,10 @@ class FieldSpec:
         The default, or ``MISSING`` for a required setting.
     help, unit, ge, gt, le, lt, multiple_of, choices, refused, pattern, group
         As given to :func:`ptycho_config.setting`.
+    jobs, effect, tests, resume, only_default, no_flag
+        As given to :func:`ptycho_config.setting`.
     flags : tuple of str
-        Command-line spellings, the canonical one first.
+        Command-line spellings, the canonical one first; empty for a setting without a flag.
     off_flags : tuple of str
         Spellings that set a yes/no setting to false; empty for every other kind.
     """
@@ -68,6 +70,12 @@ class FieldSpec:
     refused: Mapping[str, str]
     pattern: tuple[str, str] | None
     group: str
+    jobs: tuple[str, ...]
+    effect: str
+    tests: tuple[str, ...]
+    resume: str
+    only_default: str
+    no_flag: str
     flags: tuple[str, ...]
     off_flags: tuple[str, ...]
 

@@ -14,6 +14,7 @@ from ptycho_config.validation import TRAINING_RULES, Rule
 
 __all__ = ["TrainingConfig"]
 
+_JOBS = ("train",)
 _DATA = "Data"
 _LOSS = "Loss"
 _OPTIM = "Optimiser and schedule"
@@ -42,33 +43,105 @@ class TrainingConfig(Config):
         help="scan to learn from: a file, several, or a folder of them",
         cli=("--train-data", "--train_data_file"),
         group=_DATA,
+        jobs=_JOBS,
+        effect="these scans are learned from",
+        tests=("test_a_folder_a_list_and_scans_in_memory_are_the_same_data",),
+        resume="files move; what they hold is compared instead",
     )
     test_data_file: Path | tuple[Path, ...] | None = setting(
         None,
         help="scan to validate on, in the same forms; none sets a part of the training data aside",
         cli=("--test-data", "--test_data_file", "--test_data"),
         group=_DATA,
+        jobs=_JOBS,
+        effect="this scan is validated on, whole",
+        tests=("test_a_test_file_is_validated_on_whole",),
+        resume="files move; what they hold is compared instead",
     )
-    batch_size: int = setting(16, help="groups per optimiser step", ge=1, cli=("--batch_size",), group=_OPTIM)
+    batch_size: int = setting(
+        16,
+        help="groups per optimiser step",
+        ge=1,
+        cli=("--batch_size",),
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="groups in one step",
+        tests=("test_accumulated_batches_equal_one_large_batch",),
+    )
     nepochs: int = setting(
-        50, help="passes over the training data", ge=1, cli=("--max-epochs", "--max_epochs"), group=_OPTIM
+        50,
+        help="passes over the training data",
+        ge=1,
+        cli=("--max-epochs", "--max_epochs"),
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="the run has so many epochs; more of them extend it",
+        tests=("test_losses_fall_and_are_logged_every_epoch", "test_more_epochs_extend_a_run"),
+        resume="more epochs extend a run; not under a schedule that spreads over all of them",
     )
     mae_weight: float = setting(
-        0.0, help="weight of the mean absolute error of the amplitudes", ge=0, group=_LOSS
+        0.0,
+        help="weight of the mean absolute error of the amplitudes",
+        ge=0,
+        group=_LOSS,
+        jobs=_JOBS,
+        effect="this term of the loss, so weighted",
+        tests=(
+            "test_terms_are_reported_unweighted_and_summed_weighted",
+            "test_loss_settings_decide_what_is_logged",
+        ),
     )
-    nll_weight: float = setting(1.0, help="weight of the Poisson negative log-likelihood", ge=0, group=_LOSS)
+    nll_weight: float = setting(
+        1.0,
+        help="weight of the Poisson negative log-likelihood",
+        ge=0,
+        group=_LOSS,
+        jobs=_JOBS,
+        effect="this term of the loss, so weighted",
+        tests=(
+            "test_terms_are_reported_unweighted_and_summed_weighted",
+            "test_loss_settings_decide_what_is_logged",
+        ),
+    )
     realspace_mae_weight: float = setting(
-        0.0, help="weight of the mean absolute error to labelled patches", ge=0, group=_LOSS
+        0.0,
+        help="weight of the mean absolute error to labelled patches",
+        ge=0,
+        group=_LOSS,
+        jobs=_JOBS,
+        effect="the distance to labels is added to the loss, so weighted",
+        tests=("test_a_weight_for_labels_adds_them_to_the_physics",),
     )
     realspace_weight: float = setting(
-        0.0, help="weight of the total variation of the object", ge=0, group=_LOSS
+        0.0,
+        help="weight of the total variation of the object",
+        ge=0,
+        group=_LOSS,
+        jobs=_JOBS,
+        effect="the total variation is added to the loss, so weighted",
+        tests=(
+            "test_terms_are_reported_unweighted_and_summed_weighted",
+            "test_loss_settings_decide_what_is_logged",
+        ),
     )
-    nphotons: float = setting(1e9, help="photons per diffraction pattern", unit="photons", gt=0, group=_DATA)
+    nphotons: float = setting(
+        1e9,
+        help="photons per diffraction pattern",
+        unit="photons",
+        gt=0,
+        group=_DATA,
+        jobs=_JOBS,
+        effect="amplitudes of unknown dose become counts of this mean",
+        tests=("test_amplitudes_of_unknown_dose_get_the_stated_photons",),
+    )
     measurement_domain: str = setting(
         "auto",
         help="what the frames hold: amplitude, counts, or auto to decide from the data",
         choices=("auto", "amplitude", "counts"),
         group=_DATA,
+        jobs=_JOBS,
+        effect="frames are squared, or taken as they are",
+        tests=("test_roots_of_counts_become_the_counts",),
     )
     n_groups: int | None = setting(
         512,
@@ -76,56 +149,211 @@ class TrainingConfig(Config):
         ge=1,
         cli=("--n-images", "--n_images"),
         group=_DATA,
+        jobs=_JOBS,
+        effect="so many groups are trained on",
+        tests=(
+            "test_numbers_of_groups_count_over_all_scans",
+            "test_the_default_number_of_groups_is_what_there_is",
+        ),
     )
     n_subsample: int | None = setting(
-        None, help="frames to draw from the scan before grouping; none means all", ge=1, group=_DATA
+        None,
+        help="frames to draw from the scan before grouping; none means all",
+        ge=1,
+        group=_DATA,
+        jobs=_JOBS,
+        effect="groups use these frames only",
+        tests=(
+            "test_frames_outside_the_subsample_are_in_no_group",
+            "test_the_default_number_of_groups_heeds_the_subsample",
+        ),
     )
-    subsample_seed: int | None = setting(None, help="seed of that draw; none means seed", ge=0, group=_DATA)
+    subsample_seed: int | None = setting(
+        None,
+        help="seed of that draw; none means seed",
+        ge=0,
+        group=_DATA,
+        jobs=_JOBS,
+        effect="decides which frames",
+        tests=("test_the_seeds_choose_frames_and_weights",),
+    )
     neighbor_count: int = setting(
-        4, help="K: nearest neighbours from which groups are formed", ge=1, group=_DATA
+        4,
+        help="K: nearest neighbours from which groups are formed",
+        ge=1,
+        group=_DATA,
+        jobs=_JOBS,
+        effect="groups take their members from so many neighbours",
+        tests=("test_group_rules", "test_pool_size_takes_the_place_of_the_neighbour_count"),
     )
     enable_oversampling: bool = setting(
-        False, help="let several groups start from the same frame", group=_DATA
+        False,
+        help="let several groups start from the same frame",
+        group=_DATA,
+        jobs=_JOBS,
+        effect="several groups may start from one frame",
+        tests=("test_oversampling_makes_several_groups_per_frame",),
     )
     neighbor_pool_size: int | None = setting(
-        None, help="neighbours to choose group members from; none means neighbor_count", ge=1, group=_DATA
+        None,
+        help="neighbours to choose group members from; none means neighbor_count",
+        ge=1,
+        group=_DATA,
+        jobs=_JOBS,
+        effect="groups take their members from so many neighbours instead",
+        tests=("test_a_larger_pool_reaches_farther", "test_pool_size_takes_the_place_of_the_neighbour_count"),
     )
-    positions_provided: bool = setting(True, help="use the scan positions of the data file", group=_DATA)
-    probe_trainable: bool = setting(False, help="refine the probe during training", group=_LOSS)
-    probe_learning_rate: float = setting(1e-2, help="learning rate of the probe", gt=0, group=_OPTIM)
+    positions_provided: bool = setting(
+        True,
+        help="use the scan positions of the data file",
+        group=_DATA,
+        jobs=_JOBS,
+        effect="none",
+        tests=("test_what_has_no_effect_is_refused_with_words",),
+        only_default="patches are stitched where they were scanned, never without scan positions",
+    )
+    probe_trainable: bool = setting(
+        False,
+        help="refine the probe during training",
+        group=_LOSS,
+        jobs=_JOBS,
+        effect="the probe changes in training and keeps its power",
+        tests=("test_a_trainable_probe_changes_and_keeps_its_power",),
+    )
+    probe_learning_rate: float = setting(
+        1e-2,
+        help="learning rate of the probe",
+        gt=0,
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="rate of the steps of the probe",
+        tests=("test_the_probe_has_a_rate_of_its_own_and_no_decay",),
+    )
     intensity_scale_trainable: bool = setting(
-        True, help="refine the intensity scale during training", group=_LOSS
+        True,
+        help="refine the intensity scale during training",
+        group=_LOSS,
+        jobs=_JOBS,
+        effect="the scale changes in training",
+        tests=("test_the_intensity_scale_is_trained_only_when_asked",),
     )
     output_dir: Path = setting(
         Path("training_outputs"),
         help="folder for everything the run writes",
         cli=("--output_dir",),
         group=_DATA,
+        jobs=_JOBS,
+        effect="everything is written there",
+        tests=("test_a_relative_directory_works_and_nothing_else_is_written",),
+        resume="a run can be moved and go on elsewhere",
     )
     sequential_sampling: bool = setting(
-        False, help="take frames in scan order instead of at random", group=_DATA
+        False,
+        help="take frames in scan order instead of at random",
+        group=_DATA,
+        jobs=_JOBS,
+        effect="the first frames are taken",
+        tests=("test_sequential_sampling_takes_the_first_frames",),
     )
     backend: str = setting(
-        "pytorch", help="program that trains", choices=("pytorch", "tensorflow"), group=_DATA
+        "pytorch",
+        help="program that trains",
+        choices=("pytorch", "tensorflow"),
+        group=_DATA,
+        jobs=_JOBS,
+        effect="none",
+        tests=("test_what_has_no_effect_is_refused_with_words",),
+        only_default="this package runs on PyTorch; the TensorFlow backend is another program",
     )
-    seed: int = setting(0, help="seed of the first weights and of the batch order", ge=0, group=_OPTIM)
+    seed: int = setting(
+        0,
+        help="seed of the first weights and of the batch order",
+        ge=0,
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="the same seed gives the same weights; another seed others",
+        tests=("test_the_seeds_choose_frames_and_weights", "test_two_runs_of_one_seed_are_equal_bit_for_bit"),
+    )
     torch_loss_mode: str = setting(
-        "poisson", help="statistics of the diffraction loss", choices=("poisson", "mae"), group=_LOSS
+        "poisson",
+        help="statistics of the diffraction loss",
+        choices=("poisson", "mae"),
+        group=_LOSS,
+        jobs=_JOBS,
+        effect="the term of the loss that compares with frames",
+        tests=("test_loss_settings_decide_what_is_logged",),
     )
-    optimizer: str = setting("adam", help="optimiser", choices=("adam", "adamw", "sgd"), group=_OPTIM)
-    momentum: float = setting(0.9, help="momentum of sgd", ge=0, lt=1, group=_OPTIM)
-    weight_decay: float = setting(0.0, help="weight decay", ge=0, group=_OPTIM)
-    adam_beta1: float = setting(0.9, help="first moment decay of adam and adamw", ge=0, lt=1, group=_OPTIM)
-    adam_beta2: float = setting(0.999, help="second moment decay of adam and adamw", ge=0, lt=1, group=_OPTIM)
+    optimizer: str = setting(
+        "adam",
+        help="optimiser",
+        choices=("adam", "adamw", "sgd"),
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="the optimiser of that name takes the steps",
+        tests=("test_each_optimiser_gets_its_settings",),
+    )
+    momentum: float = setting(
+        0.9,
+        help="momentum of sgd",
+        ge=0,
+        lt=1,
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="momentum of its steps",
+        tests=("test_each_optimiser_gets_its_settings",),
+    )
+    weight_decay: float = setting(
+        0.0,
+        help="weight decay",
+        ge=0,
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="decay of the weights of the network, not of the probe",
+        tests=("test_each_optimiser_gets_its_settings", "test_the_probe_has_a_rate_of_its_own_and_no_decay"),
+    )
+    adam_beta1: float = setting(
+        0.9,
+        help="first moment decay of adam and adamw",
+        ge=0,
+        lt=1,
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="memory of its first moment",
+        tests=("test_each_optimiser_gets_its_settings",),
+    )
+    adam_beta2: float = setting(
+        0.999,
+        help="second moment decay of adam and adamw",
+        ge=0,
+        lt=1,
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="memory of its second moment",
+        tests=("test_each_optimiser_gets_its_settings",),
+    )
     gradient_clip_algorithm: str = setting(
         "norm",
         help="what gradient_clip_val bounds: the norm of all gradients, every value, or, adaptive, the norm "
         "of each unit relative to its weights",
         choices=("norm", "value", "adaptive"),
         group=_OPTIM,
+        jobs=_JOBS,
+        effect="what is bounded by `gradient_clip_val`",
+        tests=(
+            "test_clipping_bounds_the_gradients",
+            "test_adaptive_clipping_bounds_each_step_by_the_weights",
+            "test_values_of_a_complex_probe_can_be_clipped",
+        ),
     )
     lr_warmup_epochs: int = setting(
-        0, help="epochs over which WarmupCosine raises the learning rate", unit="epochs", ge=0, group=_OPTIM
+        0,
+        help="epochs over which WarmupCosine raises the learning rate",
+        unit="epochs",
+        ge=0,
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="the rate rises over so many epochs",
+        tests=("test_warmup_cosine_rises_then_falls_to_the_floor",),
     )
     lr_min_ratio: float = setting(
         0.1,
@@ -133,16 +361,51 @@ class TrainingConfig(Config):
         ge=0,
         le=1,
         group=_OPTIM,
+        jobs=_JOBS,
+        effect="the rate of the last epoch",
+        tests=(
+            "test_exponential_falls_by_one_factor_to_the_floor",
+            "test_multistage_falls_at_a_half_and_three_quarters",
+            "test_warmup_cosine_rises_then_falls_to_the_floor",
+        ),
     )
     plateau_factor: float = setting(
-        0.5, help="factor by which ReduceLROnPlateau lowers the learning rate", gt=0, lt=1, group=_OPTIM
+        0.5,
+        help="factor by which ReduceLROnPlateau lowers the learning rate",
+        gt=0,
+        lt=1,
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="each fall of the rate is by this factor",
+        tests=("test_plateau_lowers_the_rate_when_nothing_improves",),
     )
     plateau_patience: int = setting(
-        2, help="epochs without improvement before it does", unit="epochs", ge=0, group=_OPTIM
+        2,
+        help="epochs without improvement before it does",
+        unit="epochs",
+        ge=0,
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="the rate falls after so many epochs",
+        tests=("test_plateau_lowers_the_rate_when_nothing_improves",),
     )
-    plateau_min_lr: float = setting(1e-5, help="learning rate below which it does not go", ge=0, group=_OPTIM)
+    plateau_min_lr: float = setting(
+        1e-5,
+        help="learning rate below which it does not go",
+        ge=0,
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="the rate stays at or above this",
+        tests=("test_plateau_lowers_the_rate_when_nothing_improves",),
+    )
     plateau_threshold: float = setting(
-        0.0, help="relative change that counts as an improvement", ge=0, group=_OPTIM
+        0.0,
+        help="relative change that counts as an improvement",
+        ge=0,
+        group=_OPTIM,
+        jobs=_JOBS,
+        effect="a smaller improvement does not count",
+        tests=("test_an_improvement_below_the_threshold_does_not_count",),
     )
 
     @property

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from ptycho_config import (
+    JOBS,
     LEGACY_SPELLINGS,
     MISSING,
     SECTIONS,
@@ -19,17 +20,17 @@ from ptycho_config import (
     load_config,
     parse_assignments,
     resolve,
+    schema_of_job,
     suggest,
     to_yaml,
 )
 from ptycho_torch_cli.console import UsageError, note, run_command
 from ptycho_torch_cli.parsers import (
-    WITHOUT_FLAG,
     CommandParser,
     add_common_flags,
     add_layer_flags,
 )
-from ptycho_torch_cli.shared import JOBS, validate_paths
+from ptycho_torch_cli.shared import validate_paths
 
 __all__ = ["build_parser", "main"]
 
@@ -68,7 +69,7 @@ def build_parser(action: str | None = None) -> CommandParser:
     else:
         parser.add_argument("file", nargs="?", default=None, metavar="FILE", help="same as --config FILE")
     parser.add_argument(
-        "--for", dest="job", choices=tuple(JOBS), default="train", metavar=_JOB_NAMES,
+        "--for", dest="job", choices=JOBS, default="train", metavar=_JOB_NAMES,
         help="what the settings are for (default: train)",
     )  # fmt: skip
     add_layer_flags(parser, SECTIONS)
@@ -107,12 +108,13 @@ def _resolved(args: argparse.Namespace) -> Resolution:
     if len(given) > 1:
         raise UsageError(f"two configuration files, {given[0]} and {given[1]}; give one")
     validate_paths({"--config": given[0] if given else None})
-    schema = JOBS[args.job]
+    schema = schema_of_job(args.job)
     return resolve(
         schema,
         cli=parse_assignments(schema, getattr(args, "assignments", [])),
         file=load_config(given[0]) if given else None,
         profile=getattr(args, "profile", None),
+        job=args.job,
     )
 
 
@@ -135,7 +137,7 @@ def _validate(args: argparse.Namespace) -> int:
 
 def _explain(args: argparse.Namespace) -> int:
     resolution = _resolved(args)
-    schema = JOBS[args.job]
+    schema = schema_of_job(args.job)
     found = _find(args.key, schema)
     for section, spec in found:
         print(_description(section, spec, args.job))
@@ -151,9 +153,7 @@ def _find(key: str, schema: Mapping[str, type[Config]]) -> list[tuple[str, Field
     found = [(where, spec) for where, spec in everything if section in ("", where) and spec.name == wanted]
     if not found:
         known = [spec.name for _, spec in everything]
-        others = [
-            job for job, sections in JOBS.items() if any(wanted in _names(cls) for cls in sections.values())
-        ]
+        others = [job for job in JOBS if any(wanted in _names(cls) for cls in schema_of_job(job).values())]
         hint = suggest(name, known) or "config show lists them"
         if others:
             hint = f"add --for {others[0]}, where it plays a part"
@@ -171,10 +171,14 @@ def _description(section: str, spec: FieldSpec, job: str) -> str:
     rows = [
         ("meaning", spec.help),
         ("unit", spec.unit),
+        ("effect", None if spec.only_default else spec.effect),
+        ("jobs", ", ".join(spec.jobs)),
         ("allowed", spec.allowed),
         ("default", str(default)),
-        ("flags", None if spec.name in WITHOUT_FLAG else flags),
+        ("flags", flags or spec.only_default or spec.no_flag),
     ]
+    if job == "train":
+        rows.append(("resume", (spec.resume and f"may change: {spec.resume}") or "may not change"))
     lines = [f"{section}.{spec.name}"]
     lines += [f"  {title:9}  {text}" for title, text in rows if text]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ptycho_config import schema_of_job
 from ptycho_torch_cli.console import calm_lightning, is_first_process, progress_of, run_command
 from ptycho_torch_cli.parsers import (
     CommandParser,
@@ -16,7 +17,6 @@ from ptycho_torch_cli.parsers import (
     add_settings,
 )
 from ptycho_torch_cli.shared import (
-    JOBS,
     cli_layer,
     missing_files_are_usage,
     print_resolution,
@@ -31,20 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["build_parser", "main"]
 
-_SCHEMA = JOBS["infer"]
-# The rest of the section speaks of trainers, optimisers and checkpoints.
-_EXECUTION = {
-    "accelerator",
-    "devices",
-    "num_nodes",
-    "strategy",
-    "compile",
-    "num_workers",
-    "inference_batch_size",
-    "middle_trim",
-    "pad_eval",
-    "physics_steps",
-}
+_JOB = "infer"
+_SCHEMA = schema_of_job(_JOB)
 
 
 def build_parser() -> CommandParser:
@@ -71,11 +59,11 @@ def build_parser() -> CommandParser:
         ),
     )
     # Profiles are about training.
-    add_layer_flags(parser, _SCHEMA, with_profile=False)
+    add_layer_flags(parser, _SCHEMA, job=_JOB, with_profile=False)
     add_run_flags(parser)
     add_settings(parser, "inference", _SCHEMA["inference"])
     add_settings(parser, "refine", _SCHEMA["refine"])
-    add_settings(parser, "execution", _SCHEMA["execution"], only=_EXECUTION)
+    add_settings(parser, "execution", _SCHEMA["execution"], job=_JOB)
     add_common_flags(parser)
     return parser
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ptycho_config import (
-    SECTIONS,
     Config,
     ConfigError,
     FieldSpec,
@@ -26,7 +25,6 @@ from ptycho_config import (
 from ptycho_torch_cli.help_text import Formatter, help_of, shown_spellings
 
 __all__ = [
-    "WITHOUT_FLAG",
     "CommandParser",
     "add_common_flags",
     "add_layer_flags",
@@ -34,20 +32,8 @@ __all__ = [
     "add_settings",
     "add_switch",
     "flag_summary",
-    "schema_of",
     "typed_settings",
 ]
-
-WITHOUT_FLAG = frozenset(
-    {
-        "backend",
-        "debug",
-        "positions_provided",
-        "probe_scale",
-    }
-)
-"""Settings without a flag: core takes them at their default only, and a flag would promise a choice. But
-for `debug`, whose name belongs to the flag that shows tracebacks: ``--set debug=true`` states it."""
 
 _PROBLEMS = "_problems"
 # How argparse begins its message about arguments that are missing.
@@ -233,20 +219,16 @@ class _Checked(argparse.Action):
         setattr(namespace, self.dest, [*before, values] if self.repeat else values)
 
 
-def schema_of(*sections: str) -> dict[str, type[Config]]:
-    """Sections of a configuration by name, in the order given."""
-    return {name: SECTIONS[name] for name in sections}
-
-
 def add_settings(
     parser: CommandParser,
     section: str,
     cls: type[Any],
     *,
+    job: str | None = None,
     only: Collection[str] | None = None,
     heading: str | None = None,
 ) -> None:
-    """Add a flag for each setting of a class, under the headings that the settings name.
+    """Add the flag of each setting of a class that has one, under the headings that the settings name.
 
     Parameters
     ----------
@@ -256,14 +238,16 @@ def add_settings(
         Leads the headings, as in "Training: Loss".
     cls
         A dataclass whose fields were stated with :func:`ptycho_config.setting`.
+    job
+        Leave out the settings that have no effect in this job.
     only
-        Names of the settings to offer; all by default, except `WITHOUT_FLAG`.
+        Names of the settings that a command offers which takes a few and is no job.
     heading
         One heading for all of them instead.
     """
     groups: dict[str, Any] = {}
     for spec in field_specs(cls):
-        if spec.name in WITHOUT_FLAG or (only is not None and spec.name not in only):
+        if not spec.flags or (job and job not in spec.jobs) or (only is not None and spec.name not in only):
             continue
         title = heading or f"{section.capitalize()}: {spec.group}"
         if title not in groups:
@@ -286,9 +270,25 @@ def add_switch(group: Any, flag: str, help: str, *, dest: str | None = None) -> 
 
 
 def add_layer_flags(
-    parser: CommandParser, schema: Mapping[str, type[Config]], *, with_profile: bool = True
+    parser: CommandParser,
+    schema: Mapping[str, type[Config]],
+    *,
+    job: str | None = None,
+    with_profile: bool = True,
 ) -> None:
-    """Add ``--config``, ``--set`` and ``--profile``."""
+    """Add ``--config``, ``--set`` and ``--profile``.
+
+    Parameters
+    ----------
+    parser
+        Receives the flags.
+    schema
+        Sections that may be stated.
+    job
+        What the command does; an assignment without an effect in it is refused.
+    with_profile
+        Whether there are profiles for it.
+    """
     parser.schema = dict(schema)
     group = parser.add_argument_group("Where settings come from")
     group.add_argument(
@@ -304,7 +304,7 @@ def add_layer_flags(
         metavar="KEY=VALUE",
         action=_Checked,
         repeat=True,
-        check=lambda text: parse_assignments(schema, [text]),
+        check=lambda text: parse_assignments(schema, [text], job=job),
         help="any setting by its name, such as training.nepochs=30; may be repeated; counts like a flag",
     )
     if with_profile:

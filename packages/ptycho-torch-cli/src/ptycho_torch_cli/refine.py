@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ptycho_config import schema_of_job
 from ptycho_torch_cli.console import calm_lightning, progress_of, run_command
 from ptycho_torch_cli.parsers import (
     CommandParser,
@@ -16,7 +17,6 @@ from ptycho_torch_cli.parsers import (
     add_settings,
 )
 from ptycho_torch_cli.shared import (
-    JOBS,
     cli_layer,
     missing_files_are_usage,
     print_resolution,
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["build_parser", "main"]
 
-_SCHEMA = JOBS["refine"]
-# The rest of the section speaks of networks, optimisers and loggers.
-_EXECUTION = {"accelerator", "devices"}
+_JOB = "refine"
+_SCHEMA = schema_of_job(_JOB)
 
 
 def build_parser() -> CommandParser:
@@ -58,11 +57,11 @@ def build_parser() -> CommandParser:
         ),
     )
     # Profiles are about training.
-    add_layer_flags(parser, _SCHEMA, with_profile=False)
+    add_layer_flags(parser, _SCHEMA, job=_JOB, with_profile=False)
     add_run_flags(parser)
     add_settings(parser, "refine_data", _SCHEMA["refine_data"], heading="Refine: Data")
     add_settings(parser, "refine", _SCHEMA["refine"])
-    add_settings(parser, "execution", _SCHEMA["execution"], only=_EXECUTION)
+    add_settings(parser, "execution", _SCHEMA["execution"], job=_JOB)
     add_common_flags(parser)
     return parser
 

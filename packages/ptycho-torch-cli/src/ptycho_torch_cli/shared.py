@@ -12,10 +12,9 @@ from typing import Any
 
 from ptycho_config import Config, ConfigError, Problem, PyTorchExecutionConfig
 from ptycho_torch_cli.console import UsageError, note
-from ptycho_torch_cli.parsers import schema_of, typed_settings
+from ptycho_torch_cli.parsers import typed_settings
 
 __all__ = [
-    "JOBS",
     "build_execution_config_from_args",
     "check_target",
     "cli_layer",
@@ -26,13 +25,6 @@ __all__ = [
     "wants_quiet",
     "with_residual",
 ]
-
-JOBS: Mapping[str, Mapping[str, type[Config]]] = {
-    "train": schema_of("model", "training", "execution"),
-    "infer": schema_of("model", "inference", "refine", "execution"),
-    "refine": schema_of("refine_data", "refine", "execution"),
-}
-"""Commands that are configured -> the sections of settings that play a part in them."""
 
 
 def resolve_accelerator(accelerator: str | None, device: str | None) -> str | None:

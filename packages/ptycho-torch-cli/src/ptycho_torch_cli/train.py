@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_config import PyTorchExecutionConfig, evolve, field_specs
+from ptycho_config import PyTorchExecutionConfig, evolve, field_specs, schema_of_job
 from ptycho_torch_cli.console import Progress, UsageError, calm_lightning, is_first_process, run_command
 from ptycho_torch_cli.parsers import (
     CommandParser,
@@ -19,7 +19,6 @@ from ptycho_torch_cli.parsers import (
     add_settings,
 )
 from ptycho_torch_cli.shared import (
-    JOBS,
     cli_layer,
     missing_files_are_usage,
     print_resolution,
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["build_parser", "main"]
 
-_SCHEMA = JOBS["train"]
-# Nothing in a training reads these.
-_INFERENCE_ONLY = {"inference_batch_size", "middle_trim", "pad_eval", "physics_steps"}
+_JOB = "train"
+_SCHEMA = schema_of_job(_JOB)
 
 
 def build_parser() -> CommandParser:
@@ -67,12 +65,10 @@ def build_parser() -> CommandParser:
             ),
         ),
     )
-    add_layer_flags(parser, _SCHEMA)
+    add_layer_flags(parser, _SCHEMA, job=_JOB)
     add_run_flags(parser, with_resume=True)
     for section in ("training", "model", "execution"):
-        cls = _SCHEMA[section]
-        offered = {name for name in cls.__dataclass_fields__ if name not in _INFERENCE_ONLY}
-        add_settings(parser, section, cls, only=offered)
+        add_settings(parser, section, _SCHEMA[section], job=_JOB)
     add_common_flags(parser)
     return parser
 

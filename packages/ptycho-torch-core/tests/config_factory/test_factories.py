@@ -327,6 +327,30 @@ def test_a_training_configuration_serves_inference(trained, tiny_scan_file, tmp_
     assert to_dict(made.inference_config.model) == to_dict(made.resolution.configs["model"])
 
 
+@pytest.mark.rule("CFG-019", "CFG-017")
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"deterministic": False},
+        {"precision": "bf16-mixed"},
+        {"pin_memory": True},
+        {"persistent_workers": True, "num_workers": 1},
+        {"prefetch_factor": 3, "num_workers": 1},
+        {"learning_rate": 0.1},
+    ],
+    ids=lambda stated: next(iter(stated)),
+)
+def test_what_has_no_effect_on_a_reconstruction_is_refused(stated, trained, tiny_scan_file, tmp_path):
+    name = next(iter(stated))
+    for given in ({"overrides": stated}, {"execution_config": PyTorchExecutionConfig(**stated)}):
+        with pytest.raises(ConfigError) as caught:
+            create_inference_payload(trained.output_dir, tiny_scan_file, tmp_path, **given)
+        assert [problem.field for problem in caught.value.problems] == [name]
+    applied = create_inference_payload(trained.output_dir, tiny_scan_file, tmp_path).overrides_applied
+    assert name not in applied
+    assert "num_workers" in applied
+
+
 @pytest.mark.rule("BUN-011")
 def test_a_model_directory_without_a_bundle_is_refused(tiny_scan_file, tmp_path):
     (tmp_path / "notes.txt").write_text("no model here")

@@ -10,9 +10,7 @@ from ptycho_config import (
     ModelConfig,
     PyTorchExecutionConfig,
     TrainingConfig,
-    field_specs,
 )
-from ptycho_torch.config_factory import support as config_support
 from ptycho_torch.config_factory.support import check_supported
 
 _CLASSES = (ModelConfig, TrainingConfig, InferenceConfig, PyTorchExecutionConfig)
@@ -61,8 +59,3 @@ def test_all_problems_are_reported_at_once():
         )
     found = {problem.field for problem in caught.value.problems}
     assert found == {"probe_scale", "positions_provided", "backend"}
-
-
-def test_every_refused_setting_exists():
-    known = {spec.name for make in _CLASSES for spec in field_specs(make)}
-    assert set(config_support._ONLY_DEFAULT) <= known

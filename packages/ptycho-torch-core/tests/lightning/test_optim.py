@@ -109,6 +109,13 @@ def test_plateau_lowers_the_rate_when_nothing_improves(scheduler):
     assert rates == pytest.approx([1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.05, 0.05])
 
 
+def test_an_improvement_below_the_threshold_does_not_count():
+    losses = [2.0, 1.9, 1.8, 1.7, 1.6, 1.5]
+    settings = {"plateau_factor": 0.1, "plateau_patience": 1, "plateau_min_lr": 0.0}
+    assert _rates("ReduceLROnPlateau", 6, losses, plateau_threshold=0.01, **settings) == [1.0] * 6
+    assert _rates("ReduceLROnPlateau", 6, losses, plateau_threshold=0.5, **settings)[-1] < 1.0
+
+
 @pytest.mark.rule("RUN-014")
 def test_each_plateau_watches_its_own_loss():
     training = TrainingConfig()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptycho_config import SECTIONS, Fact, InferenceConfig, PyTorchExecutionConfig, RefineConfig, resolve
+from ptycho_config import Fact, InferenceConfig, PyTorchExecutionConfig, RefineConfig, resolve, schema_of_job
 from ptycho_torch.bundle import find_bundle, read_manifest
 from ptycho_torch.config_factory.legacy import populate_legacy_params
 from ptycho_torch.config_factory.sources import (
@@ -79,9 +79,9 @@ def create_inference_payload(
     """
     arguments = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
     layers = merged_layers(arguments, overrides, execution_config, cli, config_file, profile)
-    schema = {name: SECTIONS[name] for name in ("model", "inference", "refine", "execution")}
+    schema = schema_of_job("infer")
     required = ("model_path",) if is_in_memory(test_data_file) else ("model_path", "test_data_file")
-    first = resolve(schema, required=required, **layers)
+    first = resolve(schema, required=required, job="infer", **layers)
     stated = first.configs["inference"]
     assert isinstance(stated, InferenceConfig)
     assert stated.model_path is not None
@@ -91,7 +91,7 @@ def create_inference_payload(
     values = read_manifest(stated.model_path).configuration["model"]
     facts = {f"model.{name}": Fact(value, source) for name, value in values.items()}
     require_size(first, values.get("N"), source)
-    done = noted(resolve(schema, required=required, facts=facts, **layers), arguments)
+    done = noted(resolve(schema, required=required, facts=facts, job="infer", **layers), arguments)
     inference, execution = done.configs["inference"], done.configs["execution"]
     refinement = done.configs["refine"]
     assert isinstance(inference, InferenceConfig)

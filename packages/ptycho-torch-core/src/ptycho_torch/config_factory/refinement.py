@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptycho_config import (
-    SECTIONS,
     PyTorchExecutionConfig,
     RefineConfig,
     RefineDataConfig,
     resolve,
+    schema_of_job,
 )
 from ptycho_torch.config_factory.sources import AnyPath, Payload, merged_layers, require_file, source_of
 from ptycho_torch.config_factory.support import check_supported
@@ -69,8 +69,8 @@ def create_refinement_payload(
     """
     arguments = {"scan_file": scan_file, "output_dir": output_dir, "start_file": start_file}
     layers = merged_layers(arguments, overrides, execution_config, cli, config_file, None)
-    schema = {name: SECTIONS[name] for name in ("refine_data", "refine", "execution")}
-    done = resolve(schema, required=("scan_file",), **layers)
+    schema = schema_of_job("refine")
+    done = resolve(schema, required=("scan_file",), job="refine", **layers)
     data, refinement = done.configs["refine_data"], done.configs["refine"]
     execution = done.configs["execution"]
     assert isinstance(data, RefineDataConfig)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptycho_config import SECTIONS, PyTorchExecutionConfig, TrainingConfig, resolve
+from ptycho_config import PyTorchExecutionConfig, TrainingConfig, resolve, schema_of_job
 from ptycho_torch.config_factory.legacy import populate_legacy_params
 from ptycho_torch.config_factory.sources import (
     AnyPath,
@@ -104,7 +104,8 @@ def create_training_payload(
         "test_data_file": test_data_file,
     }
     layers = merged_layers(arguments, overrides, execution_config, cli, config_file, profile)
-    schema = {name: SECTIONS[name] for name in ("model", "training", "execution")}
+    schema = schema_of_job("train")
+    # Settings of a reconstruction are taken too: components reconstruct with what they trained.
     required = () if holds_memory(train_data_file) else ("train_data_file",)
     first = resolve(schema, required=required, **layers)
     stated = first.configs["training"]

@@ -72,6 +72,16 @@ def test_refined_probe_and_positions_are_saved(refinement, tiny_scan):
         assert not np.array_equal(arrays["positions"], tiny_scan.positions)
 
 
+@pytest.mark.parametrize(("warm_up", "moves"), [(8, False), (7, True)])
+def test_probe_and_positions_wait_for_the_warm_up(refinement, tiny_scan, warm_up, moves):
+    found = refine_scan(
+        refinement(refine_probe=True, refine_positions=True, refine_warm_up=warm_up, refine_epochs=8)
+    ).result
+    assert np.array_equal(found.positions, tiny_scan.positions) is not moves
+    relative = np.vdot(tiny_scan.probe, found.probe) / np.vdot(tiny_scan.probe, tiny_scan.probe)
+    assert np.allclose(found.probe, relative * tiny_scan.probe, rtol=1e-4, atol=1e-5) is not moves
+
+
 def test_settings_reach_the_iteration(refinement):
     plain = refine_scan(refinement("plain")).result
     for name, value in {

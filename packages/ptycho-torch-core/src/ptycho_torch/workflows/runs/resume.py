@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ptycho_config import ConfigError, Problem, load_config
+from ptycho_config import SECTIONS, ConfigError, Problem, field_specs, load_config
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.groups.dataset import GroupDataset
 from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
@@ -22,20 +22,6 @@ __all__ = ["ResumePoint", "check_same_settings", "identity_of", "remove_strays",
 
 logger = logging.getLogger(__name__)
 
-_MAY_CHANGE = frozenset(
-    {
-        *("output_dir", "train_data_file", "test_data_file", "nepochs", "max_time"),
-        *("accelerator", "devices", "num_nodes", "strategy"),
-        *("num_workers", "pin_memory", "persistent_workers", "prefetch_factor"),
-        *("logger_backend", "enable_progress_bar", "recon_log_every_n_epochs", "recon_log_num_patches"),
-        *("recon_log_fixed_indices", "recon_log_stitch", "recon_log_max_stitch_samples"),
-        *("inference_batch_size", "middle_trim", "pad_eval", "physics_steps"),
-    }
-)
-"""Settings that decide where, how long and how loudly a run goes on, and not what it learns.
-
-The data files are among them because files move: what they hold is compared instead.
-"""
 _SAMPLE_GROUPS = 16
 # What loaders of torch and pickle raise on content that is no checkpoint, or a piece of one.
 _UNREADABLE = (
@@ -130,6 +116,7 @@ def check_same_settings(payload: TrainingPayload, record: Path) -> None:
     problems = []
     for section, values in now.items():
         before = then.get(section, {})
+        facts = {spec.name: spec for spec in field_specs(SECTIONS[section])}
         for name, value in values.items():
             if name not in before or _plain(before[name]) == _plain(value):
                 continue
@@ -137,7 +124,7 @@ def check_same_settings(payload: TrainingPayload, record: Path) -> None:
             if name == "nepochs" and scheduler in _SPREAD_OVER_EPOCHS:
                 hint = f"the schedule {scheduler} spreads over all epochs; train anew for another number"
                 problems.append(Problem(name, value, expected, hint))
-            elif name not in _MAY_CHANGE:
+            elif "train" in facts[name].jobs and not facts[name].resume:
                 problems.append(
                     Problem(name, value, expected, "leave it away to continue, or train anew elsewhere")
                 )
