@@ -50,7 +50,7 @@ def test_refinement_without_a_network() -> None:
     assert round(reached["cpu_s"]) == 6
     _said(
         "docs/choosing.md",
-        f"has an error of {natural['flat']:.3f}, is down to {reached['error']:.4f} after six seconds",
+        f"has an error of {natural['flat']:.3f}, reaches {reached['error']:.4f} after six seconds",
         f"ends at {natural['refine'][-1]['error']:.4f}; weakly scattering lines ({lines['flat']:.3f}) "
         f"end at {lines['refine'][-1]['error']:.4f}",
     )
