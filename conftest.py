@@ -6,6 +6,11 @@ from importlib.util import find_spec
 
 import pytest
 
+if find_spec("hypothesis") is not None:
+    from hypothesis import settings
+
+    settings.load_profile("ci")  # the same examples in every run, no limit of time, nothing kept on disk
+
 
 @pytest.fixture(autouse=True)
 def blank_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from ptycho_config import SECTIONS, Config, ConfigError
+
+settings.load_profile("ci")  # the same examples in every run, no limit of time, nothing kept on disk
 
 
 @pytest.fixture

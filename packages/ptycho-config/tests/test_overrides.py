@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ptycho_config import (
     JOBS,
@@ -24,33 +25,57 @@ from ptycho_config import (
     parse_assignments,
     resolve,
     schema_of_job,
+    spec_of,
     stated_fields,
 )
 
 Schema = dict[str, type[Config]]
 
 
-def _layer(name: str, value: int) -> Any:
-    return (
-        Profile("p", "p", {"execution": {"num_workers": value}})
-        if name == "profile"
-        else {"num_workers": value}
-    )
+_WORDS = {
+    "num_workers": ("execution", st.integers(0, 64)),
+    "learning_rate": ("execution", st.floats(1e-9, 1.0)),
+    "batch_size": ("training", st.integers(1, 512)),
+    "n_groups": ("training", st.none() | st.integers(1, 10_000)),
+    "n_filters_scale": ("model", st.integers(1, 8)),
+}
+
+
+@st.composite
+def _stated(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
+    """What each layer states; a layer may be missing, or state nothing."""
+    found = {}
+    for layer in draw(st.lists(st.sampled_from(LAYERS), unique=True)):
+        known = [
+            n for n, (section, _) in _WORDS.items() if layer != "execution_config" or section == "execution"
+        ]
+        names = draw(st.lists(st.sampled_from(known), unique=True))
+        found[layer] = {name: draw(_WORDS[name][1]) for name in names}
+    return found
+
+
+def _as_layer(layer: str, values: dict[str, Any], *, by_section: bool) -> Any:
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        sections.setdefault(_WORDS[name][0], {})[name] = value
+    if layer == "profile":
+        return Profile("p", "p", sections)
+    return sections if by_section and layer != "execution_config" else values
 
 
 @pytest.mark.rule("CFG-010")
-@pytest.mark.parametrize(
-    "present", [names for size in range(6) for names in itertools.combinations(LAYERS, size)], ids="+".join
-)
-def test_the_highest_layer_that_speaks_wins(present: tuple[str, ...], training_schema: Schema) -> None:
-    values = {name: number for number, name in enumerate(present, start=1)}
-    done = resolve(training_schema, **{name: _layer(name, value) for name, value in values.items()})
-    found = done.provenance["num_workers"]
-    assert found.layer == (present[0] if present else "default")
-    assert found.value == (1 if present else 0)
-    below = [(name, values[name]) for name in present[1:]]
-    assert list(found.outranked) == ([*below, ("default", 0)] if present else [])
-    assert done.configs["execution"].num_workers == found.value  # type: ignore[attr-defined]
+@given(_stated(), st.booleans())
+def test_the_highest_layer_that_speaks_wins(stated: dict[str, dict[str, Any]], by_section: bool) -> None:
+    schema = {name: SECTIONS[name] for name in ("model", "training", "execution")}
+    done = resolve(schema, **{k: _as_layer(k, v, by_section=by_section) for k, v in stated.items()})
+    for name, (section, _) in _WORDS.items():
+        default = spec_of(schema[section], name).default
+        speaking = [(layer, stated[layer][name]) for layer in LAYERS if name in stated.get(layer, {})]
+        first, *below = [*speaking, ("default", default)]
+        found = done.provenance[name]
+        assert (found.layer, found.value) == first
+        assert list(found.outranked) == below
+        assert getattr(done.configs[section], name) == first[1]
 
 
 @pytest.mark.rule("CFG-011")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from ptycho_config import ConfigError
-from ptycho_torch.data.groups.sampling import choose_frames, split_validation
+from ptycho_torch.data.groups.sampling import choose_frames, shares, split_validation
 
 
 @pytest.mark.rule("DATA-060")
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize(("n_groups", "n_subsample"), [(None, None), (7, None), (None, 9), (4, 9), (40, 40)])
-def test_frames_are_distinct_sorted_and_as_many_as_asked_for(seed, n_groups, n_subsample):
-    chosen = choose_frames(40, n_groups, n_subsample=n_subsample, seed=seed)
+@given(st.none() | st.integers(1, 40), st.none() | st.integers(1, 40), st.integers(0, 99), st.booleans())
+def test_frames_are_distinct_sorted_and_as_many_as_asked_for(n_groups, n_subsample, seed, sequential):
+    assume(n_groups is None or n_subsample is None or n_groups <= n_subsample)
+    chosen = choose_frames(40, n_groups, n_subsample=n_subsample, seed=seed, sequential=sequential)
     wanted = n_groups or n_subsample or 40
     assert chosen.dtype == np.int64
     assert len(chosen) == len(set(chosen.tolist())) == wanted
@@ -53,12 +55,29 @@ def test_more_than_there_is_is_refused_with_the_number():
     assert {problem.field for problem in caught.value.problems} == {"n_groups", "n_subsample"}
 
 
+@pytest.mark.rule("DATA-092")
+@given(st.lists(st.integers(1, 5000), min_size=1, max_size=6), st.integers(1, 2000))
+def test_scans_get_groups_in_proportion_to_their_frames(sizes, total):
+    assume(total >= len(sizes))
+    divided = shares(total, sizes)
+    assert sum(divided) == total
+    assert min(divided) >= 1
+    for share, size in zip(divided, sizes, strict=True):
+        for other, larger in zip(divided, sizes, strict=True):
+            assert size > larger or share <= other + 1
+        if min(sizes) * total >= sum(sizes):  # nobody needs more than his share to have one
+            assert abs(share - size * total / sum(sizes)) < 1
+
+
 @pytest.mark.rule("DATA-062")
-@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.05, 0.5, 0.99])
-@pytest.mark.parametrize("n", [1, 2, 3, 40])
-def test_the_parts_make_up_the_whole(n, fraction):
-    frames = np.sort(np.random.default_rng(n).permutation(100)[:n])
-    train, aside = split_validation(frames, fraction, seed=1)
+@given(
+    st.lists(st.integers(0, 500), min_size=1, max_size=60, unique=True).map(sorted).map(np.array),
+    st.just(0.0) | st.floats(0, 1, exclude_max=True),
+    st.integers(0, 99),
+)
+def test_the_parts_make_up_the_whole(frames, fraction, seed):
+    n = len(frames)
+    train, aside = split_validation(frames, fraction, seed=seed)
     np.testing.assert_array_equal(np.sort(np.concatenate([train, aside])), frames)
     assert (np.diff(train) > 0).all()
     assert (np.diff(aside) > 0).all()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ptycho_torch.data.formats.npz import load_scan, save_scan
 from ptycho_torch.data.scan.crop import crop_fourier, crop_frames, resample
@@ -134,11 +136,34 @@ def test_labels_follow_the_object(tmp_path):
 
 
 @pytest.mark.rule("DATA-040")
-@pytest.mark.parametrize("index", [16, 32])
-def test_frames_keep_their_centre(index):
-    frames = np.zeros((1, 2 * index, 2 * index))
-    frames[0, index, index] = 1
-    assert crop_frames(frames, 16)[0, 8, 8] == 1
+@given(st.lists(st.integers(1, 40), min_size=3, max_size=3))
+def test_frames_keep_their_centre(sizes):
+    small, middle, large = sorted(sizes)
+    frames = np.arange(large * large).reshape(1, large, large)
+    cropped = crop_frames(frames, small)
+    assert cropped.shape == (1, small, small)
+    assert cropped[0, small // 2, small // 2] == frames[0, large // 2, large // 2]
+    np.testing.assert_array_equal(crop_frames(crop_frames(frames, middle), small), cropped)
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 2**32 - 1))
+def test_a_fourier_crop_keeps_the_light_in_the_kept_frequencies(a, b, seed):
+    N, size = sorted((2 * a, 2 * b))
+    field = np.random.default_rng(seed).normal(size=(size, size, 2)) @ [1, 1j]
+    small = crop_fourier(field, N)
+    spectrum = np.fft.fftshift(np.fft.fft2(field, norm="ortho"))
+    kept = np.sum(np.abs(crop_frames(spectrum, N)) ** 2)
+    assert np.sum(np.abs(small) ** 2) == pytest.approx(kept, rel=1e-5)
+    if size == N:
+        np.testing.assert_allclose(small, field, atol=1e-5)
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 30), st.integers(1, 30))
+def test_resampled_coordinates_shrink_with_the_frames_and_constants_stay(a, b, height, width):
+    N, size = sorted((2 * a, 2 * b))
+    small = resample(np.full((height, width), 0.5 - 2j), size, N)
+    assert small.shape == (-(-height * N // size), -(-width * N // size))
+    np.testing.assert_allclose(small, 0.5 - 2j, atol=1e-5)
 
 
 def test_fourier_crop_keeps_power_centre_and_constants():
