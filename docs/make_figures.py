@@ -14,7 +14,7 @@ from ptycho_torch.data.opening import open_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.metrics import align
-from ptycho_torch.physics import calibrate, extract_patches, illumination
+from ptycho_torch.physics import Bilinear, calibrate, illumination
 from ptycho_torch.reassembly import canvas_for, stitch
 from ptycho_torch.refine import refine
 
@@ -51,12 +51,9 @@ def draw_coordinates(scan: Scan) -> Figure:
         ylabel="y, row (px)",
     )
     origin = torch.from_numpy(scan.object_truth_origin)
-    cut = extract_patches(
-        torch.from_numpy(scan.object_truth),
-        torch.from_numpy(scan.positions[CHOSEN : CHOSEN + 1]),
-        n,
-        origin=origin,
-    )[0].numpy()
+    truth = torch.from_numpy(scan.object_truth)
+    position = torch.from_numpy(scan.positions[CHOSEN : CHOSEN + 1])
+    cut = Bilinear(position, n, truth.shape, origin=origin).cut(truth)[0].numpy()
     light = illumination(torch.from_numpy(scan.probe)).sqrt().numpy()
     patch.imshow(np.angle(cut), cmap="gray", alpha=np.clip(0.25 + light / light.max(), 0, 1))
     patch.plot([n // 2], [n // 2], "o", color="tab:red")
@@ -76,7 +73,8 @@ def draw_coverage(scan: Scan) -> Figure:
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     positions = torch.from_numpy(scan.positions)
-    patches = extract_patches(torch.from_numpy(scan.object_truth), positions, scan.N)
+    truth = torch.from_numpy(scan.object_truth)
+    patches = Bilinear(positions, scan.N, truth.shape).cut(truth)
     mean_counts = float(scan.counts_per_frame().mean())
     weight = illumination(calibrate(torch.from_numpy(scan.probe), mean_counts).probe)
     result = stitch(lambda _: [(patches, positions)], canvas_for(scan.positions, scan.N), weight)

@@ -19,7 +19,7 @@ from ptycho_torch.data.opening import open_scan
 from ptycho_torch.data.simulation.simulate import simulate_scan, simulate_scene
 from ptycho_torch.errors import BundleError, DataError, ShapeError
 from ptycho_torch.metrics import compare
-from ptycho_torch.physics import extract_patches
+from ptycho_torch.physics import Bilinear
 from ptycho_torch.prediction.reconstruction import reconstruct
 
 
@@ -157,12 +157,8 @@ ARRAYS = {
     "add a leading mode axis with": lambda b: simulate_scan(
         np.ones((64, 64), complex), np.ones((32, 32), complex), np.array([[32.0, 32.0]]), photons=1e4, seed=0
     ),
-    "enlarge the array or correct the origin": lambda b: extract_patches(
-        torch.ones(40, 40, dtype=torch.complex64), torch.tensor([[2.0, 20.0]]), 32
-    ),
-    "in the order [y, x]": lambda b: extract_patches(
-        torch.ones(40, 40, dtype=torch.complex64), torch.tensor([20.0, 20.0, 1.0]), 32
-    ),
+    "enlarge the array or correct the origin": lambda b: Bilinear(torch.tensor([[2.0, 20.0]]), 32, (40, 40)),
+    "in the order [y, x]": lambda b: Bilinear(torch.tensor([20.0, 20.0, 1.0]), 32, (40, 40)),
     "fields that overlap": lambda b: compare(
         np.ones((40, 40), complex), np.ones((40, 40), complex), origin=(900, 0)
     ),

@@ -12,7 +12,7 @@ from ptycho_torch.errors import ShapeError
 from ptycho_torch.models import generator_names
 from ptycho_torch.models.group_object import GroupObject
 from ptycho_torch.models.heads import AMPLITUDE_ACTIVATIONS, OBJECT_HEADS
-from ptycho_torch.physics import extract_patches, poisson_deviance
+from ptycho_torch.physics import Bilinear, poisson_deviance
 from ptycho_torch.testing import tiny_scene
 
 EVERY = pytest.mark.parametrize("architecture", generator_names())
@@ -271,7 +271,7 @@ def _blurred(model_of, architecture):
     model = model_of(architecture, gaussian_smoothing_sigma=2.0)
     scan = tiny_scene("random_field", grid=(2, 2))
     image, positions = (torch.from_numpy(array) for array in (scan.object_truth, scan.positions))
-    full = extract_patches(image, positions, 32)[:, None]
+    full = Bilinear(positions, 32, image.shape).cut(image)[:, None]
     # One frame alone settles an object that scatters weakly.
     truth = torch.polar(full.abs() ** 0.3, 0.3 * full.angle())
     with torch.no_grad():

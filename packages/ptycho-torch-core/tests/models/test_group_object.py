@@ -9,10 +9,9 @@ import torch
 
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.models.group_object import N_FEATURES, GroupObject
-from ptycho_torch.physics import DiffractionOperator, extract_patches, incoherent_intensity
-from ptycho_torch.physics.group_canvas import GroupCanvas
+from ptycho_torch.physics import Bilinear, DiffractionOperator, Fourier, WholePixel, incoherent_intensity
 from ptycho_torch.physics.optics import Optics
-from ptycho_torch.physics.patches_fourier import extract_patches_fourier
+from ptycho_torch.physics.placement_groups import GroupCanvases
 from ptycho_torch.testing import assert_close, random_probe, tiny_scene
 
 N = 8
@@ -90,7 +89,8 @@ def test_values_where_nothing_was_measured_have_no_influence(problem):
 def test_each_step_explains_the_measurement_better():
     scan = tiny_scene("random_field", grid=(2, 2))
     probe = torch.from_numpy(scan.probe)
-    truth = extract_patches(torch.from_numpy(scan.object_truth), torch.from_numpy(scan.positions), scan.N)
+    image = torch.from_numpy(scan.object_truth)
+    truth = Bilinear(torch.from_numpy(scan.positions), scan.N, image.shape).cut(image)
     amplitude = _amplitude(probe, truth[:, None])
     frames = GroupObject(amplitude, Optics(probe))
     patches, misfits = frames.transmitting(), []
@@ -162,7 +162,7 @@ def _seen(objects, offsets):
     corner = offsets.new_tensor([N // 2 + 2, N // 2 + 3])
     return torch.stack(
         [
-            extract_patches(image[0], places + corner, N)
+            Bilinear(places + corner, N, image[0].shape).cut(image[0])
             for image, places in zip(objects, offsets, strict=True)
         ]
     )
@@ -207,7 +207,7 @@ def _overlapping(offsets, N=32):
     middle = torch.tensor(image.shape, dtype=torch.float64) // 2
     # Cut wider than a frame: where a patch ends, shifting it would wrap round.
     inner = slice(8, 8 + N)
-    wide = extract_patches_fourier(image, (offsets + middle).reshape(-1, 2), N + 16)[:, inner, inner]
+    wide = Fourier((offsets + middle).reshape(-1, 2), N + 16, image.shape).cut(image)[:, inner, inner]
     patches = wide.reshape(*offsets.shape[:2], N, N)
     return probe, _amplitude(probe, patches), patches, image, middle
 
@@ -258,7 +258,9 @@ def test_patches_of_one_object_join_to_it_where_there_is_light(groups):
     probe, objects, amplitude = groups
     group = GroupObject(amplitude, Optics(probe), OFFSETS)
     joined = group.joined(group.patches(objects))
-    lit = GroupCanvas(OFFSETS, N).place(torch.ones(4, N, N, dtype=torch.float64))[:, None] > 0
+    lit = (
+        GroupCanvases(OFFSETS, N).placement(WholePixel).add(torch.ones(4, N, N, dtype=torch.float64))
+    ).reshape(objects.shape) > 0
     assert_close(joined[lit], objects[lit])
     assert (joined[~lit] == 1).all()
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ptycho_torch.data.simulation.simulate import simulate_scan
-from ptycho_torch.physics import extract_patches, predicted_counts
+from ptycho_torch.physics import Bilinear, predicted_counts
 from ptycho_torch.testing import relative_error, tiny_scene
 
 
@@ -52,7 +52,7 @@ def test_agrees_with_loops_and_explicit_sums(n, modes, dtype, allowed):
     obj = rng.normal(size=(30, 34)) + 1j * rng.normal(size=(30, 34))
     probe = rng.normal(size=(modes, n, n)) + 1j * rng.normal(size=(modes, n, n))
     positions = np.array([[8.0, 9.0], [10.25, 20.0], [12.0, 11.875], [15.3, 18.6]])
-    patches = extract_patches(torch.from_numpy(obj).to(dtype), torch.from_numpy(positions), n)
+    patches = Bilinear(torch.from_numpy(positions), n, obj.shape).cut(torch.from_numpy(obj).to(dtype))
     counts = predicted_counts(patches, torch.from_numpy(probe).to(dtype), 7.5)
     for frame, position in zip(counts, positions, strict=True):
         assert relative_error(frame, _counts_by_hand(obj, probe, position, 7.5)) < allowed
@@ -66,7 +66,7 @@ def test_truth_reproduces_the_counts_of_the_simulator(jitter_px, mode_powers, dt
     # Without noise the simulator stores float32, which bounds the agreement in double precision.
     scan = tiny_scene(photons=1e9, jitter_px=jitter_px, mode_powers=mode_powers)
     truth, probe = torch.from_numpy(scan.object_truth).to(dtype), torch.from_numpy(scan.probe).to(dtype)
-    patches = extract_patches(truth, torch.from_numpy(scan.positions), scan.N)
+    patches = Bilinear(torch.from_numpy(scan.positions), scan.N, truth.shape).cut(truth)
     counts = predicted_counts(patches, probe, scan.metadata["intensity_scale"])
     assert relative_error(counts, scan.diffraction) < allowed
 
@@ -74,7 +74,7 @@ def test_truth_reproduces_the_counts_of_the_simulator(jitter_px, mode_powers, dt
 def test_truth_explains_noisy_counts_as_well_as_noise_allows():
     scan = tiny_scene(photons=1e9, noise=True, grid=(3, 3))
     truth = torch.from_numpy(scan.object_truth).to(torch.complex128)
-    patches = extract_patches(truth, torch.from_numpy(scan.positions), scan.N)
+    patches = Bilinear(torch.from_numpy(scan.positions), scan.N, truth.shape).cut(truth)
     probe = torch.from_numpy(scan.probe).to(torch.complex128)
     expected = predicted_counts(patches, probe, scan.metadata["intensity_scale"]).numpy()
     bright = expected > 20
@@ -92,7 +92,8 @@ def test_positions_of_wrong_sign_or_order_do_not_reproduce_the_counts():
     roomy = torch.nn.functional.pad(torch.view_as_real(truth).movedim(-1, 0), [margin] * 4, value=1.0)
     roomy = torch.complex(roomy[0], roomy[1])
     for wrong in (2 * middle - scan.positions, scan.positions[:, ::-1].copy()):
-        patches = extract_patches(roomy, torch.from_numpy(wrong), scan.N, origin=torch.tensor([margin] * 2))
+        origin = torch.tensor([margin] * 2)
+        patches = Bilinear(torch.from_numpy(wrong), scan.N, roomy.shape, origin=origin).cut(roomy)
         counts = predicted_counts(patches, probe, scan.metadata["intensity_scale"])
         assert relative_error(counts, scan.diffraction) > 0.02
 
@@ -110,12 +111,9 @@ def test_origin_of_the_object_is_the_same_for_simulator_and_operator():
         object_origin=(50.0, 7.0),
     )
     np.testing.assert_allclose(moved.diffraction, scan.diffraction, rtol=1e-5)
-    patches = extract_patches(
-        torch.from_numpy(moved.object_truth).to(torch.complex128),
-        torch.from_numpy(moved.positions),
-        moved.N,
-        origin=torch.from_numpy(moved.object_truth_origin),
-    )
+    truth = torch.from_numpy(moved.object_truth).to(torch.complex128)
+    origin = torch.from_numpy(moved.object_truth_origin)
+    patches = Bilinear(torch.from_numpy(moved.positions), moved.N, truth.shape, origin=origin).cut(truth)
     probe = torch.from_numpy(moved.probe).to(torch.complex128)
     counts = predicted_counts(patches, probe, moved.metadata["intensity_scale"])
     assert relative_error(counts, moved.diffraction) < 1e-6

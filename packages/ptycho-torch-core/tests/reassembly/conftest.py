@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.physics import extract_patches, illumination
+from ptycho_torch.physics import Bilinear, illumination
 from ptycho_torch.reassembly import StitchedObject, canvas_for, stitch
 from ptycho_torch.testing import tiny_scene
 
@@ -61,7 +61,8 @@ def cut():
     def cut_scene(scene="lines", *, uniform=False, **settings):
         scan = tiny_scene(scene, **settings)
         positions = torch.from_numpy(scan.positions)
-        patches = extract_patches(torch.from_numpy(scan.object_truth), positions, scan.N)
+        truth = torch.from_numpy(scan.object_truth)
+        patches = Bilinear(positions, scan.N, truth.shape).cut(truth)
         weight = torch.ones(scan.N, scan.N) if uniform else illumination(torch.from_numpy(scan.probe))
         return Cut(scan, patches, positions, weight)
 

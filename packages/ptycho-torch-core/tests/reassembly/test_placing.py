@@ -97,7 +97,7 @@ def test_a_middle_is_moved_with_what_surrounds_it():
 def test_index_says_where_each_pixel_goes():
     placing = _placing()
     placed = placing.place(torch.ones(1, N, N, dtype=torch.complex64), _at(0.5, 3.5))
-    index = placing.index(placed)[0]
+    index = placing.where(placed).index[0]
     assert divmod(int(index[0, 0]), 64) == (8, 11)
     assert divmod(int(index[-1, -1]), 64) == (8 + N, 11 + N)
 

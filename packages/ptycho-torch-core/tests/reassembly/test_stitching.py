@@ -243,8 +243,8 @@ def test_phase_of_a_patch_is_the_least_squares_one(cut):
     canvas.add(canvas.place(parts.patches, parts.positions))
 
     def phases(patches):
-        index, weighted = canvas.weighted(canvas.place(patches, parts.positions))
-        return phases_towards(canvas.mean().reshape(-1)[index], weighted)
+        where, weighted = canvas.weighted(canvas.place(patches, parts.positions))
+        return phases_towards(where.cut(canvas.mean()), weighted)
 
     turned = _with_random_phases(parts.patches)
     turns = phases(turned)

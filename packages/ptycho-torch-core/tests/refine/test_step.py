@@ -6,13 +6,12 @@ import torch
 
 from ptycho_torch.data import Scan
 from ptycho_torch.physics import poisson_deviance, predicted_counts
+from ptycho_torch.physics.placement_bilinear import BilinearRows
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Misfit, field_weight
-from ptycho_torch.refine.placement import Placement
 from ptycho_torch.refine.step import BatchSettings, State, batch_gradient, detector_ramp, illumination_map
 
 N, SHAPE = 8, (20, 20)
-ORIGIN = torch.zeros(2, dtype=torch.float64)
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def problem():
     probe = torch.randn(2, N, N, dtype=torch.complex128, generator=generator)
     image = torch.randn(SHAPE, dtype=torch.complex128, generator=generator)
     positions = 4 + 7 * torch.rand(5, 2, dtype=torch.float64, generator=generator)
-    placement = Placement(positions, ORIGIN, N, SHAPE, torch.float64)
+    placement = BilinearRows(positions, N, SHAPE, dtype=torch.float64)
     counts = predicted_counts(placement.cut(image), probe, 3.0)
     # Far enough from the data to have a gradient, near enough to stay under the bound of the weight.
     measured = counts * (0.7 + 0.6 * torch.rand(counts.shape, dtype=torch.float64, generator=generator))
@@ -82,6 +81,6 @@ def test_illumination_bounds_the_curvature(problem):
     image, probe, _, placement, _ = problem
     divisor = illumination_map(placement, probe)
     curvature = torch.zeros(SHAPE, dtype=torch.complex128)
-    placement.add_to(curvature, placement.cut(image) * (probe.abs() ** 2).sum(dim=0))
+    placement.add(placement.cut(image) * (probe.abs() ** 2).sum(dim=0), curvature)
     # x^H A x <= x^H D x for the diagonal D of row sums.
     assert float((image.conj() * curvature).real.sum()) <= float((image.abs() ** 2 * divisor).sum())

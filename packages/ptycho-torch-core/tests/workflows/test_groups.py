@@ -12,7 +12,7 @@ from ptycho_config import ConfigError, PyTorchExecutionConfig
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.groups.grouping import covering_groups
-from ptycho_torch.physics import extract_patches
+from ptycho_torch.physics import Bilinear
 from ptycho_torch.physics.overlap import merge_groups
 from ptycho_torch.prediction import reconstruction
 from ptycho_torch.testing import tiny_scene
@@ -187,7 +187,7 @@ def test_cut_patches_pass_through_the_merging_unchanged(tiny_scan):
     groups = covering_groups(tiny_scan.positions, 4)
     truth = torch.from_numpy(tiny_scan.object_truth)
     positions = torch.from_numpy(np.round(tiny_scan.positions)[groups.frames[:4]])
-    patches = extract_patches(truth, positions.reshape(-1, 2), 32).reshape(4, 4, 32, 32)
+    patches = Bilinear(positions.reshape(-1, 2), 32, truth.shape).cut(truth).reshape(4, 4, 32, 32)
     offsets = positions - positions.mean(dim=1, keepdim=True).round()
     weight = torch.from_numpy(np.abs(tiny_scan.probe[0]) ** 2)
     torch.testing.assert_close(merge_groups(patches, offsets, weight), patches, rtol=0, atol=1e-4)

@@ -22,8 +22,9 @@ from torch import Tensor
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.forward import incoherent_intensity
 from ptycho_torch.physics.fourier import far_field, far_field_adjoint
-from ptycho_torch.physics.group_canvas import GroupCanvas
 from ptycho_torch.physics.optics import Optics
+from ptycho_torch.physics.placement import WholePixel
+from ptycho_torch.physics.placement_groups import GroupCanvases
 from ptycho_torch.physics.probe import gaussian_transfer, illumination
 from ptycho_torch.physics.shapes import check_frames, check_probe
 from ptycho_torch.physics.shifts import fourier_shift
@@ -79,7 +80,8 @@ class GroupObject:
         self._shown = amplitude.reshape(-1, n_pixels, n_pixels)
         self._amplitude = torch.fft.ifftshift(self._shown, dim=_AXES)
         self._measured = None if measured is None else torch.fft.ifftshift(measured, dim=_AXES)
-        self._canvas: GroupCanvas | None = None
+        self._where: WholePixel | None = None
+        self._shape = (len(self._shown), 1, n_pixels, n_pixels)
         self._transfer: Tensor | None = None
         if smoothing_sigma > 0:
             real = probe.real.dtype
@@ -93,27 +95,32 @@ class GroupObject:
             if tuple(offsets.shape) != (*amplitude.shape[:2], 2):
                 expected = f"{(*amplitude.shape[:2], 2)} in the order [y, x]"
                 raise ShapeError("offsets", expected, tuple(offsets.shape))
-            self._canvas = GroupCanvas(offsets, n_pixels)
-            rest = self._canvas.rest[:, None].to(probe.real.dtype).expand(-1, probe.shape[0], -1)
-            self._probe = fourier_shift(probe.expand(len(rest), -1, -1, -1), rest)
+            canvases = GroupCanvases(offsets, n_pixels)
+            n_groups, height, width = canvases.shape
+            self._shape = (n_groups, 1, height, width)
+            self._where = canvases.placement(WholePixel)
+            self._probe = self._where.light(probe)
             self._frame_light = (self._probe.real.square() + self._probe.imag.square()).sum(dim=-3)
-            self._light = self._canvas.place(self._frame_light)[:, None]
+            self._light = self._placed(self._frame_light)
         self._most_light = self._light.amax(dim=_AXES, keepdim=True)
 
     def transmitting(self) -> Tensor:
         """The fully transmitting object."""
-        shape = self._shown.shape if self._canvas is None else self._canvas.shape
-        return self._shown.new_ones(shape).to(self._probe.dtype)[:, None]
+        return self._shown.new_ones(self._shape).to(self._probe.dtype)
 
     def seen(self, objects: Tensor) -> Tensor:
         """What lies under each frame, at whole pixels, ``(batch * channel, N, N)``."""
-        return objects[:, 0] if self._canvas is None else self._canvas.cut(objects)
+        return objects[:, 0] if self._where is None else self._where.cut(objects.flatten(0, 2))
+
+    def _placed(self, patches: Tensor) -> Tensor:
+        """Sum of what lies under each frame, on the objects: the adjoint of :meth:`seen`."""
+        return patches[:, None] if self._where is None else self._where.add(patches).reshape(self._shape)
 
     def shared(self, seen: ComplexPatches) -> Tensor:
         """Objects of what lies under each frame: the mean, weighted with light; one in the dark."""
-        if self._canvas is None:
+        if self._where is None:
             return seen[:, None]
-        total = self._canvas.place(seen * self._frame_light)[:, None]
+        total = self._placed(seen * self._frame_light)
         lit = self._light > _DARK * self._most_light
         return torch.where(lit, total / torch.where(lit, self._light, 1), torch.ones_like(total))
 
@@ -126,9 +133,9 @@ class GroupObject:
         return self.shared(self._moved(patches, 1))
 
     def _moved(self, patches: ComplexPatches, times: int) -> ComplexPatches:
-        if self._canvas is None:
+        if self._where is None:
             return patches
-        return fourier_shift(patches, times * self._canvas.rest.to(patches.real.dtype))
+        return fourier_shift(patches, times * self._where.rest.to(patches.real.dtype))
 
     def gradient(self, objects: Tensor) -> Tensor:
         r"""Direction in which the predicted amplitudes approach the measured ones.
@@ -147,7 +154,7 @@ class GroupObject:
             excess = torch.where(self._measured, excess, excess.new_zeros(()))
         wave = self._blurred(far_field_adjoint(field * excess.unsqueeze(-3), centred=False))
         direction = (self._probe.conj() * wave).sum(dim=-3)
-        return (direction if self._canvas is None else self._canvas.place(direction))[:, None]
+        return self._placed(direction)
 
     def _blurred(self, wave: Tensor) -> Tensor:
         # A real, even transfer function makes the blur its own adjoint.

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.errors import ShapeError
-from ptycho_torch.physics.group_canvas import GroupCanvas
-from ptycho_torch.physics.patches import extract_patches, place_patches
-from ptycho_torch.physics.shifts import fourier_shift
+from ptycho_torch.physics.placement import Fourier, Placement, WholePixel
+from ptycho_torch.physics.placement_bilinear import Bilinear
+from ptycho_torch.physics.placement_groups import GroupCanvases
 from ptycho_torch.types import ComplexPatches
 
 __all__ = ["Interpolation", "merge_groups"]
@@ -52,26 +52,9 @@ def _check(patches: Tensor, offsets: Tensor, weight: Tensor, interpolation: str,
         raise ValueError(f"floor = {floor}: expected more than 0 and less than 1")
 
 
-def _sums_bilinear(weighted: Tensor, weight: Tensor, canvas: GroupCanvas) -> tuple[Tensor, Tensor, Tensor]:
-    """Numerator, denominator and coverage of every patch, each ``(batch * channel, N, N)``."""
-    n_groups, height, width = canvas.shape
-    positions, shape = canvas.positions, (n_groups * height, width)
-    numerator, denominator = (
-        extract_patches(place_patches(values, positions, shape), positions, canvas.n_pixels)
-        for values in (weighted, weight.expand(weighted.shape))
-    )
-    return numerator, denominator, denominator
-
-
-def _sums_fourier(weighted: Tensor, weight: Tensor, canvas: GroupCanvas) -> tuple[Tensor, Tensor, Tensor]:
-    """The same with the operators of ``patches_fourier``, with the pixels looked up once for all."""
-    rest, weights = canvas.rest, weight.expand(weighted.shape)
-    numerator, denominator = (
-        fourier_shift(canvas.cut(canvas.place(fourier_shift(values, rest))), -rest)
-        for values in (weighted, weights)
-    )
-    # A weight with hard edges rings when it is shifted; the same weight at whole pixels says where it is.
-    return numerator, denominator, torch.minimum(denominator, canvas.cut(canvas.place(weights)))
+def _sums(values: Tensor, placement: Placement) -> Tensor:
+    """What every patch sees of the sum of all patches of its group, ``(batch * channel, N, N)``."""
+    return placement.cut(placement.add(values))
 
 
 def merge_groups(
@@ -125,8 +108,17 @@ def merge_groups(
     n_pixels = int(patches.shape[-1])
     weight = weight.to(patches.real.dtype)
     flat = patches.reshape(-1, n_pixels, n_pixels)
-    sums = _sums_fourier if interpolation == "fourier" else _sums_bilinear
-    numerator, denominator, covered = sums(weight * flat, weight, GroupCanvas(offsets, n_pixels))
+    canvases, weights = GroupCanvases(offsets, n_pixels), weight.expand(flat.shape)
+    placement: Placement
+    if interpolation == "fourier":
+        placement = canvases.placement(Fourier)
+    else:
+        placement = Bilinear(canvases.positions, n_pixels, canvases.tall)
+    numerator, denominator = _sums(weight * flat, placement), _sums(weights, placement)
+    covered = denominator
+    if interpolation == "fourier":
+        # A weight with hard edges rings when it is shifted; the same weight at whole pixels says where it is.
+        covered = torch.minimum(denominator, _sums(weights, canvases.placement(WholePixel)))
     known = covered > floor * weight.max()
     # Dividing by one where the quotient is not used keeps its gradient finite.
     merged = torch.where(known, numerator / torch.where(known, denominator, 1), flat)

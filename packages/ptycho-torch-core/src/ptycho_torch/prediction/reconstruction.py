@@ -21,7 +21,7 @@ from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import InMemory
 from ptycho_torch.errors import DataError
 from ptycho_torch.models import PatchModel
-from ptycho_torch.physics.patches import extract_patches
+from ptycho_torch.physics.placement_bilinear import Bilinear
 from ptycho_torch.physics.residual import residual_of_pairs
 from ptycho_torch.prediction.prefetch import prefetched
 from ptycho_torch.prediction.scan_match import model_for
@@ -294,7 +294,8 @@ def forward_residual_of(
         for start in starts:
             part = slice(start, start + batch_size)
             positions = torch.from_numpy(scan.positions[part])
-            patches = extract_patches(image, positions.to(device), scan.N, origin=origin.to(device))
+            where = Bilinear(positions.to(device), scan.N, values.shape, origin=origin.to(device))
+            patches = where.cut(image)
             counts = torch.from_numpy(scan.diffraction[part].astype(np.float32)).to(device)
             yield model.predict_counts(patches), counts
             if progress is not None:

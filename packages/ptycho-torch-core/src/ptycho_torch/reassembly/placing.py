@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ptycho_torch.errors import ShapeError
-from ptycho_torch.physics.patches import check_room, patch_corners
+from ptycho_torch.physics.placement import WholePixel, check_room, patch_corners
 from ptycho_torch.physics.shapes import check_positions
 from ptycho_torch.types import ComplexPatches, Positions
 
@@ -116,14 +116,12 @@ class Placing:
         rows = (1 - down) * self._framed[1:] + down * self._framed[:-1]
         return (1 - right) * rows[..., 1:] + right * rows[..., :-1]
 
-    def index(self, placed: PlacedPatches) -> Tensor:
-        """Index of every pixel of placed patches in the flattened canvas, int64 ``(batch, n + 1, n + 1)``."""
-        step = torch.arange(self.n_pixels + 1, device=placed.corner.device)
-        height, width = self.shape
-        # The last row of a patch at a whole pixel has weight zero and may lie outside.
-        rows = (placed.corner[:, :1] + step).clamp(max=height - 1)
-        columns = (placed.corner[:, 1:] + step).clamp(max=width - 1)
-        return rows[:, :, None] * width + columns[:, None, :]
+    def where(self, placed: PlacedPatches) -> WholePixel:
+        """Placement of placed patches on the canvas.
+
+        The last row of a patch at a whole pixel has weight zero and may lie outside.
+        """
+        return WholePixel.at(placed.corner, placed.rest, self.n_pixels + 1, self.shape)
 
 
 def _dark_margins(lit: Tensor) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ptycho_torch.control import Progress, RunCancelled, ShouldStop, stop_if_asked
 from ptycho_torch.errors import ShapeError
+from ptycho_torch.physics.placement import WholePixel
 from ptycho_torch.reassembly.kept import KeptPatches
 from ptycho_torch.reassembly.placing import PlacedPatches, Placing
 from ptycho_torch.reassembly.processes import ALONE, Processes
@@ -128,25 +129,21 @@ class Canvas:
 
     def add(self, placed: PlacedPatches) -> None:
         """Add patches and their weights to the sums."""
-        index, weights = self._placing.index(placed), self._placing.weights(placed)
-        self.denominator.view(-1).index_add_(0, index.reshape(-1), weights.reshape(-1))
-        self.sum(index, _times(weights, placed.values))
+        where, weights = self._placing.where(placed), self._placing.weights(placed)
+        where.add(weights, self.denominator)
+        where.add(_times(weights, placed.values), self.numerator)
 
-    def weighted(self, placed: PlacedPatches) -> tuple[Tensor, Tensor]:
-        """What :meth:`add` sums of patches.
+    def weighted(self, placed: PlacedPatches) -> tuple[WholePixel, Tensor]:
+        """Where patches lie, and what :meth:`add` sums of them.
 
         Returns
         -------
-        index : Tensor
-            int64, ``(batch, n + 1, n + 1)``: index in the flattened canvas.
+        where : WholePixel
+            Placement on the canvas, of patches of ``n + 1`` pixels.
         weighted : Tensor
-            Complex64, of that shape: patches times weight.
+            Complex64, ``(batch, n + 1, n + 1)``: patches times weight.
         """
-        return self._placing.index(placed), _times(self._placing.weights(placed), placed.values)
-
-    def sum(self, index: Tensor, weighted: Tensor) -> None:
-        """Add weighted patches, whose weights the canvas holds already."""
-        self.numerator.view(-1).index_add_(0, index.reshape(-1), weighted.reshape(-1))
+        return self._placing.where(placed), _times(self._placing.weights(placed), placed.values)
 
     def merge(self, other: Canvas) -> None:
         """Add the sums of another canvas of the same geometry, from another process for example.
@@ -324,12 +321,12 @@ class _Alignment:
         largest, start = torch.zeros_like(self._fitted[:1]), 0
         for placed in batches:
             part = slice(start, start + len(placed))
-            index, weighted = canvas.weighted(placed)
-            fitted = phases_towards(mean.reshape(-1)[index], weighted)
+            where, weighted = canvas.weighted(placed)
+            fitted = phases_towards(where.cut(mean), weighted)
             turn = fitted + momentum * _wrapped(fitted - self._fitted[part])
             largest = torch.maximum(largest, _wrapped(turn - self._used[part]).abs().max())
             self._fitted[part], self._used[part] = fitted, turn
-            canvas.sum(index, weighted * torch.polar(torch.ones_like(turn), turn)[:, None, None])
+            where.add(weighted * torch.polar(torch.ones_like(turn), turn)[:, None, None], canvas.numerator)
             start = part.stop
         return float(largest)
 

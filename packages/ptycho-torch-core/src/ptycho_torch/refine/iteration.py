@@ -38,8 +38,7 @@ from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit
 from ptycho_torch.refine.modes import with_modes
-from ptycho_torch.refine.moved_probe import MovedProbePlacement
-from ptycho_torch.refine.placement import Placement
+from ptycho_torch.refine.placement import SolverPlacement, placement_of
 from ptycho_torch.refine.residual import dose_of
 from ptycho_torch.refine.result import RefineResult, SubPixel
 from ptycho_torch.refine.smoothness import LARGEST_CURVATURE, roughness, roughness_gradient
@@ -103,7 +102,6 @@ class Iteration:
         self.frames = FrameSource(scan, self.scale, device, real)
         self.processes = Processes.joined()
         self.sub_pixel: SubPixel = sub_pixel
-        self.kind: type[Placement] = MovedProbePlacement if sub_pixel == "probe" else Placement
         margin = _POSITION_MARGIN_PX if self.fits_positions else 2
         self.canvas = WorkingCanvas.around(scan.positions, scan.N, margin)
         self.origin = self.canvas.origin_tensor(device)
@@ -222,10 +220,10 @@ class Iteration:
         )
         self.now, self.t = reached, longer
 
-    def _placement(self, state: State, indices: npt.NDArray[np.int64] | None = None) -> Placement:
+    def _placement(self, state: State, indices: npt.NDArray[np.int64] | None = None) -> SolverPlacement:
         chosen = state.positions if indices is None else state.positions[torch.from_numpy(indices)]
         real = state.object.real.dtype
-        return self.kind(chosen, self.origin, self.n_pixels, self.canvas.shape, real)
+        return placement_of(self.sub_pixel, chosen, self.n_pixels, self.canvas.shape, self.origin, real)
 
     def _share(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Frames of a batch that this process works on; their sums are joined by an all-reduce."""

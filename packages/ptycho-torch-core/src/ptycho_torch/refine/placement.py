@@ -1,125 +1,98 @@
-"""Bilinear cutting and placing of patches for a loop that does little else.
+r"""Placements of the solver: the object interpolated, or the probe moved.
 
-The same pair of operators as :mod:`ptycho_torch.physics.patches`, arranged for speed: one gather
-of ``(N + 1) x (N + 1)`` pixels and two linear interpolations instead of four gathers, whole rows
-copied at once, and bounds checked when positions change instead of at every batch.
+In an experiment the probe moves, or the sample under it, and neither is blurred by it. With the object
+on a grid the displacement :math:`\delta` that is left beside the nearest pixel is given to the probe,
+
+.. math:: P_\delta(r) = F^{-1}\left[e^{-2\pi i\,k\cdot\delta}\,(F P)(k)\right],
+
+the shift theorem (as in Odstrcil, Menzel and Guizar-Sicairos, Opt. Express 26, 3108, 2018). The shift is
+unitary, where bilinear interpolation of the object is a low-pass filter; it costs a transform more per
+frame and mode.
 """
 
 from __future__ import annotations
 
-from copy import copy
-from typing import Self
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from ptycho_torch.errors import ShapeError
-from ptycho_torch.physics.patches import patch_corners
+from ptycho_torch.physics.placement import WholePixel
+from ptycho_torch.physics.placement_bilinear import BilinearRows
+from ptycho_torch.refine.result import SubPixel
 
-__all__ = ["Placement"]
+__all__ = ["MovedProbe", "SolverPlacement", "placement_of"]
 
 
-class Placement:
-    """Where the patches of a batch lie on a canvas.
+class MovedProbe(WholePixel):
+    """Patches at whole pixels, lit by a ramped probe that moves by the rest of each position.
+
+    Parameters are those of :class:`~ptycho_torch.physics.placement_bilinear.BilinearRows`. Probes carry the
+    ramp of :func:`~ptycho_torch.refine.step.detector_ramp`, which puts frequency zero at ``N // 2``.
+    The phases of all frames are computed once.
+    """
+
+    _per_patch = ("corner", "rest", "phase_y", "phase_x")
+
+    def __init__(
+        self,
+        positions: Tensor,
+        n_pixels: int,
+        shape: Sequence[int],
+        *,
+        origin: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(positions, n_pixels, shape, origin=origin)
+        # Index m of the transform of a ramped probe holds frequency m - N // 2.
+        frequency = torch.arange(n_pixels, dtype=torch.float64, device=positions.device) - n_pixels // 2
+        angle = self.rest[..., None] * frequency * (-2 * torch.pi / n_pixels)
+        phase = torch.polar(torch.ones_like(angle), angle)
+        self.phase_y = phase[:, 0].to(dtype.to_complex())
+        self.phase_x = phase[:, 1].to(dtype.to_complex())
+
+    def _phase(self) -> Tensor:
+        return (self.phase_y[:, :, None] * self.phase_x[:, None, :])[:, None]
+
+    def light(self, probe: Tensor) -> Tensor:
+        """Probe on every patch, ``(batch, modes, N, N)``."""
+        return torch.fft.ifft2(torch.fft.fft2(probe) * self._phase())
+
+    def gather_light(self, waves: Tensor) -> Tensor:
+        """Sum waves over the patches, each moved back: the adjoint of :meth:`light`."""
+        return torch.fft.ifft2((torch.fft.fft2(waves) * self._phase().conj()).sum(dim=0))
+
+    def cut_with_slopes(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Patches, and the derivatives of each by its own y and by its own x.
+
+        Moving the probe and moving the object the other way give frames of the same intensity, so the
+        slopes are those of the object, from central differences.
+        """
+        slope_y = (torch.roll(image, -1, 0) - torch.roll(image, 1, 0)) / 2
+        slope_x = (torch.roll(image, -1, 1) - torch.roll(image, 1, 1)) / 2
+        return self.cut(image), self.cut(slope_y), self.cut(slope_x)
+
+
+SolverPlacement: TypeAlias = BilinearRows | MovedProbe
+
+
+def placement_of(
+    sub_pixel: SubPixel,
+    positions: Tensor,
+    n_pixels: int,
+    shape: tuple[int, int],
+    origin: Tensor,
+    dtype: torch.dtype,
+) -> SolverPlacement:
+    """Placement for what moves by fractions of a pixel: the probe, or the object.
 
     Parameters
     ----------
-    positions
-        float64, ``(batch, 2)``, ``[y, x]`` in px.
-    origin
-        float64, ``(2,)``: array index = coordinate + origin.
-    n_pixels
-        Side ``N`` of a patch.
-    shape
-        ``(height, width)`` of the canvas. A patch needs one more row and column than ``N``.
-    dtype
-        Real dtype of the interpolation weights.
-
-    Raises
-    ------
-    ShapeError
-        If a patch reaches beyond the canvas.
+    sub_pixel
+        ``"probe"`` or ``"object"``.
+    positions, n_pixels, shape, origin, dtype
+        As for :class:`~ptycho_torch.physics.placement_bilinear.BilinearRows`.
     """
-
-    def __init__(
-        self, positions: Tensor, origin: Tensor, n_pixels: int, shape: tuple[int, int], dtype: torch.dtype
-    ) -> None:
-        corner, remainder = patch_corners(positions, n_pixels, origin)
-        room = torch.tensor(shape, device=corner.device) - n_pixels - 1
-        if bool((corner < 0).any()) or bool((corner > room).any()):
-            low, high = corner.amin(dim=0).tolist(), (corner.amax(dim=0) + n_pixels).tolist()
-            needed = f"room for rows {low[0]} to {high[0]} and columns {low[1]} to {high[1]}"
-            raise ShapeError("canvas", needed, f"shape {shape}", "enlarge the canvas")
-        self.n_pixels = n_pixels
-        self.shape = shape
-        self.row_step = torch.arange(n_pixels + 1, device=corner.device)
-        self.row_start = (corner[:, :1] + self.row_step) * shape[1] + corner[:, 1:]
-        self.down = remainder[:, 0].to(dtype)[:, None, None]
-        self.right = remainder[:, 1].to(dtype)[:, None, None]
-
-    def __len__(self) -> int:
-        return len(self.row_start)
-
-    def part(self, chosen: slice | Tensor) -> Self:
-        """The same for some of the patches."""
-        part = copy(self)
-        part.row_start = self.row_start[chosen]
-        part.down, part.right = self.down[chosen], self.right[chosen]
-        return part
-
-    def _neighbourhood(self, image: Tensor) -> Tensor:
-        """Pixels under each patch and one row and column more, as reals ``(batch, N + 1, 2 (N + 1))``."""
-        side = self.n_pixels + 1
-        # Overlapping windows of the flat image: a row of a patch is one contiguous copy.
-        windows = image.view(-1).as_strided((image.numel() - side + 1, side), (1, 1))
-        rows = windows.index_select(0, self.row_start.view(-1))
-        return torch.view_as_real(rows).view(-1, side, 2 * side)
-
-    def light(self, probe: Tensor) -> Tensor:
-        """Probe on every patch, ``(modes, N, N)`` or ``(batch, modes, N, N)``: the same on all of them."""
-        return probe
-
-    def gather_light(self, waves: Tensor) -> Tensor:
-        """Sum waves ``(batch, modes, N, N)`` over the patches: the adjoint of :meth:`light`."""
-        return waves.sum(dim=0)
-
-    def cut(self, image: Tensor) -> Tensor:
-        """Patches, complex ``(batch, N, N)``, of an image ``(height, width)``."""
-        return self._across(self._along(self._neighbourhood(image)))
-
-    def cut_with_slopes(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Patches, and the derivatives of each by its own y and by its own x."""
-        pixels = self._neighbourhood(image)
-        along = self._along(pixels)
-        slope_y = self._across(pixels[:, 1:] - pixels[:, :-1])
-        slope_x = self._as_patches(along[..., 2:] - along[..., :-2])
-        return self._across(along), slope_y, slope_x
-
-    def add_to(self, image: Tensor, patches: Tensor) -> None:
-        """Add real or complex patches ``(batch, N, N)`` to an image: the adjoint of :meth:`cut`."""
-        batch, side = len(patches), self.n_pixels
-        parts = 2 if patches.is_complex() else 1
-        real = torch.view_as_real(patches) if patches.is_complex() else patches
-        real = real.reshape(batch, side, parts * side)
-        wide = real.new_empty(batch, side, parts * (side + 1))
-        moved = real * self.right
-        torch.sub(real, moved, out=wide[..., :-parts])
-        wide[..., -parts:] = 0
-        wide[..., parts:] += moved
-        tall = real.new_empty(batch, side + 1, parts * (side + 1))
-        moved = wide * self.down
-        torch.sub(wide, moved, out=tall[:, :-1])
-        tall[:, -1] = 0
-        tall[:, 1:] += moved
-        index = (self.row_start[..., None] + self.row_step).view(-1)
-        flat = torch.view_as_complex(tall.view(-1, 2)) if parts == 2 else tall.view(-1)
-        image.view(-1).index_add_(0, index, flat)
-
-    def _along(self, pixels: Tensor) -> Tensor:
-        return torch.lerp(pixels[:, :-1], pixels[:, 1:], self.down)
-
-    def _across(self, pixels: Tensor) -> Tensor:
-        return self._as_patches(torch.lerp(pixels[..., :-2], pixels[..., 2:], self.right))
-
-    def _as_patches(self, pixels: Tensor) -> Tensor:
-        return torch.view_as_complex(pixels.view(-1, self.n_pixels, self.n_pixels, 2))
+    kind = MovedProbe if sub_pixel == "probe" else BilinearRows
+    return kind(positions, n_pixels, shape, origin=origin, dtype=dtype)

@@ -14,8 +14,7 @@ from ptycho_torch.physics.residual import residual_of_pairs
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.frames import FrameSource
-from ptycho_torch.refine.moved_probe import MovedProbePlacement
-from ptycho_torch.refine.placement import Placement
+from ptycho_torch.refine.placement import SolverPlacement, placement_of
 from ptycho_torch.refine.result import SubPixel
 from ptycho_torch.refine.step import State, detector_ramp
 
@@ -66,14 +65,14 @@ def forward_residual(
         (light * detector_ramp(scan.N).to(place)).to(torch.complex64),
         torch.from_numpy(scan.positions.copy()).to(place),
     )
-    kind = MovedProbePlacement if sub_pixel == "probe" else Placement
-    placement = kind(state.positions, canvas.origin_tensor(place), scan.N, canvas.shape, torch.float32)
+    origin = canvas.origin_tensor(place)
+    placement = placement_of(sub_pixel, state.positions, scan.N, canvas.shape, origin, torch.float32)
     frames = FrameSource(scan, 1.0, place, torch.float32)
     every = np.arange(scan.n_frames)
     return residual_of_pairs(lambda: _pairs(frames, placement, state, every), per_frame_dose=per_frame_dose)
 
 
-def dose_of(frames: FrameSource, placement: Placement, state: State) -> float:
+def dose_of(frames: FrameSource, placement: SolverPlacement, state: State) -> float:
     """Ratio of measured to predicted light over some frames spread over the scan; 1 if none is predicted."""
     chosen = np.unique(np.linspace(0, len(placement) - 1, min(len(placement), _SAMPLE_FRAMES)).astype(int))
     predicted_sum = measured_sum = 0.0
@@ -84,7 +83,7 @@ def dose_of(frames: FrameSource, placement: Placement, state: State) -> float:
 
 
 def _pairs(
-    frames: FrameSource, placement: Placement, state: State, indices: npt.NDArray[np.int64]
+    frames: FrameSource, placement: SolverPlacement, state: State, indices: npt.NDArray[np.int64]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Predicted and measured intensity of frames, in batches; zero at bad pixels."""
     for start in range(0, len(indices), _CHUNK):

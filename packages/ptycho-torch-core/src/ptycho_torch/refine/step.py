@@ -9,7 +9,7 @@ residual of the exit wave is :math:`\chi_m = F^{-1}(w \Psi_m)` with the weight :
     \nabla_{P_m} = \sum_j O_j^* \chi_{jm},
 
 with :math:`S_j` the bilinear cutting of patch j (or its cutting at whole pixels, where the probe moves
-instead: :mod:`ptycho_torch.refine.moved_probe`). Because :math:`F` is unitary, the curvature of
+instead: :mod:`ptycho_torch.refine.placement`). Because :math:`F` is unitary, the curvature of
 the linear part, :math:`\sum_j S_j^T \sum_m |P_m|^2 S_j`, is diagonal up to the interpolation: the
 summed illumination. Dividing by it makes a step of length one the right one everywhere on the
 object (the weighting of Maiden, Johnson and Li, Optica 4, 736, 2017, there for single frames).
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit, field_weight
-from ptycho_torch.refine.placement import Placement
+from ptycho_torch.refine.placement import SolverPlacement
 
 __all__ = ["BatchGradient", "BatchSettings", "State", "batch_gradient", "detector_ramp", "illumination_map"]
 
@@ -88,13 +88,13 @@ def detector_ramp(n_pixels: int) -> Tensor:
     return ramp[:, None] * ramp[None, :]
 
 
-def illumination_map(placement: Placement, probe: Tensor) -> Tensor:
+def illumination_map(placement: SolverPlacement, probe: Tensor) -> Tensor:
     """Summed probe intensity of the placed frames, real, ``(height, width)`` of the canvas."""
     total = probe.real.new_zeros(placement.shape)
     for start in range(0, len(placement), _MAP_CHUNK):
         part = placement.part(slice(start, start + _MAP_CHUNK))
         power = (part.light(probe).abs() ** 2).sum(dim=-3)
-        part.add_to(total, power.expand(len(part), -1, -1))
+        part.add(power.expand(len(part), -1, -1), total)
     return total
 
 
@@ -144,7 +144,7 @@ class BatchSettings:
 def batch_gradient(
     state: State,
     indices: npt.NDArray[np.int64],
-    placement: Placement,
+    placement: SolverPlacement,
     frames: FrameSource,
     settings: BatchSettings,
     misfit: Misfit,
@@ -194,7 +194,7 @@ def batch_gradient(
             result.object_power += (patches.real.square() + patches.imag.square()).sum(dim=0)
         wave *= light.conj()
         patch_gradient = wave.sum(dim=1) if len(state.probe) > 1 else wave[:, 0]
-        part.add_to(result.object, patch_gradient)
+        part.add(patch_gradient, result.object)
         if slopes is not None:
             power = (light.abs() ** 2).sum(dim=-3)
             moves.append(_position_moves(patch_gradient, slopes, power))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.errors import DataError
-from ptycho_torch.physics.patches import extract_patches
+from ptycho_torch.physics.placement_bilinear import Bilinear
 
 __all__ = ["LabelSource", "labels_of"]
 
@@ -56,9 +56,9 @@ class LabelSource:
         else:
             assert self.image is not None
             positions = torch.from_numpy(self.positions[flat])
-            found = extract_patches(
-                self.image, positions, self.n_pixels, origin=torch.from_numpy(self.origin)
-            )
+            origin = torch.from_numpy(self.origin)
+            where = Bilinear(positions, self.n_pixels, self.image.shape, origin=origin)
+            found = where.cut(self.image)
         return (self.scale * found).reshape(*frame.shape, self.n_pixels, self.n_pixels)
 
 

@@ -1,24 +1,26 @@
-"""One canvas per group of patches, which lie on it at whole pixels."""
+"""One canvas per group of patches."""
 
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ptycho_torch.errors import ShapeError
-from ptycho_torch.physics.patches_fourier import nearest_pixels
-from ptycho_torch.types import ComplexPatches
+from ptycho_torch.physics.placement import WholePixel, nearest_pixels
 
-__all__ = ["GroupCanvas"]
+__all__ = ["GroupCanvases"]
+
+Kind = TypeVar("Kind", bound=WholePixel)
 
 
-class GroupCanvas:
-    """Where the patches of each group lie on a canvas of the group.
+class GroupCanvases:
+    """Canvases of one size: that of the offsets that reach farthest in the batch.
 
-    Canvases have one size, that of the offsets reaching farthest in the batch. Pixels are looked up once,
-    however often patches are placed and cut.
+    They lie one below another on a tall array, so that no patch touches a neighbour's and one placement
+    serves all groups.
 
     Parameters
     ----------
@@ -31,12 +33,10 @@ class GroupCanvas:
     ----------
     shape
         ``(batch, height, width)`` of the canvases.
+    tall
+        ``(batch * height, width)``: shape of the array that holds them.
     positions
-        float64, ``(batch * channel, 2)``: place of every patch, ``[y, x]`` in px, on the tall array that
-        holds the canvases one below another, so that no patch touches a neighbour's.
-    rest
-        float64, ``(batch * channel, 2)``, in ``[-1/2, 1/2)`` px: how much further than its whole pixel a
-        patch lies.
+        float64, ``(batch * channel, 2)``: place of every patch on the tall array, ``[y, x]`` in px.
 
     Raises
     ------
@@ -60,16 +60,13 @@ class GroupCanvas:
         start = torch.stack([down, torch.zeros_like(down)], dim=1).repeat_interleave(n_channels, dim=0)
         self.n_pixels = n_pixels
         self.shape = (int(n_groups), height, width)
+        self.tall = (int(n_groups) * height, width)
         self.positions = flat + corner + start
-        first, self.rest = nearest_pixels(self.positions, n_pixels)
-        step = torch.arange(n_pixels, device=first.device)
-        self._index = (first[:, :1] + step)[:, :, None] * width + (first[:, 1:] + step)[:, None, :]
 
-    def place(self, patches: ComplexPatches) -> Tensor:
-        """Sum patches ``(batch * channel, N, N)``, real or complex, on ``(batch, height, width)``."""
-        canvas = patches.new_zeros(math.prod(self.shape))
-        return canvas.index_add(0, self._index.reshape(-1), patches.reshape(-1)).reshape(self.shape)
+    def placement(self, kind: type[Kind]) -> Kind:
+        """Placement of all patches on the tall array.
 
-    def cut(self, canvas: Tensor) -> ComplexPatches:
-        """Patches ``(batch * channel, N, N)`` of canvases: the adjoint of :meth:`place`."""
-        return canvas.reshape(-1)[self._index]
+        The canvases fit by construction: a GPU does not wait for a look at the bounds.
+        """
+        corner, rest = nearest_pixels(self.positions, self.n_pixels, self.positions.new_zeros(2))
+        return kind.at(corner, rest, self.n_pixels, self.tall)
