@@ -10,6 +10,8 @@ from importlib import import_module
 from pathlib import Path
 
 from ptycho_config import SECTIONS, FieldSpec, field_specs, markdown_table, profiles
+from ptycho_torch_cli.__main__ import COMMANDS
+from ptycho_torch_cli.parsers import CommandParser
 
 __all__ = ["main", "pages"]
 
@@ -25,18 +27,7 @@ SECTION_TEXT = {
 }
 TITLES = {"options": "Help", "positional arguments": "Arguments"}
 HEAD = ("| flag | value | meaning |", "|---|---|---|")
-COMMANDS = (
-    ("train", "train", None),
-    ("infer", "inference", None),
-    ("refine", "refine", None),
-    ("simulate", "simulate", None),
-    ("evaluate", "evaluate", None),
-    ("convert", "convert", None),
-    ("inspect", "inspect", None),
-    ("config show", "config", "show"),
-    ("config validate", "config", "validate"),
-    ("config explain", "config", "explain"),
-)
+ACTIONS = ("show", "validate", "explain")
 
 
 def _cell(text: str) -> str:
@@ -100,8 +91,22 @@ def _rows(actions: list[argparse.Action]) -> list[str]:
     for action in actions:
         names = ", ".join(f"`{flag}`" for flag in action.option_strings) or f"`{action.metavar}`"
         value = str(action.metavar) if action.option_strings and action.nargs != 0 and action.metavar else ""
+        if value and getattr(action, "off_flags", ()):
+            value += f" after `{action.option_strings[0]}`"
         rows.append(f"| {names} | {_cell(value)} | {_cell(action.help or '')} |")
     return rows
+
+
+def _parsers() -> dict[str, CommandParser]:
+    """Parser of every command by what is typed after ``ptycho-torch``."""
+    found: dict[str, CommandParser] = {}
+    for name, (module, _) in COMMANDS.items():
+        build = import_module(f"ptycho_torch_cli.{module}").build_parser
+        if name == "config":
+            found |= {f"config {action}": build(action) for action in ACTIONS}
+        else:
+            found[name] = build()
+    return found
 
 
 def _flag_page() -> str:
@@ -112,16 +117,13 @@ def _flag_page() -> str:
         "a flag that is not typed leaves the decision to a file, a profile or the default.",
         "",
     ]
-    for title, module, action in COMMANDS:
-        build = import_module(f"ptycho_torch_cli.{module}").build_parser
-        parser = build() if action is None else build(action)
-        lines += [f"## ptycho-torch {title}", "", f"{parser.description}", ""]
+    for title, parser in _parsers().items():
+        usage = parser.format_usage().removeprefix("usage: ").strip()
+        lines += [f"## ptycho-torch {title}", "", f"{parser.description}", "", f"`{usage}`", ""]
         for group in parser._action_groups:
             members = [member for member in group._group_actions if member.help != argparse.SUPPRESS]
             if members:
-                heading = {"options": "Help", "positional arguments": "Arguments"}.get(
-                    group.title, group.title
-                )
+                heading = TITLES.get(str(group.title), group.title)
                 lines += [f"### {heading}", "", *HEAD, *_rows(members), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 

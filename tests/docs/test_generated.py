@@ -19,6 +19,7 @@ def load(root):
     return run
 
 
+@pytest.mark.rule("CLI-007", "CFG-002")
 def test_tables_are_those_of_the_code(root, load):
     pages = load("generate_tables").pages()
     assert set(pages) == {

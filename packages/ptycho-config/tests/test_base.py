@@ -70,9 +70,24 @@ def test_evolve_checks_again() -> None:
         evolve(config, num_worker=0)
 
 
-def test_replace_states_everything_as_documented() -> None:
-    replaced = dataclasses.replace(PyTorchExecutionConfig(), num_workers=2)
-    assert set(stated_fields(replaced)) == {field.name for field in dataclasses.fields(replaced)}
+@pytest.mark.rule("CFG-007")
+def test_replace_keeps_what_was_stated_and_adds_the_changes() -> None:
+    start = TrainingConfig(n_groups=512, train_data_file="a.npz")  # type: ignore[arg-type]
+    changed = dataclasses.replace(start, nepochs=2)
+    assert stated_fields(changed) == {**stated_fields(start), "nepochs": 2}
+    again = dataclasses.replace(changed, model=ModelConfig(N=128), train_data_file=None)
+    assert set(stated_fields(again)) == {"n_groups", "train_data_file", "nepochs", "model"}
+    assert again.train_data_file is None
+    assert stated_fields(dataclasses.replace(PyTorchExecutionConfig())) == {}
+    with pytest.raises(ConfigError, match="nepochs"):
+        dataclasses.replace(start, nepochs=0)
+
+
+def test_replace_takes_older_spellings() -> None:
+    with pytest.warns(DeprecationWarning, match="older spelling"):
+        changed = dataclasses.replace(TrainingConfig(n_groups=5), n_images=7)
+    assert changed.n_groups == 7
+    assert stated_fields(changed) == {"n_groups": 7}
 
 
 def test_a_subclass_with_its_own_constructor_has_stated_what_differs() -> None:

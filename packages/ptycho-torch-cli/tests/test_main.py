@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
 import pytest
 
 from ptycho_torch_cli.__main__ import COMMANDS, main
@@ -46,3 +50,14 @@ def test_wrong_commands(words: list[str], message: str, capsys: pytest.CaptureFi
     out, err = capsys.readouterr()
     assert out == ""
     assert message in err
+
+
+def test_modules_import_each_other_one_way() -> None:
+    folder = Path(main.__code__.co_filename).parent
+    names = {path.stem for path in folder.glob("*.py")}
+    imports: dict[str, set[str]] = {}
+    for path in folder.glob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        named = (node.module or "" for node in nodes if isinstance(node, ast.ImportFrom))
+        imports[path.stem] = {name.removeprefix("ptycho_torch_cli.") for name in named} & names
+    TopologicalSorter(imports).prepare()  # raises when two modules need each other, in functions too

@@ -23,20 +23,27 @@ ConfigT = TypeVar("ConfigT", bound="Config")
 _STATED = "_stated"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """Base of the configuration dataclasses."""
 
+    # `dataclasses.replace` passes every field to the constructor, and of a variable such as this one what the
+    # attribute of its name says: the object itself. So the constructor learns what had been stated.
+    _origin: dataclasses.InitVar[Config | None] = None
+
     rules: ClassVar[tuple[Rule, ...]] = ()
     deprecated: ClassVar[Mapping[str, str]] = {}
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, _origin: Config | None) -> None:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         stored, problems = check_values(type(self), values, self.rules)
         if problems:
             raise ConfigError(problems)
         for name, value in stored.items():
             object.__setattr__(self, name, value)
+
+
+setattr(Config, "_origin", property(lambda self: self))  # noqa: B010 - a type checker refuses the assignment
 
 
 def config_class(cls: type[ConfigT]) -> type[ConfigT]:
@@ -57,17 +64,28 @@ def config_class(cls: type[ConfigT]) -> type[ConfigT]:
 
     @functools.wraps(build)
     def __init__(self: Any, **stated: Any) -> None:
+        origin = stated.pop("_origin", None)
+        before = {} if origin is None else _forget(origin, stated, cls.deprecated)
         problems = _rename(cls.deprecated, stated)
         try:
-            build(self, **stated)
+            build(self, **{**before, **stated})
         except ConfigError as error:
             problems += error.problems
         if problems:
             raise ConfigError(problems)
-        object.__setattr__(self, _STATED, frozenset(stated))
+        known = frozenset() if origin is None else frozenset(stated_fields(origin))
+        object.__setattr__(self, _STATED, known | frozenset(stated))
 
     setattr(cls, "__init__", __init__)  # noqa: B010 - a type checker refuses the plain assignment
     return cls
+
+
+def _forget(origin: Config, given: dict[str, Any], deprecated: Mapping[str, str]) -> dict[str, Any]:
+    """Take out of what was given for a copy the values that its original has."""
+    replaced = {new for old, new in deprecated.items() if old in given}
+    names = [field.name for field in dataclasses.fields(origin) if field.name in given]
+    before = {name: given.pop(name) for name in names if given[name] is getattr(origin, name)}
+    return {name: value for name, value in before.items() if name not in replaced}
 
 
 def _rename(deprecated: Mapping[str, str], stated: dict[str, Any]) -> list[Problem]:
@@ -101,8 +119,8 @@ def stated_fields(config: Config) -> dict[str, Any]:
 
     Notes
     -----
-    What was stated survives ``copy``, ``pickle`` and :func:`evolve`, and plays no part in equality.
-    ``dataclasses.replace`` passes *every* field to the constructor, so its result has stated them all.
+    What was stated survives ``copy``, ``pickle``, ``dataclasses.replace`` and :func:`evolve`, and plays no
+    part in equality.
 
     Examples
     --------

@@ -102,7 +102,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def load_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load_config(path: str | os.PathLike[str], *, check_keys: bool = True) -> dict[str, Any]:
     """Read a configuration file.
 
     Parameters
@@ -110,6 +110,8 @@ def load_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     path : path-like
         A ``.yaml``, ``.yml``, ``.toml`` or ``.json`` file, or the ``resolved_config.json`` of an earlier
         run, of which the values are taken. In TOML, which has no null, ``"none"`` stands for it.
+    check_keys : bool
+        Refuse unknown keys. :func:`ptycho_config.resolve` does so too, beside everything else that is wrong.
 
     Returns
     -------
@@ -145,7 +147,8 @@ def load_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         expected = f"settings by name in {file}, such as nepochs: 30"
         raise ConfigError(Problem("config file", data, expected, f"the file holds a {type(data).__name__}"))
     settings: dict[str, Any] = _values_of_run(data, file) if data.get("format") == _FORMAT else data
-    _refuse_unknown(settings, file)
+    if check_keys:
+        _refuse_unknown(settings, file)
     return settings
 
 

@@ -112,7 +112,7 @@ def _resolved(args: argparse.Namespace) -> Resolution:
     return resolve(
         schema,
         cli=parse_assignments(schema, getattr(args, "assignments", [])),
-        file=load_config(given[0]) if given else None,
+        file=load_config(given[0], check_keys=False) if given else None,
         profile=getattr(args, "profile", None),
         job=args.job,
     )

@@ -24,10 +24,8 @@ __all__ = [
     "note",
     "progress_of",
     "run_command",
-    "version_text",
 ]
 
-_DISTRIBUTIONS = ("ptycho-torch-cli", "ptycho-torch-core", "ptycho-config", "torch")
 _OURS = ("ptycho_torch", "ptycho_config", "ptycho_torch_cli")
 _CHATTY = (
     r"(lightning|pytorch_lightning|lightning_fabric|lightning_utilities|torch|torchmetrics|tensorboard)\b"
@@ -39,19 +37,6 @@ _FAILURES = (ValueError, OSError, RuntimeError, ImportError, ArithmeticError, Me
 
 class UsageError(Exception):
     """The command line asks for something that cannot be, such as a file that is not there."""
-
-
-def version_text() -> str:
-    """Versions of the three packages and of torch, one per line; imports none of them."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    lines = []
-    for name in _DISTRIBUTIONS:
-        try:
-            lines.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            lines.append(f"{name} not installed")
-    return "\n".join(lines)
 
 
 def is_first_process() -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from ptycho_config import MISSING, FieldSpec
 
-__all__ = ["Formatter", "help_of", "shown_spellings"]
+__all__ = ["Formatter", "help_of", "shown_spellings", "spellings_with_value"]
 
 
 class Formatter(argparse.HelpFormatter):
@@ -18,8 +19,15 @@ class Formatter(argparse.HelpFormatter):
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings:
             return super()._format_action_invocation(action)
-        placeholder = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
-        return ", ".join(shown_spellings(action)) + placeholder
+        return ", ".join(spellings_with_value(action, shown_spellings(action)))
+
+
+def spellings_with_value(action: argparse.Action, spellings: Sequence[str]) -> list[str]:
+    """Spellings of a flag, its placeholder after the last; off-switches take no value and come after it."""
+    off = [flag for flag in getattr(action, "off_flags", ()) if flag in spellings]
+    on = [flag for flag in spellings if flag not in off]
+    placeholder = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
+    return [*on[:-1], f"{on[-1]}{placeholder}", *off]
 
 
 def shown_spellings(action: argparse.Action) -> list[str]:

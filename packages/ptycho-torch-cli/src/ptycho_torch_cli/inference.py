@@ -20,7 +20,7 @@ from ptycho_torch_cli.shared import (
     cli_layer,
     missing_files_are_usage,
     print_resolution,
-    validate_paths,
+    require_sound_layers,
     wants_quiet,
     with_residual,
 )
@@ -103,9 +103,12 @@ def _infer(args: argparse.Namespace) -> int:
 def _payload(args: argparse.Namespace) -> InferencePayload:
     layer = cli_layer(args, _SCHEMA)
     config_file = getattr(args, "config_file", None)
-    validate_paths(
+    require_sound_layers(
+        _JOB,
+        layer,
+        args,
+        config_file,
         {
-            "--config": config_file,
             "--model-path": layer.get("model_path"),
             "--test-data-file": layer.get("test_data_file"),
         },

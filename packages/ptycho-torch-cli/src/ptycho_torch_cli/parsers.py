@@ -23,6 +23,8 @@ from ptycho_config import (
     suggest,
 )
 from ptycho_torch_cli.help_text import Formatter, help_of, shown_spellings
+from ptycho_torch_cli.layers import problems_of_layers, typed_settings
+from ptycho_torch_cli.versions import version_text
 
 __all__ = [
     "CommandParser",
@@ -31,8 +33,6 @@ __all__ = [
     "add_run_flags",
     "add_settings",
     "add_switch",
-    "flag_summary",
-    "typed_settings",
 ]
 
 _PROBLEMS = "_problems"
@@ -68,6 +68,7 @@ class CommandParser(argparse.ArgumentParser):
             exit_on_error=False,
         )
         self.schema: dict[str, type[Config]] = {}
+        self.job: str | None = None
         self.examples = tuple(examples)
 
     def format_help(self) -> str:
@@ -82,9 +83,24 @@ class CommandParser(argparse.ArgumentParser):
         parsed, rest = self._parse_known(tokens, found)
         found = [str(problem) for problem in parsed.__dict__.pop(_PROBLEMS, [])] + found
         found += self._explain_rest(rest)
+        try:
+            typed = typed_settings(parsed, self.schema)
+        except ConfigError as error:
+            typed = {}
+            found += [str(problem) for problem in error.problems]
         if found:
-            self._refuse(found)
+            self._refuse(found + self._wrong_in_file(parsed, typed))
         return parsed
+
+    def _wrong_in_file(self, parsed: argparse.Namespace, typed: Mapping[str, Any]) -> list[str]:
+        """What else is wrong with the settings that a run would have."""
+        if not self.schema:
+            return []
+        given = [getattr(parsed, name, None) for name in ("config_file", "file")]
+        file = next((path for path in given if path is not None), None)
+        job = getattr(parsed, "job", self.job)
+        found = problems_of_layers(job, cli=typed, config_file=file, profile=getattr(parsed, "profile", None))
+        return [str(problem) for problem in found]
 
     def error(self, message: str) -> NoReturn:
         """Report one problem, or every argument that is missing, and exit with code 2."""
@@ -151,6 +167,7 @@ class _Setting(argparse.Action):
 
     def __init__(self, option_strings: Sequence[str], dest: str, *, spec: FieldSpec, **rest: Any) -> None:
         self.spec = spec
+        self.off_flags = spec.off_flags
         if spec.kind == "bool":
             rest["nargs"] = "?" if spec.words else 0
             rest["metavar"] = "[" + "|".join(spec.words) + "]" if spec.words else None
@@ -289,7 +306,7 @@ def add_layer_flags(
     with_profile
         Whether there are profiles for it.
     """
-    parser.schema = dict(schema)
+    parser.schema, parser.job = dict(schema), job
     group = parser.add_argument_group("Where settings come from")
     group.add_argument(
         "--config",
@@ -367,50 +384,5 @@ class _Version(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        from ptycho_torch_cli.console import version_text
-
         print(version_text())
         parser.exit(0)
-
-
-def typed_settings(args: argparse.Namespace, schema: Mapping[str, type[Config]]) -> dict[str, Any]:
-    """Settings that were typed, as flags or with ``--set``: one layer for a factory.
-
-    Parameters
-    ----------
-    args
-        Result of a parser of this module.
-    schema
-        Section -> class, as given to `add_layer_flags`.
-
-    Returns
-    -------
-    dict
-        Name or dotted key -> value. What was not typed is not in it.
-
-    Raises
-    ------
-    ConfigError
-        When an assignment cannot be read, or a flag and an assignment differ.
-    """
-    names = [spec.name for cls in schema.values() for spec in field_specs(cls)]
-    typed = {name: getattr(args, name) for name in names if hasattr(args, name)}
-    assigned = parse_assignments(schema, getattr(args, "assignments", []))
-    problems = [
-        Problem(name, typed[name], f"one value, but --set states {assigned[name]!r}", "keep one of them")
-        for name in typed
-        if name in assigned and assigned[name] != typed[name]
-    ]
-    if problems:
-        raise ConfigError(problems)
-    return {**typed, **assigned}
-
-
-def flag_summary(parser: argparse.ArgumentParser) -> list[str]:
-    """One line per argument: all its spellings and the placeholder of its value, sorted."""
-    lines = []
-    for action in parser._actions:
-        spellings = " ".join(action.option_strings) or f"<{action.dest}>"
-        placeholder = "" if action.nargs == 0 or not action.option_strings else f" {action.metavar}"
-        lines.append(f"{spellings}{placeholder}")
-    return sorted(lines)

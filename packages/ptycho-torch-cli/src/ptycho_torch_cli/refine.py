@@ -20,7 +20,7 @@ from ptycho_torch_cli.shared import (
     cli_layer,
     missing_files_are_usage,
     print_resolution,
-    validate_paths,
+    require_sound_layers,
     wants_quiet,
     with_residual,
 )
@@ -92,9 +92,12 @@ def _refine(args: argparse.Namespace) -> int:
 def _payload(args: argparse.Namespace) -> RefinementPayload:
     layer = cli_layer(args, _SCHEMA)
     config_file = getattr(args, "config_file", None)
-    validate_paths(
+    require_sound_layers(
+        _JOB,
+        layer,
+        args,
+        config_file,
         {
-            "--config": config_file,
             "--data": layer.get("scan_file"),
             "--start": layer.get("start_file"),
         },

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ptycho_config import Config, ConfigError, Problem, PyTorchExecutionConfig
 from ptycho_torch_cli.console import UsageError, note
-from ptycho_torch_cli.parsers import typed_settings
+from ptycho_torch_cli.layers import problems_of_layers, typed_settings
 
 __all__ = [
     "build_execution_config_from_args",
@@ -20,6 +20,7 @@ __all__ = [
     "cli_layer",
     "missing_files_are_usage",
     "print_resolution",
+    "require_sound_layers",
     "resolve_accelerator",
     "validate_paths",
     "wants_quiet",
@@ -101,9 +102,47 @@ def build_execution_config_from_args(args: argparse.Namespace) -> PyTorchExecuti
     return PyTorchExecutionConfig(**cli_layer(flags_only, {"execution": PyTorchExecutionConfig}))
 
 
-def validate_paths(
-    paths: Mapping[str, str | PathLike[str] | tuple[Path, ...] | None], *, folders: tuple[str, ...] = ()
+Paths: TypeAlias = Mapping[str, str | PathLike[str] | tuple[Path, ...] | None]
+
+
+def require_sound_layers(
+    job: str,
+    layer: Mapping[str, Any],
+    args: argparse.Namespace,
+    config_file: str | PathLike[str] | None,
+    paths: Paths,
+    *,
+    folders: tuple[str, ...] = (),
 ) -> None:
+    """Check that the files named on the command line exist; if not, say what else is wrong too.
+
+    Parameters
+    ----------
+    job
+        What the command does.
+    layer
+        What was typed, as from `cli_layer`.
+    args
+        Result of the parser, for the profile.
+    config_file
+        Configuration file that will be read.
+    paths, folders
+        As for `validate_paths`.
+
+    Raises
+    ------
+    ConfigError
+        With every path that is missing or of the wrong kind, and every problem of every layer.
+    """
+    try:
+        validate_paths({"--config": config_file, **paths}, folders=folders)
+    except ConfigError as error:
+        profile = getattr(args, "profile", None)
+        found = problems_of_layers(job, cli=layer, config_file=config_file, profile=profile)
+        raise ConfigError([*error.problems, *found]) from None
+
+
+def validate_paths(paths: Paths, *, folders: tuple[str, ...] = ()) -> None:
     """Check that the files named on the command line exist.
 
     Parameters

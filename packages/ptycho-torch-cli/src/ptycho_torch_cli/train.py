@@ -22,7 +22,7 @@ from ptycho_torch_cli.shared import (
     cli_layer,
     missing_files_are_usage,
     print_resolution,
-    validate_paths,
+    require_sound_layers,
     wants_quiet,
 )
 
@@ -116,9 +116,12 @@ def _payload(args: argparse.Namespace) -> TrainingPayload:
         raise UsageError("--resume continues the run that --overwrite would replace; keep one of them")
     if args.resume and config_file is None and not hasattr(args, "profile"):
         config_file = _record_of_run(layer)
-    validate_paths(
+    require_sound_layers(
+        _JOB,
+        layer,
+        args,
+        config_file,
         {
-            "--config": config_file,
             "--train-data-file": layer.get("train_data_file"),
             "--test-data-file": layer.get("test_data_file"),
         },

@@ -16,6 +16,7 @@ ever extracted, and nothing is read before its size has been found plausible.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -23,7 +24,7 @@ import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,10 +87,12 @@ class Manifest:
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the packages that determine a result."""
-    return {
-        name: version(name) for name in ("ptycho-config", "ptycho-torch-core", "torch", "lightning", "numpy")
-    }
+    """Versions of the packages that determine a result; that of the command line where it is installed."""
+    names = ("ptycho-config", "ptycho-torch-core", "torch", "lightning", "numpy")
+    found = {name: version(name) for name in names}
+    with contextlib.suppress(PackageNotFoundError):
+        found["ptycho-torch-cli"] = version("ptycho-torch-cli")
+    return found
 
 
 def find_bundle(model_path: str | PathLike[str]) -> Path:

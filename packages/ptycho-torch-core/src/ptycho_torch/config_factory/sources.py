@@ -75,7 +75,7 @@ def merged_layers(
         "overrides": {**stated, **(overrides or {})},
         "execution_config": execution_config,
         "cli": cli,
-        "file": None if config_file is None else load_config(config_file),
+        "file": None if config_file is None else load_config(config_file, check_keys=False),
         "profile": profile,
     }
 
