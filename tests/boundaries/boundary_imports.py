@@ -69,6 +69,9 @@ PHYSICS_MAY_USE = (
     *("torch", "numpy", "jaxtyping"),
     *("ptycho_torch.physics", "ptycho_torch.types", "ptycho_torch.errors"),
 )
+REFERENCE_NAMES = tuple(
+    f"ptycho_torch.{name}" for name in ("api", "config_params", "model", "lightning_utils")
+)
 EVERYWHERE = ("ptycho_config", "ptycho_torch", "ptycho_torch_cli")
 RULES = (
     Rule(
@@ -96,13 +99,19 @@ RULES = (
         "only the training layer knows Lightning, so that everything below it can be used without a trainer",
         where=("ptycho_torch",),
         forbidden=(*LIGHTNING, "ptycho_torch.lightning"),
-        except_in=("ptycho_torch.lightning", "ptycho_torch.workflows"),
+        except_in=("ptycho_torch.lightning", "ptycho_torch.workflows", "ptycho_torch.reference"),
     ),
     Rule(
         "workflows stand on top of core: nothing below calls them",
         where=("ptycho_torch",),
         forbidden=("ptycho_torch.workflows",),
-        except_in=("ptycho_torch.workflows",),
+        except_in=("ptycho_torch.workflows", "ptycho_torch.reference"),
+    ),
+    Rule(
+        "what programs of the reference call is translated in one room, which nothing else needs",
+        where=("ptycho_torch",),
+        forbidden=("ptycho_torch.reference",),
+        except_in=("ptycho_torch.reference", *REFERENCE_NAMES),
     ),
     Rule(
         "devices and processes serve the jobs: they know neither a job nor what a run leaves behind",

@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from ptycho_config import ModelConfig, to_dict
-from ptycho_torch import bundle as bundle_module
 from ptycho_torch.bundle import BUNDLE_NAME, find_bundle, load_bundle, read_manifest, save_bundle
+from ptycho_torch.bundle import archive as bundle_module
 from ptycho_torch.errors import BundleError
 from ptycho_torch.models import build_patch_model
 from ptycho_torch.physics import calibrate

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
 
+from ptycho_torch.bundle import CHECKPOINT_ENTRY, describe
 from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
+from ptycho_torch.models.patch_model import PatchModel
 
-__all__ = ["BestCheckpoints", "LastCheckpoint", "RunTimer"]
+__all__ = ["BestCheckpoints", "LastCheckpoint", "RunTimer", "SelfDescription"]
+
+
+class SelfDescription(Callback):
+    """Makes every checkpoint a model that can be loaded without the rest of its run.
+
+    Parameters
+    ----------
+    configuration
+        Settings by section, plain data.
+    record
+        What the caller wants to keep; plain data.
+    """
+
+    def __init__(self, configuration: Mapping[str, Mapping[str, Any]], record: Mapping[str, Any]) -> None:
+        self._configuration = configuration
+        self._record = record
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the manifest of a bundle."""
+        model = cast(PatchModel, pl_module.model)
+        checkpoint[CHECKPOINT_ENTRY] = describe(model, self._configuration, {}, self._record)
 
 
 class RunTimer(Timer):

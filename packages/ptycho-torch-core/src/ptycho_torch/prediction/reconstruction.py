@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,7 +25,15 @@ from ptycho_torch.physics.placement_bilinear import Bilinear
 from ptycho_torch.physics.residual import residual_of_pairs
 from ptycho_torch.prediction.prefetch import prefetched
 from ptycho_torch.prediction.scan_match import model_for
-from ptycho_torch.reassembly import ALONE, Processes, StitchedObject, canvas_for, stitch
+from ptycho_torch.reassembly import (
+    ALONE,
+    CanvasGeometry,
+    Processes,
+    StitchedObject,
+    canvas_for,
+    centred_canvas,
+    stitch,
+)
 from ptycho_torch.types import ComplexPatches, Positions
 
 __all__ = ["Observe", "default_physics_steps", "forward_residual_of", "reconstruct"]
@@ -39,6 +47,8 @@ Observe = Callable[[np.ndarray, np.ndarray], None]
 _KEPT_BYTES = 256 * 2**20
 # Of the memory that a GPU has free.
 _KEPT_SHARE = 0.25
+# Frames of a batch: what the network and the steps hold of them is about 200 bytes a pixel.
+_LARGEST_BATCH_PX = 2**22
 _LOADING_THREADS = 4
 _STEPS_ALONE, _STEPS_TOGETHER = 4, 32
 _KEPT_PASSES = 20
@@ -60,6 +70,7 @@ class _PatchStream:
     progress: Progress | None
     observe: Observe | None
     n_steps: int
+    shift: np.ndarray
     processes: Processes = ALONE
     network: Callable[..., ComplexPatches] | None = None
 
@@ -84,7 +95,7 @@ class _PatchStream:
             if self.observe is not None:
                 self.observe(drawn.reshape(-1, n, n).cpu().numpy(), positions)
             held = self.model.held_to(counts, drawn, offsets, n_steps=self.n_steps)
-            yield held.reshape(-1, n, n), torch.from_numpy(positions)
+            yield held.reshape(-1, n, n), torch.from_numpy(positions + self.shift)
             if self.progress is not None:
                 self.progress(part.stop, len(self._data))
         if self.progress is not None and self.processes.count > 1:
@@ -124,6 +135,8 @@ def reconstruct(
     middle_trim: int = 0,
     pad_eval: bool = False,
     physics_steps: int | None = None,
+    patch_weighting: str = "probe",
+    centre: tuple[float, float] | None = None,
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
     observe: Observe | None = None,
@@ -143,7 +156,7 @@ def reconstruct(
     groups
         Which frames are solved together; if not given, every frame with its nearest neighbours.
     batch_size
-        Groups predicted together.
+        Groups predicted together, at most: as many are taken as fit into about a gigabyte.
     num_workers
         Processes that load frames; 0 loads them in this one.
     middle_trim
@@ -155,6 +168,11 @@ def reconstruct(
     physics_steps
         Classical steps that hold what the network drew against the frames; if not given,
         :func:`default_physics_steps`.
+    patch_weighting
+        ``"probe"``: pixels of a patch count as they are lit; ``"uniform"``: all alike.
+    centre
+        ``(y, x)`` in px of the positions: the point that becomes the middle of the array, to the fraction of
+        a pixel. Not given: the array begins at a whole-pixel coordinate.
     progress
         Called with groups done and groups in all; stitching is a stage of its own.
     should_stop
@@ -203,12 +221,13 @@ def reconstruct(
     model.eval()
     try:
         seen = model_for(model, scan)
-        weight = _placed_weight(seen.patch_weight(), middle_trim, pad_eval=pad_eval)
+        weight = _placed_weight(_patch_weight(seen, patch_weighting), middle_trim, pad_eval=pad_eval)
         steps = default_physics_steps(seen) if physics_steps is None else physics_steps
+        geometry, shift = _canvas(scan.positions[np.unique(groups.frames)], len(weight), centre)
+        batch_size = min(batch_size, max(1, _LARGEST_BATCH_PX // (groups.frames.shape[1] * scan.N**2)))
         stream = _PatchStream(
-            seen, scan, groups, batch_size, num_workers, progress, observe, steps, processes, network
+            seen, scan, groups, batch_size, num_workers, progress, observe, steps, shift, processes, network
         )
-        geometry = canvas_for(scan.positions[np.unique(groups.frames)], len(weight))
         n_kept = _bytes_to_keep(weight.device) // (8 * (len(weight) + 1) ** 2)
         n_batches = math.ceil(len(groups.frames) / batch_size)
         n_largest = math.ceil(n_batches / processes.count) * batch_size * groups.frames.shape[1]
@@ -221,7 +240,7 @@ def reconstruct(
             geometry.origin,
             passes,
         )
-        return stitch(
+        result = stitch(
             stream,
             geometry,
             weight,
@@ -232,8 +251,25 @@ def reconstruct(
             progress=stage_of(progress, "stitching", "pass"),
             should_stop=should_stop,
         )
+        return result if centre is None else replace(result, origin=result.origin + shift)
     finally:
         model.train(was_training)
+
+
+def _canvas(
+    positions: np.ndarray, side: int, centre: tuple[float, float] | None
+) -> tuple[CanvasGeometry, np.ndarray]:
+    if centre is None:
+        return canvas_for(positions, side), np.zeros(2)
+    return centred_canvas(positions, side, centre)
+
+
+def _patch_weight(model: PatchModel, patch_weighting: str) -> Tensor:
+    if patch_weighting == "probe":
+        return model.patch_weight()
+    if patch_weighting == "uniform":
+        return torch.ones_like(model.patch_weight())
+    raise ConfigError(Problem("patch_weighting", patch_weighting, "'probe' or 'uniform'"))
 
 
 def default_physics_steps(model: PatchModel) -> int:

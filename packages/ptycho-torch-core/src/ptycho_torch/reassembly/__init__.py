@@ -1,5 +1,6 @@
 """Patches of a scan become one object."""
 
+from ptycho_torch.reassembly.centring import centred_canvas
 from ptycho_torch.reassembly.placing import PlacedPatches
 from ptycho_torch.reassembly.processes import ALONE, Processes
 from ptycho_torch.reassembly.stitching import Canvas, CanvasGeometry, StitchedObject, canvas_for, stitch
@@ -12,5 +13,6 @@ __all__ = [
     "Processes",
     "StitchedObject",
     "canvas_for",
+    "centred_canvas",
     "stitch",
 ]

@@ -21,6 +21,7 @@ from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.lightning.callbacks import History, monitored_metric, standard_callbacks
 from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
+from ptycho_torch.lightning.checkpoints import SelfDescription
 from ptycho_torch.lightning.control import RunControl
 from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.loggers import LOGS, relocate_logs
@@ -109,6 +110,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     command: Sequence[str] | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> TrainingOutcome:
     """Train, save the best weights as a bundle, and draw what was learned.
 
@@ -130,6 +132,8 @@ def train(
         was not interrupted. More epochs or more time than before extend a run that had ended.
     command
         Command line, for the record.
+    record
+        What the caller wants to find again in the bundle and in every checkpoint; plain data.
 
     Returns
     -------
@@ -172,14 +176,15 @@ def train(
                 standard = standard_callbacks(
                     execution, work / _CHECKPOINTS, monitor=monitor, identity=identity
                 )
+                described = SelfDescription(payload.resolution.values(), record or {})
                 control = _control(execution, accelerator, work, should_stop, progress)
                 with control as (asked, heard):
-                    all_callbacks = [*standard, *images, *callbacks, RunControl(asked, heard)]
+                    all_callbacks = [*standard, described, *images, *callbacks, RunControl(asked, heard)]
                     point, rows = _fit(payload, prepared, work, accelerator, all_callbacks, point)
             _require_finite(rows)
             drawing = stage_of(progress, "predicting", "group")
             best, files, state = from_first_process(
-                lambda: _conclude(payload, prepared, run, point, rows, drawing)
+                lambda: _conclude(payload, prepared, run, point, rows, drawing, record or {})
             )
     prepared.model.cpu().load_state_dict(state)
     return TrainingOutcome(
@@ -212,11 +217,12 @@ def _conclude(
     point: ResumePoint,
     rows: Sequence[Mapping[str, float]],
     drawing: Progress | None,
+    record: Mapping[str, Any],
 ) -> tuple[Path | None, tuple[Path, ...], dict[str, Any]]:
     """Write what is missing; returns the best checkpoint, all files, and the best weights."""
     _load_best(prepared.model, point.best)
     if is_first_process() and not _is_complete(run.work, point):
-        _write_results(payload, prepared, rows, run.work, drawing)
+        _write_results(payload, prepared, rows, run.work, drawing, record)
     relocate_logs(run.work / LOGS, run.path / LOGS)
     files = run.publish()
     best = None if point.best is None else run.path / _CHECKPOINTS / point.best.name
@@ -374,7 +380,8 @@ def _write_results(
     rows: Sequence[Mapping[str, float]],
     work: Path,
     progress: Progress | None,
+    record: Mapping[str, Any],
 ) -> None:
     resolution = payload.resolution
-    save_bundle(work / BUNDLE_NAME, prepared.model, resolution.values(), resolution.to_dict())
+    save_bundle(work / BUNDLE_NAME, prepared.model, resolution.values(), resolution.to_dict(), record)
     write_training_pictures(work, payload, prepared, rows, progress)

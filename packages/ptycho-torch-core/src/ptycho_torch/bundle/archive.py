@@ -16,23 +16,21 @@ ever extracted, and nothing is read before its size has been found plausible.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_config import ModelConfig, from_dict
 from ptycho_torch.atomic import atomic_write
+from ptycho_torch.bundle.checkpoint import is_checkpoint, plain_tensors, read_checkpoint
+from ptycho_torch.bundle.manifest import MANIFEST_NAME, Manifest, describe, parse_manifest
+from ptycho_torch.bundle.members import open_members
 from ptycho_torch.errors import BundleError
-from ptycho_torch.members import DAMAGED, open_members
 
 if TYPE_CHECKING:
     import torch
@@ -42,9 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUNDLE_NAME",
-    "Manifest",
     "find_bundle",
-    "installed_versions",
     "load_bundle",
     "read_manifest",
     "save_bundle",
@@ -55,44 +51,7 @@ BUNDLE_NAME = "wts.h5.zip"
 _LARGEST_TEXT = 64 * 2**20
 _LARGEST_WEIGHTS = 16 * 2**30
 _LARGEST_OVERHEAD = 2**20
-_FORMAT = "ptycho-torch bundle"
-_FORMAT_VERSION = 2
-MANIFEST_NAME = "manifest.json"
 _WEIGHTS, _RESOLVED = "weights.pt", "resolved.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What a bundle says about itself.
-
-    Attributes
-    ----------
-    backend
-        Always ``"pytorch"``.
-    versions
-        Package versions that wrote it.
-    configuration
-        Settings by section; ``configuration["model"]`` builds the network.
-    scans
-        Of each scan of the training: ``intensity_scale``, ``mean_counts``, ``n_modes``.
-    checksums
-        SHA-256 of each other member.
-    """
-
-    backend: str
-    versions: Mapping[str, str]
-    configuration: Mapping[str, Mapping[str, Any]]
-    scans: Sequence[Mapping[str, float]]
-    checksums: Mapping[str, str]
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of the packages that determine a result; that of the command line where it is installed."""
-    names = ("ptycho-config", "ptycho-torch-core", "torch", "lightning", "numpy")
-    found = {name: version(name) for name in names}
-    with contextlib.suppress(PackageNotFoundError):
-        found["ptycho-torch-cli"] = version("ptycho-torch-cli")
-    return found
 
 
 def find_bundle(model_path: str | PathLike[str]) -> Path:
@@ -101,7 +60,8 @@ def find_bundle(model_path: str | PathLike[str]) -> Path:
     Parameters
     ----------
     model_path
-        The bundle itself, a directory that holds ``wts.h5.zip``, or the directory it was extracted to.
+        The bundle itself, a directory that holds ``wts.h5.zip``, the directory it was extracted to, or a
+        checkpoint of a training.
 
     Returns
     -------
@@ -137,6 +97,7 @@ def save_bundle(
     model: PatchModel,
     configuration: Mapping[str, Mapping[str, Any]],
     resolved: Mapping[str, Any],
+    record: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a bundle; complete or not at all.
 
@@ -150,6 +111,8 @@ def save_bundle(
         Settings by section, plain data; must hold the section ``model``.
     resolved
         Resolved configuration with provenance, plain data.
+    record
+        What the caller wants to keep; plain data.
     """
     import torch
 
@@ -160,24 +123,10 @@ def save_bundle(
         _WEIGHTS: stream.getvalue(),
         _RESOLVED: json.dumps(resolved, indent=2).encode(),
     }
-    manifest = {
-        "format": _FORMAT,
-        "format_version": _FORMAT_VERSION,
-        "backend": "pytorch",
-        "versions": installed_versions(),
-        "configuration": configuration,
-        "scans": [
-            {
-                "intensity_scale": float(model.on(number).intensity_scale),
-                "mean_counts": float(model.on(number).mean_counts),
-                "n_modes": int(model.on(number).probe_modes.shape[0]),
-            }
-            for number in range(len(model.scans))
-        ],
-        "checksums": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
-    }
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    manifest = describe(model, configuration, checksums, record or {})
     with atomic_write(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(MANIFEST_NAME, json.dumps(manifest, indent=2))
+        archive.writestr(MANIFEST_NAME, manifest)
         for name, content in members.items():
             archive.writestr(name, content)
 
@@ -193,8 +142,10 @@ def read_manifest(model_path: str | PathLike[str]) -> Manifest:
         If it is no bundle, of another backend, of a newer format, or damaged.
     """
     path = find_bundle(model_path)
+    if is_checkpoint(path):
+        return read_checkpoint(path)[0]
     with open_members(path) as members:
-        return _parse_manifest(members.read(MANIFEST_NAME, _LARGEST_TEXT), path)
+        return parse_manifest(members.read(MANIFEST_NAME, _LARGEST_TEXT), path)
 
 
 def load_bundle(
@@ -224,13 +175,17 @@ def load_bundle(
         settings.
     """
     path = find_bundle(model_path)
-    with open_members(path) as members:
-        manifest = _parse_manifest(members.read(MANIFEST_NAME, _LARGEST_TEXT), path)
-        content = members.read(_WEIGHTS, _LARGEST_WEIGHTS)
-        _verify(_WEIGHTS, content, manifest, path)
-        _verify(_RESOLVED, members.read(_RESOLVED, _LARGEST_TEXT), manifest, path)
-    model = _empty_model(manifest, len(content), path)
-    state = _tensors(content, path)
+    if is_checkpoint(path):
+        manifest, state, size = read_checkpoint(path)
+        model = _empty_model(manifest, size, path)
+    else:
+        with open_members(path) as members:
+            manifest = parse_manifest(members.read(MANIFEST_NAME, _LARGEST_TEXT), path)
+            content = members.read(_WEIGHTS, _LARGEST_WEIGHTS)
+            _verify(_WEIGHTS, content, manifest, path)
+            _verify(_RESOLVED, members.read(_RESOLVED, _LARGEST_TEXT), manifest, path)
+        model = _empty_model(manifest, len(content), path)
+        state = plain_tensors(content, _WEIGHTS, path)
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -295,48 +250,3 @@ def _require_room(needed: int, size: int, path: Path) -> None:
 def _verify(name: str, content: bytes, manifest: Manifest, path: Path) -> None:
     if hashlib.sha256(content).hexdigest() != manifest.checksums.get(name):
         raise BundleError(f"{name} does not match its checksum; the file was changed or damaged", path)
-
-
-def _tensors(content: bytes, path: Path) -> Any:
-    """The state that was saved, by a loader that builds tensors and refuses everything else."""
-    import torch
-
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as records:
-            packed = [info for info in records.infolist() if info.compress_type != zipfile.ZIP_STORED]
-        if packed:
-            # PyTorch stores tensors as they are; what is packed could unpack to any size.
-            raise ValueError(f"its record {packed[0].filename} is compressed")
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, *DAMAGED, AttributeError, TypeError, LookupError) as error:
-        raise BundleError(f"{_WEIGHTS} holds something other than tensors: {error}", path) from error
-
-
-def _parse_manifest(content: bytes, path: Path) -> Manifest:
-    try:
-        data = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        said = f"{MANIFEST_NAME} is not JSON ({error}); this is not a model bundle"
-        raise BundleError(said, path) from error
-    if not isinstance(data, dict) or data.get("format") != _FORMAT:
-        raise BundleError(f"{MANIFEST_NAME} does not describe a {_FORMAT}", path)
-    if data.get("backend") != "pytorch":
-        raise BundleError(f"backend is {data.get('backend')!r}, expected 'pytorch'", path)
-    if data.get("format_version") != _FORMAT_VERSION:
-        raise BundleError(
-            f"format version is {data.get('format_version')!r}, this package reads {_FORMAT_VERSION}; "
-            "install the version of ptycho-torch-core that wrote it",
-            path,
-        )
-    try:
-        return Manifest(
-            backend=data["backend"],
-            versions=dict(data["versions"]),
-            configuration={name: dict(values) for name, values in data["configuration"].items()},
-            scans=tuple(dict(scan) for scan in data["scans"]),
-            checksums=dict(data["checksums"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(
-            f"{MANIFEST_NAME} lacks or garbles {error}; this is not a complete bundle", path
-        ) from error

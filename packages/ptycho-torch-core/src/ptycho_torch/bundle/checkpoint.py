@@ -1,0 +1,100 @@
+"""Checkpoints of a training as models: each holds the manifest of a bundle beside the weights."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from ptycho_torch.bundle.manifest import Manifest, parse_manifest
+from ptycho_torch.bundle.members import DAMAGED
+from ptycho_torch.errors import BundleError
+
+__all__ = ["CHECKPOINT_ENTRY", "best_checkpoint", "is_checkpoint", "plain_tensors", "read_checkpoint"]
+
+CHECKPOINT_ENTRY = "ptycho_torch"
+"""Entry of a checkpoint with the text of the manifest."""
+
+_PREFIX = "model."
+_LARGEST = 16 * 2**30
+_BEST, _KIND = "best_model_path", "BestCheckpoints"
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is an archive that PyTorch wrote; nothing of it is read but its table of contents."""
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except DAMAGED:
+        return False
+
+
+def read_checkpoint(path: Path) -> tuple[Manifest, dict[str, Any], int]:
+    """Manifest and weights of a checkpoint, and the bytes of the file.
+
+    Raises
+    ------
+    BundleError
+        If it is damaged, holds something that would run, or was not written by a training of this package.
+    """
+    size = path.stat().st_size
+    if size > _LARGEST:
+        raise BundleError(f"has {size} bytes, expected at most {_LARGEST}; this is no checkpoint", path)
+    content = plain_tensors(path.read_bytes(), "the checkpoint", path)
+    text = content.get(CHECKPOINT_ENTRY) if isinstance(content, dict) else None
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(text, str) or not isinstance(state, dict):
+        raise BundleError(
+            "this checkpoint was not written by a training of ptycho-torch; train again: one of another "
+            "program cannot be used",
+            path,
+        )
+    manifest = parse_manifest(text.encode(), path)
+    weights = {str(name).removeprefix(_PREFIX): value for name, value in state.items()}
+    return manifest, weights, size
+
+
+def plain_tensors(content: bytes, what: str, path: Path) -> Any:
+    """What PyTorch wrote, by a loader that builds tensors and plain data and refuses everything else.
+
+    Raises
+    ------
+    BundleError
+        If there is something else in it, or it is damaged.
+    """
+    import torch
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as records:
+            packed = [info for info in records.infolist() if info.compress_type != zipfile.ZIP_STORED]
+        if packed:
+            # PyTorch stores tensors as they are; what is packed could unpack to any size.
+            raise ValueError(f"its record {packed[0].filename} is compressed")
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, *DAMAGED, AttributeError, TypeError, LookupError) as error:
+        raise BundleError(f"{what} holds something other than tensors: {error}", path) from error
+
+
+def best_checkpoint(run_dir: Path) -> Path | None:
+    """Checkpoint with the best weights in the folder of a training; None if it kept none.
+
+    Raises
+    ------
+    BundleError
+        If the last checkpoint, which names the best, is damaged.
+    """
+    folder = run_dir / "checkpoints"
+    last = folder / "last.ckpt"
+    if not last.is_file():
+        return None
+    content = plain_tensors(last.read_bytes(), "the checkpoint", last)
+    states = content.get("callbacks", {}) if isinstance(content, dict) else {}
+    for key, state in states.items():
+        if str(key).startswith(_KIND) and isinstance(state, dict) and state.get(_BEST):
+            best = folder / Path(str(state[_BEST])).name
+            return best if best.is_file() else last
+    return last

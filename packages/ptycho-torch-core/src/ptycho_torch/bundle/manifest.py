@@ -1,0 +1,137 @@
+"""What a bundle or a checkpoint says about itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptycho_torch.errors import BundleError
+
+if TYPE_CHECKING:
+    from ptycho_torch.models import PatchModel
+
+__all__ = ["MANIFEST_NAME", "Manifest", "describe", "installed_versions", "parse_manifest"]
+
+MANIFEST_NAME = "manifest.json"
+
+_FORMAT = "ptycho-torch bundle"
+_FORMAT_VERSION = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a bundle says about itself.
+
+    Attributes
+    ----------
+    backend
+        Always ``"pytorch"``.
+    versions
+        Package versions that wrote it.
+    configuration
+        Settings by section; ``configuration["model"]`` builds the network.
+    scans
+        Of each scan of the training: ``intensity_scale``, ``mean_counts``, ``n_modes``.
+    checksums
+        SHA-256 of each other member.
+    record
+        What the program that trained it wanted to keep; plain data.
+    """
+
+    backend: str
+    versions: Mapping[str, str]
+    configuration: Mapping[str, Mapping[str, Any]]
+    scans: Sequence[Mapping[str, float]]
+    checksums: Mapping[str, str]
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that determine a result; that of the command line where it is installed."""
+    names = ("ptycho-config", "ptycho-torch-core", "torch", "lightning", "numpy")
+    found = {name: version(name) for name in names}
+    with contextlib.suppress(PackageNotFoundError):
+        found["ptycho-torch-cli"] = version("ptycho-torch-cli")
+    return found
+
+
+def describe(
+    model: PatchModel,
+    configuration: Mapping[str, Mapping[str, Any]],
+    checksums: Mapping[str, str],
+    record: Mapping[str, Any],
+) -> str:
+    """Text of the manifest of a model.
+
+    Parameters
+    ----------
+    model
+        Its scans are described as they are.
+    configuration
+        Settings by section, plain data; must hold the section ``model``.
+    checksums
+        SHA-256 of each other member.
+    record
+        What the caller wants to keep; plain data.
+    """
+    content = {
+        "format": _FORMAT,
+        "format_version": _FORMAT_VERSION,
+        "backend": "pytorch",
+        "versions": installed_versions(),
+        "configuration": configuration,
+        "scans": [
+            {
+                "intensity_scale": float(model.on(number).intensity_scale),
+                "mean_counts": float(model.on(number).mean_counts),
+                "n_modes": int(model.on(number).probe_modes.shape[0]),
+            }
+            for number in range(len(model.scans))
+        ],
+        "checksums": dict(checksums),
+        "record": dict(record),
+    }
+    return json.dumps(content, indent=2)
+
+
+def parse_manifest(content: bytes, path: Path) -> Manifest:
+    """Read and check the text of a manifest.
+
+    Raises
+    ------
+    BundleError
+        If it is no manifest, of another backend or format, or incomplete.
+    """
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        said = f"{MANIFEST_NAME} is not JSON ({error}); this is not a model bundle"
+        raise BundleError(said, path) from error
+    if not isinstance(data, dict) or data.get("format") != _FORMAT:
+        raise BundleError(f"{MANIFEST_NAME} does not describe a {_FORMAT}", path)
+    if data.get("backend") != "pytorch":
+        raise BundleError(f"backend is {data.get('backend')!r}, expected 'pytorch'", path)
+    if data.get("format_version") != _FORMAT_VERSION:
+        raise BundleError(
+            f"format version is {data.get('format_version')!r}, this package reads {_FORMAT_VERSION}; "
+            "install the version of ptycho-torch-core that wrote it",
+            path,
+        )
+    try:
+        return Manifest(
+            backend=data["backend"],
+            versions=dict(data["versions"]),
+            configuration={name: dict(values) for name, values in data["configuration"].items()},
+            scans=tuple(dict(scan) for scan in data["scans"]),
+            checksums=dict(data["checksums"]),
+            record=dict(data.get("record") or {}),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            f"{MANIFEST_NAME} lacks or garbles {error}; this is not a complete bundle", path
+        ) from error
