@@ -56,7 +56,10 @@ def test_more_than_there_is_is_refused_with_the_number():
 
 
 @pytest.mark.rule("DATA-092")
-@given(st.lists(st.integers(1, 5000), min_size=1, max_size=6), st.integers(1, 2000))
+@given(
+    st.lists(st.integers(1, 3) | st.integers(1, 5000), min_size=1, max_size=8),
+    st.integers(1, 20) | st.integers(1, 2000),
+)
 def test_scans_get_groups_in_proportion_to_their_frames(sizes, total):
     assume(total >= len(sizes))
     divided = shares(total, sizes)

@@ -95,7 +95,7 @@ def shares(total: int | None, sizes: Sequence[int]) -> list[int | None]:
     for place in order[: max(0, total - int(whole.sum()))]:
         whole[place] += 1
     while whole.sum() > total:
-        whole[int(np.argmax(whole - exact))] -= 1
+        whole[int(np.argmax(np.where(whole > 1, whole - exact, -np.inf)))] -= 1
     return [int(count) for count in whole]
 
 
