@@ -186,26 +186,14 @@ def test_order_of_frames_does_not_change_the_object(passes, cut):
 
 
 @pytest.mark.rule("STI-008")
-def test_merged_canvases_equal_one(cut):
+def test_canvases_of_parts_add_up_to_that_of_the_whole(cut):
     parts = cut(jitter_px=1.0)
     geometry = canvas_for(parts.scan.positions, parts.scan.N)
     one, first, second = (Canvas(geometry, parts.weight) for _ in range(3))
-    one.add(one.place(parts.patches, parts.positions))
-    first.add(first.place(parts.patches[:5], parts.positions[:5]))
-    second.add(second.place(parts.patches[5:], parts.positions[5:]))
-    first.merge(second)
-    torch.testing.assert_close(first.numerator, one.numerator)
-    torch.testing.assert_close(first.denominator, one.denominator)
-    assert _difference(first.result(), one.result()) < 1e-5
-
-
-@pytest.mark.rule("STI-008")
-def test_canvases_of_different_scans_do_not_merge():
-    weight = torch.ones(8, 8)
-    near = Canvas(canvas_for(np.array([[0.0, 0.0]]), 8), weight)
-    far = Canvas(canvas_for(np.array([[1.0, 0.0]]), 8), weight)
-    with pytest.raises(ShapeError, match="build both from the whole scan"):
-        near.merge(far)
+    for canvas, share in ((one, slice(None)), (first, slice(5)), (second, slice(5, None))):
+        canvas.add(canvas.place(parts.patches[share], parts.positions[share]))
+    torch.testing.assert_close(first.numerator + second.numerator, one.numerator)
+    torch.testing.assert_close(first.denominator + second.denominator, one.denominator)
 
 
 def _with_random_phases(patches):

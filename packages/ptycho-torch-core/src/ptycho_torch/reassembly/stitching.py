@@ -145,19 +145,6 @@ class Canvas:
         """
         return self._placing.where(placed), _times(self._placing.weights(placed), placed.values)
 
-    def merge(self, other: Canvas) -> None:
-        """Add the sums of another canvas of the same geometry, from another process for example.
-
-        Raises
-        ------
-        ShapeError
-            If the geometries differ.
-        """
-        if other.geometry != self.geometry:
-            raise ShapeError("canvas", self.geometry, other.geometry, "build both from the whole scan")
-        self.numerator += other.numerator.to(self.numerator.device)
-        self.denominator += other.denominator.to(self.denominator.device)
-
     def mean(self) -> Tensor:
         """Weighted mean, complex ``(height, width)``; one where no weight was added."""
         covered = self.denominator > 0

@@ -7,7 +7,7 @@ given, so that a file is refused once, with everything that is wrong with it.
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,6 @@ __all__ = [
     "probe_size_from_shape",
 ]
 
-FrameAxis = Literal["first", "last"]
 Problems = list[str]
 
 _SHOWN = 5
