@@ -30,7 +30,6 @@ _OURS = ("ptycho_torch", "ptycho_config", "ptycho_torch_cli")
 _CHATTY = (
     r"(lightning|pytorch_lightning|lightning_fabric|lightning_utilities|torch|torchmetrics|tensorboard)\b"
 )
-_LIGHTNING_LOGGERS = ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning")
 # What a run may end with; anything else is a defect of the program, whose traceback is worth seeing.
 _FAILURES = (ValueError, OSError, RuntimeError, ImportError, ArithmeticError, MemoryError, Warning)
 
@@ -167,22 +166,9 @@ def _messages(*, quiet: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def calm_lightning() -> Iterator[None]:
-    """Keep Lightning's remarks about devices and tips off the screen, and its bars off standard output.
-
-    Lightning sets the level of its loggers when it is imported, so this imports it first.
-    """
-    import lightning.pytorch  # noqa: F401
-
-    loggers = [logging.getLogger(name) for name in _LIGHTNING_LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    """Keep Lightning's bars off standard output."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 class Progress:

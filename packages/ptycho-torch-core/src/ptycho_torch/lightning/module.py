@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ from ptycho_torch.reassembly import Processes
 from ptycho_torch.types import ComplexPatches
 
 __all__ = ["PtychoModule"]
+
+logger = logging.getLogger(__name__)
 
 
 class PtychoModule(pl.LightningModule):
@@ -66,6 +69,8 @@ class PtychoModule(pl.LightningModule):
         In every process for itself, because compiled code cannot be sent to another one. It stands
         beside the model and not in it, so that weights keep their names.
         """
+        if self._processes.count > 1:
+            logger.info("process %d of %d has joined", self._processes.number + 1, self._processes.count)
         # Processes that a trainer starts do not inherit it; see `numerics` in workflows/processes/device.py.
         torch.set_flush_denormal(True)
         if self.execution_config.compile:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from multiprocessing import get_context
 
 import pytest
+from lightning.pytorch.callbacks import Callback
 from torch.multiprocessing import start_processes
 
-from ptycho_config import PyTorchExecutionConfig
+from ptycho_config import ConfigError, PyTorchExecutionConfig
 from ptycho_torch.control import RunCancelled, stop_if_asked
-from ptycho_torch.workflows.processes.copies import reached, starts_copies
+from ptycho_torch.models.cnn import CNNGenerator
+from ptycho_torch.workflows import train
+from ptycho_torch.workflows.processes.copies import reached, require_sendable, starts_copies
 from ptycho_torch.workflows.processes.distributed import resolve_strategy
 
 
@@ -103,7 +107,59 @@ def test_which_strategies_make_copies(monkeypatch, stated, prompt, copies, looki
     monkeypatch.delattr(sys, "ps1", raising=False)
     if prompt:
         monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    for name, value in {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500", "NODE_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
     execution = PyTorchExecutionConfig(**stated)
     assert starts_copies(execution, "cpu") == copies
     expected = "auto" if looking is None else f"{looking}_find_unused_parameters_true"
     assert resolve_strategy(execution, "cpu", partly_used=True) == expected
+
+
+def _hears_itself():
+    class Nested(Callback):
+        pass
+
+    return Nested()
+
+
+class _WithLambda(Callback):
+    def __init__(self):
+        self.hear = lambda row: row
+
+
+class _WithEvent(Callback):
+    """Events can be sent with a process that is started, and are known to refuse any other way."""
+
+    def __init__(self):
+        self.wish = get_context("spawn").Event()
+
+
+@pytest.mark.rule("RUN-069")
+@pytest.mark.parametrize("make", [_hears_itself, _WithLambda])
+def test_a_callback_that_cannot_be_sent_is_refused_before_anything_is_written(make, payload, tmp_path):
+    made = payload(execution={"devices": 2, "strategy": "ddp_spawn"})
+    callback = make()
+    with pytest.raises(ConfigError) as caught:
+        train(made, callbacks=[callback])
+    (problem,) = caught.value.problems
+    assert (problem.field, problem.value) == ("callbacks", type(callback).__qualname__)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.rule("RUN-069")
+def test_what_can_be_sent_or_need_not_be_is_taken():
+    spawned = PyTorchExecutionConfig(devices=2, strategy="ddp_spawn")
+    require_sendable(spawned, "cpu", generator=CNNGenerator, callbacks=[_WithEvent(), Callback()])
+    for other in ({"devices": 2, "strategy": "ddp"}, {"strategy": "ddp_spawn"}):
+        execution = PyTorchExecutionConfig(**other)
+        require_sendable(execution, "cpu", generator=CNNGenerator, callbacks=[_hears_itself()])
+
+
+@pytest.mark.rule("RUN-069")
+def test_a_network_that_cannot_be_sent_is_refused():
+    class Local(CNNGenerator):
+        pass
+
+    with pytest.raises(ConfigError) as caught:
+        require_sendable(PyTorchExecutionConfig(devices=2, strategy="ddp_spawn"), "cpu", generator=Local)
+    assert [problem.field for problem in caught.value.problems] == ["architecture"]

@@ -8,6 +8,7 @@ One process alone, and a strategy that starts processes for every call, which ta
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,9 @@ from ptycho_torch.config_factory import create_inference_payload, create_trainin
 from ptycho_torch.reassembly import Processes
 from ptycho_torch.workflows import RunCancelled, infer, train
 from ptycho_torch.workflows.processes.distributed import is_first_process
+
+# What the package says is seen from every process, copies included, which import this module again.
+logging.basicConfig(level=logging.INFO, format="%(message)s")
 
 # Plain gradient descent: adaptive steps blow rounding up where gradients are near zero. 25 of the groups
 # train, so the last batch of 8 has one, in which the second process has no part.

@@ -1,4 +1,4 @@
-"""The Lightning trainer of one run, and the warnings it is kept from giving."""
+"""The Lightning trainer of one run, and what it is kept from saying."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.fabric.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.pytorch.callbacks import Callback
 
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
 from ptycho_torch.lightning.compiling import compiler_warnings
 from ptycho_torch.lightning.loggers import LOGS, logger_kind
+from ptycho_torch.lightning.quiet import quiet_lightning
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining
 from ptycho_torch.workflows.processes.distributed import resolve_devices, resolve_strategy
+from ptycho_torch.workflows.processes.meeting import cluster_environment
 
 __all__ = ["build_trainer", "fit_warnings"]
 
@@ -70,10 +71,10 @@ def build_trainer(
             accumulate_grad_batches=execution.accum_steps,
             check_val_every_n_epoch=execution.check_val_every_n_epoch,
             # An empty set of loaders would be warned about; no validation is a choice here.
-            limit_val_batches=1.0 if len(prepared.validation) else 0,
+            limit_val_batches=None if len(prepared.validation) else 0,
             logger=logger_kind(execution.logger_backend).open(work / LOGS, continue_at=continue_at),
             callbacks=list(callbacks),
-            plugins=_plugins(),
+            plugins=_plugins(execution.num_nodes),
             # The data module deals batches out to processes itself.
             use_distributed_sampler=False,
             enable_checkpointing=execution.enable_checkpointing,
@@ -84,18 +85,15 @@ def build_trainer(
         )
 
 
-def _plugins() -> list[Any]:
-    plugins: list[Any] = [AtomicCheckpointIO()]
-    if SLURMEnvironment.detect():
-        # A job that is started again continues from the checkpoint of this package.
-        plugins.append(SLURMEnvironment(auto_requeue=False))
-    return plugins
+def _plugins(num_nodes: int) -> list[Any]:
+    environment = cluster_environment(num_nodes)
+    return [AtomicCheckpointIO(), *([] if environment is None else [environment])]
 
 
 @contextmanager
 def fit_warnings() -> Iterator[None]:
-    """Silence warnings of Lightning that advise against what is right here, or address itself."""
-    with warnings.catch_warnings(), compiler_warnings():
+    """Silence remarks of Lightning, and warnings that advise against what is right here or address itself."""
+    with warnings.catch_warnings(), compiler_warnings(), quiet_lightning():
         # Frames lie in memory; a worker process would only copy them.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # Raised inside Lightning by its own use of torch; nobody who trains can do anything about it.

@@ -27,18 +27,20 @@ from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.loggers import LOGS, relocate_logs
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.objective import Objective
+from ptycho_torch.lightning.quiet import QuietCopies
 from ptycho_torch.models import PatchModel
 from ptycho_torch.workflows.jobs.logged_pictures import reconstruction_images
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining, prepare_training
 from ptycho_torch.workflows.jobs.trainer import build_trainer, fit_warnings
 from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES, write_training_pictures
-from ptycho_torch.workflows.processes.copies import reached, starts_copies
+from ptycho_torch.workflows.processes.copies import reached, require_sendable, starts_copies
 from ptycho_torch.workflows.processes.device import numerics, require_means, resolve_accelerator
 from ptycho_torch.workflows.processes.distributed import (
     from_first_process,
     is_first_process,
     resolve_strategy,
 )
+from ptycho_torch.workflows.processes.meeting import awaited
 from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, RunDirectory, disk_errors_explained
 from ptycho_torch.workflows.runs.resume import (
     ResumePoint,
@@ -161,6 +163,7 @@ def train(
     require_means(execution, accelerator)
     resolve_strategy(execution, accelerator)
     prepared = prepare_training(payload, progress=stage_of(progress, "reading", "frame"))
+    require_sendable(execution, accelerator, generator=type(prepared.model.generator), callbacks=callbacks)
     identity = identity_of(prepared.datasets, prepared.probes)
     monitor = monitored_metric(
         execution.checkpoint_monitor_metric,
@@ -311,9 +314,11 @@ def _fit(
 ) -> tuple[ResumePoint, list[dict[str, float]]]:
     """Train from a point to the end; returns where the run stands then, and the metrics of every epoch."""
     # Rows come back from processes that the trainer starts only through a file.
-    history = History(work / _ROWS if starts_copies(payload.execution_config, accelerator) else None)
+    copies = starts_copies(payload.execution_config, accelerator)
+    history = History(work / _ROWS if copies else None)
+    all_callbacks = [*callbacks, history, QuietCopies()]
     trainer = build_trainer(
-        payload, prepared, work, accelerator, [*callbacks, history], continue_at=point.step or None
+        payload, prepared, work, accelerator, all_callbacks, continue_at=point.step or None
     )
     module = PtychoModule(
         prepared.model,
@@ -321,7 +326,8 @@ def _fit(
         payload.execution_config,
         has_validation=len(prepared.validation) > 0,
     )
-    _run_trainer(trainer, module, _data_module(payload, prepared), work, point.checkpoint)
+    with nullcontext() if copies else awaited(trainer.strategy):
+        _run_trainer(trainer, module, _data_module(payload, prepared), work, point.checkpoint)
     history.collect()
     keeper = trainer.checkpoint_callback
     best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) else ""

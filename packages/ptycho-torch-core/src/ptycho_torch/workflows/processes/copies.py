@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+from lightning.pytorch.callbacks import Callback
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from ptycho_config import PyTorchExecutionConfig
+from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
 from ptycho_torch.control import Progress, RunCancelled, ShouldStop, stage_of
 from ptycho_torch.workflows.processes.distributed import is_interactive, resolve_devices
 
-__all__ = ["reached", "starts_copies"]
+__all__ = ["reached", "require_sendable", "starts_copies"]
 
 _LOOK_EVERY_S = 0.05
 _CANCELLED = f"{RunCancelled.__module__}.{RunCancelled.__qualname__}: "
@@ -39,6 +42,49 @@ def starts_copies(execution: PyTorchExecutionConfig, accelerator: str) -> bool:
     if execution.strategy == "auto":
         return is_interactive() and execution.num_nodes == 1
     return any(word in execution.strategy for word in ("spawn", "fork", "notebook"))
+
+
+def require_sendable(
+    execution: PyTorchExecutionConfig,
+    accelerator: str,
+    *,
+    generator: type,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Refuse what cannot be sent to copies of this process that are spawned, before anything is written.
+
+    Parameters
+    ----------
+    execution
+        Settings; forked copies and processes that run the command anew are sent nothing.
+    accelerator
+        Device type, resolved.
+    generator
+        Class of the network; its weights can always be sent.
+    callbacks
+        Callbacks of a caller.
+
+    Raises
+    ------
+    ConfigError
+        With every one of them that cannot be sent.
+    """
+    if "spawn" not in execution.strategy or not starts_copies(execution, accelerator):
+        return
+    hint = "define it at the top of a module, without open files, locks or lambdas, or take strategy 'ddp'"
+    expected = "what ddp_spawn can send to the processes that it starts"
+    sent = [("callbacks", callback, type(callback)) for callback in callbacks]
+    problems = []
+    for key, thing, kind in (*sent, ("architecture", generator, generator)):
+        try:
+            ForkingPickler.dumps(thing)
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            problems.append(Problem(key, kind.__qualname__, expected, f"{hint} ({error})"))
+        except RuntimeError:
+            # Locks and events of multiprocessing can be sent only while a process is being started.
+            continue
+    if problems:
+        raise ConfigError(problems)
 
 
 @contextmanager

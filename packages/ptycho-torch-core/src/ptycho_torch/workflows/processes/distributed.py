@@ -14,6 +14,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
 from ptycho_torch.reassembly import Processes
+from ptycho_torch.workflows.processes.meeting import require_meeting_place
 
 __all__ = [
     "from_first_process",
@@ -71,8 +72,10 @@ def resolve_strategy(
     Raises
     ------
     ConfigError
-        If Lightning has no such strategy, or the weights are to be sharded over CPUs.
+        If Lightning has no such strategy, the weights are to be sharded over CPUs, or several machines do
+        not know where to meet.
     """
+    require_meeting_place(execution.num_nodes)
     name = execution.strategy
     if name.startswith(("fsdp", "deepspeed")) and accelerator == "cpu":
         hint = f"{name} shards weights over GPUs; ddp gives every process a copy, which these networks fit"

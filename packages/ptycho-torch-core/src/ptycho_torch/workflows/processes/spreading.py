@@ -18,11 +18,13 @@ from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.groups.grouping import Groups
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.lightning.compiling import compiled, compiler_warnings
+from ptycho_torch.lightning.quiet import quiet_lightning
 from ptycho_torch.models import PatchModel
 from ptycho_torch.prediction.reconstruction import Observe, forward_residual_of, reconstruct
 from ptycho_torch.reassembly import Processes, StitchedObject
-from ptycho_torch.workflows.processes.copies import reached, starts_copies
+from ptycho_torch.workflows.processes.copies import reached, require_sendable, starts_copies
 from ptycho_torch.workflows.processes.distributed import resolve_devices, resolve_strategy
+from ptycho_torch.workflows.processes.meeting import awaited, cluster_environment
 
 __all__ = ["Reconstruction", "reconstruct_in_processes"]
 
@@ -98,17 +100,21 @@ def reconstruct_in_processes(
     if work.observe is not None:
         expected = "off where several processes share the patches"
         raise ConfigError(Problem("debug", True, expected, "state devices=1 to keep all patches"))
+    require_sendable(execution, device, generator=type(work.model.generator))
     fabric = Fabric(
         accelerator=device,
         devices=devices,
         num_nodes=execution.num_nodes,
         strategy=resolve_strategy(execution, device),
+        plugins=cluster_environment(execution.num_nodes),
     )
     if not starts_copies(execution, device):
         # Lightning looks for tensors in arguments, and refuses frozen dataclasses there.
-        return fabric.launch(partial(_reconstruct, work=work))
+        with quiet_lightning(), awaited(fabric.strategy):
+            return fabric.launch(partial(_reconstruct, work=work))
     with (
         tempfile.TemporaryDirectory(prefix="ptycho-") as folder,
+        quiet_lightning(),
         reached("reconstruction", work.should_stop, work.progress) as (should_stop, progress),
     ):
         sent = replace(work, should_stop=should_stop, progress=progress)
