@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from ptycho_torch.data import Scan
+from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.iteration import Iteration
@@ -124,7 +124,7 @@ def refine(
         )
     if sub_pixel not in SUB_PIXEL:
         raise ValueError(f"sub_pixel: expected one of {', '.join(SUB_PIXEL)}, got {sub_pixel!r}")
-    with _flushed_denormals(), torch.no_grad():
+    with flushed_denormals(), torch.no_grad():
         solver = Iteration(
             scan,
             start,
@@ -209,15 +209,3 @@ def _check_settings(
             "positions: expected finite values, got NaN or infinity; leave those frames out with take",
             scan.source,
         )
-
-
-@contextmanager
-def _flushed_denormals() -> Iterator[None]:
-    """Flush denormal numbers, which slow every transform that meets them, and put the mode back."""
-    smallest = torch.tensor([1e-310], dtype=torch.float64)
-    already = bool((smallest * 0.5 == 0).all())
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(already)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from ptycho_config import ConfigError, PyTorchExecutionConfig, RefineConfig
 from ptycho_torch.config_factory.refinement import create_refinement_payload
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.errors import ShapeError
-from ptycho_torch.refine import RefinementInterrupted
+from ptycho_torch.refine import RefinementInterrupted, forward_residual
 from ptycho_torch.workflows import evaluate, infer, refine_scan
 from ptycho_torch.workflows.jobs.refinement import refine_in_processes
 
@@ -197,6 +198,19 @@ def test_missing_files_are_named(refinement, tmp_path):
         refinement(scan=tmp_path / "none.npz")
     with pytest.raises(FileNotFoundError, match="start_file"):
         refinement(start=tmp_path / "none.npz")
+
+
+def test_the_residual_is_computed_where_the_object_was_refined(inference, monkeypatch):
+    module = sys.modules[infer.__module__]
+    seen = []
+
+    def spy(*arguments, device="where nobody asked for it", **settings):
+        seen.append(device)
+        return forward_residual(*arguments, device=device, **settings)
+
+    monkeypatch.setattr(module, "forward_residual", spy)
+    infer(inference(refine_epochs=1))
+    assert seen == ["cpu"]
 
 
 @pytest.mark.rule("REF-010")

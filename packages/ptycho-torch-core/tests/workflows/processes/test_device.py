@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ptycho_config import ConfigError
+from ptycho_torch.denormals import flushes_denormals
 from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
 
 
@@ -71,3 +72,14 @@ def test_settings_are_put_back_after_an_error():
     with pytest.raises(ValueError, match="inside"), numerics():
         raise ValueError("inside")
     assert torch.tensor(1e-30) * 1e-10 > 0
+
+
+@pytest.mark.parametrize("already", [True, False])
+def test_denormals_are_what_they_were_for_the_caller(already):
+    torch.set_flush_denormal(already)
+    try:
+        with numerics():
+            assert flushes_denormals()
+        assert flushes_denormals() == already
+    finally:
+        torch.set_flush_denormal(False)

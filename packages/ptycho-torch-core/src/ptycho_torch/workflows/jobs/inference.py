@@ -195,7 +195,7 @@ def _finish(
     """Refine if that is asked for, and write; the second value is what an interrupted refinement reached."""
     (network, residual, seconds), model, seen = made, work.model, work.seen()
     refined = _refine(payload, seen, network, model, device, refine_progress)
-    final = _Final.of(refined, network, seen, model, residual)
+    final = _Final.of(refined, network, seen, model, residual, device)
     network_report = compare_with_truth(network, work.scan, model.probe.detach().cpu().numpy())
     report = network_report
     if final.refinement is not None:
@@ -277,6 +277,7 @@ class _Final:
         frames: Scan,
         model: PatchModel,
         residual: float,
+        device: str,
     ) -> _Final:
         """The refined object, complete or interrupted, or that of the network."""
         if refined is None:
@@ -288,7 +289,9 @@ class _Final:
             object=found.object,
             frames=fitted,
             probe=found.probe,
-            residual=forward_residual(fitted, found.object, found.probe, sub_pixel=found.sub_pixel),
+            residual=forward_residual(
+                fitted, found.object, found.probe, sub_pixel=found.sub_pixel, device=device
+            ),
             refinement=found,
         )
 

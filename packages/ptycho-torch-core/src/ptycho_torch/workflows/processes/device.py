@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
+from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.lightning.compiling import compiler_failure
 from ptycho_torch.lightning.loggers import logger_kind
 
@@ -101,17 +102,15 @@ def require_compiler(execution: PyTorchExecutionConfig, accelerator: str) -> Non
 def numerics() -> Iterator[None]:
     """Floating-point settings of a run, put back when it ends.
 
-    Denormal numbers appear in the dark corners of diffraction patterns and slow every transform
-    that meets them; they are flushed to zero. Lightning switches deterministic algorithms for the
-    whole process and leaves them so; they are restored.
+    Denormal numbers are flushed to zero. Lightning switches deterministic algorithms for the whole
+    process and leaves them so; they are restored.
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
-    torch.set_flush_denormal(True)
     try:
-        yield
+        with flushed_denormals():
+            yield
     finally:
-        torch.set_flush_denormal(False)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark = benchmark
