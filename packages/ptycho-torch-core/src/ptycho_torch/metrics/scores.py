@@ -84,7 +84,6 @@ def score(
     truth: NDArray[np.complexfloating],
     mask: NDArray[np.bool_],
     *,
-    reference_phase: NDArray[np.floating] | float = 0.0,
     frc_crossings: tuple[float, float] = (math.nan, math.nan),
 ) -> Scores:
     """Score an aligned image.
@@ -92,11 +91,9 @@ def score(
     Parameters
     ----------
     aligned, truth
-        (height, width) complex, same unit.
+        (height, width) complex, same unit, multiplied by exp(-i φ₀) of :class:`Scores`.
     mask
         (height, width) bool: the region; its bounding rectangle is at least 16 px wide and high.
-    reference_phase
-        (height, width) or scalar, rad: the phase that is called zero, φ₀ of :class:`Scores`.
     frc_crossings
         0.5 and 1-bit crossing to carry along, cycles/px.
 
@@ -104,12 +101,10 @@ def score(
     -------
     Scores
     """
-    turn = np.exp(-1j * np.asarray(reference_phase))
-    images = (aligned * turn, truth * turn)
-    ours, expected = np.abs(images[0]), np.abs(images[1])
+    ours, expected = np.abs(aligned), np.abs(truth)
     amplitude = _compare(ours, expected, mask, ours - expected)
     # Taken from the phases, not from aligned · truth*: the phase of a zero would agree with everything.
-    ours, expected = np.angle(images[0]), np.angle(images[1])
+    ours, expected = np.angle(aligned), np.angle(truth)
     phase = _compare(ours, expected, mask, np.angle(np.exp(1j * (ours - expected))), level=1.0)
     difference = (aligned - truth)[mask]
     return Scores(

@@ -27,9 +27,6 @@ class DiffractionOperator(nn.Module):
         Complex, ``(modes, N, N)``.
     smoothing_sigma
         Width of the blur in px; 0 leaves it out.
-    centred
-        Whether the zero frequency of a field is at ``[N // 2, N // 2]``, as in :func:`far_field`, or at
-        ``[0, 0]``, which saves moving it where the order of the pixels does not matter.
 
     Raises
     ------
@@ -40,10 +37,9 @@ class DiffractionOperator(nn.Module):
     probe: Tensor
     transfer: Tensor | None
 
-    def __init__(self, probe: Probe, *, smoothing_sigma: float = 0.0, centred: bool = True) -> None:
+    def __init__(self, probe: Probe, *, smoothing_sigma: float = 0.0) -> None:
         super().__init__()
         check_probe(probe)
-        self.centred = centred
         if isinstance(probe, nn.Parameter):
             self.probe = probe
         else:
@@ -63,7 +59,7 @@ class DiffractionOperator(nn.Module):
             If the patches do not match the probe.
         """
         check_patches(patches, self.probe)
-        return far_field(self._smooth(self.probe * patches.unsqueeze(-3)), centred=self.centred)
+        return far_field(self._smooth(self.probe * patches.unsqueeze(-3)))
 
     def adjoint(self, field: Field) -> ComplexPatches:
         """Adjoint: patches ``(..., N, N)`` from detector fields ``(..., modes, N, N)``.
@@ -74,7 +70,7 @@ class DiffractionOperator(nn.Module):
             If the fields do not match the probe.
         """
         check_field(field, self.probe)
-        exit_wave = self._smooth(far_field_adjoint(field, centred=self.centred))
+        exit_wave = self._smooth(far_field_adjoint(field))
         return (self.probe.conj() * exit_wave).sum(dim=-3)
 
     def _smooth(self, exit_wave: Field) -> Field:

@@ -17,23 +17,21 @@ keeps its own value.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
-
 import torch
 from torch import Tensor
 
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.placement import Fourier, Placement, WholePixel
-from ptycho_torch.physics.placement_bilinear import Bilinear
 from ptycho_torch.physics.placement_groups import GroupCanvases
 from ptycho_torch.types import ComplexPatches
 
-__all__ = ["Interpolation", "merge_groups"]
+__all__ = ["merge_groups"]
 
-Interpolation: TypeAlias = Literal["fourier", "bilinear"]
+# A quotient magnifies the error of the interpolation by up to 1 / _FLOOR.
+_FLOOR = 0.05
 
 
-def _check(patches: Tensor, offsets: Tensor, weight: Tensor, interpolation: str, floor: float) -> None:
+def _check(patches: Tensor, offsets: Tensor, weight: Tensor) -> None:
     shape = tuple(patches.shape)
     if patches.ndim != 4 or shape[-1] != shape[-2]:
         raise ShapeError("patches", "(batch, channel, N, N)", shape)
@@ -45,11 +43,6 @@ def _check(patches: Tensor, offsets: Tensor, weight: Tensor, interpolation: str,
         raise ShapeError("weight", f"{shape[-2:]} to match the patches", tuple(weight.shape))
     if weight.is_complex():
         raise ShapeError("weight", "a real tensor", weight.dtype)
-    if interpolation not in get_args(Interpolation):
-        known = ", ".join(get_args(Interpolation))
-        raise ValueError(f"interpolation = {interpolation!r}: expected one of {known}")
-    if not 0 < floor < 1:
-        raise ValueError(f"floor = {floor}: expected more than 0 and less than 1")
 
 
 def _sums(values: Tensor, placement: Placement) -> Tensor:
@@ -57,18 +50,12 @@ def _sums(values: Tensor, placement: Placement) -> Tensor:
     return placement.cut(placement.add(values))
 
 
-def merge_groups(
-    patches: ComplexPatches,
-    offsets: Tensor,
-    weight: Tensor,
-    *,
-    interpolation: Interpolation = "fourier",
-    floor: float = 0.05,
-) -> ComplexPatches:
+def merge_groups(patches: ComplexPatches, offsets: Tensor, weight: Tensor) -> ComplexPatches:
     """Average the patches of each group where they overlap and cut them out again.
 
     Patches that were cut from one object come back unchanged: to rounding at whole offsets, else to
-    the error of the interpolation. At whole offsets a second pass changes nothing.
+    the error of the interpolation. At whole offsets a second pass changes nothing. Where the summed weight
+    is at most a twentieth of the largest value of ``weight``, a patch keeps its own value.
 
     Parameters
     ----------
@@ -80,14 +67,8 @@ def merge_groups(
         ``(y - N // 2 + r, x - N // 2 + c)`` of the canvas.
     weight
         Real, ``(N, N)``, zero or more: weight of each patch pixel, for instance the intensity of the
-        probe. For Fourier interpolation it should fall to zero before the rim, smoothly if it can: a
-        weight that does not makes the two sides of a patch wrap into each other.
-    interpolation
-        ``"fourier"`` leaves the resolution as it is; ``"bilinear"`` blurs a little at sub-pixel
-        offsets and never overshoots.
-    floor
-        Where the summed weight is at most this part of the largest value of ``weight``, a patch keeps
-        its own value. A quotient magnifies the error of the interpolation by up to ``1 / floor``.
+        probe. It should fall to zero before the rim, smoothly if it can: otherwise the Fourier shift lets the
+        two sides of a patch wrap into each other.
 
     Returns
     -------
@@ -99,27 +80,19 @@ def merge_groups(
     ------
     ShapeError
         If shapes do not fit or a dtype is of the wrong kind.
-    ValueError
-        If the interpolation is unknown or ``floor`` is not between 0 and 1.
     """
-    _check(patches, offsets, weight, interpolation, floor)
+    _check(patches, offsets, weight)
     if patches.shape[1] == 1 or patches.shape[0] == 0:
         return patches
     n_pixels = int(patches.shape[-1])
     weight = weight.to(patches.real.dtype)
     flat = patches.reshape(-1, n_pixels, n_pixels)
     canvases, weights = GroupCanvases(offsets, n_pixels), weight.expand(flat.shape)
-    placement: Placement
-    if interpolation == "fourier":
-        placement = canvases.placement(Fourier)
-    else:
-        placement = Bilinear(canvases.positions, n_pixels, canvases.tall)
+    placement = canvases.placement(Fourier)
     numerator, denominator = _sums(weight * flat, placement), _sums(weights, placement)
-    covered = denominator
-    if interpolation == "fourier":
-        # A weight with hard edges rings when it is shifted; the same weight at whole pixels says where it is.
-        covered = torch.minimum(denominator, _sums(weights, canvases.placement(WholePixel)))
-    known = covered > floor * weight.max()
+    # A weight with hard edges rings when it is shifted; the same weight at whole pixels says where it is.
+    covered = torch.minimum(denominator, _sums(weights, canvases.placement(WholePixel)))
+    known = covered > _FLOOR * weight.max()
     # Dividing by one where the quotient is not used keeps its gradient finite.
     merged = torch.where(known, numerator / torch.where(known, denominator, 1), flat)
     return merged.reshape(patches.shape)

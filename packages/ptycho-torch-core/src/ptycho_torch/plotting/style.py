@@ -90,11 +90,11 @@ def checked_image(name: str, image: NDArray[Any], shape: tuple[int, ...] | None 
     return image
 
 
-def value_limits(values: NDArray[np.float64], share: float = 0.5) -> tuple[float, float]:
+def value_limits(values: NDArray[np.float64]) -> tuple[float, float]:
     """Range without the wildest half percent at either end, never empty."""
     if values.size == 0:
         return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(values, [share, 100 - share]))
+    low, high = (float(v) for v in np.percentile(values, [0.5, 99.5]))
     if high - low <= 1e-9 * max(abs(high), 1.0):
         middle, reach = (low + high) / 2, 0.05 * max(abs(high), 1.0)
         return middle - reach, middle + reach

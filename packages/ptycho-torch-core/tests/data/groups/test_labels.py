@@ -97,7 +97,7 @@ def test_stored_patches_win_over_the_object(scene):
 
 
 def test_a_scale_multiplies_the_labels(scene):
-    scaled = labels_of(scene, scale=3.0).patches(np.array([1]))
+    scaled = replace(labels_of(scene), scale=3.0).patches(np.array([1]))
     torch.testing.assert_close(scaled, 3 * _patches(scene, [1]))
 
 

@@ -62,7 +62,7 @@ class LabelSource:
         return (self.scale * found).reshape(*frame.shape, self.n_pixels, self.n_pixels)
 
 
-def labels_of(scan: Scan, *, scale: float = 1.0) -> LabelSource:
+def labels_of(scan: Scan) -> LabelSource:
     """Labels of a scan: its patches ``Y``, or patches cut from ``objectGuess`` at the scan positions.
 
     Raises
@@ -81,7 +81,6 @@ def labels_of(scan: Scan, *, scale: float = 1.0) -> LabelSource:
         stored=scan.labels,
         image=None if scan.labels is not None else torch.from_numpy(scan.object_truth),
         origin=scan.object_truth_origin,
-        scale=scale,
     )
     if scan.labels is None:
         _check_cover(scan)
