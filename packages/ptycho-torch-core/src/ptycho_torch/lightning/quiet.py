@@ -7,7 +7,7 @@ there, how many batches it takes, how it loads checkpoints, products of its make
 from __future__ import annotations
 
 import logging
-import multiprocessing
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,11 +60,11 @@ class QuietCopies(Callback):
     """
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing; an empty state would not be handed to :meth:`__setstate__`."""
-        return {"sent": True}
+        """Who sends it."""
+        return {"sender": os.getpid()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Begin to be quiet."""
-        if multiprocessing.parent_process() is not None:
+        if state["sender"] != os.getpid():
             for logger in _loggers():
                 logger.addFilter(_passes(None))

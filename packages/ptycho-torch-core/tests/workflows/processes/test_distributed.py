@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,8 +77,8 @@ def alone_on_two(script, tmp_path_factory, folder_of_two):
     return folder
 
 
-def run_script(*arguments):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+def run_script(*arguments, **shell):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **shell}
     run = subprocess.run(
         [sys.executable, *map(str, arguments)],
         capture_output=True, text=True, env=environment, timeout=500, check=False,
@@ -121,10 +122,15 @@ def assert_both_were_cancelled(folder):
     }
 
 
-@pytest.mark.rule("RUN-060", "RUN-061", "RUN-062", "RUN-063", "RUN-066")
+@pytest.mark.rule("RUN-060", "RUN-061", "RUN-062", "RUN-063", "RUN-066", "RUN-067")
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
 def test_two_processes_give_the_result_of_one(strategy, alone, wide_scan_file, tmp_path):
-    said = run_script(SCRIPT, wide_scan_file, tmp_path, 2, strategy)
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        # Another run meets there, as it does where a port was put into the shell and both take it.
+        port = str(taken.getsockname()[1])
+        said = run_script(SCRIPT, wide_scan_file, tmp_path, 2, strategy, MASTER_PORT=port)
     assert "process 2 of 2 has joined" in said
     assert "GLOBAL_RANK" not in said, "Lightning's own words"
     assert_same_results(tmp_path, alone)

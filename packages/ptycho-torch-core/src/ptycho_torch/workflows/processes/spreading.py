@@ -18,7 +18,7 @@ from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.groups.grouping import Groups
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.lightning.compiling import compiled, compiler_warnings
-from ptycho_torch.lightning.quiet import quiet_lightning
+from ptycho_torch.lightning.quiet import QuietCopies, quiet_lightning
 from ptycho_torch.models import PatchModel
 from ptycho_torch.prediction.reconstruction import Observe, forward_residual_of, reconstruct
 from ptycho_torch.reassembly import Processes, StitchedObject
@@ -107,6 +107,7 @@ def reconstruct_in_processes(
         num_nodes=execution.num_nodes,
         strategy=resolve_strategy(execution, device),
         plugins=cluster_environment(execution.num_nodes),
+        callbacks=[QuietCopies()],
     )
     if not starts_copies(execution, device):
         # Lightning looks for tensors in arguments, and refuses frozen dataclasses there.
