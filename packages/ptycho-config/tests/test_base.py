@@ -128,3 +128,32 @@ def test_building_touches_no_file(tmp_path: object, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("pathlib.Path.exists", refuse)
     monkeypatch.setattr("pathlib.Path.stat", refuse)
     assert TrainingConfig(train_data_file="nowhere/none.npz").train_data_file is not None  # type: ignore[arg-type]
+
+
+@pytest.mark.rule("CFG-018")
+def test_another_name_states_the_same_field_without_a_warning() -> None:
+    config = PyTorchExecutionConfig(accumulate_grad_batches=4)  # type: ignore[call-arg]
+    assert config.accum_steps == config.accumulate_grad_batches == 4
+    assert stated_fields(config) == {"accum_steps": 4}
+    assert evolve(config, accumulate_grad_batches=3).accum_steps == 3
+    with pytest.raises(ConfigError, match="accum_steps"):
+        PyTorchExecutionConfig(accumulate_grad_batches=4, accum_steps=2)  # type: ignore[call-arg]
+
+
+@pytest.mark.rule("CFG-018")
+def test_a_setting_in_its_older_place_is_checked_kept_and_handed_on() -> None:
+    config = TrainingConfig(gradient_clip_algorithm="value", nepochs=3)  # type: ignore[call-arg]
+    expected = {"gradient_clip_algorithm": "value", "nepochs": 3}
+    copies = (
+        copy.deepcopy(config),
+        pickle.loads(pickle.dumps(config)),
+        evolve(config),
+        dataclasses.replace(config),
+    )
+    for one in (config, *copies, from_dict(TrainingConfig, expected)):
+        assert one.gradient_clip_algorithm == "value"
+        assert stated_fields(one) == expected
+    assert TrainingConfig().gradient_clip_algorithm == "norm"
+    with pytest.raises(ConfigError) as caught:
+        TrainingConfig(gradient_clip_algorithm="other", nepochs=0)  # type: ignore[call-arg]
+    assert {problem.field for problem in caught.value.problems} == {"gradient_clip_algorithm", "nepochs"}

@@ -17,6 +17,7 @@ from ptycho_config import (
     LAYERS,
     SECTIONS,
     Config,
+    ConfigError,
     Fact,
     ModelConfig,
     Profile,
@@ -334,3 +335,34 @@ def test_a_setting_without_effect_in_the_job_is_refused_or_left_aside(
         found = problems_of(resolve, schema, job="infer", **given(precision="16-mixed", num_workers=-1))
         assert set(found) == {"precision", "num_workers"}
     assert resolve(schema, **given(precision="16-mixed")).provenance["precision"].value == "16-mixed"
+
+
+@pytest.mark.rule("CFG-018")
+@pytest.mark.parametrize("layer", ["overrides", "cli", "file"])
+@pytest.mark.parametrize(
+    ("written", "name", "value"),
+    [
+        ({"accumulate_grad_batches": 4}, "accum_steps", 4),
+        ({"execution": {"accumulate_grad_batches": 4}}, "accum_steps", 4),
+        ({"training": {"gradient_clip_algorithm": "value"}}, "gradient_clip_algorithm", "value"),
+        ({"training.gradient_clip_algorithm": "value"}, "gradient_clip_algorithm", "value"),
+    ],
+)
+def test_other_names_and_places_are_read_in_every_layer_and_noted(
+    layer: str, written: dict[str, Any], name: str, value: object, training_schema: Schema
+) -> None:
+    done = resolve(training_schema, **{layer: written})
+    assert done.provenance[f"execution.{name}"].value == value
+    assert getattr(done.configs["execution"], name) == value
+    assert any(name in note and "older spelling" in note for note in done.notes)
+    both = {**written, f"execution.{name}": 2 if value == 4 else "norm"}
+    with pytest.raises(ConfigError, match=name):
+        resolve(training_schema, **{layer: both})
+
+
+@pytest.mark.rule("CFG-018")
+def test_other_names_and_places_are_read_as_assignments(training_schema: Schema) -> None:
+    texts = ["accumulate_grad_batches=4", "training.gradient_clip_algorithm=value"]
+    done = resolve(training_schema, cli=parse_assignments(training_schema, texts))
+    assert done.provenance["accum_steps"].value == 4
+    assert done.provenance["gradient_clip_algorithm"].value == "value"

@@ -14,13 +14,23 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from ptycho_config.errors import ConfigError, Problem, suggest
-from ptycho_config.fields import nested_fields
+from ptycho_config.fields import nested_fields, spec_of
 from ptycho_config.validation import Rule, check_values
 
-__all__ = ["Config", "config_class", "evolve", "from_dict", "plain", "stated_fields", "to_dict"]
+__all__ = [
+    "Config",
+    "config_class",
+    "evolve",
+    "from_dict",
+    "moved_value",
+    "plain",
+    "stated_fields",
+    "to_dict",
+]
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 _STATED = "_stated"
+_MOVED = "_moved"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +43,8 @@ class Config:
 
     rules: ClassVar[tuple[Rule, ...]] = ()
     deprecated: ClassVar[Mapping[str, str]] = {}
+    aliases: ClassVar[Mapping[str, str]] = {}
+    moved: ClassVar[Mapping[str, type[Config]]] = {}
 
     def __post_init__(self, _origin: Config | None) -> None:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -53,7 +65,8 @@ def config_class(cls: type[ConfigT]) -> type[ConfigT]:
     ----------
     cls : type
         A keyword-only dataclass that inherits from :class:`Config`. Its class variable ``deprecated`` maps
-        older keywords to the fields that took their place.
+        older keywords to the fields that took their place, ``aliases`` further names of fields to these, and
+        ``moved`` keywords to the class that has them now.
 
     Returns
     -------
@@ -65,8 +78,9 @@ def config_class(cls: type[ConfigT]) -> type[ConfigT]:
     @functools.wraps(build)
     def __init__(self: Any, **stated: Any) -> None:
         origin = stated.pop("_origin", None)
-        before = {} if origin is None else _forget(origin, stated, cls.deprecated)
-        problems = _rename(cls.deprecated, stated)
+        before = {} if origin is None else _forget(origin, stated, {**cls.deprecated, **cls.aliases})
+        elsewhere, problems = _take_moved(cls.moved, stated)
+        problems += _rename(cls, stated)
         try:
             build(self, **{**before, **stated})
         except ConfigError as error:
@@ -75,6 +89,7 @@ def config_class(cls: type[ConfigT]) -> type[ConfigT]:
             raise ConfigError(problems)
         known = frozenset() if origin is None else frozenset(stated_fields(origin))
         object.__setattr__(self, _STATED, known | frozenset(stated))
+        object.__setattr__(self, _MOVED, {**getattr(origin, _MOVED, {}), **elsewhere})
 
     setattr(cls, "__init__", __init__)  # noqa: B010 - a type checker refuses the plain assignment
     return cls
@@ -88,15 +103,41 @@ def _forget(origin: Config, given: dict[str, Any], deprecated: Mapping[str, str]
     return {name: value for name, value in before.items() if name not in replaced}
 
 
-def _rename(deprecated: Mapping[str, str], stated: dict[str, Any]) -> list[Problem]:
+def _take_moved(
+    moved: Mapping[str, type[Config]], given: dict[str, Any]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Take out what another class has now, checked."""
+    taken: dict[str, Any] = {}
     problems = []
-    for old, new in deprecated.items():
+    for name, cls in moved.items():
+        if name in given:
+            taken[name], problem = spec_of(cls, name).coerce(given.pop(name))
+            problems += [] if problem is None else [problem]
+    return taken, problems
+
+
+def moved_value(config: Config, name: str) -> Any:
+    """What was stated under a keyword that another class has now, or the default there.
+
+    Parameters
+    ----------
+    config : Config
+        Of the class that had it.
+    name : str
+        The keyword.
+    """
+    return getattr(config, _MOVED, {}).get(name, spec_of(config.moved[name], name).default)
+
+
+def _rename(cls: type[Config], stated: dict[str, Any]) -> list[Problem]:
+    problems = []
+    for old, new in {**cls.deprecated, **cls.aliases}.items():
         value = stated.pop(old, None)
         if value is None:
             continue
-        warnings.warn(
-            f"{old} is the older spelling of {new}; write {new}={value!r}", DeprecationWarning, stacklevel=3
-        )
+        if old in cls.deprecated:
+            text = f"{old} is the older spelling of {new}; write {new}={value!r}"
+            warnings.warn(text, DeprecationWarning, stacklevel=3)
         if stated.setdefault(new, value) != value:
             expected = f"the same value as {new} = {stated[new]!r}, which it is the older spelling of"
             problems.append(Problem(old, value, expected, f"keep only {new}"))
@@ -114,8 +155,9 @@ def stated_fields(config: Config) -> dict[str, Any]:
     Returns
     -------
     dict
-        Name -> value; a setting passed with its default value counts as stated. For an object of a
-        subclass that replaced the constructor: every setting that differs from its default.
+        Name -> value; a setting passed with its default value counts as stated, as does one that another
+        class has now. For an object of a subclass that replaced the constructor: every setting that differs
+        from its default.
 
     Notes
     -----
@@ -134,7 +176,7 @@ def stated_fields(config: Config) -> dict[str, Any]:
         value = getattr(config, field.name)
         if field.name in names if names is not None else value != _default_of(field):
             found[field.name] = value
-    return found
+    return {**found, **getattr(config, _MOVED, {})}
 
 
 def _default_of(field: dataclasses.Field[Any]) -> Any:
@@ -169,7 +211,8 @@ def evolve(config: ConfigT, **changes: Any) -> ConfigT:
     >>> evolve(ModelConfig(N=128), gridsize=2).N
     128
     """
-    known = [field.name for field in dataclasses.fields(config)] + list(config.deprecated)
+    renamed = {**config.deprecated, **config.aliases}
+    known = [field.name for field in dataclasses.fields(config)] + [*renamed, *config.moved]
     unknown = [name for name in changes if name not in known]
     if unknown:
         owner = type(config).__name__
@@ -177,7 +220,7 @@ def evolve(config: ConfigT, **changes: Any) -> ConfigT:
             Problem(name, changes[name], f"a setting of {owner}", suggest(name, known)) for name in unknown
         )
     start = stated_fields(config)
-    for old, new in config.deprecated.items():
+    for old, new in renamed.items():
         if old in changes and new not in changes:
             start.pop(new, None)  # the older spelling replaces the value, it does not compete with it
     return type(config)(**{**start, **changes})
@@ -236,7 +279,7 @@ def from_dict(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     problems: list[Problem] = []
     ready: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in names and name not in cls.deprecated:
+        if name not in names and name not in {**cls.deprecated, **cls.aliases, **cls.moved}:
             problems.append(
                 Problem(str(name), value, f"a setting of {cls.__name__}", suggest(str(name), names))
             )

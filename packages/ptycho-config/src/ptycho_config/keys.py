@@ -129,9 +129,10 @@ LEGACY_SPELLINGS: Mapping[str, LegacySpelling] = MappingProxyType(
         "n_images": LegacySpelling("n_groups"),
         "grid_size": LegacySpelling("gridsize", _square_grid),
         "n_devices": LegacySpelling("devices"),
+        "accumulate_grad_batches": LegacySpelling("accum_steps"),
     }
 )
-"""Older spellings that every layer accepts, and that the result records."""
+"""Older and other spellings that every layer accepts, and that the result records."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,8 @@ class KeyTable:
                 continue
             legacy = LEGACY_SPELLINGS.get(key) if key not in self._homes else None
             field = legacy.field if legacy else key
-            homes = [home for home in self._homes.get(field, ()) if section in ("", home)]
+            moved = field in getattr(self.everything.get(section), "moved", {})
+            homes = [home for home in self._homes.get(field, ()) if moved or section in ("", home)]
             if not homes:
                 problems.append(self._unknown(section, written, value, name))
                 continue
@@ -239,7 +241,8 @@ class KeyTable:
                 where = " and ".join(homes)
                 notes.append(f"{name}: {written} belongs to {where}, which plays no part here; left aside")
             converted = legacy.convert(value) if legacy else value
-            entries += [Entry(f"{home}.{field}", converted, written, key if legacy else "") for home in used]
+            older = key if legacy else written if moved else ""
+            entries += [Entry(f"{home}.{field}", converted, written, older) for home in used]
         return entries
 
     def _unknown(self, section: str, written: str, value: Any, name: str) -> Problem:

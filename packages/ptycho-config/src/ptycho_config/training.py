@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ptycho_config.base import Config, config_class
+from ptycho_config.base import Config, config_class, moved_value
+from ptycho_config.execution import PyTorchExecutionConfig
 from ptycho_config.fields import nested, setting
 from ptycho_config.model import ModelConfig
 from ptycho_config.validation import TRAINING_RULES, Rule
@@ -25,7 +26,9 @@ _OPTIM = "Optimiser and schedule"
 class TrainingConfig(Config):
     """One training: model, data, loss and schedule.
 
-    ``n_images`` is taken as the older spelling of ``n_groups``, with a ``DeprecationWarning``.
+    ``n_images`` is taken as the older spelling of ``n_groups``, with a ``DeprecationWarning``. For
+    ``gradient_clip_algorithm``, which :class:`~ptycho_config.PyTorchExecutionConfig` has beside its bound,
+    this is an older place: it is taken, checked and handed on.
 
     Examples
     --------
@@ -35,6 +38,7 @@ class TrainingConfig(Config):
 
     rules: ClassVar[tuple[Rule, ...]] = TRAINING_RULES
     deprecated: ClassVar[Mapping[str, str]] = {"n_images": "n_groups"}
+    moved: ClassVar[Mapping[str, type[Config]]] = {"gradient_clip_algorithm": PyTorchExecutionConfig}
 
     model: ModelConfig = nested(ModelConfig, help="the network to train")
 
@@ -331,20 +335,6 @@ class TrainingConfig(Config):
         effect="memory of its second moment",
         tests=("test_each_optimiser_gets_its_settings",),
     )
-    gradient_clip_algorithm: str = setting(
-        "norm",
-        help="what gradient_clip_val bounds: the norm of all gradients, every value, or, adaptive, the norm "
-        "of each unit relative to its weights",
-        choices=("norm", "value", "adaptive"),
-        group=_OPTIM,
-        jobs=_JOBS,
-        effect="what is bounded by `gradient_clip_val`",
-        tests=(
-            "test_clipping_bounds_the_gradients",
-            "test_adaptive_clipping_bounds_each_step_by_the_weights",
-            "test_values_of_a_complex_probe_can_be_clipped",
-        ),
-    )
     lr_warmup_epochs: int = setting(
         0,
         help="epochs over which WarmupCosine raises the learning rate",
@@ -412,3 +402,8 @@ class TrainingConfig(Config):
     def n_images(self) -> int | None:
         """Older name of ``n_groups``, for code that still reads it."""
         return self.n_groups
+
+    @property
+    def gradient_clip_algorithm(self) -> str:
+        """What was stated here of a setting of the execution, for code that still reads it."""
+        return str(moved_value(self, "gradient_clip_algorithm"))

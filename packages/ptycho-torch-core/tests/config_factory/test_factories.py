@@ -25,6 +25,7 @@ from ptycho_torch.config_factory import (
     infer_probe_size,
     populate_legacy_params,
 )
+from ptycho_torch.data import reading
 from ptycho_torch.data.formats.npz import load_scan, save_scan
 from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.errors import BundleError, DataError
@@ -201,14 +202,14 @@ def test_a_larger_N_is_an_error_that_names_both(payload):
 @pytest.mark.rule("CONFIG-001")
 def test_the_legacy_dictionary_is_filled_before_data_are_read_or_a_model_is_built(monkeypatch, payload):
     seen = []
-    for name in ("open_scan", "build_patch_model"):
-        function = getattr(preparation, name)
+    for where, name in ((reading, "open_scan"), (preparation, "build_patch_model")):
+        function = getattr(where, name)
 
         def spy(*args, _name=name, _function=function, **keywords):
             seen.append((_name, dict(cfg)))
             return _function(*args, **keywords)
 
-        monkeypatch.setattr(preparation, name, spy)
+        monkeypatch.setattr(where, name, spy)
     cfg.clear()
     made = payload()
     assert seen == []

@@ -7,9 +7,17 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["clip_adaptively", "clip_values"]
+from ptycho_config import PyTorchExecutionConfig, TrainingConfig, stated_fields
+
+__all__ = ["clip_adaptively", "clip_algorithm", "clip_values"]
 
 _SMALLEST_NORM = 1e-3
+
+
+def clip_algorithm(training: TrainingConfig, execution: PyTorchExecutionConfig) -> str:
+    """What a bound on the gradients bounds; stated beside it or, in an older place, in the training."""
+    older = stated_fields(training).get("gradient_clip_algorithm")
+    return execution.gradient_clip_algorithm if older is None else str(older)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from ptycho_config import PyTorchExecutionConfig, TrainingConfig
 from ptycho_torch.data.groups.dataset import Batch
-from ptycho_torch.lightning.clipping import clip_adaptively, clip_values
+from ptycho_torch.lightning.clipping import clip_adaptively, clip_algorithm, clip_values
 from ptycho_torch.lightning.compiling import compiled
 from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.objective import Objective
@@ -161,7 +161,7 @@ class PtychoModule(pl.LightningModule):
         """Bound the gradients by the algorithm of the configuration."""
         if gradient_clip_val is None:
             return
-        algorithm = self.training_config.gradient_clip_algorithm
+        algorithm = clip_algorithm(self.training_config, self.execution_config)
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         if algorithm == "adaptive":
             clip_adaptively(parameters, gradient_clip_val)

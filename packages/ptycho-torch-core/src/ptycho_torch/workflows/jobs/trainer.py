@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
+from ptycho_torch.lightning.clipping import clip_algorithm
 from ptycho_torch.lightning.compiling import compiler_warnings
 from ptycho_torch.lightning.loggers import LOGS, logger_kind
 from ptycho_torch.lightning.quiet import quiet_lightning
@@ -50,7 +51,7 @@ def build_trainer(
         Step from which an interrupted run is continued.
     """
     config, execution = payload.training_config, payload.execution_config
-    clip = config.gradient_clip_algorithm
+    clip = clip_algorithm(config, execution)
     with fit_warnings():
         return pl.Trainer(
             default_root_dir=work,
