@@ -115,7 +115,8 @@ class Bench:
         self.inspect(self.edited(**changes))
 
     def write(self, name: str, content: str | bytes) -> str:
-        """Write a file."""
+        """Write a file, and the folder it lies in."""
+        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
         return name
 

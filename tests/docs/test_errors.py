@@ -20,6 +20,7 @@ from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.workflows import TrainingFailed, TrainingInterrupted, infer, train
 from ptycho_torch.workflows.processes import device
+from ptycho_torch.workflows.runs.lock import held_lock
 
 SETTINGS = {
     "a known setting": lambda b: b.train("--set nepoch=3"),
@@ -39,7 +40,9 @@ SETTINGS = {
     "makes groups of … frames": lambda b: b.train("--gridsize 3 --neighbor-count 4"),
     "a group is … frames of one scan": lambda b: b.train("--gridsize 2", scan=_three_frames(b)),
     "distinct groups, one per frame": lambda b: b.train("--gridsize 2 --n-groups 36 --n-subsample 30"),
-    "the directory of a run, with its resolved_config.json, to resume": lambda b: b.train("--resume"),
+    "the directory of a run of train, with its resolved_config.json, to resume": lambda b: b.train(
+        "--resume"
+    ),
     "a logger that is installed": lambda b: (
         b.patch.setattr(device, "find_spec", lambda name: None),
         b.train("--logger mlflow"),
@@ -48,6 +51,28 @@ SETTINGS = {
     "the frames in the scan": lambda b: b.train("--n-subsample 1000"),
     "a loss term is logged when its weight is above 0": lambda b: b.train("--checkpoint-monitor elsewhere"),
     "a directory without the results of another run": lambda b: b.train("--output-dir run"),
+    "replaces only what a run of … has recorded as its own": lambda b: (
+        b.write("mine/checkpoints", "mine"),
+        b.train("--output-dir mine --overwrite"),
+    ),
+    "holds nothing that no run of … recorded": lambda b: (
+        b.write("mine/incomplete-train/thesis", "mine"),
+        b.train("--output-dir mine"),
+    ),
+    "records that runs wrote": lambda b: (
+        b.write("run/.run-train.json", "{}"),
+        b.train("--output-dir run --overwrite"),
+    ),
+    "in it is a link": lambda b: (
+        b.write("mine/notes", "mine"),
+        (b.folder / "mine" / "incomplete-train").symlink_to(b.folder),
+        b.train("--output-dir mine"),
+    ),
+    "is at work there": lambda b: _beside_another_run(b),
+    "may be at work there": lambda b: (
+        b.write("mine/.run.lock", '{"pid": 3, "host": "elsewhere.example", "command": "train"}'),
+        b.train("--output-dir mine"),
+    ),
     "this is a file; choose another": lambda b: b.train("--output-dir scan.npz"),
     "a writable place": lambda b: (
         b.patch.setattr(os, "access", lambda path, mode: False),
@@ -160,6 +185,12 @@ WARNINGS = {
     "the bundle holds the weights of the last epoch": lambda b: b.train(_SMALL),
     "is deprecated, use": "ptycho-torch infer --model-path run --test-data scan.npz --device cpu --dry-run",
 }
+
+
+def _beside_another_run(b):
+    with held_lock(b.folder / "run", "infer"):
+        b.train("--output-dir run --overwrite")
+
 
 _ON_THE_CPU = {"accelerator": "cpu"}
 _BRIEF = {"nepochs": 1, **_ON_THE_CPU}

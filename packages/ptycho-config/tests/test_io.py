@@ -194,6 +194,22 @@ def test_the_record_of_a_training_serves_a_reconstruction(
     assert any("training.nepochs belongs to training" in note for note in done.notes)
 
 
+@pytest.mark.rule("RUN-056")
+def test_an_error_of_the_disk_names_the_file_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def lose(source: Path, target: Path) -> None:
+        os.unlink(source)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", lose)
+    with pytest.raises(FileNotFoundError) as failed:
+        dump_config(tmp_path / "a.yaml", ModelConfig())
+    assert (failed.value.filename, failed.value.filename2) == (str(tmp_path / "a.yaml"), None)
+
+
 @pytest.mark.rule("CFG-032")
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -30,7 +30,11 @@ def test_json_and_files(
     scores = json.loads(out)["scores"]
     written = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert written["scores"] == scores
-    assert {path.name for path in (tmp_path / "e").iterdir()} == {"metrics.json", "comparison.png", "frc.png"}
+    assert {path.name for path in (tmp_path / "e").glob("[!.]*")} == {
+        "metrics.json",
+        "comparison.png",
+        "frc.png",
+    }
     assert err.count("wrote ") == 3
     assert main(argv) == 2
     assert "overwrite" in capsys.readouterr().err

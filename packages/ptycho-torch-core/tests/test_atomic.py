@@ -103,3 +103,15 @@ def _stop_half_way(target):
     with atomic_path(target) as temporary:
         temporary.write_bytes(b"half")
         raise RuntimeError("stopped")
+
+
+def _lose_the_temporary_file(target):
+    with atomic_path(target) as temporary:
+        temporary.unlink()
+
+
+@pytest.mark.rule("RUN-056")
+def test_an_error_of_the_disk_names_the_file_that_was_asked_for(tmp_path):
+    with pytest.raises(FileNotFoundError) as failed:
+        _lose_the_temporary_file(tmp_path / "a.bin")
+    assert (failed.value.filename, failed.value.filename2) == (str(tmp_path / "a.bin"), None)

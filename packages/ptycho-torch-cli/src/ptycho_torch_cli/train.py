@@ -137,12 +137,11 @@ def _payload(args: argparse.Namespace) -> TrainingPayload:
 
 def _record_of_run(layer: Mapping[str, Any]) -> Path | None:
     """Settings that the run in the output folder was started with, which need not be typed again."""
-    from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, find_run
+    from ptycho_torch.workflows.runs.directory import resolved_config
 
     default = next(spec.default for spec in field_specs(_SCHEMA["training"]) if spec.name == "output_dir")
     stated = {key.rpartition(".")[2]: value for key, value in layer.items()}
-    folder = find_run(Path(stated.get("output_dir", default)))
-    return None if folder is None else folder / RESOLVED_NAME
+    return resolved_config(Path(stated.get("output_dir", default)), "train")
 
 
 def _wants_bar(payload: TrainingPayload) -> bool | None:

@@ -90,13 +90,18 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
     if target.is_dir():
         raise IsADirectoryError(f"{target}: is a directory; give the name of a file")
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
-    # Created here rather than by tempfile, whose files are readable by their owner only.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        # Created here rather than by tempfile, whose files are readable by their owner only.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         os.replace(temporary, target)
+    except OSError as error:
+        if str(error.filename) != str(temporary):
+            raise
+        # Nobody knows the temporary name.
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     finally:
         # After a successful rename the temporary name is gone; whatever is left here is an unfinished file.
         temporary.unlink(missing_ok=True)

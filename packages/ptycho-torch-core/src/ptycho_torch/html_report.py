@@ -221,7 +221,7 @@ def _settings(record: Mapping[str, Any]) -> str:
 def _files(directory: Path) -> str:
     rows = []
     for path in sorted(directory.iterdir()):
-        if path.name == REPORT_NAME or path.name.startswith(".") or path.name == "incomplete-run":
+        if path.name == REPORT_NAME or path.name.startswith(".") or path.name.startswith("incomplete-"):
             continue
         if path.is_dir():
             inside = [item for item in path.rglob("*") if item.is_file()]

@@ -281,17 +281,18 @@ def save_outputs(
         weight=stitched.weight,
         origin=stitched.origin,
     )
-    run = RunDirectory.check(Path(output_dir), RECONSTRUCTION_FILES, overwrite=overwrite)
-    write_reconstruction(
-        run.open(),
-        kept,
-        results["scan"],
-        results["probe"],
-        results["payload"].resolution.to_dict(),
-        results["report"],
-        results["forward_residual"],
-    )
-    return run.publish()
+    run = RunDirectory.check(Path(output_dir), "infer", RECONSTRUCTION_FILES, overwrite=overwrite)
+    with run.at_work() as work:
+        write_reconstruction(
+            work,
+            kept,
+            results["scan"],
+            results["probe"],
+            results["payload"].resolution.to_dict(),
+            results["report"],
+            results["forward_residual"],
+        )
+        return run.publish()
 
 
 def _payload_of(

@@ -45,7 +45,7 @@ def test_every_file_is_listed(outcome):
     expected = {"reconstruction.npz", "amplitude.png", "phase.png", "comparison.png", "metrics.json"}
     expected |= {"resolved_config.json", "report.html"}
     assert {path.name for path in outcome.files} == expected
-    assert {path.name for path in outcome.output_dir.iterdir()} == expected
+    assert {path.name for path in outcome.output_dir.iterdir()} == {*expected, ".run-infer.json"}
     written = json.loads((outcome.output_dir / "resolved_config.json").read_text())
     assert written["command"] == ["infer", "tiny"]
     for name in ("amplitude.png", "phase.png"):
@@ -201,7 +201,8 @@ def test_results_are_replaced_only_when_asked(inference):
         infer(inference())
     assert (first.output_dir / "reconstruction.npz").read_bytes() == before
     second = infer(inference(n_groups=9), overwrite=True)
-    assert {path.name for path in second.output_dir.iterdir()} == {path.name for path in second.files}
+    names = {path.name for path in second.files}
+    assert {path.name for path in second.output_dir.iterdir()} == {*names, ".run-infer.json"}
     assert (first.output_dir / "reconstruction.npz").read_bytes() != before
 
 

@@ -52,7 +52,7 @@ def test_a_run_leaves_everything_behind(trained):
     names = [path.name for path in trained.files]
     pictures = ["training.png", "patches.png", "report.html"]
     assert names == ["wts.h5.zip", "resolved_config.json", *pictures, "checkpoints", "logs"]
-    assert {path.name for path in trained.output_dir.iterdir()} == set(names)
+    assert {path.name for path in trained.output_dir.iterdir()} == {*names, ".run-train.json"}
     assert trained.bundle == trained.output_dir / "wts.h5.zip"
     assert trained.best_checkpoint.is_file()
     assert (trained.output_dir / "training.png").read_bytes().startswith(b"\x89PNG")
@@ -405,7 +405,8 @@ def test_overwriting_keeps_the_old_run_until_the_new_one_is_complete(payload, tm
     second = train(payload(n_groups=8, seed=1), overwrite=True)
     assert second.bundle.read_bytes() != held
     assert second.best_checkpoint.is_file()
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(p.name for p in second.files)
+    names = {path.name for path in second.files}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {*names, ".run-train.json"}
     # Logs are those of the second run alone.
     assert len(_log(second)) == 2
 

@@ -137,7 +137,8 @@ def test_a_run_killed_at_the_worst_moments_ends_as_if_it_had_not_been(
     assert not (tmp_path / "run" / "wts.h5.zip").exists()
     resumed = train(payload("run", SETTINGS, **LONG), resume=True)
     assert_same_run(resumed, whole)
-    assert not [path for path in (tmp_path / "run").rglob("*") if path.name.startswith(".")]
+    hidden = [path.name for path in (tmp_path / "run").rglob("*") if path.name.startswith(".")]
+    assert hidden == [".run-train.json"]
 
 
 @pytest.mark.rule("RUN-052")
@@ -169,6 +170,38 @@ def test_more_epochs_extend_a_run(whole, payload):
     extended = train(payload("run", SETTINGS, **LONG), resume=True)
     assert_same_run(extended, whole)
     assert '"nepochs": 4' in (extended.output_dir / "resolved_config.json").read_text()
+
+
+@pytest.mark.rule("RUN-049")
+def test_an_extended_run_without_its_bundle_is_not_complete_whatever_the_times_of_files(
+    whole, payload, tmp_path, monkeypatch
+):
+    train(payload("run", SETTINGS, **{**LONG, "nepochs": 2}))
+    with monkeypatch.context() as patch:
+
+        def die(*_):
+            raise KeyboardInterrupt
+
+        patch.setattr(training_module, "_write_results", die)
+        with pytest.raises(KeyboardInterrupt):
+            train(payload("run", SETTINGS, **LONG), resume=True)
+    # Copied in an order in which the results are the newest files.
+    shutil.copytree(tmp_path / "run", tmp_path / "copy", copy_function=shutil.copy)
+    later = (tmp_path / "copy" / "checkpoints" / "last.ckpt").stat().st_mtime + 60
+    for name in ("wts.h5.zip", *TRAINING_PICTURES):
+        os.utime(tmp_path / "copy" / name, (later, later))
+    assert_same_run(train(payload("copy", SETTINGS, **LONG), resume=True), whole)
+
+
+@pytest.mark.rule("RUN-049")
+def test_a_run_whose_record_was_left_behind_is_continued(payload, tmp_path, caplog):
+    first = train(payload("run", SETTINGS, **LONG))
+    (first.output_dir / ".run-train.json").unlink()
+    again = train(payload("run", SETTINGS, **LONG), resume=True)
+    assert_same_run(again, first)
+    with caplog.at_level(logging.INFO, "ptycho_torch"):
+        train(payload("run", SETTINGS, **LONG), resume=True)
+    assert "is complete after 4 epochs" in caplog.text
 
 
 @pytest.mark.rule("RUN-053")
@@ -203,7 +236,7 @@ def test_a_run_that_was_to_replace_another_is_continued(whole, payload, tmp_path
     interrupted(payload("run", SETTINGS, **LONG), 2, overwrite=True)
     assert old.bundle.read_bytes() == held
     resumed = train(payload("run", SETTINGS, **LONG), resume=True)
-    assert not (tmp_path / "run" / "incomplete-run").exists()
+    assert not (tmp_path / "run" / "incomplete-train").exists()
     assert_same_run(resumed, whole)
 
 
@@ -313,10 +346,10 @@ def test_other_data_are_refused(payload, tmp_path):
 
 @pytest.mark.rule("RUN-055")
 def test_without_a_run_there_is_nothing_to_resume(payload, tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"the directory of a run, with its resolved_config\.json, to resume"
-    ):
+    with pytest.raises(ConfigError) as refused:
         train(payload("run"), resume=True)
+    assert [problem.field for problem in refused.value.problems] == ["output_dir"]
+    assert "to resume" in str(refused.value)
     assert not (tmp_path / "run").exists()
 
 

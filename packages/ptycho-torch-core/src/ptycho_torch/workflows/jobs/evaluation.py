@@ -58,7 +58,7 @@ def evaluate(
     """
     run = None
     if output_dir is not None:
-        run = RunDirectory.check(Path(output_dir), EVALUATION_FILES, overwrite=overwrite)
+        run = RunDirectory.check(Path(output_dir), "evaluate", EVALUATION_FILES, overwrite=overwrite)
     ours, truth = load_object(reconstruction_file), load_object(truth_file)
     probe = load_probe(reconstruction_file)
     report = compare(
@@ -71,8 +71,9 @@ def evaluate(
     )
     if run is None:
         return EvaluationOutcome(report=report, files=())
-    work = run.open()
-    write_metrics(work / METRICS, report)
-    save_comparison_figure(work / COMPARISON, report)
-    save_frc_figure(work / "frc.png", report)
-    return EvaluationOutcome(report=report, files=run.publish())
+    with run.at_work() as work:
+        write_metrics(work / METRICS, report)
+        save_comparison_figure(work / COMPARISON, report)
+        save_frc_figure(work / "frc.png", report)
+        files = run.publish()
+    return EvaluationOutcome(report=report, files=files)

@@ -48,6 +48,7 @@ RefineProgress: TypeAlias = Callable[[int, int, float], None]
 
 # Of all frames of a batch: about half a gigabyte while the network draws them.
 _PIXELS_ON_GPU = 2**22
+_COMMAND = "infer"
 _NETWORK, _INTERMEDIATE = "network.npz", "intermediate.npz"
 INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, _NETWORK, CURVE, _INTERMEDIATE)
 _CURVE_PICTURE = Picture(name=CURVE, caption="Misfit of the amplitudes over the epochs of refinement")
@@ -158,7 +159,7 @@ def infer(
         observe=Intermediates() if config.debug else None,
         compiles=execution.compile,
     )
-    with numerics(), debug_messages(wanted=config.debug):
+    with run.at_work(), numerics(), debug_messages(wanted=config.debug):
         network, residual, seconds = reconstruct_in_processes(work, execution, device)
         outcome, interrupted = from_first_process(
             lambda: _finish(
@@ -179,8 +180,8 @@ def _batch_size(model: PatchModel, of_training: int) -> int:
 
 def _find_place(path: Path, *, overwrite: bool) -> RunDirectory:
     if is_first_process():
-        return RunDirectory.check(path, INFERENCE_FILES, overwrite=overwrite)
-    return RunDirectory(path, INFERENCE_FILES, path)
+        return RunDirectory.check(path, _COMMAND, INFERENCE_FILES, overwrite=overwrite)
+    return RunDirectory.beside(path, _COMMAND, INFERENCE_FILES)
 
 
 def _finish(
@@ -201,7 +202,7 @@ def _finish(
     if final.refinement is not None:
         report = compare_with_truth(final.object, work.scan, final.probe)
     speed = seen.n_frames / seconds
-    _write(payload, work, run.open(), network, final, (network_report, report), residual, command)
+    _write(payload, work, run.work, network, final, (network_report, report), residual, command)
     _write_page(payload, work, run.work, final, f"{speed:.0f} patterns/s on {device}")
     outcome = InferenceOutcome(
         output_dir=run.path,

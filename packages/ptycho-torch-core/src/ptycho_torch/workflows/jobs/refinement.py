@@ -34,6 +34,7 @@ __all__ = ["CURVE", "REFINEMENT_FILES", "RefinementOutcome", "refine_in_processe
 
 logger = logging.getLogger(__name__)
 
+_COMMAND = "refine"
 CURVE = "refinement.png"
 REFINEMENT_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, CURVE)
 _EPOCHS = 60
@@ -99,7 +100,7 @@ def refine_scan(
     """
     data, execution = payload.data_config, payload.execution_config
     assert data.scan_file is not None
-    run = RunDirectory.check(data.output_dir, REFINEMENT_FILES, overwrite=overwrite)
+    run = RunDirectory.check(data.output_dir, _COMMAND, REFINEMENT_FILES, overwrite=overwrite)
     device = resolve_accelerator(execution.accelerator)
     count_devices(execution.devices, device)
     scan = read_scan(
@@ -109,8 +110,8 @@ def refine_scan(
         nphotons=data.nphotons,
     )
     start = None if data.start_file is None else load_object(data.start_file)
-    interrupted = False
-    with numerics():
+    with run.at_work() as work, numerics():
+        interrupted = False
         try:
             result = refine_in_processes(scan, start, payload.refine_config, execution, device, progress)
         except RefinementInterrupted as stop:
@@ -119,37 +120,41 @@ def refine_scan(
         residual = forward_residual(
             fitted, result.object, result.probe, sub_pixel=result.sub_pixel, device=device
         )
-    report = compare_with_truth(result.object, scan, result.probe)
-    work = run.open()
-    write_reconstruction(
-        work,
-        result.object,
-        fitted,
-        result.probe,
-        payload.resolution.to_dict(),
-        report,
-        residual,
-        epochs=result.n_epochs,
-    )
-    save_curve(work, result)
-    write_resolved(
-        work / RESOLVED_NAME, payload.resolution, versions=installed_versions(), command=list(command or ())
-    )
-    facts = [
-        ("scan", f"{scan.n_frames} frames of {scan.N} × {scan.N} px"),
-        ("object", f"{' × '.join(str(side) for side in result.object.object.shape)} px"),
-        ("misfit of the amplitudes", f"{residual:.4f}"),
-        ("epochs", str(result.n_epochs)),
-    ]
-    picture = Picture(name=CURVE, caption="Misfit of the amplitudes over the epochs")
-    title = f"Refinement of {data.scan_file.name}"
-    write_html_report(work, title=title, facts=facts, pictures=(*PICTURES, picture))
-    files = run.publish()
+        report = compare_with_truth(result.object, scan, result.probe)
+        _write(work, payload, result, fitted, (report, residual), list(command or ()))
+        files = run.publish()
     if interrupted:
         raise RefinementInterrupted(result, run.path / ARRAYS)
     return RefinementOutcome(
         output_dir=run.path, result=result, report=report, forward_residual=residual, files=files
     )
+
+
+def _write(
+    work: Path,
+    payload: RefinementPayload,
+    result: RefineResult,
+    fitted: Scan,
+    scores: tuple[MetricReport | None, float],
+    command: list[str],
+) -> None:
+    """Write arrays, pictures, scores, settings and the page."""
+    report, residual = scores
+    settings = payload.resolution.to_dict()
+    write_reconstruction(
+        work, result.object, fitted, result.probe, settings, report, residual, epochs=result.n_epochs
+    )
+    save_curve(work, result)
+    write_resolved(work / RESOLVED_NAME, payload.resolution, versions=installed_versions(), command=command)
+    facts = [
+        ("scan", f"{fitted.n_frames} frames of {fitted.N} × {fitted.N} px"),
+        ("object", f"{' × '.join(str(side) for side in result.object.object.shape)} px"),
+        ("misfit of the amplitudes", f"{residual:.4f}"),
+        ("epochs", str(result.n_epochs)),
+    ]
+    picture = Picture(name=CURVE, caption="Misfit of the amplitudes over the epochs")
+    title = f"Refinement of {Path(str(payload.data_config.scan_file)).name}"
+    write_html_report(work, title=title, facts=facts, pictures=(*PICTURES, picture))
 
 
 def refine_in_processes(

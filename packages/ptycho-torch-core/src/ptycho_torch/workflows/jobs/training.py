@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import signal
@@ -41,7 +42,7 @@ from ptycho_torch.workflows.processes.distributed import (
     resolve_strategy,
 )
 from ptycho_torch.workflows.processes.meeting import awaited
-from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, RunDirectory, disk_errors_explained
+from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, RunDirectory
 from ptycho_torch.workflows.runs.resume import (
     ResumePoint,
     check_same_settings,
@@ -54,9 +55,10 @@ __all__ = ["TRAINING_FILES", "TrainingFailed", "TrainingInterrupted", "TrainingO
 
 logger = logging.getLogger(__name__)
 
+_COMMAND = "train"
 _CHECKPOINTS = "checkpoints"
 _ROWS = ".history.json"
-TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, *TRAINING_PICTURES, _CHECKPOINTS, LOGS)
+TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, *TRAINING_PICTURES, _CHECKPOINTS, LOGS, _ROWS)
 
 
 class TrainingFailed(RuntimeError):
@@ -171,8 +173,8 @@ def train(
         has_validation=len(prepared.validation) > 0,
     )
     images = reconstruction_images(payload, prepared, run.work / LOGS)
-    with disk_errors_explained(run.path):
-        work, point = _begin(payload, run, identity, resume=resume, command=list(command or ()))
+    with run.at_work() as work:
+        point = _begin(payload, run, identity, command=list(command or ()))
         rows: Sequence[Mapping[str, float]] = list(point.rows)
         with numerics():
             if not point.ended:
@@ -204,13 +206,12 @@ def train(
 def _find_place(payload: TrainingPayload, *, overwrite: bool, resume: bool) -> RunDirectory:
     path = payload.training_config.output_dir
     if resume:
-        run = RunDirectory.resume(path, TRAINING_FILES)
+        run = RunDirectory.resume(path, _COMMAND, TRAINING_FILES, writes=is_first_process())
         check_same_settings(payload, run.work / RESOLVED_NAME)
         return run
     if is_first_process():
-        return RunDirectory.check(path, TRAINING_FILES, overwrite=overwrite)
-    # What lies there may be what the first process has just written.
-    return RunDirectory(path, TRAINING_FILES, path)
+        return RunDirectory.check(path, _COMMAND, TRAINING_FILES, overwrite=overwrite, resumable=True)
+    return RunDirectory.beside(path, _COMMAND, TRAINING_FILES)
 
 
 def _conclude(
@@ -224,47 +225,48 @@ def _conclude(
 ) -> tuple[Path | None, tuple[Path, ...], dict[str, Any]]:
     """Write what is missing; returns the best checkpoint, all files, and the best weights."""
     _load_best(prepared.model, point.best)
-    if is_first_process() and not _is_complete(run.work, point):
+    made_from = _checksum(point.checkpoint)
+    if is_first_process() and not (point.ended and run.is_complete(made_from)):
         _write_results(payload, prepared, rows, run.work, drawing, record)
     relocate_logs(run.work / LOGS, run.path / LOGS)
-    files = run.publish()
+    files = run.publish(made_from)
     best = None if point.best is None else run.path / _CHECKPOINTS / point.best.name
     return best, files, prepared.model.state_dict()
 
 
-def _begin(
-    payload: TrainingPayload, run: RunDirectory, identity: str, *, resume: bool, command: list[str]
-) -> tuple[Path, ResumePoint]:
-    """Open the folder of the run, and find out where it stands."""
-    first = is_first_process()
-    if not resume:
-        work, point = run.open() if first else run.work, ResumePoint()
-    else:
-        work = run.reopen() if first else run.work
-        point = resume_point(work / _CHECKPOINTS, payload, identity)
-        _announce(payload, run, point)
-        if first:
-            remove_strays(work / _CHECKPOINTS, point)
-    if first and not _is_complete(work, point):
-        write_resolved(work / RESOLVED_NAME, payload.resolution, installed_versions(), command)
-    return work, point
+def _begin(payload: TrainingPayload, run: RunDirectory, identity: str, *, command: list[str]) -> ResumePoint:
+    """Find out where the run stands, and record that it is at work."""
+    point = ResumePoint()
+    if run.resumed:
+        point = resume_point(run.work / _CHECKPOINTS, payload, identity)
+        if _announce(payload, run, point):
+            return point
+        if is_first_process():
+            run.begin()
+            remove_strays(run.work / _CHECKPOINTS, point)
+    if is_first_process():
+        write_resolved(run.work / RESOLVED_NAME, payload.resolution, installed_versions(), command)
+    return point
 
 
-def _announce(payload: TrainingPayload, run: RunDirectory, point: ResumePoint) -> None:
+def _announce(payload: TrainingPayload, run: RunDirectory, point: ResumePoint) -> bool:
+    """Say where the run stands, and whether it is complete."""
     work = run.work
+    complete = point.ended and run.is_complete(_checksum(point.checkpoint))
     if point.checkpoint is None and (work / BUNDLE_NAME).exists():
         hint = "overwrite to train again"
         expected = "a run with a checkpoint to continue from, but this one is complete and kept none"
         raise ConfigError(Problem("output_dir", str(run.path), expected, hint))
     if point.checkpoint is None:
         logger.info("%s holds no checkpoint yet: the run starts from the beginning", work)
-    elif _is_complete(work, point):
+    elif complete:
         text = "the run in %s is complete after %d epochs%s"
         logger.info(text, run.path, point.epochs, _how_to_extend(point))
     elif point.ended:
         logger.info("training in %s had ended after %d epochs: its results are written", work, point.epochs)
     else:
         logger.info("continuing after epoch %d of %d", point.epochs, payload.training_config.nepochs)
+    return complete
 
 
 def _how_to_extend(point: ResumePoint) -> str:
@@ -272,12 +274,12 @@ def _how_to_extend(point: ResumePoint) -> str:
     return means.get(point.reason, ", because the monitored metric had stopped improving")
 
 
-def _is_complete(work: Path, point: ResumePoint) -> bool:
-    """Whether training has ended and the last things a run writes were made from its last checkpoint."""
-    results = [work / name for name in (BUNDLE_NAME, *TRAINING_PICTURES)]
-    if not point.ended or point.checkpoint is None or not all(path.exists() for path in results):
-        return False
-    return all(path.stat().st_mtime_ns >= point.checkpoint.stat().st_mtime_ns for path in results)
+def _checksum(checkpoint: Path | None) -> str:
+    """SHA-256 of a checkpoint, which says what results were made from; empty without one."""
+    if checkpoint is None:
+        return ""
+    with checkpoint.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _data_module(payload: TrainingPayload, prepared: PreparedTraining) -> ScanDataModule:
