@@ -139,6 +139,14 @@ RULES = (
         forbidden=("torch", *LIGHTNING),
     ),
     Rule(
+        "a diagnosis looks at arrays and numbers: it reads no files, knows no scan and needs no torch",
+        where=("ptycho_torch.diagnosis",),
+        allowed=(
+            *STANDARD_LIBRARY,
+            *("numpy", "scipy", "ptycho_torch.diagnosis", "ptycho_torch.control", "ptycho_torch.errors"),
+        ),
+    ),
+    Rule(
         "metrics compare arrays and need no torch",
         where=("ptycho_torch.metrics",),
         forbidden=("torch", *LIGHTNING),

@@ -46,6 +46,8 @@ FORBIDDEN = [
         "core does not know the command line",
     ),
     ("ptycho_torch/data/formats/npz.py", "class A:\n    def f(self):\n        import torch", "without torch"),
+    ("ptycho_torch/diagnosis/pixels.py", "import torch", "needs no torch"),
+    ("ptycho_torch/diagnosis/pixels.py", "from ptycho_torch.data.scan.contract import Scan", "knows no scan"),
     ("ptycho_torch/metrics/frc.py", "import torch.fft", "need no torch"),
     ("ptycho_torch/physics/forward.py", "import lightning", "physics is pure"),
     ("ptycho_torch/physics/forward.py", "from ptycho_config import ModelConfig", "physics is pure"),

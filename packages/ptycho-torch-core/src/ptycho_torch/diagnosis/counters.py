@@ -1,0 +1,125 @@
+"""Counters that came to their end: pixels that stop there, and pixels that start again at zero."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from ptycho_torch.diagnosis.evidence import Evidence
+from ptycho_torch.diagnosis.finding import Diagnosis, Finding, Remedy, masked_pixels, where_of
+
+__all__ = ["COUNTER_DIAGNOSES", "at_ceiling", "saturated", "wrapped"]
+
+Mask = npt.NDArray[np.bool_]
+
+_EDGE = np.ones((3, 3), dtype=np.bool_)
+_LEAST_CEILING = 64.0
+_LEAST_TIES = 4
+_WRAPS = (2.0**8, 2.0**12, 2.0**14, 2.0**16, 2.0**32)
+
+
+def saturated(evidence: Evidence) -> Finding:
+    """Pixels that reached the end of their counter."""
+    frames = evidence.frames
+    at_type = (frames.n_top > 0) & (frames.n_top < 0.9 * evidence.n_frames) & ~evidence.stated
+    mask = at_type | at_ceiling(evidence)
+    if not mask.any():
+        return Finding(name="saturated", found=False, text="no pixel reached the end of its counter")
+    ceiling = _ceiling(evidence)
+    said = "the largest value of their type" if ceiling is None else f"{ceiling:.6g}"
+    return masked_pixels("saturated", mask, f"stop counting at {said}", ceiling=ceiling)
+
+
+def at_ceiling(evidence: Evidence) -> Mask:
+    ceiling = _ceiling(evidence)
+    if ceiling is None:
+        return np.zeros((evidence.size, evidence.size), dtype=np.bool_)
+    return (evidence.frames.highest >= ceiling) & ~evidence.stated
+
+
+def _ceiling(evidence: Evidence) -> float | None:
+    """The value that the file states, or one that many frames share as their largest though noise would
+    not let them.
+    """
+    if evidence.stated_ceiling is not None:
+        return evidence.stated_ceiling
+    peaks = evidence.frames.peaks
+    top = float(peaks.max(initial=0))
+    if top < _LEAST_CEILING or not (evidence.whole and evidence.is_noisy):
+        return None
+    here = int(np.count_nonzero(peaks == top))
+    # How many would be expected there, from the values next to it and from those within its noise.
+    widths = (8.0, float(np.sqrt(top)))
+    beside = [int(np.count_nonzero((peaks < top) & (peaks >= top - width))) / width for width in widths]
+    expected = max(1 / widths[1], *beside)
+    return top if here >= max(_LEAST_TIES, 10 * expected) else None
+
+
+def wrapped(evidence: Evidence) -> Finding:
+    """Counters that started again at zero: values near none amid values near the largest."""
+    name, fine = "wrapped", "no counter started again at zero"
+    frames = evidence.frames
+    top = float(frames.highest[~evidence.stated].max(initial=0))
+    end = next((end for end in _WRAPS if 0.9 * end <= top < end), None)
+    if end is None or not evidence.whole or _ceiling(evidence) is not None or (frames.n_top > 0).any():
+        return Finding(name=name, found=False, text=fine)
+    # Counts that go on beyond the end reach the last of them in most frames, those that do not in few.
+    if np.mean(frames.peaks >= 0.97 * end) < 0.2:
+        return Finding(name=name, found=False, text=fine)
+    jumps = np.zeros((evidence.size, evidence.size), dtype=np.bool_)
+    for frame in frames.sample:
+        jumps |= _jumps(frame, end)
+    jumps &= ~evidence.stated
+    if np.count_nonzero(jumps) < 3:
+        return Finding(name=name, found=False, text=fine)
+    core = ndimage.binary_fill_holes(ndimage.binary_closing(jumps, structure=_EDGE) | jumps)
+    text = (
+        f"counts fall from near {end:.0f} to near zero amid bright pixels ({where_of(jumps)}): the counter "
+        f"of {round(np.log2(end))} bits started again"
+    )
+    return Finding(
+        name=name,
+        found=True,
+        severity="warning",
+        text=text,
+        advice="store the frames in a wider type; until then these pixels count as not measured",
+        numbers={"n_pixels": int(core.sum()), "bits": round(np.log2(end))},
+        remedy=Remedy(bad_pixels=core & ~evidence.stated),
+    )
+
+
+def _jumps(frame: npt.NDArray[np.float64], end: float) -> Mask:
+    """Pixels within the bright part of a frame where a value near the end of the counter meets one near
+    zero.
+    """
+    bright = ndimage.binary_closing(np.pad(frame > 0.1 * end, 2), structure=_EDGE, iterations=2)
+    inner = ndimage.binary_erosion(bright, structure=_EDGE)[2:-2, 2:-2]
+    high, low = frame > 0.75 * end, frame < 0.25 * end
+    meets: Mask = inner & (
+        (high & ndimage.binary_dilation(low & inner, structure=_EDGE))
+        | (low & ndimage.binary_dilation(high & inner, structure=_EDGE))
+    )
+    return meets
+
+
+COUNTER_DIAGNOSES: tuple[Diagnosis, ...] = (
+    Diagnosis(
+        name="saturated",
+        looks_for="pixels at the end of their counter",
+        threshold=(
+            "the largest value of the type, the value that the file states, or a largest value that "
+            "at least four "
+            "frames share, ten times more than noise lets them"
+        ),
+        examine=saturated,
+        cleans=True,
+    ),
+    Diagnosis(
+        name="wrapped",
+        looks_for="counters that started again at zero",
+        threshold="values below a quarter of the range of a counter beside values above three quarters of it",
+        examine=wrapped,
+        cleans=True,
+    ),
+)

@@ -1,0 +1,193 @@
+"""Frames that are no measurement of the sample: empty, nearly empty, or full of something else."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.diagnosis.evidence import Evidence
+from ptycho_torch.diagnosis.finding import Diagnosis, Finding, Remedy, numbered
+
+__all__ = ["FRAME_DIAGNOSES", "crazy", "drift", "empty", "low_dose"]
+
+_WEAK = 0.05
+_APART = 10.0
+_OTHER_SHAPE = 0.5
+_BRIGHT_ENOUGH = 0.3
+_LIKE_OTHERS = 0.7
+_BRIGHTER = 3.0
+_MOST_DROPPED = 0.5
+_DRIFT = 1.5
+_FADING = 20.0
+_BLOCKS = 8
+_FEW_COUNTS = 2000.0
+
+
+def _dropped(name: str, drop: npt.NDArray[np.bool_], what: str, left: str) -> Finding:
+    count = int(drop.sum())
+    text = f"{count} of {drop.size} frames {what} ({'number' if count == 1 else 'numbers'} {numbered(drop)})"
+    numbers = {"n_frames": count, "frames": np.flatnonzero(drop).tolist()}
+    if count > _MOST_DROPPED * drop.size:
+        return Finding(
+            name=name,
+            found=True,
+            severity="warning",
+            text=text,
+            numbers=numbers,
+            advice=(
+                "too many to be left out without being asked: look at them, and store the scan without them"
+            ),
+        )
+    return Finding(
+        name=name,
+        found=True,
+        severity="warning",
+        text=text,
+        advice=left,
+        numbers=numbers,
+        remedy=Remedy(drop=drop),
+    )
+
+
+def _usual_share(evidence: Evidence) -> float:
+    totals, shares = evidence.frames.totals, evidence.frames.shares
+    lit = totals > 0
+    return float(np.median(shares[lit])) if lit.any() else 0.0
+
+
+def _empty_frames(evidence: Evidence) -> npt.NDArray[np.bool_]:
+    frames = evidence.frames
+    totals = frames.totals / evidence.per_count
+    typical = float(np.median(totals[totals > 0])) if (totals > 0).any() else 0.0
+    # A dark sample dims frames by every factor; what is no frame stands apart from all of those.
+    ordered = np.sort(totals)
+    above = np.r_[ordered[1:], np.inf]
+    apart = np.flatnonzero((above > _APART * ordered + 20) & (ordered < _WEAK * typical))
+    weak: npt.NDArray[np.bool_] = totals <= (ordered[apart[-1]] if apart.size else 0)
+    broken = frames.impossible_in_frame > 0.5 * np.count_nonzero(~frames.left_out)
+    return weak | broken | (totals <= 0)
+
+
+def empty(evidence: Evidence) -> Finding:
+    """Frames without light, or with a thousandth of what the others have."""
+    drop = _empty_frames(evidence)
+    if not drop.any():
+        return Finding(name="empty-frames", found=False, text="every frame holds light")
+    largest = float(evidence.frames.totals[drop].max() / evidence.per_count)
+    what = (
+        f"hold no light, or next to none: at most {largest:.4g} counts where others have "
+        f"{evidence.typical_total:.4g}"
+    )
+    return _dropped("empty-frames", drop, what, "they are left out, with their positions")
+
+
+def crazy(evidence: Evidence) -> Finding:
+    """Frames whose light lies where the others have none."""
+    frames = evidence.frames
+    kept = ~_empty_frames(evidence)
+    typical = float(np.median(frames.totals[kept])) if kept.any() else 0.0
+    name, fine = "crazy-frames", "no frame is lit where the others are dark"
+    if evidence.n_frames < 8 or not typical > 0:
+        return Finding(name=name, found=False, text=fine)
+    usual = _usual_share(evidence)
+    spread = float(np.median(np.abs(frames.shares[kept] - usual)))
+    # Few counts scatter by chance: the share of n counts by the root of share times rest over n.
+    noise = np.sqrt(max(usual * (1 - usual), 1e-4) / np.maximum(frames.totals / evidence.per_count, 1))
+    other = (frames.shares < _OTHER_SHAPE * usual) & (usual - frames.shares > 8 * (spread + noise))
+    # What a sample does to the light of a frame it does to that of the frames around it.
+    other &= evidence.near(frames.shares) > _LIKE_OTHERS * usual
+    bright = float(np.quantile(frames.totals[kept], 0.9))
+    # One value may carry all of what is too much: then it is a pixel, not the frame.
+    without = frames.totals - frames.peaks
+    single = (frames.peaks > 0.3 * frames.totals) & (without < _BRIGHTER * bright)
+    drop = kept & other & (frames.totals > _BRIGHT_ENOUGH * bright) & ~single
+    if not drop.any():
+        return Finding(name=name, found=False, text=fine)
+    what = "are lit where the others are dark"
+    return _dropped(name, drop, what, "they are left out, with their positions")
+
+
+def drift(evidence: Evidence) -> Finding:
+    """Light that changes steadily, or in a step, over the scan."""
+    totals = evidence.frames.totals[~_empty_frames(evidence)]
+    name = "drift"
+    if len(totals) < 4 * _BLOCKS:
+        return Finding(name=name, found=False, text="too few frames to see a drift of the light")
+    medians = np.array([np.median(part) for part in np.array_split(totals, _BLOCKS)])
+    ratio = float(medians.max() / max(medians.min(), 1e-12))
+    within = float(np.median([np.std(part) / np.mean(part) for part in np.array_split(totals, _BLOCKS)]))
+    steps = np.diff(medians)
+    one_way = max((steps > 0).mean(), (steps < 0).mean())
+    text = f"the light of a frame changes by a factor of {ratio:.2f} over the scan"
+    numbers = {"ratio": ratio, "first": float(medians[0]), "last": float(medians[-1])}
+    if ratio < _DRIFT or one_way < 0.8 or ratio - 1 < 3 * within:
+        return Finding(name=name, found=False, text=text, numbers=numbers)
+    return Finding(
+        name=name,
+        found=True,
+        # Sources fade by a few; more than that is the sample, thicker at one end.
+        severity="warning" if ratio < _FADING else "note",
+        text=f"{text}, from {medians[0]:.4g} to {medians[-1]:.4g}",
+        advice=(
+            "one dose is assumed for all frames: divide them by the reading of a beam monitor if there is one"
+        ),
+        numbers=numbers,
+    )
+
+
+def low_dose(evidence: Evidence) -> Finding:
+    """So few counts that the noise of single pixels shows in the object."""
+    counts = evidence.typical_total
+    per_pixel = counts / max(np.pi * (evidence.diameter / 2) ** 2, 1.0)
+    numbers = {"counts_per_frame": counts, "counts_per_pixel_of_the_probe": per_pixel}
+    text = f"{counts:.4g} counts per frame"
+    if not evidence.whole or counts >= _FEW_COUNTS:
+        return Finding(name="low-dose", found=False, text=text, numbers=numbers)
+    return Finding(
+        name="low-dose",
+        found=True,
+        text=f"only {text}: noise will cover the object",
+        advice="give refine a --smoothness, 0.01 to begin with",
+        numbers=numbers,
+    )
+
+
+FRAME_DIAGNOSES: tuple[Diagnosis, ...] = (
+    Diagnosis(
+        name="empty-frames",
+        looks_for="frames without light, or nearly",
+        threshold=(
+            f"below {_WEAK:.0%} of the usual light and {_APART:.0f} times below all other frames: a "
+            "dark sample dims "
+            "frames by every factor"
+        ),
+        examine=empty,
+        cleans=True,
+    ),
+    Diagnosis(
+        name="crazy-frames",
+        looks_for="frames that the detector made up",
+        threshold=(
+            "less than half of the usual share of the light where the others are bright, eight "
+            "spreads below the "
+            "usual, though the frame is no dim one"
+        ),
+        examine=crazy,
+        cleans=True,
+    ),
+    Diagnosis(
+        name="drift",
+        looks_for="light that changes over the scan",
+        threshold=(
+            f"medians of eight parts of the scan differ by {_DRIFT}, three times more than within a "
+            "part, and go one way"
+        ),
+        examine=drift,
+    ),
+    Diagnosis(
+        name="low-dose",
+        looks_for="few counts",
+        threshold=f"below {_FEW_COUNTS:.0f} per frame, where a smoothness lowers the error of the object",
+        examine=low_dose,
+    ),
+)

@@ -1,0 +1,264 @@
+"""Pixels that did not measure, or counted what no light is."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from ptycho_torch.diagnosis.counters import at_ceiling
+from ptycho_torch.diagnosis.evidence import Evidence
+from ptycho_torch.diagnosis.finding import Diagnosis, Finding, masked_pixels
+from ptycho_torch.diagnosis.neighbours import SPIKE, around, spikes
+
+__all__ = [
+    "PIXEL_DIAGNOSES",
+    "dark_gaps",
+    "hits",
+    "hot",
+    "mask_polarity",
+    "unmeasured_values",
+]
+
+Mask = npt.NDArray[np.bool_]
+
+_EDGE = np.ones((3, 3), dtype=np.bool_)
+_RIM_COUNTS = 30.0
+_LINE_COUNTS = 60.0
+_EXPLAINED = 0.3
+_CLIFF = 0.5
+_MUCH_LIGHT = 0.02
+_DARK_BY_PROBE = 0.1
+_LEAST_HIT = 25.0
+
+
+def unmeasured_values(evidence: Evidence) -> Finding:
+    """Gaps and dead pixels as detectors write them: fill values in every frame."""
+    frames, n = evidence.frames, evidence.n_frames
+    filled = (frames.n_top >= 0.9 * n) & (n > 1) | (frames.n_top == n)
+    negative = frames.n_negative == n
+    broken = frames.n_broken > 0
+    mask = (filled | negative | broken) & ~evidence.stated
+    if not mask.any():
+        return Finding(name="gaps", found=False, text="no pixel holds a fill value")
+    kinds = []
+    if (filled & mask).any():
+        kinds.append("the largest value of their type")
+    if (negative & mask).any():
+        kinds.append(f"negative values, down to {frames.most_negative:g}, in every frame")
+    if (broken & mask).any():
+        kinds.append("NaN or infinity")
+    return masked_pixels("gaps", mask, f"hold {' or '.join(kinds)}")
+
+
+def _enclosed(dark: Mask, lit: npt.NDArray[np.bool_]) -> Mask:
+    """Dark pixels with light on both sides, along rows or along columns."""
+    enclosed = np.zeros_like(dark)
+    for axis in (0, 1):
+        before = np.maximum.accumulate(lit, axis=axis)
+        after = np.flip(np.maximum.accumulate(np.flip(lit, axis), axis=axis), axis)
+        enclosed |= dark & before & after
+    return enclosed
+
+
+def _lines(sums: npt.NDArray[np.float64], free: Mask) -> Mask:
+    """Whole rows and columns without a count between lines that have many."""
+    mask = np.zeros(sums.shape, dtype=np.bool_)
+    for axis in (0, 1):
+        line = np.where(free, sums, 0).sum(axis=1 - axis)
+        labels, count = ndimage.label((line == 0) & free.any(axis=1 - axis))
+        for number in range(1, count + 1):
+            here = np.flatnonzero(labels == number)
+            before, after = line[: here[0]][::-1], line[here[-1] + 1 :]
+            if not (before.size and after.size):
+                continue
+            beside = min(before[0], after[0])
+            if beside * len(here) >= _LINE_COUNTS and beside >= 10 and _is_cliff(before) and _is_cliff(after):
+                (mask if axis == 0 else mask.T)[here] = True
+    return mask & free
+
+
+def _is_cliff(outwards: npt.NDArray[np.float64]) -> bool:
+    """Whether light ends here at once, as at the edge of a detector: an own zero of the light has slopes."""
+    return bool(outwards.size < 2 or outwards[0] >= _CLIFF * outwards[1])
+
+
+def _straight(shadow: Mask) -> Mask:
+    """The parts that are narrow rectangles."""
+    labels, _ = ndimage.label(shadow)
+    kept = np.zeros_like(shadow)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        part = labels[box] == number
+        if part.all() and max(part.shape) >= 8 and max(part.shape) >= 3 * min(part.shape):
+            kept[box] = True
+    return kept
+
+
+def _is_shadow(shadow: Mask, dark: Mask, box: tuple[slice, ...], evidence: Evidence) -> bool:
+    """Whether the light around pixels without a count says that something on the detector hides it."""
+    sums, stated = evidence.sums[box], evidence.stated[box]
+    near = ndimage.binary_dilation(shadow, structure=_EDGE)
+    rim = near & ~dark & ~stated
+    if not rim.any():
+        return False
+    next_rim = ndimage.binary_dilation(near, structure=_EDGE) & ~near & ~dark & ~stated
+    light = float(np.median(sums[rim]))
+    if light < _RIM_COUNTS or (sums[rim] >= _RIM_COUNTS).mean() < 0.75:
+        return False
+    if next_rim.any() and light < _CLIFF * float(np.median(sums[next_rim])):
+        return False
+    # What the bare probe would put there, in counts, tells a shadow of its own optics from one on the
+    # detector.
+    much = float(evidence.far_field[box][shadow].sum()) >= _MUCH_LIGHT
+    if not (much or evidence.is_noisy):
+        return False
+    own = evidence.far_field[box] * evidence.sums.sum()
+    own_rim, own_here = float(np.median(own[rim])), float(np.median(own[shadow]))
+    if own_rim >= _EXPLAINED * light:
+        return own_here >= _DARK_BY_PROBE * own_rim
+    # Light of a wide probe may end from one pixel to the next: then only what the probe itself says counts.
+    return much or evidence.speckles_are_wide
+
+
+def dark_gaps(evidence: Evidence) -> Finding:
+    """Pixels without a count in all frames where the light on both sides says that there must be some."""
+    sums, stated = evidence.sums, evidence.stated
+    dark = (sums == 0) & ~stated & (evidence.frames.n_top + evidence.frames.n_negative == 0)
+    mask = _lines(sums, ~stated) & dark if evidence.is_noisy else np.zeros_like(dark)
+    labels, count = ndimage.label(dark & ~mask, structure=_EDGE)
+    inside = _enclosed(dark, sums >= _RIM_COUNTS)
+    boxes = ndimage.find_objects(labels)
+    for number in range(1, count + 1):
+        box = tuple(slice(max(0, part.start - 2), part.stop + 2) for part in boxes[number - 1])
+        part = labels[box] == number
+        shadow = part & inside[box]
+        # Bays of a dark surrounding are no gaps, unless straight, or where the probe itself sends light.
+        closed = shadow.sum() >= 0.8 * part.sum()
+        if not closed and evidence.far_field[box][shadow].sum() < _MUCH_LIGHT:
+            shadow = _straight(shadow)
+        if shadow.any() and _is_shadow(shadow, labels[box] > 0, box, evidence):
+            mask[box] |= shadow
+    if not mask.any():
+        return Finding(name="dark-gaps", found=False, text="no pixel is dark between lit ones in every frame")
+    share = float(evidence.far_field[mask].sum())
+    what = "have no count in any frame though there is light on both sides of them"
+    if share > _MUCH_LIGHT:
+        what += f" (a beam stop or a gap: the probe sends {share:.0%} of its light there)"
+    return masked_pixels("dark-gaps", mask, what, probe_share=share)
+
+
+def hot(evidence: Evidence) -> Finding:
+    """Pixels that count without light: the same in every frame, or far above all around them."""
+    frames, n = evidence.frames, evidence.n_frames
+    free = ~evidence.stated & (frames.n_top == 0) & ~at_ceiling(evidence)
+    mask = np.zeros_like(free)
+    if evidence.speckles_are_wide:
+        # Without its largest value, so that one wrong frame makes no hot pixel.
+        usual = (frames.mean * n - frames.highest) / max(1, n - 1) / evidence.per_count
+        mask = spikes(usual, n_frames=max(1, n - 1)) & free & _not_the_probe(evidence)
+    if n >= 8 and evidence.is_noisy:
+        # Ten counts that never become nine or eleven in eight frames: below one in a million.
+        same = frames.highest == frames.lowest
+        mask |= same & (frames.lowest >= 10 * evidence.per_count) & free
+    if not mask.any():
+        return Finding(name="hot", found=False, text="no pixel stands out in all frames")
+    return masked_pixels("hot", mask, "hot: far above their neighbours in all frames, or never changing")
+
+
+def _not_the_probe(evidence: Evidence) -> Mask:
+    """Pixels that the bare probe does not light more than those around them."""
+    own = evidence.far_field
+    return ~(own > 2 * around(own)[-2])
+
+
+def hits(evidence: Evidence) -> Finding:
+    """Single values far above everything that the neighbours ever count: cosmic rays, glitches of the
+    readout.
+    """
+    frames = evidence.frames
+    highest = frames.highest / evidence.per_count
+    mask = spikes(highest) & ~evidence.stated & (frames.n_top == 0) & _not_the_probe(evidence)
+    # Above what the pixel itself counts in the other frames too: light that stands alone there does so again.
+    usual = (frames.mean * evidence.n_frames - frames.highest) / max(1, evidence.n_frames - 1)
+    mask &= frames.highest > SPIKE * usual + _LEAST_HIT * evidence.per_count
+    if not mask.any():
+        return Finding(name="hits", found=False, text="no single value stands out")
+    largest = float(highest[mask].max())
+    return masked_pixels(
+        "hits", mask, f"were hit in single frames, up to {largest:.4g} counts", largest=largest
+    )
+
+
+def mask_polarity(evidence: Evidence) -> Finding:
+    """A mask that takes most pixels, or most light, away: perhaps its True means that a pixel is good."""
+    stated = evidence.stated
+    name = "mask"
+    if not stated.any():
+        return Finding(name=name, found=False, text="no mask came with the scan")
+    share = float(stated.mean())
+    sums = np.where(evidence.frames.n_top + evidence.frames.n_broken > 0, 0, evidence.frames.mean)
+    total = float(sums.sum())
+    light = float(sums[stated].sum()) / total if total > 0 else 0.0
+    own = float(evidence.far_field[stated].sum())
+    numbers = {"share_of_pixels": share, "share_of_light": light, "share_of_probe": own}
+    text = f"the mask takes {share:.0%} of the pixels and {max(light, own):.0%} of the light"
+    # A beam stop takes much light but few pixels; masks of the other meaning leave the faults and take the
+    # rest.
+    found = share > 0.5 and max(light, own) > 0.5
+    if not found:
+        return Finding(name=name, found=False, text=text, numbers=numbers)
+    return Finding(
+        name=name,
+        found=True,
+        severity="warning",
+        text=text,
+        numbers=numbers,
+        advice=(
+            "True means not measured here; if it means good in this mask, store its opposite as bad_pixels"
+        ),
+    )
+
+
+PIXEL_DIAGNOSES: tuple[Diagnosis, ...] = (
+    Diagnosis(
+        name="mask",
+        looks_for="a mask of the other polarity",
+        threshold=(
+            "it takes more than half of the pixels and more than half of the light: no gap or beam stop does"
+        ),
+        examine=mask_polarity,
+    ),
+    Diagnosis(
+        name="gaps",
+        looks_for="pixels with fill values: the largest value of the type, -1, -2, NaN",
+        threshold="in nine of ten frames (NaN: in one), as light fills no counter in every frame",
+        examine=unmeasured_values,
+        cleans=True,
+    ),
+    Diagnosis(
+        name="dark-gaps",
+        looks_for="gaps and beam stops that hold zeros",
+        threshold=(
+            f"no count in any frame between pixels with {_RIM_COUNTS:.0f} counts and more, or between "
+            "lines with "
+            f"{_LINE_COUNTS:.0f}, which chance does less than once in 10**12; not where the probe "
+            "itself is dark"
+        ),
+        examine=dark_gaps,
+        cleans=True,
+    ),
+    Diagnosis(
+        name="hot",
+        looks_for="hot and stuck pixels",
+        threshold=f"{SPIKE:.0f} times above all but one of the neighbours in the mean, or never changing",
+        examine=hot,
+        cleans=True,
+    ),
+    Diagnosis(
+        name="hits",
+        looks_for="cosmic rays and single wrong values",
+        threshold=f"one value {SPIKE:.0f} times above all that all but one of the neighbours ever count",
+        examine=hits,
+        cleans=True,
+    ),
+)

@@ -1,0 +1,298 @@
+"""One pass over the frames of a scan, as stored, that gathers what all diagnoses share.
+
+Memory beyond the frames is that of a few frames and of one number per frame, however long the scan is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.control import Progress
+from ptycho_torch.diagnosis.neighbours import spikes
+
+__all__ = ["FrameStatistics", "frame_statistics", "impossible"]
+
+Frames = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+Map = npt.NDArray[np.float64]
+
+_READ_VALUES = 1 << 24
+_BLOCK_VALUES = 1 << 17
+_SAMPLE_FRAMES = 32
+_SAMPLE_VALUES = 1 << 24
+_LEAST_SAMPLE = 4
+_LIGHT_SHARE = 0.8
+_SENTINELS = (2.0**31 - 1, 2.0**31, 2.0**32 - 1, 2.0**32)
+"""What detectors write where they measure nothing, as it comes out of a conversion to floating point."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameStatistics:
+    """Sums and extremes over frames as they are stored: counts or amplitudes.
+
+    Values that no detector counts (`impossible`) are counted apart and are zero everywhere else.
+
+    Attributes
+    ----------
+    dtype
+        Of the frames.
+    left_out
+        (N, N) bool: pixels that the numbers per frame do not include: those that were not measured, and
+        those that never change or stand alone in a sample of the frames.
+    totals, squares
+        (n,) float64: sum of each frame, and of its squares (zeros for integers, which are no amplitudes).
+    peaks
+        (n,) float64: largest value of each frame.
+    centres
+        (n, 2) float64 ``[y, x]``: centre of mass; px. The middle of the frame where it is empty.
+    shares
+        (n,) float64: part of the sum of each frame in the pixels that hold most of the light of the scan.
+    mean, mean_square
+        (N, N) float64: per frame; all pixels.
+    highest, lowest
+        (N, N) float64: extremes of each pixel.
+    n_zeros
+        (N, N) int64: frames in which a pixel is zero.
+    n_top, n_negative, n_broken
+        (N, N) int64: frames in which a pixel holds the largest value of its type (or larger than any count),
+        is negative, or is no finite number.
+    most_negative
+        Smallest value of all.
+    impossible_in_frame
+        (n,) int64: pixels of each frame that hold no possible value, ``left_out`` aside.
+    sample_rows, sample
+        (k,) and (k, N, N): some frames, evenly spread, with impossible values as zero.
+    """
+
+    dtype: np.dtype[Any]
+    left_out: Mask
+    totals: Map
+    squares: Map
+    peaks: Map
+    centres: Map
+    shares: Map
+    mean: Map
+    mean_square: Map
+    highest: Map
+    lowest: Map
+    n_zeros: npt.NDArray[np.int64]
+    n_top: npt.NDArray[np.int64]
+    n_negative: npt.NDArray[np.int64]
+    n_broken: npt.NDArray[np.int64]
+    most_negative: float
+    impossible_in_frame: npt.NDArray[np.int64]
+    sample_rows: npt.NDArray[np.int64]
+    sample: Map
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return len(self.totals)
+
+    @property
+    def size(self) -> int:
+        """Edge of a frame; px."""
+        return len(self.mean)
+
+
+def impossible(values: Frames) -> tuple[Mask, Mask, Mask]:
+    """Values that are no counts: at the top of their type, negative, not finite; each of the shape given.
+
+    The top is the largest value of an integer type, and from 2**31 - 1 on any integer; numbers in floating
+    point are at the top where they are one of the fill values 2**31 - 1 and 2**32 - 1, as they are or
+    rounded.
+    """
+    none = np.zeros(values.shape, dtype=np.bool_)
+    kind = values.dtype.kind
+    if kind == "b":
+        return none, none, none
+    if kind == "f":
+        finite = np.isfinite(values)
+        return np.isin(values, np.asarray(_SENTINELS, dtype=values.dtype)), values < 0, ~finite
+    top = min(int(np.iinfo(values.dtype).max), 2**31 - 1)
+    return values >= top, values < 0 if kind == "i" else none, none
+
+
+@dataclass
+class _Sums:
+    """Running numbers; see `FrameStatistics`."""
+
+    weights: Map
+    light: Mask
+    dtype: np.dtype[Any]
+    n: int
+    size: int
+
+    def __post_init__(self) -> None:
+        pixels = self.size**2
+        self.per_frame = {name: np.zeros(self.n) for name in ("totals", "squares", "peaks", "light")}
+        self.centres = np.zeros((self.n, 2))
+        self.bad_in_frame = np.zeros(self.n, dtype=np.int64)
+        self.mean, self.mean_square, self.highest = (np.zeros(pixels) for _ in range(3))
+        self.lowest = np.full(pixels, np.inf)
+        self.zeros, self.top, self.negative, self.broken = (np.zeros(pixels, np.int64) for _ in range(4))
+        self.most_negative = 0.0
+        self.is_float = self.dtype.kind == "f"
+        kept = self.weights > 0
+        y, x = np.indices((self.size, self.size)).reshape(2, -1)
+        columns = [kept, kept * y, kept * x, kept * self.light.ravel()]
+        self.columns = np.stack(columns, axis=1).astype(np.float64)
+        # A largest value that ignores some pixels costs a copy, which most scans can do without.
+        self.all_kept = bool(kept.all())
+        self.kept = kept
+
+    def add(self, first: int, block: Frames) -> None:
+        """Add frames ``first`` and following, ``(b, N, N)``."""
+        rows = slice(first, first + len(block))
+        flat = block.reshape(len(block), -1)
+        high, low = flat.max(axis=0), flat.min(axis=0)
+        suspects = self._suspects(high, low)
+        if suspects.size:
+            flat = self._without_impossible(flat, suspects, rows)
+            high[suspects], low[suspects] = (pick(flat[:, suspects], axis=0) for pick in (np.max, np.min))
+        np.maximum(self.highest, high, out=self.highest)
+        np.minimum(self.lowest, low, out=self.lowest)
+        self.zeros += len(flat) - np.add.reduce(flat != 0, axis=0, dtype=np.uint32).astype(np.int64)
+        seen = flat if self.all_kept else flat[:, self.kept]
+        self.per_frame["peaks"][rows] = seen.max(axis=1) if seen.shape[1] else 0
+        wide = flat.astype(np.float64)
+        self.mean += np.add.reduce(wide, axis=0)
+        moments = wide @ self.columns
+        totals = moments[:, 0]
+        if self.is_float:
+            # In the order in which the sums of frames are taken elsewhere, so that they agree to the last
+            # bit.
+            kept = block if self.all_kept and not suspects.size else np.where(self.kept, flat, 0)
+            totals = kept.reshape(block.shape).sum(axis=(1, 2), dtype=np.float64)
+            np.square(wide, out=wide)
+            self.mean_square += np.add.reduce(wide, axis=0)
+            self.per_frame["squares"][rows] = wide @ self.columns[:, 0]
+        self.per_frame["totals"][rows] = totals
+        self.per_frame["light"][rows] = moments[:, 3]
+        middle = (self.size - 1) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            centre = moments[:, 1:3] / moments[:, :1]
+        self.centres[rows] = np.where(moments[:, :1] > 0, centre, middle)
+
+    def _suspects(self, high: Frames, low: Frames) -> npt.NDArray[np.intp]:
+        flags = np.zeros(high.shape, dtype=np.bool_)
+        for extreme in (high, low):
+            for found in impossible(extreme):
+                flags |= found
+        return np.flatnonzero(flags)
+
+    def _without_impossible(self, flat: Frames, suspects: npt.NDArray[np.intp], rows: slice) -> Frames:
+        values = flat[:, suspects]
+        top, negative, broken = impossible(values)
+        for counts, flags in ((self.top, top), (self.negative, negative), (self.broken, broken)):
+            counts[suspects] += flags.sum(axis=0)
+        if negative.any():
+            self.most_negative = min(self.most_negative, float(values[negative].min()))
+        flags = top | negative | broken
+        self.bad_in_frame[rows] = (flags & self.kept[suspects]).sum(axis=1)
+        flat = flat.copy()
+        flat[:, suspects] = np.where(flags, np.zeros((), dtype=values.dtype), values)
+        return flat
+
+    def result(self, rows: npt.NDArray[np.int64], sample: Map) -> FrameStatistics:
+        """All of it."""
+        shape = (self.size, self.size)
+        totals, light = self.per_frame["totals"], self.per_frame["light"]
+        return FrameStatistics(
+            dtype=self.dtype,
+            left_out=~self.kept.reshape(shape),
+            totals=totals,
+            squares=self.per_frame["squares"],
+            peaks=self.per_frame["peaks"],
+            centres=self.centres,
+            shares=np.divide(light, totals, out=np.zeros(self.n), where=totals > 0),
+            mean=(self.mean / self.n).reshape(shape),
+            mean_square=(self.mean_square / self.n).reshape(shape),
+            highest=self.highest.reshape(shape),
+            lowest=self.lowest.reshape(shape),
+            n_zeros=self.zeros.reshape(shape),
+            n_top=self.top.reshape(shape),
+            n_negative=self.negative.reshape(shape),
+            n_broken=self.broken.reshape(shape),
+            most_negative=self.most_negative,
+            impossible_in_frame=self.bad_in_frame,
+            sample_rows=rows,
+            sample=sample,
+        )
+
+
+def _sample(frames: Frames) -> tuple[npt.NDArray[np.int64], Map]:
+    n, pixels = frames.shape[0], frames.shape[1] * frames.shape[2]
+    count = min(n, _SAMPLE_FRAMES, max(_LEAST_SAMPLE, _SAMPLE_VALUES // pixels))
+    rows = np.unique(np.linspace(0, n - 1, count).astype(np.int64))
+    values = np.asarray(frames[rows])
+    flags = np.logical_or.reduce(impossible(values))
+    return rows, np.where(flags, 0, values).astype(np.float64)
+
+
+def _stuck(sample: Map) -> Mask:
+    """Pixels of a sample that never change though others do, or stand alone above all around them."""
+    changes = np.ptp(sample, axis=0) > 0
+    lit = sample.max(axis=0) > 0
+    stuck = np.zeros(changes.shape, dtype=np.bool_)
+    # Frames without noise may repeat each other: then nothing can be told from what does not change.
+    if len(sample) >= _LEAST_SAMPLE and np.count_nonzero(changes) > 0.5 * np.count_nonzero(lit):
+        stuck = lit & ~changes & (sample[0] >= 16)
+    return stuck | spikes(sample.mean(axis=0), n_frames=len(sample))
+
+
+def _lit(sample: Map, left_out: Mask) -> Mask:
+    """The fewest pixels that hold most of the light of a sample; without the largest value of each pixel."""
+    quiet = sample.sum(axis=0) - (sample.max(axis=0) if len(sample) > _LEAST_SAMPLE else 0)
+    quiet = np.where(left_out, 0, quiet)
+    order = np.argsort(quiet, axis=None)[::-1]
+    reached = np.cumsum(quiet.ravel()[order])
+    light = np.zeros(quiet.size, dtype=np.bool_)
+    light[order[: int(np.searchsorted(reached, _LIGHT_SHARE * reached[-1])) + 1]] = reached[-1] > 0
+    return light.reshape(quiet.shape)
+
+
+def frame_statistics(
+    frames: Frames,
+    *,
+    unmeasured: Mask | None = None,
+    progress: Progress | None = None,
+    convert: Callable[[Frames], Frames] | None = None,
+) -> FrameStatistics:
+    """Go through the frames once, in pieces.
+
+    Parameters
+    ----------
+    frames
+        (n, N, N), real dtype, indexed along its first axis: an array, or frames that stay in a file.
+    unmeasured
+        (N, N) bool; True: not measured.
+    progress
+        Called with frames done and frames in all.
+    convert
+        Applied to what is read, for example to look at a scan through its mask.
+    """
+    n, size = frames.shape[0], frames.shape[1]
+    rows, sample = _sample(frames)
+    left_out = _stuck(sample)
+    if unmeasured is not None:
+        left_out |= unmeasured
+    if left_out.all():
+        left_out = np.zeros_like(left_out) if unmeasured is None else unmeasured
+    weights = (~left_out).astype(np.float64).ravel()
+    sums = _Sums(weights, _lit(sample, left_out), frames.dtype, n, size)
+    read = max(1, _READ_VALUES // size**2)
+    step = max(1, _BLOCK_VALUES // size**2)
+    for start in range(0, n, read):
+        piece = np.asarray(frames[start : start + read])
+        piece = piece if convert is None else convert(piece)
+        for first in range(0, len(piece), step):
+            sums.add(start + first, piece[first : first + step])
+        if progress is not None:
+            progress(min(start + read, n), n)
+    return sums.result(rows, sample)

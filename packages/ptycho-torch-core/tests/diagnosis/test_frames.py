@@ -1,0 +1,71 @@
+"""Frames that are none are named; dim ones and those of few counts stay."""
+
+import numpy as np
+import pytest
+
+FRAMES = ("empty-frames", "crazy-frames", "drift")
+
+
+def dropped(finding):
+    assert finding.found
+    return np.flatnonzero(finding.remedy.drop).tolist()
+
+
+@pytest.mark.parametrize("photons", [50, 500, 1e5])
+@pytest.mark.parametrize("phase", [0.0, 0.4, 2.5])
+def test_sound_scans_have_no_findings(scene, photons, phase):
+    made = scene(64, photons=photons, phase=phase)
+    assert [name for name in FRAMES if made.finding(name).found] == []
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_empty_and_nearly_empty_frames(scene, size):
+    made = scene(size)
+    rng = np.random.default_rng(0)
+    made.frames[20:30] = rng.poisson(2e-3, (10, size, size))
+    made.frames[40] = 0
+    assert dropped(made.finding("empty-frames")) == [*range(20, 30), 40]
+
+
+def test_a_sample_that_dims_by_every_factor_keeps_its_frames(scene):
+    made = scene(64, photons=1e6)
+    dim = 10.0 ** np.linspace(-3, 0, made.n)
+    made.frames = np.random.default_rng(0).binomial(made.frames, dim[:, None, None])
+    assert not made.finding("empty-frames").found
+
+
+def test_a_scan_that_is_mostly_dark_is_not_emptied(scene):
+    made = scene(32)
+    made.frames[: made.n * 3 // 4] = 0
+    finding = made.finding("empty-frames")
+    assert finding.found
+    assert finding.remedy is None
+
+
+@pytest.mark.parametrize("level", [30, 10_000])
+def test_crazy_frames(scene, level):
+    made = scene(64)
+    made.frames[[9, 33]] = np.random.default_rng(0).poisson(level, (2, 64, 64))
+    assert dropped(made.finding("crazy-frames")) == [9, 33]
+    assert not made.finding("empty-frames").found
+
+
+def test_a_frame_of_broken_values_is_empty(scene):
+    made = scene(64)
+    made.frames = made.frames.astype(np.float32)
+    made.frames[11] = np.nan
+    assert dropped(made.finding("empty-frames")) == [11]
+
+
+def test_light_that_fades(scene):
+    made = scene(64)
+    fades = np.linspace(1, 0.4, made.n)
+    made.frames = np.random.default_rng(0).binomial(made.frames, fades[:, None, None])
+    finding = made.finding("drift")
+    assert finding.found
+    assert finding.numbers["ratio"] == pytest.approx(0.96 / 0.44, rel=0.1)
+
+
+def test_few_counts(scene):
+    assert scene(32, photons=500).finding("low-dose").found
+    assert not scene(32, photons=1e4).finding("low-dose").found

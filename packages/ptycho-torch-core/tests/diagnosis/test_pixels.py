@@ -1,0 +1,168 @@
+"""What pixels hide is found where it is, and nothing where there is nothing."""
+
+import numpy as np
+import pytest
+
+PIXELS = ("mask", "gaps", "dark-gaps", "hot", "hits", "saturated", "wrapped")
+
+
+def masked(finding):
+    assert finding.found
+    assert finding.severity == "warning"
+    assert finding.advice
+    return finding.remedy.bad_pixels
+
+
+@pytest.mark.parametrize("photons", [50, 500, 1e5, 1e7])
+@pytest.mark.parametrize("size", [32, 63, 64])
+def test_sound_scans_have_no_findings(scene, size, photons):
+    made = scene(size, photons=photons)
+    assert [name for name in PIXELS if made.finding(name).found] == []
+
+
+@pytest.mark.parametrize("phase", [0.0, 2.5])
+def test_nor_have_empty_and_strongly_scattering_ones(scene, lens, phase):
+    made = scene(64, phase=phase, probe=lens(64, stop=0.08))
+    assert [name for name in PIXELS if made.finding(name).found] == []
+
+
+@pytest.mark.parametrize("size", [32, 128])
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [(np.uint32, 2**32 - 1), (np.uint16, 65535), (np.int32, -1), (np.int32, -2), (np.int64, 2**32 - 1),
+     (np.float32, 2**32 - 1), (np.float32, np.nan), (np.float64, -1)],
+)  # fmt: skip
+def test_gaps(scene, size, dtype, value):
+    made = scene(size, grid=5, photons=1e4)
+    made.frames = made.frames.astype(dtype)
+    where = np.zeros((size, size), bool)
+    where[size // 3 : size // 3 + 3] = where[:, size - 7] = True
+    made.frames[:, where] = value
+    np.testing.assert_array_equal(masked(made.finding("gaps")), where)
+    assert not made.finding("saturated").found
+    made.bad = where
+    assert not made.finding("gaps").found
+
+
+@pytest.mark.parametrize(
+    "shape", ["rows", "columns", "cross", "single row", "stop", "stop with arm", "pixel in the middle"]
+)
+def test_dark_gaps(scene, shape):
+    made = scene(64, photons=1e6)
+    y, x = np.indices((64, 64))
+    where = {
+        "rows": (y >= 20) & (y < 24),
+        "columns": (x >= 31) & (x < 34),
+        "cross": (y == 40) | (x == 22),
+        "single row": y == 32,
+        "stop": np.hypot(y - 32, x - 32) < 5,
+        "stop with arm": (np.hypot(y - 31, x - 33) < 4) | ((x == 33) & (y > 31)),
+        "pixel in the middle": (y == 30) & (x == 31),
+    }[shape]
+    made.frames[:, where] = 0
+    found = masked(made.finding("dark-gaps"))
+    # An arm that leaves the light ends nowhere that could be seen.
+    assert not (found & ~where).any()
+    assert made.evidence().far_field[where & ~found].sum() < 1e-3
+
+
+def test_a_dark_middle_of_the_lens_is_no_gap(scene, lens):
+    made = scene(64, probe=lens(64, stop=0.08), phase=0.05, photons=2e3)
+    assert not made.finding("dark-gaps").found
+
+
+def test_hot_and_stuck_pixels(scene):
+    made = scene(64, photons=1e4)
+    rng = np.random.default_rng(1)
+    made.frames[:, 3, 60] = rng.poisson(500, made.n)
+    made.frames[:, 33, 30] = 12
+    found = masked(made.finding("hot"))
+    assert np.argwhere(found).tolist() == [[3, 60], [33, 30]]
+    assert not made.finding("hits").found
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_hits_in_single_frames(scene, size):
+    made = scene(size, grid=6, photons=1e4)
+    made.frames[5, 3, 4] = 10**6
+    made.frames[7, size - 2, size // 2] = 400
+    found = masked(made.finding("hits"))
+    assert np.argwhere(found).tolist() == [[3, 4], [size - 2, size // 2]]
+    assert not made.finding("hot").found
+    assert not made.finding("crazy-frames").found
+
+
+def with_peak(scene, size, peak):
+    """A scan whose brightest pixels count about ``peak``."""
+    made = scene(size, grid=6)
+    return scene(size, grid=6, photons=1e5 * peak / np.median(made.frames.max(axis=(1, 2))))
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "dtype"), [(65535, np.uint16), (4095, np.uint16), (1000, np.int32), (255, np.uint8)]
+)
+@pytest.mark.parametrize("above", [1.05, 20])
+def test_saturated_pixels(scene, ceiling, dtype, above):
+    made = with_peak(scene, 64, above * ceiling)
+    over = (made.frames > ceiling).any(axis=0)
+    made.frames = np.minimum(made.frames, ceiling).astype(dtype)
+    found = masked(made.finding("saturated"))
+    if made.finding("gaps").found:
+        # What is at the largest value of the type in every frame cannot be told from a gap.
+        found = found | masked(made.finding("gaps"))
+    assert (found & over).sum() == over.sum()
+    assert found.sum() <= over.sum() + 8
+    assert not made.finding("wrapped").found
+    assert not made.finding("hot").found
+
+
+def test_a_stated_ceiling(scene):
+    made = scene(32)
+    ceiling = float(made.frames.max())
+    found = masked(made.finding("saturated", stated_ceiling=ceiling))
+    assert found.sum() == 1
+    assert not made.finding("saturated").found
+
+
+@pytest.mark.parametrize(("bits", "size"), [(16, 64), (12, 64), (16, 128)])
+@pytest.mark.parametrize("above", [1.3, 3, 12])
+def test_counters_that_start_again(scene, bits, size, above):
+    made = with_peak(scene, size, above * 2**bits)
+    made.frames = made.frames % 2**bits
+    finding = made.finding("wrapped")
+    assert finding.found
+    assert finding.numbers["bits"] == bits
+    assert finding.remedy.bad_pixels.sum() > 20
+
+
+def test_bright_counts_below_the_end_do_not_wrap(scene):
+    made = with_peak(scene, 64, 0.76 * 65535)
+    assert 0.9 * 65535 < made.frames.max() < 65535
+    assert not made.finding("wrapped").found
+
+
+def test_a_mask_of_the_other_polarity(scene):
+    made = scene(64)
+    made.bad = np.zeros((64, 64), bool)
+    made.bad[20:24] = True
+    assert not made.finding("mask").found
+    made.bad = ~made.bad
+    finding = made.finding("mask")
+    assert finding.found
+    assert finding.numbers["share_of_pixels"] > 0.9
+
+
+def test_a_large_beam_stop_is_no_mask_of_the_other_polarity(scene):
+    made = scene(64)
+    made.bad = np.hypot(*(np.indices((64, 64)) - 32)) < 9
+    assert made.finding("mask").numbers["share_of_light"] > 0.5
+    assert not made.finding("mask").found
+
+
+def test_too_many_pixels_are_said_but_not_masked(scene):
+    made = scene(32)
+    made.frames = made.frames.astype(np.uint16)
+    made.frames[:, :12] = 65535
+    finding = made.finding("gaps")
+    assert finding.found
+    assert finding.remedy is None
