@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 Map = npt.NDArray[np.float64]
 
 _READ_VALUES = 1 << 24
-_BLOCK_VALUES = 1 << 17
+_BLOCK_VALUES = 1 << 19
 _SAMPLE_FRAMES = 32
 _SAMPLE_VALUES = 1 << 24
 _LEAST_SAMPLE = 4
@@ -138,13 +138,13 @@ class _Sums:
         self.zeros, self.top, self.negative, self.broken = (np.zeros(pixels, np.int64) for _ in range(4))
         self.most_negative = 0.0
         self.is_float = self.dtype.kind == "f"
-        kept = self.weights > 0
-        y, x = np.indices((self.size, self.size)).reshape(2, -1)
-        columns = [kept, kept * y, kept * x, kept * self.light.ravel()]
-        self.columns = np.stack(columns, axis=1).astype(np.float64)
-        # A largest value that ignores some pixels costs a copy, which most scans can do without.
-        self.all_kept = bool(kept.all())
-        self.kept = kept
+        self.kept = self.weights > 0
+        # Most scans need no copy without some of the pixels.
+        self.all_kept = bool(self.kept.all())
+        self.lit = np.flatnonzero(self.kept & self.light.ravel())
+        # Exact for whole numbers; floating point is summed as elsewhere, so that sums agree to the last bit.
+        wide = self.is_float or self.dtype.itemsize > 2
+        self.sum_as = np.dtype(np.float64 if wide else np.uint32 if self.dtype.kind in "bu" else np.int32)
 
     def add(self, first: int, block: Frames) -> None:
         """Add frames ``first`` and following, ``(b, N, N)``."""
@@ -158,26 +158,26 @@ class _Sums:
         np.maximum(self.highest, high, out=self.highest)
         np.minimum(self.lowest, low, out=self.lowest)
         self.zeros += len(flat) - np.add.reduce(flat != 0, axis=0, dtype=np.uint32).astype(np.int64)
-        seen = flat if self.all_kept else flat[:, self.kept]
-        self.per_frame["peaks"][rows] = seen.max(axis=1) if seen.shape[1] else 0
-        wide = flat.astype(np.float64)
-        self.mean += np.add.reduce(wide, axis=0)
-        moments = wide @ self.columns
-        totals = moments[:, 0]
+        self.mean += np.add.reduce(flat, axis=0, dtype=self.sum_as)
+        seen = flat if self.all_kept else np.where(self.kept, flat, np.zeros((), dtype=flat.dtype))
+        self.per_frame["peaks"][rows] = seen.max(axis=1)
+        self.per_frame["light"][rows] = seen[:, self.lit].sum(axis=1, dtype=np.float64)
+        frames = seen.reshape(block.shape)
+        self._add_moments(rows, frames)
         if self.is_float:
-            # In the order in which the sums of frames are taken elsewhere, so that they agree to the last
-            # bit.
-            kept = block if self.all_kept and not suspects.size else np.where(self.kept, flat, 0)
-            totals = kept.reshape(block.shape).sum(axis=(1, 2), dtype=np.float64)
-            np.square(wide, out=wide)
-            self.mean_square += np.add.reduce(wide, axis=0)
-            self.per_frame["squares"][rows] = wide @ self.columns[:, 0]
+            squares = np.square(flat, dtype=np.float64)
+            self.mean_square += np.add.reduce(squares, axis=0)
+            self.per_frame["squares"][rows] = squares @ self.kept
+
+    def _add_moments(self, rows: slice, frames: Frames) -> None:
+        by_y = np.add.reduce(frames, axis=2, dtype=self.sum_as).astype(np.float64)
+        by_x = np.add.reduce(frames, axis=1, dtype=self.sum_as).astype(np.float64)
+        totals = frames.sum(axis=(1, 2), dtype=np.float64) if self.is_float else by_y.sum(axis=1)
         self.per_frame["totals"][rows] = totals
-        self.per_frame["light"][rows] = moments[:, 3]
-        middle = (self.size - 1) / 2
+        axis = np.arange(self.size)
         with np.errstate(divide="ignore", invalid="ignore"):
-            centre = moments[:, 1:3] / moments[:, :1]
-        self.centres[rows] = np.where(moments[:, :1] > 0, centre, middle)
+            centre = np.stack([by_y @ axis, by_x @ axis], axis=1) / totals[:, None]
+        self.centres[rows] = np.where(totals[:, None] > 0, centre, (self.size - 1) / 2)
 
     def _suspects(self, high: Frames, low: Frames) -> npt.NDArray[np.intp]:
         flags = np.zeros(high.shape, dtype=np.bool_)
