@@ -64,9 +64,11 @@ def test_evolve_keeps_what_was_stated_and_adds_the_changes() -> None:
 
 def test_evolve_checks_again() -> None:
     config = PyTorchExecutionConfig(num_workers=2, persistent_workers=True)
-    with pytest.raises(ConfigError, match="persistent_workers"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("persistent_workers",)):
         evolve(config, num_workers=0)
-    with pytest.raises(ConfigError, match=r"num_worker = 0.*did you mean 'num_workers'"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("num_worker",) and error.problems[0].value == 0
+    ):
         evolve(config, num_worker=0)
 
 
@@ -79,7 +81,7 @@ def test_replace_keeps_what_was_stated_and_adds_the_changes() -> None:
     assert set(stated_fields(again)) == {"n_groups", "train_data_file", "nepochs", "model"}
     assert again.train_data_file is None
     assert stated_fields(dataclasses.replace(PyTorchExecutionConfig())) == {}
-    with pytest.raises(ConfigError, match="nepochs"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("nepochs",)):
         dataclasses.replace(start, nepochs=0)
 
 

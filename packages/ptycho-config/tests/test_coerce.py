@@ -55,7 +55,7 @@ def test_numbers_are_stored_as_float(value: Any, stored: float) -> None:
 @pytest.mark.rule("CFG-005")
 @pytest.mark.parametrize("value", [True, False, Scalar(True), 3.0, 2.5, "3", None, [3], int])
 def test_an_integer_setting_refuses_everything_else(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"nepochs = .*expected an integer of at least 1"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("nepochs",)):
         TrainingConfig(nepochs=value)
 
 
@@ -64,13 +64,13 @@ def test_an_integer_setting_refuses_everything_else(value: Any) -> None:
     "value", [float("nan"), float("inf"), -float("inf"), True, "1", None, 1j, 10**400, [1.0]]
 )
 def test_a_number_setting_refuses_everything_that_is_no_finite_number(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"nphotons = .*expected a finite number greater than 0"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("nphotons",)):
         TrainingConfig(nphotons=value)
 
 
 @pytest.mark.parametrize("value", [1, 0, "true", None, 1.0])
 def test_a_yes_no_setting_takes_only_booleans(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"object_big = .*expected true or false"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("object_big",)):
         ModelConfig(object_big=value)
 
 
@@ -86,7 +86,7 @@ def test_a_text_enum_member_is_stored_as_its_text() -> None:
 
 @pytest.mark.parametrize("value", ["", "  ", 3, None, b"cnn"])
 def test_a_name_must_be_text_with_something_in_it(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"architecture = .*expected a text"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("architecture",)):
         ModelConfig(architecture=value)
 
 
@@ -97,7 +97,7 @@ def test_paths_are_stored_as_path_and_need_not_exist(value: str | os.PathLike[st
 
 @pytest.mark.parametrize("value", ["", 3, b"scan.npz", "a\0b"])
 def test_a_path_must_be_one(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"model_path = .*expected a path or None"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("model_path",)):
         InferenceConfig(model_path=value)
 
 
@@ -108,7 +108,7 @@ def test_a_list_of_integers_is_stored_as_a_tuple() -> None:
 
 @pytest.mark.parametrize("value", [[-1], [True], "0,1", 3, [1.5], {0: 1}])
 def test_a_list_of_integers_refuses_other_things(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"recon_log_fixed_indices = .*expected a list of integers"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("recon_log_fixed_indices",)):
         PyTorchExecutionConfig(recon_log_every_n_epochs=1, recon_log_fixed_indices=value)
 
 
@@ -126,7 +126,10 @@ def test_the_advice_fits_the_mistake(value: Any, advice: str) -> None:
 
 
 def test_the_word_none_is_explained() -> None:
-    with pytest.raises(ConfigError, match=r"logger_backend = 'none'.*write None \(null in a file\)"):
+    with pytest.raises(
+        ConfigError,
+        check=lambda error: error.fields == ("logger_backend",) and error.problems[0].value == "none",
+    ):
         PyTorchExecutionConfig(logger_backend="none")
 
 
@@ -146,6 +149,6 @@ def test_one_path_or_several_in_their_order() -> None:
     ],
 )
 def test_lists_that_name_no_files(value: object, hint: str) -> None:
-    with pytest.raises(ConfigError, match="expected a path or a list of paths or None") as caught:
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("train_data_file",)) as caught:
         TrainingConfig(train_data_file=value)  # type: ignore[arg-type]
     assert hint in str(caught.value)

@@ -13,7 +13,9 @@ def test_accelerators(word: str) -> None:
 
 
 def test_tpus_are_refused_with_a_reason() -> None:
-    with pytest.raises(ConfigError, match=r"accelerator = 'tpu'.*TPUs are not supported.*use auto"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("accelerator",) and error.problems[0].value == "tpu"
+    ):
         PyTorchExecutionConfig(accelerator="tpu")
 
 
@@ -26,7 +28,7 @@ def test_the_older_spelling_of_devices() -> None:
 
 @pytest.mark.parametrize("value", [0, -1, True, "two", 1.5])
 def test_devices_are_a_number_or_auto(value: object) -> None:
-    with pytest.raises(ConfigError, match=r"devices = .*expected an integer of at least 1 or 'auto'"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("devices",)):
         PyTorchExecutionConfig(devices=value)  # type: ignore[arg-type]
 
 
@@ -42,9 +44,7 @@ def test_a_time_limit(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["10:00", "1:00:00:00", "00:00:61:00", "00:00:00:99", 600, "00:00:10:00 "])
 def test_other_times_are_refused(value: object) -> None:
-    with pytest.raises(
-        ConfigError, match=r"max_time = .*expected a time as DD:HH:MM:SS, such as '00:12:00:00',"
-    ):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("max_time",)):
         PyTorchExecutionConfig(max_time=value)  # type: ignore[arg-type]
 
 

@@ -167,9 +167,7 @@ def test_parse_refuses_in_words(cls: type, name: str, text: str, words: str) -> 
 
 
 def test_an_unknown_setting_is_suggested() -> None:
-    with pytest.raises(
-        ConfigError, match="nepoch: missing; expected a setting of TrainingConfig; did you mean"
-    ):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("nepoch",)):
         spec_of(TrainingConfig, "nepoch")
 
 

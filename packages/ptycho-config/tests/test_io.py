@@ -130,7 +130,7 @@ def test_a_broken_file_is_refused_with_file_and_reason(
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00nepochs")
-    with pytest.raises(ConfigError, match="expected text in UTF-8"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("config file",)):
         load_config(tmp_path / "a.yaml")
 
 
@@ -162,7 +162,7 @@ def test_a_single_configuration_is_written_flat() -> None:
 
 
 def test_other_endings_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"a name ending in \.yaml, \.yml, \.json"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("config file",)):
         dump_config(tmp_path / "a.toml", ModelConfig())
     assert list(tmp_path.iterdir()) == []
 

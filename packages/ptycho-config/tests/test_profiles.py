@@ -25,7 +25,7 @@ def test_names_are_those_of_the_registry() -> None:
 
 def test_an_unknown_profile_is_suggested() -> None:
     with pytest.raises(
-        ConfigError, match=r"profile = 'quik': expected one of 'quick', .*did you mean 'quick'"
+        ConfigError, check=lambda error: error.fields == ("profile",) and error.problems[0].value == "quik"
     ):
         get_profile("quik")
 
@@ -51,7 +51,7 @@ def test_saying_the_locked_value_again_is_no_contradiction(training_schema: dict
 
 
 def test_a_lock_needs_a_value() -> None:
-    with pytest.raises(ConfigError, match=r"locked model.N.*a setting that the profile states"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("profile odd: locked model.N",)):
         Profile("odd", "odd", {"model": {"gridsize": 1}}, frozenset({"model.N"}))
 
 

@@ -15,9 +15,7 @@ def test_it_contains_a_model() -> None:
 
 
 def test_the_model_must_be_one() -> None:
-    with pytest.raises(
-        ConfigError, match=r"model = \{'N': 64\}: expected a ModelConfig; build it with ModelConfig"
-    ):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("model",)):
         TrainingConfig(model={"N": 64})  # type: ignore[arg-type]
 
 
@@ -41,7 +39,9 @@ def test_both_spellings_may_agree_but_not_differ() -> None:
         assert TrainingConfig(n_images=5, n_groups=5).n_groups == 5  # type: ignore[call-arg]
     with (
         pytest.warns(DeprecationWarning, match="older spelling"),
-        pytest.raises(ConfigError, match=r"n_images = 5.*n_groups = 6.*keep only"),
+        pytest.raises(
+            ConfigError, check=lambda error: error.fields == ("n_images",) and error.problems[0].value == 5
+        ),
     ):
         TrainingConfig(n_images=5, n_groups=6)  # type: ignore[call-arg]
 
@@ -49,7 +49,9 @@ def test_both_spellings_may_agree_but_not_differ() -> None:
 def test_a_wrong_older_value_is_refused_as_the_new_field() -> None:
     with (
         pytest.warns(DeprecationWarning, match="older spelling"),
-        pytest.raises(ConfigError, match="n_groups = 0"),
+        pytest.raises(
+            ConfigError, check=lambda error: error.fields == ("n_groups",) and error.problems[0].value == 0
+        ),
     ):
         TrainingConfig(n_images=0)  # type: ignore[call-arg]
 
@@ -71,5 +73,7 @@ def test_none_groups_means_all() -> None:
 
 def test_another_backend_is_known_because_programs_share_the_class() -> None:
     assert TrainingConfig(backend="tensorflow").backend == "tensorflow"
-    with pytest.raises(ConfigError, match="backend = 'jax'"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("backend",) and error.problems[0].value == "jax"
+    ):
         TrainingConfig(backend="jax")

@@ -87,6 +87,8 @@ class ConfigError(ValueError):
     ----------
     problems : tuple of Problem
         All of them, in the order in which they were found.
+    fields : tuple of str
+        The settings that are wrong, in the same order.
     """
 
     problems: tuple[Problem, ...]
@@ -94,6 +96,10 @@ class ConfigError(ValueError):
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__(self.problems)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return tuple(problem.field for problem in self.problems)
 
     def __str__(self) -> str:
         if len(self.problems) == 1:

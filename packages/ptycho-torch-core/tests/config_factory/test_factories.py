@@ -158,7 +158,7 @@ def test_the_photon_count_comes_from_the_metadata(payload):
 
 
 def test_a_photon_count_that_contradicts_the_data_is_refused(payload):
-    with pytest.raises(ConfigError, match=r"(?s)nphotons.*7.*100000"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("nphotons",)):
         payload(nphotons=7.0)
 
 
@@ -241,13 +241,13 @@ def test_a_missing_configuration_file_is_named(tiny_scan_file, tmp_path):
 
 
 def test_training_data_are_required(tmp_path):
-    with pytest.raises(ConfigError, match="train_data_file"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("train_data_file",)):
         create_training_payload(None, tmp_path)
 
 
 @pytest.mark.rule("CFG-046")
 def test_a_value_given_twice_is_refused(tiny_scan_file, tmp_path):
-    with pytest.raises(ConfigError, match="also the argument output_dir"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("output_dir",)):
         create_training_payload(tiny_scan_file, tmp_path / "a", {"output_dir": str(tmp_path / "b")})
 
 
@@ -267,7 +267,7 @@ def test_older_spellings_are_taken_and_noted(tiny_scan_file, tmp_path):
 
 def test_the_tensorflow_backend_is_refused(payload, inference):
     for make in (payload, inference):
-        with pytest.raises(ConfigError, match=r"(?s)backend.*TensorFlow"):
+        with pytest.raises(ConfigError, check=lambda error: error.fields == ("backend",)):
             make(backend="tensorflow")
 
 
@@ -299,7 +299,7 @@ def test_the_model_part_comes_from_the_bundle(inference, trained):
 @pytest.mark.rule("CFG-045")
 def test_a_model_setting_other_than_the_bundles_is_refused(inference):
     assert inference(n_filters_scale=1).inference_config.model.n_filters_scale == 1
-    with pytest.raises(ConfigError, match="n_filters_scale"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("n_filters_scale",)):
         inference(n_filters_scale=2)
 
 
@@ -324,7 +324,7 @@ def test_a_smaller_size_than_the_bundles_does_not_pass_as_a_crop(monkeypatch, tm
         return found
 
     monkeypatch.setattr(factory, "read_manifest", read)
-    with pytest.raises(ConfigError, match="64, the size of the model"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("N",)):
         inference(N=32)
 
 
@@ -373,5 +373,5 @@ def test_a_model_directory_without_a_bundle_is_refused(tiny_scan_file, tmp_path)
 def test_missing_scan_of_an_inference_is_named(trained, tmp_path):
     with pytest.raises(FileNotFoundError, match="test_data_file"):
         create_inference_payload(trained.output_dir, tmp_path / "absent.npz", tmp_path / "out")
-    with pytest.raises(ConfigError, match="test_data_file"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("test_data_file",)):
         create_inference_payload(trained.output_dir, None, tmp_path / "out")

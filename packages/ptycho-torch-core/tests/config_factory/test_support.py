@@ -22,16 +22,16 @@ def test_defaults_are_supported():
 
 @pytest.mark.rule("CFG-047")
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("config", "field"),
     [
-        (ModelConfig(probe_scale=2.0), "calibrated from the data"),
-        (TrainingConfig(positions_provided=False), "without scan positions"),
-        (TrainingConfig(backend="tensorflow"), "TensorFlow backend is another program"),
+        (ModelConfig(probe_scale=2.0), "probe_scale"),
+        (TrainingConfig(positions_provided=False), "positions_provided"),
+        (TrainingConfig(backend="tensorflow"), "backend"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_what_has_no_effect_is_refused_with_words(config, words):
-    with pytest.raises(ConfigError, match=words):
+def test_what_has_no_effect_is_refused_with_words(config, field):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == (field,)):
         check_supported(config)
 
 

@@ -192,17 +192,17 @@ def test_nan_is_refused_by_name(scenes, name):
 @pytest.mark.rule("MET-003")
 def test_wrong_inputs_are_refused(scenes):
     truth = scenes.make("both")
-    with pytest.raises(ShapeError, match=r"reconstruction: expected \(height, width\), got \(1, 96, 96\)"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "reconstruction"):
         compare(truth[None], truth)
-    with pytest.raises(ShapeError, match="weight"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "weight"):
         compare(truth, truth, weight=np.ones((5, 5)))
     with pytest.raises(DataError, match="weight"):
         compare(truth, truth, weight=-_weight())
     with pytest.raises(DataError, match="probe_diameter"):
         compare(truth, truth, probe_diameter=-3)
-    with pytest.raises(ShapeError, match="truth_origin"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "truth_origin"):
         compare(truth, truth, truth_origin=[1.0])
     with pytest.raises(DataError, match="truth"):
         compare(truth, 0 * truth)
-    with pytest.raises(ShapeError, match="share no coordinate"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "reconstruction and truth"):
         compare(truth, truth, origin=(500, 0))

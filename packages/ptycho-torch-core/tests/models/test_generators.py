@@ -215,7 +215,7 @@ def test_several_modes_are_taken(architecture, model_of, frames):
 @EVERY
 @pytest.mark.parametrize("shape", [(3, 32, 32), (3, 1, 48, 48), (3, 4, 32, 32), (32, 32)])
 def test_frames_of_another_shape_are_refused(architecture, shape, model_of):
-    with pytest.raises(ShapeError, match=r"counts: expected \(batch, 1, 32, 32\)"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "counts"):
         model_of(architecture)(torch.ones(shape))
 
 

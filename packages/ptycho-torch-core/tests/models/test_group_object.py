@@ -138,9 +138,9 @@ def test_frames_without_places_are_taken_apart(problem):
 
 def test_arrays_that_do_not_fit_are_refused():
     probe = torch.ones(1, N, N, dtype=torch.complex64)
-    with pytest.raises(ShapeError, match=r"probe: expected \(modes, N, N\), got \(8, 8\)"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "probe"):
         GroupObject(torch.ones(2, 1, N, N), Optics(probe[0]))
-    with pytest.raises(ShapeError, match=r"amplitude: expected \(batch, channel, 8, 8\), got \(2, 8, 8\)"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "amplitude"):
         GroupObject(torch.ones(2, N, N), Optics(probe))
 
 
@@ -248,9 +248,7 @@ def test_frames_that_overlap_settle_what_one_leaves_open():
 
 def test_places_that_do_not_fit_are_refused(groups):
     probe, _, amplitude = groups
-    with pytest.raises(
-        ShapeError, match=r"offsets: expected \(2, 2, 2\) in the order \[y, x\], got \(2, 2\)"
-    ):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "offsets"):
         GroupObject(amplitude, Optics(probe), OFFSETS[0])
 
 

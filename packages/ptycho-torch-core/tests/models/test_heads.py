@@ -64,7 +64,7 @@ def test_configuration_offers_exactly_these():
 
 
 def test_unknown_activation_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"amp_activation.*tanh.*one of sigmoid"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("amp_activation",)):
         amplitude_activation("tanh")
 
 
@@ -105,7 +105,7 @@ def test_parts_have_a_gradient_everywhere():
 
 
 def test_unknown_head_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"object_head.*polar.*one of amplitude_phase, real_imaginary"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("object_head",)):
         _head("polar")
 
 

@@ -138,23 +138,23 @@ def test_model_does_not_write_into_what_it_was_given(frames):
 
 def test_arrays_of_another_size_are_refused():
     calibration = calibrate(torch.ones(1, 48, 48, dtype=torch.complex64), 1e5)
-    with pytest.raises(ShapeError, match=r"probe: expected \(modes, 32, 32\), got \(1, 48, 48\)"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "probe"):
         PatchModel("unrolled", SPEC, calibration)
     calibration = calibrate(torch.ones(1, 32, 32, dtype=torch.complex64), 1e5)
-    with pytest.raises(ShapeError, match=r"probe: expected \(modes, N, N\), got \(32, 32\)"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "probe"):
         PatchModel("unrolled", SPEC, replace(calibration, probe=calibration.probe[0]))
-    with pytest.raises(ShapeError, match=r"measured: expected \(32, 32\), got \(32,\)"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "measured"):
         PatchModel("unrolled", SPEC, calibration, measured=torch.ones(32, dtype=torch.bool))
-    with pytest.raises(ShapeError, match="measured: expected a boolean tensor"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "measured"):
         PatchModel("unrolled", SPEC, calibration, measured=torch.ones(32, 32))
 
 
 def test_unknown_names_are_refused():
     calibration = calibrate(torch.ones(1, 32, 32, dtype=torch.complex64), 1e5)
-    with pytest.raises(ConfigError, match="architecture"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("architecture",)):
         PatchModel("resnet", SPEC, calibration)
     for architecture in generator_names():
-        with pytest.raises(ConfigError, match="amp_activation"):
+        with pytest.raises(ConfigError, check=lambda error: error.fields == ("amp_activation",)):
             PatchModel(architecture, replace(SPEC, amp_activation="tanh"), calibration)
 
 

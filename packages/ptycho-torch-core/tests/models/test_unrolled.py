@@ -14,9 +14,9 @@ from ptycho_torch.testing import tiny_scene
 
 def test_probe_of_wrong_rank_is_refused():
     generator = UnrolledGenerator(GeneratorSpec(n_pixels=32, width=1))
-    with pytest.raises(ShapeError, match=r"probe: expected \(modes, N, N\), got \(32, 32\)"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "probe"):
         generator(torch.ones(2, 1, 32, 32), Optics(torch.ones(32, 32, dtype=torch.complex64)))
-    with pytest.raises(ShapeError, match="amplitude"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "amplitude"):
         generator(torch.ones(2, 32, 32), Optics(torch.ones(1, 32, 32, dtype=torch.complex64)))
 
 

@@ -114,9 +114,9 @@ def test_intensity_and_illumination_sum_over_modes(modes, complex_noise):
 
 def test_probe_without_mode_axis_is_refused_in_words():
     probe, patches = torch.ones(64, 64, dtype=torch.complex64), torch.ones(5, 64, 64, dtype=torch.complex64)
-    with pytest.raises(ShapeError, match=r"probe: expected \(modes, N, N\), got \(64, 64\); .*probe\[None\]"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "probe"):
         predicted_counts(patches, probe, 1.0)
-    with pytest.raises(ShapeError, match="probe"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "probe"):
         illumination(probe)
 
 
@@ -127,22 +127,22 @@ def test_mode_axis_never_meets_the_batch_axis():
     operator = DiffractionOperator(probe)
     assert operator(patches).shape == (4, 4, 8, 8)
     assert_close(predicted_counts(patches, probe, 1.0).sum(dim=(-2, -1)), torch.full((4,), 4.0 * 64))
-    with pytest.raises(ShapeError, match=r"field: expected \(..., 4, 8, 8\) .*, got \(8, 8\)"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "field"):
         operator.adjoint(patches[0])
-    with pytest.raises(ShapeError, match="field"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "field"):
         DiffractionOperator(probe[:1]).adjoint(patches)
 
 
 @pytest.mark.parametrize(
-    ("patches", "said"),
+    ("patches", "actual"),
     [
-        (torch.ones(2, 8, 9, dtype=torch.complex64), r"expected \(..., 8, 8\)"),
-        (torch.ones(8, dtype=torch.complex64), r"got \(8,\)"),
-        (torch.ones(2, 8, 8), "complex"),
+        (torch.ones(2, 8, 9, dtype=torch.complex64), (2, 8, 9)),
+        (torch.ones(8, dtype=torch.complex64), (8,)),
+        (torch.ones(2, 8, 8), torch.float32),
     ],
 )
-def test_patches_that_do_not_fit_are_refused(patches, said):
-    with pytest.raises(ShapeError, match=said):
+def test_patches_that_do_not_fit_are_refused(patches, actual):
+    with pytest.raises(ShapeError, check=lambda error: (error.name, error.actual) == ("patches", actual)):
         predicted_counts(patches, torch.ones(1, 8, 8, dtype=torch.complex64), 1.0)
 
 

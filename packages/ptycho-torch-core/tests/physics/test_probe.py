@@ -71,15 +71,15 @@ def test_blur_keeps_the_mean_and_has_the_stated_width(n):
 
 
 @pytest.mark.parametrize(
-    ("probe", "said"),
+    ("probe", "actual"),
     [
-        (torch.ones(8, 8, dtype=torch.complex64), r"\(modes, N, N\), got \(8, 8\); add a leading mode axis"),
-        (torch.ones(1, 8, 9, dtype=torch.complex64), r"got \(1, 8, 9\)"),
-        (torch.ones(0, 8, 8, dtype=torch.complex64), "at least one mode"),
-        (torch.ones(1, 8, 8), "expected a complex tensor, got torch.float32"),
+        (torch.ones(8, 8, dtype=torch.complex64), (8, 8)),
+        (torch.ones(1, 8, 9, dtype=torch.complex64), (1, 8, 9)),
+        (torch.ones(0, 8, 8, dtype=torch.complex64), (0, 8, 8)),
+        (torch.ones(1, 8, 8), torch.float32),
     ],
 )
-def test_what_is_no_probe_is_refused(probe, said):
+def test_what_is_no_probe_is_refused(probe, actual):
     for function in (illumination, probe_power, lambda p: with_power(p, 1.0)):
-        with pytest.raises(ShapeError, match=said):
+        with pytest.raises(ShapeError, check=lambda error: (error.name, error.actual) == ("probe", actual)):
             function(probe)

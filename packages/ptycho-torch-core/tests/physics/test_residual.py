@@ -105,5 +105,5 @@ def test_frames_without_light_have_no_residual():
 
 
 def test_shapes_must_agree():
-    with pytest.raises(ShapeError, match=r"predicted: expected \(2, 4, 4\), got \(4, 4\)"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "predicted"):
         residual_sums(torch.ones(4, 4), torch.ones(2, 4, 4))

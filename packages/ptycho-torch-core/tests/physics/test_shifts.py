@@ -117,9 +117,9 @@ def test_precision_is_that_of_the_image(complex_noise):
 
 def test_shapes_that_do_not_fit_are_refused(complex_noise):
     image = complex_noise(3, 4, 4)
-    with pytest.raises(ShapeError, match=r"shift: expected \(3, 2\) or \(2,\)"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "shift"):
         fourier_shift(image, torch.zeros(1, 2))
-    with pytest.raises(ShapeError, match="shift: expected a real"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "shift"):
         fourier_shift(image, torch.zeros(3, 2, dtype=torch.int64))
-    with pytest.raises(ShapeError, match="patches"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "patches"):
         fourier_shift(image[0, 0], torch.zeros(2))

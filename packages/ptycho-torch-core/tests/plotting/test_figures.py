@@ -192,9 +192,9 @@ def test_negative_losses_stay_on_a_linear_axis(monkeypatch, tmp_path):
 
 
 def test_wrong_inputs_are_refused(tmp_path, truth):
-    with pytest.raises(ShapeError, match="object"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "object"):
         save_object_figures(tmp_path, truth[None])
-    with pytest.raises(ShapeError, match="weight"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "weight"):
         save_object_figures(tmp_path, truth, np.ones((3, 3)))
     with pytest.raises(DataError, match="object"):
         save_object_figures(tmp_path, truth * np.nan)
@@ -202,9 +202,9 @@ def test_wrong_inputs_are_refused(tmp_path, truth):
         save_object_figures(tmp_path, truth, pixel_size=0.0)
     with pytest.raises(DataError, match="history"):
         save_training_figure(tmp_path / "training.png", {"epoch": [1]})
-    with pytest.raises(ShapeError, match="training"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "history['training']"):
         save_training_figure(tmp_path / "training.png", {"epoch": [1], "training": [1.0, 2.0]})
-    with pytest.raises(ShapeError, match="examples"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "examples"):
         save_training_figure(tmp_path / "training.png", {"training": [1.0]}, truth[0])
     assert not list(tmp_path.iterdir())
 

@@ -128,7 +128,7 @@ def test_canvas_follows_the_real_extent_and_not_the_number_of_frames():
 
 @pytest.mark.parametrize("positions", [np.empty((0, 2)), np.zeros(2), np.zeros((3, 3))])
 def test_canvas_needs_positions(positions):
-    with pytest.raises(ShapeError, match=r"positions: expected \(n, 2\) with n >= 1"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "positions"):
         canvas_for(positions, 8)
 
 
@@ -257,13 +257,13 @@ def test_what_nobody_saw_is_one_with_weight_zero():
 def test_shapes_that_would_broadcast_are_refused():
     geometry, positions = canvas_for(np.zeros((3, 2)), 8), torch.zeros(3, 2, dtype=torch.float64)
     for weight in (torch.ones(8), torch.ones(1, 8, 8), torch.ones(1, 8)):
-        with pytest.raises(ShapeError, match=r"weight: expected \(N, N\)"):
+        with pytest.raises(ShapeError, check=lambda error: error.name == "weight"):
             Canvas(geometry, weight)
     canvas = Canvas(geometry, torch.ones(8, 8))
     for shape in ((8, 8), (3, 1, 8, 8), (3, 4, 4), (3, 1, 1), (3, 8, 9)):
-        with pytest.raises(ShapeError, match=r"patches: expected \(batch, N, N\) with N >= 8"):
+        with pytest.raises(ShapeError, check=lambda error: error.name == "patches"):
             canvas.place(torch.ones(shape, dtype=torch.complex64), positions)
-    with pytest.raises(ShapeError, match="room for"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "object"):
         canvas.place(torch.ones(3, 8, 8, dtype=torch.complex64), positions + 1)
 
 

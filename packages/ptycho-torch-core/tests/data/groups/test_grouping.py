@@ -198,7 +198,7 @@ def test_oversampling_changes_nothing_without_need(name):
 
 def test_a_number_far_beyond_what_exists_is_refused_without_counting():
     positions = np.random.default_rng(0).uniform(0, 100, (300, 2))
-    with pytest.raises(ConfigError, match="at most about"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("n_groups",)):
         make_groups(positions, gridsize=4, n_groups=10**15, neighbor_count=40, seed=0, oversampling=True)
 
 
@@ -207,7 +207,7 @@ def test_pools_with_very_many_subsets():
     groups = make_groups(positions, gridsize=4, n_groups=400, neighbor_count=45, seed=0, oversampling=True)
     assert len(set(sets_of(groups))) == 400
     assert (distance_ranks(positions, groups) < 45).all()
-    with pytest.raises(ConfigError, match="smaller pool"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("neighbor_pool_size",)):
         make_groups(positions, gridsize=7, n_groups=5, neighbor_count=140, seed=0)
 
 
@@ -283,7 +283,7 @@ def test_smallest_scans():
     assert_array_equal(groups.offsets[0], [[-2, -2], [-2, 2], [2, -2], [2, 2]])
     one = make_groups(square[:1], gridsize=1, n_groups=1, neighbor_count=1, seed=0)
     assert one.frames.tolist() == [[0]]
-    with pytest.raises(ConfigError, match="the largest has 3 frames"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("gridsize",)):
         make_groups(square[:3], gridsize=2, n_groups=None, neighbor_count=4, seed=0)
 
 
@@ -332,23 +332,27 @@ def test_refusals_name_every_setting():
     with pytest.raises(ConfigError) as caught:
         make_groups(positions, gridsize=2, n_groups=0, neighbor_count=2, seed=0)
     assert [problem.field for problem in caught.value.problems] == ["n_groups", "neighbor_count"]
-    with pytest.raises(ConfigError, match="gridsize = 0"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("gridsize",) and error.problems[0].value == 0
+    ):
         make_groups(positions, gridsize=0, n_groups=1, neighbor_count=2, seed=0)
-    with pytest.raises(ConfigError, match="n_subsample = 201"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("n_subsample",) and error.problems[0].value == 201
+    ):
         make_groups(positions, gridsize=2, n_groups=1, neighbor_count=4, seed=0, n_subsample=201)
 
 
 @pytest.mark.parametrize("shape", [(0, 2), (5,), (5, 3)])
 def test_positions_of_the_wrong_shape_are_refused(shape):
-    with pytest.raises(ShapeError, match="positions"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "positions"):
         make_groups(np.zeros(shape), gridsize=1, n_groups=1, neighbor_count=1, seed=0)
 
 
 def test_arrays_that_do_not_fit_are_refused():
     positions = SCANS["few"].copy()
-    with pytest.raises(ShapeError, match="scan_index"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "scan_index"):
         make_groups(positions, gridsize=1, n_groups=1, neighbor_count=1, seed=0, scan_index=[0, 1])
-    with pytest.raises(ShapeError, match="g \\* g"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "positions"):
         channel_order(np.zeros((3, 5, 2)))
     positions[4, 1] = np.nan
     with pytest.raises(DataError, match="1 are not finite, the first at index 4"):

@@ -46,9 +46,13 @@ def test_the_first_frames_when_sequential():
 
 
 def test_more_than_there_is_is_refused_with_the_number():
-    with pytest.raises(ConfigError, match=r"n_groups = 41.*at most 40"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("n_groups",) and "40" in error.problems[0].expected
+    ):
         choose_frames(40, 41)
-    with pytest.raises(ConfigError, match=r"n_groups = 12.*at most 10"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("n_groups",) and "10" in error.problems[0].expected
+    ):
         choose_frames(40, 12, n_subsample=10)
     with pytest.raises(ConfigError) as caught:
         choose_frames(40, 99, n_subsample=50)

@@ -141,7 +141,7 @@ def test_object_shape_just_holds_every_patch():
     assert object_shape(np.array([[8.0, 8.0], [9.25, 20.0]]), 16) == (18, 28)
     with pytest.raises(ValueError, match="move the scan to 8 px or more"):
         object_shape(np.array([[7.5, 8.0]]), 16)
-    with pytest.raises(ShapeError, match="positions"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "positions"):
         object_shape(np.zeros((2, 3)), 16)
-    with pytest.raises(ShapeError, match="shape"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "shape"):
         lines_object((1, 20), seed=0)

@@ -142,12 +142,12 @@ def test_darkness_is_refused():
     ("obj", "probe", "positions", "name"),
     [
         (np.ones(9), np.ones((1, 8, 8)), np.full((1, 2), 4.0), "obj"),
-        (np.ones((9, 9)), np.ones((8, 8)), np.full((1, 2), 4.0), r"probe: .*probe\[None\]"),
+        (np.ones((9, 9)), np.ones((8, 8)), np.full((1, 2), 4.0), "probe"),
         (np.ones((9, 9)), np.ones((1, 8, 8)), np.full((2, 1), 4.0), "positions"),
     ],
 )
 def test_wrong_shapes_are_named(obj, probe, positions, name):
-    with pytest.raises(ShapeError, match=name):
+    with pytest.raises(ShapeError, check=lambda error: error.name == name):
         expected_intensity(obj, probe, positions)
 
 
