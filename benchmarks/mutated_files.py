@@ -57,15 +57,16 @@ def make_originals(folder: Path) -> dict[str, bytes]:
     from ptycho_config import ModelConfig, to_dict, to_json, to_yaml, write_resolved
     from ptycho_torch.bundle import save_bundle
     from ptycho_torch.config_factory import create_training_payload
+    from ptycho_torch.data.convert import write_scan
     from ptycho_torch.data.formats.npz import save_scan
-    from ptycho_torch.data.formats.ptychodus_files import write_training
     from ptycho_torch.data.simulation.simulate import simulate_scene
     from ptycho_torch.models import build_patch_model
     from ptycho_torch.physics import calibrate
 
     scan = simulate_scene("lines", N=32, grid=(4, 4), photons=1e4, seed=1)
     save_scan(folder / NAMES["npz"], scan)
-    write_training(folder / NAMES["hdf5"], replace(scan, metadata={**scan.metadata, **GEOMETRY}))
+    scan_in_metres = replace(scan, metadata={**scan.metadata, **GEOMETRY})
+    write_scan(folder / NAMES["hdf5"], scan_in_metres, format="ptychodus-training")
     payload = create_training_payload(
         folder / NAMES["npz"], folder / "run", {"nepochs": 3, "model.gridsize": 1}
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from ptycho_config.errors import ConfigError
 
-__all__ = ["BundleError", "ConfigError", "DataError", "ShapeError"]
+__all__ = ["BundleError", "ConfigError", "DataError", "MissingMetadata", "ShapeError"]
 
 
 def _listed(source: Path | None, problems: tuple[str, ...]) -> str:
@@ -48,6 +48,30 @@ class _SourceError(ValueError):
 
 class DataError(_SourceError):
     """A scan breaks the data contract; ``problems`` lists everything found in ``source``."""
+
+
+class MissingMetadata(DataError):
+    """A scan lacks metadata that a file format cannot do without.
+
+    Parameters
+    ----------
+    problems, source
+        As for `DataError`.
+    entries
+        Names of the metadata that are missing or no positive number.
+    """
+
+    def __init__(
+        self,
+        problems: str | Iterable[str],
+        source: str | PathLike[str] | None = None,
+        entries: Iterable[str] = (),
+    ) -> None:
+        super().__init__(problems, source)
+        self.entries = tuple(entries)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems, self.source, self.entries)
 
 
 class BundleError(_SourceError):

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from ptycho_torch.atomic import atomic_write
-from ptycho_torch.data.formats.npz import read_arrays
-from ptycho_torch.data.opening import locate_scan, open_scan
+from ptycho_torch.data.formats import npz
+from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.checks import canonical_probe
+from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
 
-__all__ = ["load_object", "load_probe", "save_reconstruction"]
+__all__ = ["load_object", "load_object_and_probe", "load_probe", "save_reconstruction"]
 
 
 def save_reconstruction(
@@ -55,7 +56,7 @@ def save_reconstruction(
         )
 
 
-def load_object(path: str | PathLike[str]) -> StitchedObject:
+def load_object(path: str | PathLike[str], *, reader: str | PathLike[str] | None = None) -> StitchedObject:
     """Read an object to compare with or to go on from.
 
     Parameters
@@ -63,6 +64,8 @@ def load_object(path: str | PathLike[str]) -> StitchedObject:
     path
         A saved reconstruction or reference (``object``, optional ``weight`` and ``origin``), or a
         scan of any format that holds an object.
+    reader
+        Python file with a format of the caller's own.
 
     Returns
     -------
@@ -76,10 +79,27 @@ def load_object(path: str | PathLike[str]) -> StitchedObject:
     DataError
         If it holds no object or its arrays do not fit each other.
     """
-    if locate_scan(path).format != "npz":
-        return _object_of_scan(path)
+    format, located = recognised(path, reader)
+    if format.name == npz.NAME:
+        return _saved_object(path)
+    return _object_of_scan(format.read(located), path)
+
+
+def load_object_and_probe(
+    path: str | PathLike[str], *, reader: str | PathLike[str] | None = None
+) -> tuple[StitchedObject, np.ndarray | None]:
+    """Object as `load_object` and probe as `load_probe`, from a file that is read once; raises as both."""
+    format, located = recognised(path, reader)
+    if format.name == npz.NAME:
+        return _saved_object(path), _saved_probe(path)
+    scan = format.read(located)
+    return _object_of_scan(scan, path), scan.probe
+
+
+def _saved_object(path: str | PathLike[str]) -> StitchedObject:
+    """Object of an archive: of a reconstruction, or of a scan whose frames need not be read for it."""
     keys = ("object", "weight", "origin", "objectGuess", "objectGuess_origin")
-    arrays, found, problems = read_arrays(path, keys)
+    arrays, found, problems = npz.read_arrays(path, keys)
     source = Path(path)
     if problems:
         raise DataError(problems, source)
@@ -107,8 +127,7 @@ def load_object(path: str | PathLike[str]) -> StitchedObject:
     )
 
 
-def _object_of_scan(path: str | PathLike[str]) -> StitchedObject:
-    scan = open_scan(path)
+def _object_of_scan(scan: Scan, path: str | PathLike[str]) -> StitchedObject:
     image = scan.object_truth
     if image is None:
         raise DataError("this scan holds no object", Path(path))
@@ -119,13 +138,15 @@ def _object_of_scan(path: str | PathLike[str]) -> StitchedObject:
     )
 
 
-def load_probe(path: str | PathLike[str]) -> np.ndarray | None:
+def load_probe(path: str | PathLike[str], *, reader: str | PathLike[str] | None = None) -> np.ndarray | None:
     """Probe beside an object, ``(modes, N, N)`` complex64, or ``None`` if the file holds none.
 
     Parameters
     ----------
     path
-        A saved reconstruction (``probe``) or a scan (``probeGuess``).
+        A saved reconstruction (``probe``) or a scan of any format.
+    reader
+        Python file with a format of the caller's own.
 
     Raises
     ------
@@ -134,7 +155,12 @@ def load_probe(path: str | PathLike[str]) -> np.ndarray | None:
     DataError
         If the probe cannot be read or has another shape.
     """
-    arrays, _, problems = read_arrays(path, ("probe", "probeGuess"))
+    format, located = recognised(path, reader)
+    return _saved_probe(path) if format.name == npz.NAME else format.read(located).probe
+
+
+def _saved_probe(path: str | PathLike[str]) -> np.ndarray | None:
+    arrays, _, problems = npz.read_arrays(path, ("probe", "probeGuess"))
     if problems:
         raise DataError(problems, Path(path))
     found = arrays.get("probe", arrays.get("probeGuess"))

@@ -53,7 +53,7 @@ def test_problems_are_returned_with_the_headers(arrays, write):
 
 def test_a_file_that_is_no_scan(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"text")
-    assert "not a zip archive" in inspect_scan(tmp_path / "a.npz").problems[0]
+    assert any("not a zip archive" in text for text in inspect_scan(tmp_path / "a.npz").problems)
     with pytest.raises(FileNotFoundError):
         inspect_scan(tmp_path / "b.npz")
 

@@ -13,7 +13,6 @@ from ptycho_config import PyTorchExecutionConfig
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.data.convert import convert
 from ptycho_torch.data.formats.npz import save_scan
-from ptycho_torch.data.formats.ptychodus_files import read_pair
 from ptycho_torch.data.opening import open_scan, read_scan_header
 from ptycho_torch.data.scan.geometry import ScanGeometry
 from ptycho_torch.errors import DataError
@@ -117,7 +116,7 @@ def test_the_product_holds_the_reconstruction_in_metres(from_npz, sources, tiny_
 def test_the_product_opens_beside_the_frames(tmp_path, from_npz, sources, tiny_scan):
     shutil.copy(sources["ptychodus"] / "diffraction.h5", tmp_path / "diffraction.h5")
     shutil.copy(from_npz.output_dir / "reconstruction.h5", tmp_path / "product.h5")
-    scan = read_pair(tmp_path / "diffraction.h5", tmp_path / "product.h5")
+    scan = open_scan(tmp_path)
     np.testing.assert_array_equal(scan.object_truth, from_npz.reconstruction.object)
     # Index into the object is what counts: the same patch lies under the same frame.
     ours = scan.positions + scan.object_truth_origin

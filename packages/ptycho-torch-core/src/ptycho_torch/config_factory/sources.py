@@ -27,6 +27,9 @@ __all__ = [
     "training_facts",
 ]
 
+_PHOTONS = ("nphotons", "probe_photon_count")
+"""Metadata that say how many photons a frame holds: ours first, then that of ptychodus."""
+
 AnyPath: TypeAlias = str | PathLike[str]
 Sources: TypeAlias = AnyPath | InMemory | Sequence[AnyPath | InMemory]
 
@@ -170,9 +173,11 @@ def _scan_facts(header: ScanHeader, name: str) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if header.probe_size is not None:
         facts["model.N"] = Fact(header.probe_size, f"probe in {name}")
-    photons = header.metadata.get("nphotons")
-    if isinstance(photons, int | float):
-        facts["nphotons"] = Fact(float(photons), f"metadata of {name}")
+    for entry in _PHOTONS:
+        photons = header.metadata.get(entry)
+        if isinstance(photons, int | float) and not isinstance(photons, bool):
+            facts["nphotons"] = Fact(float(photons), f"metadata of {name}")
+            break
     return facts
 
 

@@ -1,4 +1,4 @@
-"""Convert scans between NPZ, the files of ptychodus and CXI."""
+"""Write scans in any format that can be written, and convert between formats."""
 
 from __future__ import annotations
 
@@ -7,60 +7,112 @@ from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from ptycho_torch.control import Progress, stage_of
-from ptycho_torch.data.formats.npz import save_scan
-from ptycho_torch.data.opening import ScanFormat, locate_scan, open_scan
+from ptycho_torch.data.format_registry import Format, format_for_target, format_named
+from ptycho_torch.data.recognition import recognised
+from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.errors import DataError
 
-__all__ = ["FORMATS", "convert", "format_from_name"]
+__all__ = ["convert", "target_format", "write_scan"]
 
 logger = logging.getLogger(__name__)
 
-FORMATS: tuple[ScanFormat, ...] = get_args(ScanFormat)
 
-_SUFFIXES: dict[str, ScanFormat] = {
-    ".npz": "npz",
-    ".cxi": "cxi",
-    ".h5": "ptychodus-training",
-    ".hdf5": "ptychodus-training",
-    "": "ptychodus",
-}
+def target_format(
+    target: str | PathLike[str],
+    format: str | None = None,
+    *,
+    overwrite: bool = False,
+    reader: str | PathLike[str] | None = None,
+) -> Format:
+    """Format that a scan is to be written in, once nothing stands in its way; nothing is written.
 
-
-def format_from_name(target: str | PathLike[str]) -> ScanFormat:
-    """Format that the name of a target means: a name without a suffix is the directory of a pair.
+    Parameters
+    ----------
+    target
+        File, or the folder of a format that has several files.
+    format
+        Name of a format; from the name of ``target`` when left out.
+    overwrite
+        Whether files may be there.
+    reader
+        Python file with a format of the caller's own.
 
     Raises
     ------
+    FileExistsError
+        A file is there and ``overwrite`` is not set.
     DataError
-        The suffix means none.
+        The name of the target means no format.
+    ConfigError
+        No format has that name, or the reader is none.
     """
-    suffix = Path(target).suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise DataError(
-            f"the suffix {suffix!r} stands for no format; end the name with .npz, .cxi or .h5 (training "
-            "file), leave it away (directory with diffraction.h5 and product.h5), or state the format",
-            target,
-        )
-    return _SUFFIXES[suffix]
+    found = format_for_target(target, reader) if format is None else format_named(format, reader)
+    there = [path for path in found.files_of(target) if path.exists()]
+    if there and not overwrite:
+        raise FileExistsError(f"{there[0]}: exists already; give another target or ask to overwrite")
+    return found
+
+
+def write_scan(
+    target: str | PathLike[str],
+    scan: Scan,
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+    reader: str | PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> str:
+    """Write a scan in any format that can be written; complete or not at all.
+
+    Parameters
+    ----------
+    target, format, overwrite, reader
+        As for `target_format`.
+    scan
+        The scan. Formats in metres need its geometry in the metadata.
+    progress
+        Called with frames written and frames in all.
+
+    Returns
+    -------
+    str
+        Name of the format.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no directory to write to.
+    MissingMetadata
+        The format needs metadata that the scan does not have; a `DataError`.
+
+    Notes
+    -----
+    Everything that `target_format` raises comes from here too.
+    """
+    found = target_format(target, format, overwrite=overwrite, reader=reader)
+    found.write(target, scan, progress=progress)
+    logger.info("%s: %d frames written as %s", target, scan.n_frames, found.name)
+    return found.name
 
 
 def convert(
     source: str | PathLike[str],
     target: str | PathLike[str],
-    format: ScanFormat | None = None,
+    format: str | None = None,
     *,
     measurement_domain: str = "auto",
     N: int | None = None,
     metadata: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    reader: str | PathLike[str] | None = None,
 ) -> Path:
-    """Write the scan at ``source`` again in another format; frames pass through in pieces.
+    """Write the scan at ``source`` in another format, in counts.
 
-    The target holds counts, and everything a scan has: converting back gives the same arrays and metadata.
+    A format keeps everything that a scan holds: converting back gives the same arrays and metadata.
 
     Parameters
     ----------
@@ -69,7 +121,7 @@ def convert(
     target
         File, or for ``"ptychodus"`` the directory that gets ``diffraction.h5`` and ``product.h5``.
     format
-        One of `FORMATS`; from the name of ``target`` when left out.
+        Name of a format that can be written; from the name of ``target`` when left out.
     measurement_domain, N
         As for `open_scan`.
     metadata
@@ -79,6 +131,8 @@ def convert(
         Replace what is there.
     progress
         Called with frames written and frames in all; reading is a stage of its own.
+    reader
+        Python file with a format of the caller's own, to read or to write.
 
     Returns
     -------
@@ -93,47 +147,19 @@ def convert(
         The target exists and ``overwrite`` is not set.
     DataError
         The source is refused, the target is the source, or metadata are missing; nothing is written.
+    ConfigError
+        No format has that name, or the reader is none.
     """
-    kind = format_from_name(target) if format is None else format
-    if kind not in FORMATS:
-        raise DataError(f"format: expected one of {', '.join(FORMATS)}, got {kind!r}", target)
     destination = Path(target)
-    located = locate_scan(source)
-    written = _files(destination, kind)
-    used = {path.resolve() for path in (located.frames, located.product) if path is not None}
-    if used & {path.resolve() for path in written}:
+    kind = target_format(destination, format, overwrite=True, reader=reader)
+    origin, located = recognised(source, reader)
+    used = {path.resolve() for path in located.files}
+    if used & {path.resolve() for path in kind.files_of(destination)}:
         raise DataError("source and target are the same file; give another target", destination)
-    there = [path for path in written if path.exists()]
-    if there and not overwrite:
-        raise FileExistsError(f"{there[0]}: exists already; give another target or ask to overwrite")
+    target_format(destination, kind.name, overwrite=overwrite, reader=reader)
     reading = stage_of(progress, "reading", "frame")
-    scan = open_scan(source, measurement_domain=measurement_domain, N=N, progress=reading)
+    scan = origin.read(located, measurement_domain=measurement_domain, N=N, progress=reading)
     if metadata:
         scan = replace(scan, metadata={**scan.metadata, **metadata})
-    _write(destination, scan, kind, progress)
-    logger.info("%s: %d frames written as %s", destination, scan.n_frames, kind)
+    write_scan(destination, scan, format=kind.name, overwrite=overwrite, reader=reader, progress=progress)
     return destination
-
-
-def _files(target: Path, kind: ScanFormat) -> list[Path]:
-    return [target / "diffraction.h5", target / "product.h5"] if kind == "ptychodus" else [target]
-
-
-def _write(target: Path, scan: Any, kind: ScanFormat, progress: Progress | None) -> None:
-    if kind == "npz":
-        save_scan(target, scan, progress=progress)
-        return
-    if kind == "cxi":
-        from ptycho_torch.data.formats.cxi import write_cxi
-
-        write_cxi(target, scan, progress=progress)
-        return
-    from ptycho_torch.data.formats.ptychodus_files import write_pair, write_training
-    from ptycho_torch.data.scan.geometry import ScanGeometry
-
-    if kind == "ptychodus-training":
-        write_training(target, scan, progress=progress)
-        return
-    ScanGeometry.from_entries(scan.metadata, scan.N)
-    target.mkdir(exist_ok=True)
-    write_pair(target, scan, progress=progress)

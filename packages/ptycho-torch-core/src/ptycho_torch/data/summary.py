@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -14,10 +15,9 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from ptycho_torch.control import Progress, stage_of
-from ptycho_torch.data.formats.npz import Header, read_arrays, read_npz_headers
-from ptycho_torch.data.opening import hdf5_scan_headers, locate_scan, open_scan
-from ptycho_torch.data.scan.assemble import KNOWN_KEYS, assemble_scan
+from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.contract import DomainDecision, Scan
+from ptycho_torch.data.scan.header import ArrayHeader
 from ptycho_torch.data.scan.statistics import FrameStatistics, frame_statistics
 from ptycho_torch.errors import DataError, ShapeError
 
@@ -101,7 +101,7 @@ class ScanSummary:
     """
 
     source: Path | None
-    headers: dict[str, Header]
+    headers: Mapping[str, ArrayHeader]
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     domain: DomainDecision | None = None
@@ -240,7 +240,7 @@ def _notes(
 
 
 def summarise_scan(
-    scan: Scan, headers: dict[str, Header] | None = None, frames: FrameStatistics | None = None
+    scan: Scan, headers: Mapping[str, ArrayHeader] | None = None, frames: FrameStatistics | None = None
 ) -> ScanSummary:
     """Summary of a scan in memory.
 
@@ -271,38 +271,18 @@ def summarise_scan(
     )
 
 
-def _read_npz(
-    source: Path,
-    headers: dict[str, Header],
-    measurement_domain: str,
-    N: int | None,
-    progress: Progress | None,
-) -> Scan:
-    """Scan of an NPZ file; ``headers`` keep what is known of it when it is refused."""
-    arrays, keys, problems = read_arrays(source, KNOWN_KEYS)
-    headers.update({key: (array.shape, array.dtype) for key, array in arrays.items()})
-    if not problems:
-        headers.update(read_npz_headers(source))
-    return assemble_scan(
-        arrays,
-        measurement_domain=measurement_domain,
-        N=N,
-        source=source,
-        problems=problems,
-        keys=keys,
-        owned=True,
-        progress=progress,
-    )
-
-
 def inspect_scan(
-    path: str | PathLike[str], *, measurement_domain: str = "auto", N: int | None = None
+    path: str | PathLike[str],
+    *,
+    measurement_domain: str = "auto",
+    N: int | None = None,
+    reader: str | PathLike[str] | None = None,
 ) -> ScanSummary:
     """Summary of a scan file; what is wrong with the data is returned, not raised.
 
     Parameters
     ----------
-    path, measurement_domain, N
+    path, measurement_domain, N, reader
         As for `ptycho_torch.data.opening.open_scan`.
 
     Raises
@@ -310,7 +290,7 @@ def inspect_scan(
     FileNotFoundError
         There is no such file or directory.
     """
-    return examine_scan(path, measurement_domain=measurement_domain, N=N).summary
+    return examine_scan(path, measurement_domain=measurement_domain, N=N, reader=reader).summary
 
 
 def examine_scan(
@@ -319,12 +299,13 @@ def examine_scan(
     measurement_domain: str = "auto",
     N: int | None = None,
     progress: Progress | None = None,
+    reader: str | PathLike[str] | None = None,
 ) -> Examination:
     """Summary of a scan file, with the scan itself and what its frames hold, to draw them for example.
 
     Parameters
     ----------
-    path, measurement_domain, N
+    path, measurement_domain, N, reader
         As for `ptycho_torch.data.opening.open_scan`.
     progress
         Called with frames summed up and frames in all; reading is a stage of its own.
@@ -335,17 +316,14 @@ def examine_scan(
         There is no such file or directory.
     """
     source = Path(path)
-    headers: dict[str, Header] = {}
+    headers: dict[str, ArrayHeader] = {}
     reading = stage_of(progress, "reading", "frame")
     try:
-        located = locate_scan(source)
+        format, located = recognised(source, reader)
+        headers.update(format.header(located).arrays)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            if located.format == "npz":
-                scan = _read_npz(located.frames, headers, measurement_domain, N, reading)
-            else:
-                headers.update(hdf5_scan_headers(located))
-                scan = open_scan(source, measurement_domain=measurement_domain, N=N, progress=reading)
+            scan = format.read(located, measurement_domain=measurement_domain, N=N, progress=reading)
     except DataError as error:
         return Examination(summary=ScanSummary(source=source, headers=headers, problems=error.problems))
     frames = frame_statistics(scan, progress=progress)

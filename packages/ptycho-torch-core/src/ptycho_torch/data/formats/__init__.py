@@ -1,3 +1,3 @@
-"""File formats of scans, one file each."""
+"""File formats of scans, one file each; `ptycho_torch.data.format_registry` finds them here."""
 
 __all__: list[str] = []

@@ -6,8 +6,6 @@ keeps under ``/entry_1/ptychodus``. Frames and the rest may be in one file or in
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.atomic import atomic_path
-from ptycho_torch.data.formats.ptychodus_files import canonical_modes, first_layer, whole_numbers
+from ptycho_torch.control import Progress
 from ptycho_torch.data.hdf5.extension import read_own, write_own
 from ptycho_torch.data.hdf5.files import Contents, create_frames, opened
 from ptycho_torch.data.hdf5.gathered import (
@@ -26,8 +24,11 @@ from ptycho_torch.data.hdf5.gathered import (
     positions_from_metres,
     zero_entries,
 )
+from ptycho_torch.data.hdf5.parts import read_object, read_probe, whole_numbers
 from ptycho_torch.data.hdf5.product import placeholder_object
+from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.geometry import (
     DETECTOR_PIXEL,
     DISTANCE,
@@ -38,10 +39,16 @@ from ptycho_torch.data.scan.geometry import (
     energy_eV_from_joule,
     energy_joule_from_eV,
 )
+from ptycho_torch.data.scan.header import Located, ScanHeader
 
-__all__ = ["read_cxi", "write_cxi"]
+__all__ = ["header", "make_example", "read", "recognise", "write"]
 
-Progress = Callable[[int, int], None]
+NAME = "cxi"
+HELP = "CXI 1.6, one file, or diffraction.cxi and product.cxi in one folder; positions in metres"
+SUFFIXES = (".cxi",)
+TARGETS = (".cxi",)
+
+_FILES = ("diffraction.cxi", "product.cxi")
 
 _ENTRY = "entry_1"
 _DETECTOR = f"{_ENTRY}/instrument_1/detector_1"
@@ -65,6 +72,26 @@ _NAMES = {
     "objectGuess": _OBJECT,
     "bad_pixels": f"{_DETECTOR}/mask",
 }
+
+
+def recognise(candidate: Candidate) -> Located | str:
+    """A file with the entry of the standard and what lies beside it; or both halves in a folder."""
+    if candidate.is_folder:
+        if set(_FILES) <= set(candidate.names):
+            return Located(NAME, tuple(candidate.path / name for name in _FILES))
+        return candidate.half_pair(*_FILES)
+    reason = candidate.why_not_hdf5()
+    if reason is not None:
+        return reason
+    entry = candidate.hdf5_names(_ENTRY)
+    if not entry and "cxi_version" not in candidate.hdf5_names():
+        return f"neither {_ENTRY} nor cxi_version"
+    has_rest = bool(entry & {"sample_1", "image_1"})
+    if not has_rest and entry & {"instrument_1", "data_1"}:
+        other = candidate.path.with_name(candidate.path.name.replace("diffraction", "product"))
+        if other != candidate.path and other.is_file():
+            return Located(NAME, (candidate.path, other))
+    return Located(NAME, (candidate.path,))
 
 
 def _read_detector(contents: Contents, found: Gathered) -> None:
@@ -126,7 +153,7 @@ def _object_pixel(contents: Contents, found: Gathered) -> Pair | None:
     energy, distance = float(known[ENERGY] or 0.0), float(known[DISTANCE] or 0.0)
     detector = (float(known[DETECTOR_PIXEL[0]] or 0.0), float(known[DETECTOR_PIXEL[1]] or 0.0))
     if stated is not None and min(stated) > 0:
-        check_pixel(stated, detector, size, energy_eV=energy, distance_m=distance)
+        check_pixel(stated, detector, size, found.remarks, energy_eV=energy, distance_m=distance)
         return stated
     y, x = (
         conjugate_pixel_m(pixel, n, energy_eV=energy, distance_m=distance)
@@ -140,11 +167,10 @@ def _read_images(contents: Contents, found: Gathered) -> None:
     if name is None:
         contents.require(_PROBE[0])
     else:
-        probe = contents.array(name)
-        found.probe = None if probe is None else canonical_modes(probe, str(contents.path))
-    image = contents.array(_OBJECT)
-    if image is not None and np.iscomplexobj(image) and image.size:
-        found.object = first_layer(image, str(contents.path))
+        read_probe(contents, name, found)
+    image = contents.stored(_OBJECT)
+    if image is not None and image.dtype.kind == "c" and image.size:
+        read_object(contents, _OBJECT, found)
     for name, entry in ((f"{_ENTRY}/title", "name"), (f"{_ENTRY}/experiment_description", "comments")):
         data = contents.dataset(name)
         if data is not None and h5py.check_string_dtype(data.dtype) is not None and data.size == 1:
@@ -195,45 +221,48 @@ def _read_positions(contents: Contents, found: Gathered) -> None:
     )
 
 
-def read_cxi(
-    path: str | PathLike[str],
-    product: str | PathLike[str] | None = None,
+def header(located: Located) -> ScanHeader:
+    """Sizes and metadata of the file or of both."""
+    return _gather(located).header()
+
+
+def read(
+    located: Located,
     *,
     measurement_domain: str = "auto",
     N: int | None = None,
     progress: Progress | None = None,
 ) -> Scan:
-    """Scan of a CXI file, frames left in the file.
+    """Scan of the file or of both, frames left in theirs."""
+    return _gather(located).scan(measurement_domain=measurement_domain, N=N, progress=progress)
 
-    Parameters
-    ----------
-    path
-        File with the frames.
-    product
-        File with positions, probe and object where they are not in ``path``.
-    measurement_domain, N, progress
-        As for `ptycho_torch.data.opening.open_scan`.
+
+def _gather(located: Located) -> Gathered:
+    """Everything but the frames.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        A file does not exist.
     DataError
-        With every problem.
+        A file is damaged.
     """
-    found = Gathered(source=Path(path), names=_NAMES)
-    with opened(path) as file:
-        contents = Contents(file, found.problems, "" if product is None else Path(path).name)
+    first, *rest = located.files
+    found = Gathered(located=located, names=_NAMES)
+    with opened(first) as file:
+        contents = Contents(file, found.problems, first.name if rest else "")
         _read_detector(contents, found)
         _read_optics(contents, found)
-        if product is None:
+        if not rest:
             _read_rest(contents, found)
-    if product is not None:
-        with opened(product) as file:
-            contents = Contents(file, found.problems, Path(product).name)
+        found.arrays.update(contents.headers())
+    for path in rest:
+        with opened(path) as file:
+            contents = Contents(file, found.problems, path.name)
             _read_optics(contents, found)
             _read_rest(contents, found)
-    return found.scan(measurement_domain=measurement_domain, N=N, progress=progress)
+            found.arrays.update(contents.headers())
+    return found.settle()
 
 
 def _read_rest(contents: Contents, found: Gathered) -> None:
@@ -254,7 +283,7 @@ def _write_image(
     image.create_dataset("image_size", data=np.array([width * pixel_x, height * pixel_y, 0.0]))
 
 
-def write_cxi(path: str | PathLike[str], scan: Scan, *, progress: Progress | None = None) -> None:
+def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
     """Write one CXI 1.6 file, in counts, metres and joules; complete or not at all.
 
     Parameters
@@ -310,3 +339,21 @@ def _write_extra(file: h5py.File, scan: Scan, geometry: ScanGeometry, centre_m: 
             extra.create_dataset(f"{name}_pixel_{axis}_m", data=pixel)
     extra.create_dataset("object_center_y_m", data=centre_m[0])
     extra.create_dataset("object_center_x_m", data=centre_m[1])
+
+
+def make_example(path: Path) -> None:
+    """Write the example scan after the standard, without anything of this package."""
+    scan = example_scan()
+    geometry = ScanGeometry.from_entries(scan.metadata, scan.N)
+    places = np.zeros((scan.n_frames, 3))
+    places[:, [1, 0]] = geometry.to_metres(scan.positions)
+    with h5py.File(path, "w") as file:
+        file["cxi_version"] = _VERSION
+        file[f"{_SOURCE}/energy"] = energy_joule_from_eV(geometry.energy_eV)
+        file[_PROBE[1]] = scan.probe
+        detector = file.create_group(_DETECTOR)
+        detector["distance"] = geometry.distance_m
+        detector["y_pixel_size"], detector["x_pixel_size"] = geometry.detector_pixel_m
+        detector.create_dataset("data", data=scan.diffraction[:], chunks=True, compression="gzip")
+        file[_POSITIONS[0]] = places
+        file[_FRAMES[0]] = h5py.SoftLink(f"/{_FRAMES[1]}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -16,19 +17,35 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.atomic import atomic_write
+from ptycho_torch.control import Progress
+from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.assemble import FRAME_KEYS, KNOWN_KEYS, assemble_scan
-from ptycho_torch.data.scan.checks import probe_size_from_shape
+from ptycho_torch.data.scan.checks import parse_metadata, probe_size_from_shape
 from ptycho_torch.data.scan.contract import Scan, frame_chunks
+from ptycho_torch.data.scan.example import example_scan
+from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
 from ptycho_torch.data.scan.memory import contract_arrays
 from ptycho_torch.errors import DataError
 
-__all__ = ["Header", "infer_probe_size", "load_scan", "read_arrays", "read_npz_headers", "save_scan"]
+__all__ = [
+    "header",
+    "infer_probe_size",
+    "load_scan",
+    "make_example",
+    "read",
+    "read_arrays",
+    "read_npz_headers",
+    "recognise",
+    "save_scan",
+    "write",
+]
+
+NAME = "npz"
+HELP = "NumPy archive, frames loaded whole; positions in object pixels"
+SUFFIXES = (".npz",)
+TARGETS = (".npz",)
 
 logger = logging.getLogger(__name__)
-
-Header = tuple[tuple[int, ...], np.dtype[Any]]
-
-Progress = Callable[[int, int], None]
 
 _SUFFIX = ".npy"
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
@@ -72,7 +89,7 @@ def _archive(path: str | PathLike[str]) -> Iterator[tuple[Path, zipfile.ZipFile]
         yield file, archive
 
 
-def _header(stream: IO[bytes]) -> tuple[Header, int]:
+def _header(stream: IO[bytes]) -> tuple[ArrayHeader, int]:
     """Shape and dtype from the start of a .npy stream, and the number of bytes read."""
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
@@ -81,7 +98,7 @@ def _header(stream: IO[bytes]) -> tuple[Header, int]:
         shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
     else:
         raise ValueError(f"npy format {version[0]}.{version[1]}, expected 1.0 or 2.0")
-    return (tuple(int(length) for length in shape), dtype), stream.tell()
+    return ArrayHeader(tuple(int(length) for length in shape), dtype), stream.tell()
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -92,8 +109,8 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     }
 
 
-def _read_headers(archive: zipfile.ZipFile, problems: list[str]) -> dict[str, Header]:
-    headers: dict[str, Header] = {}
+def _read_headers(archive: zipfile.ZipFile, problems: list[str]) -> dict[str, ArrayHeader]:
+    headers: dict[str, ArrayHeader] = {}
     for key, info in _members(archive).items():
         try:
             with archive.open(info) as stream:
@@ -112,11 +129,51 @@ def _read_headers(archive: zipfile.ZipFile, problems: list[str]) -> dict[str, He
                 "stored"
             )
         else:
-            headers[key] = (shape, dtype)
+            headers[key] = ArrayHeader(shape, dtype)
     return headers
 
 
-def read_npz_headers(path: str | PathLike[str]) -> dict[str, Header]:
+def recognise(candidate: Candidate) -> Located | str:
+    """A zip archive; whether a scan is in it is seen when it is read."""
+    if candidate.is_folder:
+        return "this is a directory, not a file"
+    if candidate.start.startswith(b"PK"):
+        return Located(NAME, (candidate.path,))
+    return _foreign(candidate.path)
+
+
+def header(located: Located) -> ScanHeader:
+    """Sizes and metadata; of the arrays only the headers are read, but for the metadata.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    DataError
+        The file is no NPZ archive.
+    """
+    problems: list[str] = []
+    with _archive(located.frames) as (_, archive):
+        found = _read_headers(archive, problems)
+    positions = next((found[key].shape for key in ("xcoords", "ycoords") if key in found), ())
+    frames = next((found[key].shape for key in FRAME_KEYS if key in found), ())
+    metadata: dict[str, Any] = {}
+    if "_metadata" in found:
+        arrays, _, _ = read_arrays(located.frames, ("_metadata",))
+        metadata = parse_metadata(arrays["_metadata"], []) if "_metadata" in arrays else {}
+    return ScanHeader(
+        located=located,
+        n_frames=int(positions[0]) if positions else None,
+        # The middle axis is one of a frame, whether frames come first or last.
+        N=int(frames[1]) if len(frames) == 3 else None,
+        probe_size=probe_size_from_shape(found["probeGuess"].shape) if "probeGuess" in found else None,
+        metadata=metadata,
+        arrays=found,
+        problems=tuple(problems),
+    )
+
+
+def read_npz_headers(path: str | PathLike[str]) -> dict[str, ArrayHeader]:
     """Shape and dtype of every array of an NPZ file; no array is loaded.
 
     Parameters
@@ -206,6 +263,17 @@ def read_arrays(
             except _DAMAGED as error:
                 problems.append(f"{key}: damaged array ({error}); copy or write the file again")
     return arrays, tuple(members), problems
+
+
+def read(
+    located: Located,
+    *,
+    measurement_domain: str = "auto",
+    N: int | None = None,
+    progress: Progress | None = None,
+) -> Scan:
+    """Scan of the archive, frames loaded; as `load_scan`."""
+    return load_scan(located.frames, measurement_domain=measurement_domain, N=N, progress=progress)
 
 
 def load_scan(
@@ -310,3 +378,21 @@ def save_scan(path: str | PathLike[str], scan: Scan, *, progress: Progress | Non
         for key, values in arrays.items():
             with archive.open(f"{key}{_SUFFIX}", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)
+
+
+def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
+    """Write ``scan``; as `save_scan`."""
+    save_scan(path, scan, progress=progress)
+
+
+def make_example(path: Path) -> None:
+    """Write the example scan with NumPy alone."""
+    scan = example_scan()
+    np.savez_compressed(
+        path,
+        diff3d=scan.diffraction[:],
+        xcoords=scan.positions[:, 1],
+        ycoords=scan.positions[:, 0],
+        probeGuess=scan.probe,
+        _metadata=np.array(json.dumps(dict(scan.metadata))),
+    )

@@ -63,7 +63,7 @@ def choose_frames(
     return np.sort(order[:available][:wanted]).astype(np.int64)
 
 
-def shares(total: int | None, sizes: Sequence[int]) -> list[int | None]:
+def shares(total: int | None, sizes: Sequence[int], *, name: str = "n_groups") -> list[int | None]:
     """Divide a number among scans in proportion to their frames, by largest remainders.
 
     Parameters
@@ -72,6 +72,8 @@ def shares(total: int | None, sizes: Sequence[int]) -> list[int | None]:
         What to divide; ``None`` gives every scan ``None``.
     sizes
         Frames of each scan.
+    name
+        Setting that ``total`` is the value of, for the message.
 
     Returns
     -------
@@ -87,7 +89,7 @@ def shares(total: int | None, sizes: Sequence[int]) -> list[int | None]:
         return [total] * len(sizes)
     if total < len(sizes):
         hint = f"there are {len(sizes)} scans; take more, or fewer scans"
-        raise ConfigError(Problem("n_groups", total, f"at least {len(sizes)}, one for each scan", hint))
+        raise ConfigError(Problem(name, total, f"at least {len(sizes)}, one for each scan", hint))
     exact = np.maximum(np.asarray(sizes, dtype=np.float64) / sum(sizes) * total, 1.0)
     exact *= total / exact.sum()
     whole = np.maximum(np.floor(exact).astype(int), 1)

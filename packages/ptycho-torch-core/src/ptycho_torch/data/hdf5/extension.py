@@ -62,7 +62,7 @@ def write_own(parent: h5py.Group, scan: Scan) -> None:
 
 
 def read_own(contents: Contents, parent: str = "") -> dict[str, Any] | None:
-    """What `write_own` stored, or None when it is absent or incomplete.
+    """What `write_own` stored, or None when it is absent or incomplete; labels are left in the file.
 
     Parameters
     ----------
@@ -76,13 +76,16 @@ def read_own(contents: Contents, parent: str = "") -> dict[str, Any] | None:
     if not isinstance(group, h5py.Group) or any(name not in group for name in (*_ARRAYS, "metadata")):
         return None
     result: dict[str, Any] = {name: contents.array(f"{prefix}/{name}") for name in _ARRAYS}
-    result["labels"] = contents.array(f"{prefix}/labels")
+    result["labels"] = contents.stored(f"{prefix}/labels")
     if any(result[name] is None for name in _ARRAYS):
         return None
     try:
         result["metadata"] = json.loads(group["metadata"].asstr()[()])
     except (ValueError, TypeError) as error:
         contents.report(f"{prefix}/metadata: not valid JSON ({error})")
+        return None
+    if not isinstance(result["metadata"], dict):
+        contents.report(f"{prefix}/metadata: expected a JSON object with names and values")
         return None
     for name in ("has_object", "has_bad_pixels"):
         result[name] = bool(np.asarray(group.attrs.get(name, True)))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,16 +16,15 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.control import Progress
 from ptycho_torch.data.scan.contract import frame_chunks
+from ptycho_torch.data.scan.header import ArrayHeader
 from ptycho_torch.data.scan.lazy import HDF5Frames
 from ptycho_torch.errors import DataError
 
-__all__ = ["Contents", "Header", "create_frames", "hdf5_headers", "is_hdf5", "opened"]
+__all__ = ["Contents", "StoredArray", "create_frames", "is_hdf5", "opened"]
 
 logger = logging.getLogger(__name__)
-
-Header = tuple[tuple[int, ...], np.dtype[Any]]
-Progress = Callable[[int, int], None]
 
 _DAMAGED = (OSError, RuntimeError, KeyError)
 """What the HDF5 library raises where the structure of a file is broken."""
@@ -91,18 +92,41 @@ def _names(file: h5py.File) -> list[str]:
     return found
 
 
-def hdf5_headers(path: str | PathLike[str]) -> dict[str, Header]:
-    """Shape and dtype of every dataset of an HDF5 file; no array is loaded.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredArray:
+    """An array that stays in its file until it is asked for.
 
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    DataError
-        As `opened`.
+    Attributes
+    ----------
+    path, name, label
+        File, dataset, and what tells the file apart in messages.
+    shape, dtype
+        Of what `load` gives.
+    layer
+        Index into the first axis of the dataset; None: all of it.
     """
-    with opened(path) as file:
-        return {name: (tuple(file[name].shape or ()), file[name].dtype) for name in _names(file)}
+
+    path: Path
+    name: str
+    label: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    layer: int | None = None
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    def load(self, problems: list[str]) -> npt.NDArray[Any] | None:
+        """The values, None with a problem when they cannot be read."""
+        with opened(self.path) as file:
+            return Contents(file, problems, self.label).array(self.name, self.layer)
 
 
 class Contents:
@@ -121,12 +145,19 @@ class Contents:
     def __init__(self, file: h5py.File, problems: list[str], label: str = "") -> None:
         self.file = file
         self.problems = problems
-        self.label = f"{label}: " if label else ""
+        self.label = label
         self.path = Path(file.filename)
 
     def report(self, sentence: str) -> None:
         """Note a problem of this file."""
-        self.problems.append(f"{self.label}{sentence}")
+        self.problems.append(f"{self.label}: {sentence}" if self.label else sentence)
+
+    def headers(self) -> dict[str, ArrayHeader]:
+        """Shape and dtype of every dataset; no array is loaded."""
+        return {
+            name: ArrayHeader(tuple(self.file[name].shape or ()), self.file[name].dtype)
+            for name in _names(self.file)
+        }
 
     def found(self) -> str:
         """Names of the datasets, for a message."""
@@ -154,13 +185,22 @@ class Contents:
         """The first of ``names`` that is a dataset."""
         return next((name for name in names if self.dataset(name) is not None), None)
 
-    def array(self, name: str) -> npt.NDArray[Any] | None:
-        """Values of a dataset, None when it is absent or cannot be read."""
+    def stored(self, name: str) -> StoredArray | None:
+        """A dataset that is left in the file, None when it is absent."""
+        data = self.dataset(name)
+        if data is None:
+            return None
+        return StoredArray(
+            path=self.path, name=name, label=self.label, shape=tuple(data.shape or ()), dtype=data.dtype
+        )
+
+    def array(self, name: str, layer: int | None = None) -> npt.NDArray[Any] | None:
+        """Values of a dataset, or of one index of its first axis; None when absent or not to be read."""
         data = self.dataset(name)
         if data is None:
             return None
         try:
-            return np.asarray(data[()])
+            return np.asarray(data[() if layer is None else layer])
         except (OSError, TypeError) as error:
             self.report(f"{name}: cannot be read ({error}); copy or write the file again")
             return None

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.control import Progress
+from ptycho_torch.data.hdf5.files import StoredArray
 from ptycho_torch.data.scan.assemble import (
     FRAME_AXIS_ENTRY,
     FRAME_INDEX_KEY,
@@ -22,8 +23,10 @@ from ptycho_torch.data.scan.assemble import (
     REQUIRED_KEYS,
     assemble_scan,
 )
+from ptycho_torch.data.scan.checks import probe_size_from_shape
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.geometry import ENERGY, OBJECT_PIXEL, ZERO, Pair, conjugate_pixel_m
+from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
 from ptycho_torch.data.scan.lazy import HDF5Frames
 from ptycho_torch.errors import DataError
 
@@ -40,11 +43,15 @@ _SAME_PIXEL = 0.02
 
 
 def pair_by_index(
-    frame_index: Indices, position_index: Indices, positions: Positions, problems: list[str]
+    frame_index: Indices,
+    position_index: Indices,
+    positions: Positions,
+    problems: list[str],
+    remarks: list[str],
 ) -> tuple[Indices, Positions]:
     """Frames that have a position, and their positions.
 
-    A frame without a position is left out, as is a position without a frame, and a warning says how many.
+    A frame without a position is left out, as is a position without a frame, and a remark says how many.
     Several positions of one number were measured during one exposure: their mean is taken.
 
     Parameters
@@ -55,6 +62,8 @@ def pair_by_index(
         ``(m, 2)``.
     problems
         A sentence is appended when there is no pair at all.
+    remarks
+        Sentences about what was left out or averaged are appended.
 
     Returns
     -------
@@ -75,14 +84,12 @@ def pair_by_index(
     alone = int((frame_index >= 0).sum()) - rows.size
     unused = int((~np.isin(numbers, frame_index)).sum())
     if alone or unused:
-        logger.warning(
-            "%d frames without a position and %d positions without a frame are left out; %d pairs remain",
-            alone,
-            unused,
-            rows.size,
+        remarks.append(
+            f"{alone} frames without a position and {unused} positions without a frame are left out; "
+            f"{rows.size} pairs remain"
         )
     if (times > 1).any():
-        logger.warning("%d frames have several positions; their mean is taken", int((times > 1).sum()))
+        remarks.append(f"{int((times > 1).sum())} frames have several positions; their mean is taken")
     return rows, mean[place[rows]]
 
 
@@ -135,18 +142,21 @@ def positions_from_metres(
 
 
 def check_pixel(
-    stated_m: Pair, detector_m: Pair, shape: tuple[int, int], *, energy_eV: float, distance_m: float
+    stated_m: Pair,
+    detector_m: Pair,
+    shape: tuple[int, int],
+    remarks: list[str],
+    *,
+    energy_eV: float,
+    distance_m: float,
 ) -> None:
-    """Warn when the object pixel is not the one that detector, energy and distance make."""
+    """Remark when the object pixel is not the one that detector, energy and distance make."""
     for stated, detector, size, axis in zip(stated_m, detector_m, shape, ("height", "width"), strict=True):
         expected = conjugate_pixel_m(detector, size, energy_eV=energy_eV, distance_m=distance_m)
         if abs(stated / expected - 1) > _SAME_PIXEL:
-            logger.warning(
-                "object pixel %s is %.4g m, but energy, distance and detector pixel make it %.4g m; the "
-                "stated one is used",
-                axis,
-                stated,
-                expected,
+            remarks.append(
+                f"object pixel {axis} is {stated:.4g} m, but energy, distance and detector pixel make it "
+                f"{expected:.4g} m; the stated one is used"
             )
 
 
@@ -154,30 +164,67 @@ def check_pixel(
 class Gathered:
     """Parts of a scan found in HDF5 files; what is None is absent or had a problem.
 
+    Header and scan are made from the same parts by `settle`, so they agree about the frames.
+
     Attributes
     ----------
-    source
-        File or directory.
+    located
+        The files.
     names
         Name in the data contract to name in the file, for messages.
+    remarks
+        Sentences for a log, said when the scan is made.
+    arrays
+        Shape and dtype of everything in the files.
     positions
         (m, 2) ``[y, x]``; px.
+    object
+        (H, W), left in its file until the scan is made.
     own
         What this package wrote beside the layout, see `ptycho_torch.data.hdf5.extension`.
     """
 
-    source: Path
+    located: Located
     names: Mapping[str, str]
     problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    arrays: dict[str, ArrayHeader] = field(default_factory=dict)
     frames: HDF5Frames | None = None
     frame_index: Indices | None = None
     positions: Positions | None = None
     position_index: Indices | None = None
     probe: npt.NDArray[Any] | None = None
-    object: npt.NDArray[Any] | None = None
+    object: StoredArray | None = None
     bad_pixels: npt.NDArray[Any] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     own: dict[str, Any] | None = None
+
+    @property
+    def source(self) -> Path:
+        """File with the frames."""
+        return self.located.frames
+
+    def settle(self) -> Gathered:
+        """Choose the rows that are frames with a position, and take over what was stored exactly."""
+        whole = self._pair()
+        if self.own is not None and not (whole and self._belongs(self.own)):
+            self.own = None
+        if self.own is not None:
+            self.metadata = self.own["metadata"]
+        return self
+
+    def header(self) -> ScanHeader:
+        """Sizes and metadata; no frame is read."""
+        frames, positions = self.frames, self.positions
+        paired = frames is not None and positions is not None and len(frames) == len(positions)
+        return ScanHeader(
+            located=self.located,
+            n_frames=len(positions) if paired and positions is not None else None,
+            N=None if frames is None else frames.shape[1],
+            probe_size=None if self.probe is None else probe_size_from_shape(self.probe.shape),
+            metadata=self.metadata,
+            arrays=self.arrays,
+        )
 
     def scan(
         self, *, measurement_domain: str = "auto", N: int | None = None, progress: Progress | None = None
@@ -189,9 +236,10 @@ class Gathered:
         DataError
             With every problem, in the names of the file.
         """
-        whole = self._pair()
+        for remark in self.remarks:
+            logger.warning("%s: %s", self.source, remark)
         arrays = self._arrays()
-        if whole and self.own is not None and self.positions is not None:
+        if self.own is not None:
             arrays = self._with_own(arrays, self.own)
         arrays["_metadata"] = np.array(json.dumps({**self.metadata, FRAME_AXIS_ENTRY: "first"}))
         try:
@@ -215,7 +263,9 @@ class Gathered:
             return False
         if self.frame_index is None or self.position_index is None:
             return len(self.positions) == len(self.frames)
-        rows, positions = pair_by_index(self.frame_index, self.position_index, self.positions, self.problems)
+        rows, positions = pair_by_index(
+            self.frame_index, self.position_index, self.positions, self.problems, self.remarks
+        )
         if not rows.size:
             self.positions = None
             return False
@@ -224,11 +274,25 @@ class Gathered:
         self.frames = self.frames.take(rows)
         return whole
 
+    def _belongs(self, own: Mapping[str, Any]) -> bool:
+        """Whether what was stored exactly still belongs to the positions in metres."""
+        assert self.positions is not None
+        exact = own["positions"]
+        difference = (
+            np.abs(self.positions - own["file_origin"] - exact)
+            if exact.shape == self.positions.shape
+            else np.inf
+        )
+        if np.max(difference) < _SAME_PX:
+            return True
+        self.remarks.append("the positions were changed since the file was written")
+        return False
+
     def _arrays(self) -> dict[str, Any]:
         found: dict[str, Any] = {
             FRAME_KEYS[0]: self.frames,
             "probeGuess": self.probe,
-            "objectGuess": self.object,
+            "objectGuess": None if self.object is None else self.object.load(self.problems),
             FRAME_INDEX_KEY: self.frame_index,
         }
         if self.bad_pixels is not None and self.bad_pixels.any():
@@ -238,18 +302,7 @@ class Gathered:
         return {name: value for name, value in found.items() if value is not None}
 
     def _with_own(self, arrays: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-        """Arrays with what was stored exactly, provided that it still belongs to the positions in metres."""
-        assert self.positions is not None
-        exact = own["positions"]
-        difference = (
-            np.abs(self.positions - own["file_origin"] - exact)
-            if exact.shape == self.positions.shape
-            else np.inf
-        )
-        if not np.max(difference) < _SAME_PX:
-            logger.warning("%s: the positions were changed since the file was written", self.source)
-            return arrays
-        self.metadata = own["metadata"]
+        """Arrays with what was stored exactly."""
         result = dict(arrays)
         for suffix, name in (("", "positions"), ("_start", "positions_nominal")):
             result[f"ycoords{suffix}"], result[f"xcoords{suffix}"] = own[name].T
@@ -258,8 +311,9 @@ class Gathered:
             "scan_index": own["scan_index"],
             FRAME_INDEX_KEY: own["frame_index"],
         }
-        if own["labels"] is not None:
-            result["Y"] = own["labels"]
+        labels = None if own["labels"] is None else own["labels"].load(self.problems)
+        if labels is not None:
+            result["Y"] = labels
         if not own["has_object"]:
             result.pop("objectGuess", None)
         if own["has_bad_pixels"] and self.bad_pixels is not None:

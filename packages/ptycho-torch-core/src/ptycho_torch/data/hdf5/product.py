@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ptycho_torch.atomic import atomic_path
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.geometry import DISTANCE, ENERGY, ScanGeometry
-from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.errors import MissingMetadata, ShapeError
 
 if TYPE_CHECKING:
     from ptycho_torch.reassembly import StitchedObject
@@ -142,7 +142,7 @@ def save_product(
 
     Raises
     ------
-    DataError
+    MissingMetadata
         The metadata lack what it takes to say positions in metres; nothing is written.
     ShapeError
         Probe or positions have another shape.
@@ -156,8 +156,8 @@ def save_product(
         raise ShapeError("frame_index", (len(positions),), frame_index.shape, "one number per position")
     try:
         geometry = ScanGeometry.from_entries(metadata, probe.shape[-1])
-    except DataError as error:
-        raise DataError(error.problems, path) from error
+    except MissingMetadata as error:
+        raise MissingMetadata(error.problems, path, error.entries) from error
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         _write(
             file,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import MissingMetadata
 
 __all__ = [
     "GEOMETRY_ENTRIES",
@@ -129,19 +129,19 @@ class ScanGeometry:
 
         Raises
         ------
-        DataError
+        MissingMetadata
             With every entry that is missing or no positive number.
         """
-        problems: list[str] = []
+        problems: dict[str, str] = {}
         for name in (ENERGY, DISTANCE, *DETECTOR_PIXEL):
             if not _is_positive(metadata.get(name)):
                 said = "is missing" if name not in metadata else f"is {metadata[name]!r}"
-                problems.append(
+                problems[name] = (
                     f"metadata: {name} {said}; expected a positive number, because this format stores "
                     "positions in metres"
                 )
         if problems:
-            raise DataError(problems)
+            raise MissingMetadata(problems.values(), entries=problems)
         energy, distance = float(metadata[ENERGY]), float(metadata[DISTANCE])
         detector = tuple(float(metadata[name]) for name in DETECTOR_PIXEL)
         stated = [metadata.get(name) for name in OBJECT_PIXEL]

@@ -8,7 +8,7 @@ from pathlib import Path
 from ptycho_torch.data.summary import probe_diameter
 from ptycho_torch.metrics import MetricReport, compare
 from ptycho_torch.plotting import save_comparison_figure, save_frc_figure
-from ptycho_torch.results import load_object, load_probe
+from ptycho_torch.results import load_object, load_object_and_probe
 from ptycho_torch.workflows.runs.directory import RunDirectory
 from ptycho_torch.workflows.runs.saving import COMPARISON, METRICS, write_metrics
 
@@ -31,6 +31,7 @@ def evaluate(
     *,
     output_dir: str | Path | None = None,
     overwrite: bool = False,
+    reader: str | Path | None = None,
 ) -> EvaluationOutcome:
     """Compare a saved reconstruction with a known object.
 
@@ -44,6 +45,8 @@ def evaluate(
         Where ``metrics.json``, ``comparison.png`` and ``frc.png`` go; ``None`` writes nothing.
     overwrite
         Replace older results there.
+    reader
+        Python file with a format of the caller's own, to read either file with.
 
     Raises
     ------
@@ -59,8 +62,8 @@ def evaluate(
     run = None
     if output_dir is not None:
         run = RunDirectory.check(Path(output_dir), "evaluate", EVALUATION_FILES, overwrite=overwrite)
-    ours, truth = load_object(reconstruction_file), load_object(truth_file)
-    probe = load_probe(reconstruction_file)
+    ours, probe = load_object_and_probe(reconstruction_file, reader=reader)
+    truth = load_object(truth_file, reader=reader)
     report = compare(
         ours.object,
         truth.object,

@@ -150,7 +150,8 @@ def _calibrated_model(
 def _training_groups(scans: Sequence[Scan], config: TrainingConfig) -> list[Groups]:
     """Groups of each scan; numbers that are asked for count over all scans, in proportion to their frames."""
     frames = [scan.n_frames for scan in scans]
-    n_groups, n_subsample = shares(config.n_groups, frames), shares(config.n_subsample, frames)
+    n_groups = shares(config.n_groups, frames)
+    n_subsample = shares(config.n_subsample, frames, name="n_subsample")
     return [
         make_groups(
             scan.positions,

@@ -1,0 +1,70 @@
+"""Parts of HDF5 layouts in canonical form: probe, object, numbers of frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.data.hdf5.files import Contents
+from ptycho_torch.data.hdf5.gathered import Gathered
+from ptycho_torch.data.scan.contract import Scan
+
+__all__ = ["mask_to_write", "numbers_to_write", "positive", "read_object", "read_probe", "whole_numbers"]
+
+
+def read_probe(contents: Contents, name: str, found: Gathered) -> None:
+    """Modes (P, H, W) of a probe (coherent, incoherent, H, W); it varies over the scan when coherent > 1."""
+    probe = contents.array(name)
+    if probe is not None and probe.ndim == 4:
+        if probe.shape[0] > 1:
+            found.remarks.append(
+                f"{contents.path.name}: the probe varies over the scan in {probe.shape[0]} parts; the first "
+                "is used throughout"
+            )
+        probe = probe[0]
+    found.probe = probe
+
+
+def read_object(contents: Contents, name: str, found: Gathered) -> None:
+    """First layer (H, W) of an object (layers, H, W), left in the file; None where it holds no value."""
+    image = contents.stored(name)
+    if image is not None and image.ndim == 3 and image.size:
+        if image.shape[0] > 1:
+            found.remarks.append(
+                f"{contents.path.name}: the object has {image.shape[0]} layers; the first is used"
+            )
+        image = replace(image, shape=image.shape[1:], layer=0)
+    found.object = image
+
+
+def whole_numbers(values: npt.NDArray[Any], name: str, contents: Contents) -> npt.NDArray[np.int64] | None:
+    """Numbers of frames or positions as (n,) int64, None with a problem when they are not."""
+    if values.ndim != 1 or not values.size or values.dtype.kind not in "iu":
+        contents.report(
+            f"{name}: expected integers of shape (n,), got {values.dtype} of shape {values.shape}"
+        )
+        return None
+    return values.astype(np.int64)
+
+
+def positive(value: float | None, name: str, contents: Contents) -> float | None:
+    """The number when it is positive, None with a problem when it is not."""
+    if value is not None and not (np.isfinite(value) and value > 0):
+        contents.report(f"{name}: expected a positive number, got {value:g}")
+        return None
+    return value
+
+
+def numbers_to_write(scan: Scan) -> npt.NDArray[np.int64]:
+    """Frame numbers that pair frames and positions: those of the scan where they tell its frames apart."""
+    numbers = scan.frame_index
+    distinct = len(np.unique(numbers)) == len(numbers) and bool((numbers >= 0).all())
+    return numbers if distinct else np.arange(scan.n_frames)
+
+
+def mask_to_write(scan: Scan) -> npt.NDArray[np.bool_]:
+    """Pixels that were not measured, (N, N); all false where a scan has no mask."""
+    return np.zeros((scan.N, scan.N), dtype=np.bool_) if scan.bad_pixels is None else scan.bad_pixels
