@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ptycho_config import SECTIONS, FieldSpec, field_specs, markdown_table, profiles
+from ptycho_torch.data.format_registry import markdown_table as format_table
 from ptycho_torch_cli.__main__ import COMMANDS
 from ptycho_torch_cli.parsers import CommandParser
 
@@ -26,6 +27,7 @@ SECTION_TEXT = {
     "execution": "Where and how a run is executed. Never part of a model's identity.",
 }
 TITLES = {"options": "Help", "positional arguments": "Arguments"}
+TABLE_STARTS, TABLE_ENDS = "<!-- formats: written by generate_tables.py -->", "<!-- end of formats -->"
 HEAD = ("| flag | value | meaning |", "|---|---|---|")
 ACTIONS = ("show", "validate", "explain")
 
@@ -128,6 +130,13 @@ def _flag_page() -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
+def _format_page() -> str:
+    """The page of formats, with its table renewed."""
+    text = (HERE / "formats.md").read_text(encoding="utf-8")
+    before, rest = text.split(TABLE_STARTS)
+    return f"{before}{TABLE_STARTS}\n\n{format_table()}\n{TABLE_ENDS}{rest.split(TABLE_ENDS)[1]}"
+
+
 def pages() -> dict[str, str]:
     """Path below this folder -> content."""
     found = {f"config/{section}.md": _setting_page(section) for section in SECTIONS}
@@ -136,6 +145,7 @@ def pages() -> dict[str, str]:
         "config/effects.md": _effect_page(),
         "config/profiles.md": _profile_page(),
         "config/flags.md": _flag_page(),
+        "formats.md": _format_page(),
     }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 
 from ptycho_config import InferenceConfig, field_specs, spec_of
-from ptycho_torch_cli import inference, inspect, train
-from ptycho_torch_cli.convert import Conversion, main
+from ptycho_torch_cli import evaluate, inference, inspect, train
+from ptycho_torch_cli.convert import Conversion, build_parser, main
 
 OPTICS = [
     *("--metadata", "photon_energy_eV=9000", "--metadata", "detector_object_distance_m=2.0"),
@@ -135,10 +136,70 @@ def test_a_folder_with_a_pair_serves_every_command(
 
 
 def test_what_is_told_is_what_core_takes() -> None:
-    from ptycho_torch.data.convert import FORMATS
+    from ptycho_torch.data.format_registry import writable_formats
 
+    [action] = [action for action in build_parser()._actions if "--format" in action.option_strings]
+    assert action.help is not None
+    assert all(format.name in action.help for format in writable_formats())
     told = {spec.name: spec for spec in field_specs(Conversion)}
-    assert set(told["format"].choices) == set(FORMATS)
     original = spec_of(InferenceConfig, "measurement_domain")
     assert told["measurement_domain"].choices == original.choices
     assert told["measurement_domain"].default == original.default
+
+
+def test_what_is_missing_counts_as_usage_and_not_its_wording(
+    scan_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ptycho_torch.data.scan import geometry
+    from ptycho_torch.errors import DataError, MissingMetadata
+
+    def raising(error: Exception) -> Callable[..., object]:
+        def refuse(*_: object) -> object:
+            raise error
+
+        return refuse
+
+    for error, code in (
+        (MissingMetadata("in other words", entries=("photon_energy_eV",)), 2),
+        (DataError("metadata: photon_energy_eV is missing"), 1),
+    ):
+        monkeypatch.setattr(geometry.ScanGeometry, "from_entries", raising(error))
+        assert main([str(scan_file), str(tmp_path / "pair"), "--quiet"]) == code
+        assert ("--metadata states what is missing" in capsys.readouterr().err) == (code == 2)
+
+
+def test_a_reader_of_ones_own_reads_and_writes(
+    scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader = tmp_path / "mine.py"
+    reader.write_text(
+        textwrap.dedent(
+            """
+            from ptycho_torch.data.formats import npz
+            from ptycho_torch.data.scan import Located
+
+            NAME = "mine"
+            HELP = "an archive under another name"
+            SUFFIXES = TARGETS = (".mine",)
+
+            def recognise(candidate):
+                if candidate.path.suffix != ".mine":
+                    return "another ending"
+                return Located(NAME, (candidate.path,))
+
+            header, read = npz.header, npz.read
+
+            def write(path, scan, *, progress=None):
+                npz.save_scan(path.with_suffix(".npz"), scan)
+                path.with_suffix(".npz").rename(path)
+            """
+        )
+    )
+    target, flags = tmp_path / "scan.mine", ["--reader", str(reader)]
+    assert main([str(scan_file), str(target), "--quiet", *flags]) == 0
+    assert capsys.readouterr().out.endswith("as mine\n")
+    assert inspect.main([str(target), *flags]) == 0
+    assert evaluate.main([str(target), str(target), *flags]) == 0
+    assert main([str(target), str(tmp_path / "back.npz"), "--quiet", *flags]) == 0
+    assert main([str(scan_file), str(tmp_path / "x"), "--format", "mine"]) == 2
+    assert main([str(scan_file), str(tmp_path / "x"), "--reader", "gone.py"]) == 2

@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ptycho_config import field_specs
@@ -46,8 +47,11 @@ def test_an_existing_file_is_kept_unless_told_otherwise(
         (["--grid", "3"], "rows and columns, such as 20,20"),
         (["--scene", "line"], "did you mean 'lines'?"),
         (["--photons", "nan"], "--photons"),
-        (["--output", "scan.h5"], "a name ending in .npz"),
-        (["--output", "nowhere/scan.npz"], "a folder that exists"),
+        (["--output", "scan.h5"], "--metadata states what is missing"),
+        (["--output", "scan.tiff"], "stands for no format"),
+        (["--output", "nowhere/scan.npz"], "nowhere: no such directory"),
+        (["--format", "npy"], "did you mean 'npz'?"),
+        (["--metadata", "energy"], "KEY=VALUE"),
     ],
 )
 def test_wrong_wishes(
@@ -78,3 +82,31 @@ def test_help_tells_the_defaults_of_core() -> None:
     assert told.pop("modes") == 1
     assert told == real
     assert field_specs(Scene)[0].choices == tuple(OBJECTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("scan.cxi", "cxi"), ("pair", "ptychodus"), ("scan.h5", "ptychodus-training")]
+)
+def test_a_scan_is_simulated_in_any_format(
+    name: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ptycho_torch.data import load_scan, open_scan
+    from ptycho_torch.data.opening import locate_scan
+
+    optics = {
+        "photon_energy_eV": 9000.0, "detector_object_distance_m": 2.0,
+        "detector_pixel_width_m": 75e-6, "detector_pixel_height_m": 75e-6,
+    }  # fmt: skip
+    stated = [word for key, value in optics.items() for word in ("--metadata", f"{key}={value}")]
+    assert main(["--output", str(tmp_path / "scan.npz"), *SMALL, *stated]) == 0
+    assert main(["--output", str(tmp_path / name), *SMALL, *stated]) == 0
+    assert main(["--output", str(tmp_path / f"other-{name}"), "--format", kind, *SMALL, *stated]) == 0
+    assert capsys.readouterr().err == ""
+    expected = load_scan(tmp_path / "scan.npz")
+    for path in (tmp_path / name, tmp_path / f"other-{name}"):
+        assert locate_scan(path).format == kind
+        found = open_scan(path)
+        np.testing.assert_array_equal(found.diffraction[:], expected.diffraction)
+        np.testing.assert_array_equal(found.positions, expected.positions)
+        np.testing.assert_array_equal(found.object_truth, expected.object_truth)
+        assert found.metadata == expected.metadata

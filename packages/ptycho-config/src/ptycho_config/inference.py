@@ -57,6 +57,14 @@ class InferenceConfig(Config):
         effect="this scan is reconstructed",
         tests=("test_every_format_gives_the_object_of_the_npz_file",),
     )
+    reader: Path | None = setting(
+        None,
+        help="Python file with a reader of your own, for files that no format here knows",
+        group=_DATA,
+        jobs=_JOBS,
+        effect="scans are read with the format in that file",
+        tests=("test_a_reader_file_serves_every_job",),
+    )
     measurement_domain: str = setting(
         "auto",
         help="what the frames hold: amplitude, counts, or auto to decide from the data",

@@ -168,6 +168,14 @@ class RefineDataConfig(Config):
         effect="this scan is reconstructed",
         tests=("test_a_scan_is_refined_and_everything_is_saved", "test_missing_files_are_named"),
     )
+    reader: Path | None = setting(
+        None,
+        help="Python file with a reader of your own, for files that no format here knows",
+        group=_DATA,
+        jobs=_DATA_JOBS,
+        effect="scans are read with the format in that file",
+        tests=("test_a_reader_file_serves_every_job",),
+    )
     start_file: Path | None = setting(
         None,
         help="reconstruction or scan with an object to start from; none starts from a flat object",

@@ -62,6 +62,15 @@ class TrainingConfig(Config):
         tests=("test_a_test_file_is_validated_on_whole",),
         resume="files move; what they hold is compared instead",
     )
+    reader: Path | None = setting(
+        None,
+        help="Python file with a reader of your own, for files that no format here knows",
+        group=_DATA,
+        jobs=_JOBS,
+        effect="scans are read with the format in that file",
+        tests=("test_a_reader_file_serves_every_job",),
+        resume="files move; what they hold is compared instead",
+    )
     batch_size: int = setting(
         16,
         help="groups per optimiser step",

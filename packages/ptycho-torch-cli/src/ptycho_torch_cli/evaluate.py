@@ -7,8 +7,9 @@ import json
 import sys
 from collections.abc import Sequence
 
+from ptycho_config import InferenceConfig
 from ptycho_torch_cli.console import calm_lightning, note, run_command
-from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_switch
+from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
 from ptycho_torch_cli.shared import validate_paths
 
 __all__ = ["build_parser", "main"]
@@ -30,7 +31,11 @@ def build_parser() -> CommandParser:
             ),
         ),
     )
-    parser.add_argument("reconstruction", metavar="RECONSTRUCTION", help="reconstruction.npz of infer")
+    parser.add_argument(
+        "reconstruction",
+        metavar="RECONSTRUCTION",
+        help="reconstruction.npz of infer or refine, or a scan of any format with its object",
+    )
     parser.add_argument(
         "truth",
         metavar="TRUTH",
@@ -43,6 +48,7 @@ def build_parser() -> CommandParser:
         metavar="FOLDER",
         help="write metrics.json, comparison.png and frc.png there",
     )
+    add_settings(parser, "reading", InferenceConfig, only={"reader"}, heading="Reading")
     add_switch(parser, "--json", "print everything as JSON instead of a table")
     add_switch(parser, "--overwrite", "replace the results in the output folder")
     add_common_flags(parser)
@@ -55,12 +61,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    validate_paths({"RECONSTRUCTION": args.reconstruction, "TRUTH": args.truth}, folders=("TRUTH",))
+    reader = getattr(args, "reader", None)
+    validate_paths(
+        {"RECONSTRUCTION": args.reconstruction, "TRUTH": args.truth, "--reader": reader},
+        folders=("RECONSTRUCTION", "TRUTH"),
+    )
     with calm_lightning():
         from ptycho_torch.workflows import evaluate
 
         outcome = evaluate(
-            args.reconstruction, args.truth, output_dir=args.output_dir, overwrite=args.overwrite
+            args.reconstruction,
+            args.truth,
+            output_dir=args.output_dir,
+            overwrite=args.overwrite,
+            reader=reader,
         )
     print(json.dumps(outcome.report.to_dict(), indent=2) if args.json else outcome.report.table())
     for path in outcome.files:

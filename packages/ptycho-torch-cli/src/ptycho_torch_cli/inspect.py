@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptycho_config import InferenceConfig, spec_of
 from ptycho_torch_cli.console import note, progress_of, run_command
+from ptycho_torch_cli.formats import SCAN_HELP, format_names
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
 from ptycho_torch_cli.shared import check_target, validate_paths
 
@@ -35,9 +36,7 @@ def build_parser() -> CommandParser:
             ("for a script", "ptycho-torch inspect scan.h5 --json"),
         ),
     )
-    parser.add_argument(
-        "file", metavar="FILE", help="scan as NPZ, CXI or HDF5 of ptychodus, or folder with a pair"
-    )
+    parser.add_argument("file", metavar="FILE", help=f"{SCAN_HELP}; formats: {format_names()}")
     add_switch(parser, "--json", "print JSON")
     group = parser.add_argument_group("Picture")
     group.add_argument(
@@ -47,7 +46,7 @@ def build_parser() -> CommandParser:
     )
     add_switch(group, "--overwrite", "replace the picture if it exists")
     add_switch(group, "--quiet", "no progress, no log lines; warnings remain")
-    add_settings(parser, "reading", InferenceConfig, only={"measurement_domain"}, heading="Reading")
+    add_settings(parser, "reading", InferenceConfig, only={"measurement_domain", "reader"}, heading="Reading")
     add_common_flags(parser)
     return parser
 
@@ -58,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    validate_paths({"FILE": args.file}, folders=("FILE",))
+    reader = getattr(args, "reader", None)
+    validate_paths({"FILE": args.file, "--reader": reader}, folders=("FILE",))
     picture = getattr(args, "plot", None)
     if picture is not None:
         check_target("--plot", Path(picture), suffix=".png", overwrite=args.overwrite)
@@ -67,7 +67,7 @@ def _inspect(args: argparse.Namespace) -> int:
     default = spec_of(InferenceConfig, "measurement_domain").default
     domain = getattr(args, "measurement_domain", default)
     with progress_of("frame", name="counting", quiet=args.quiet, brief=True) as progress:
-        found = examine_scan(args.file, measurement_domain=domain, progress=progress)
+        found = examine_scan(args.file, measurement_domain=domain, progress=progress, reader=reader)
     summary = found.summary
     print(json.dumps(_as_data(summary), indent=2) if args.json else _as_text(summary))
     if picture is not None:

@@ -11,8 +11,13 @@ from typing import Any
 
 from ptycho_config import ConfigError, Problem, field_specs, setting
 from ptycho_torch_cli.console import UsageError, run_command
+from ptycho_torch_cli.formats import (
+    add_writing_flags,
+    format_names,
+    metadata_of,
+    wrong_targets_are_usage,
+)
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
-from ptycho_torch_cli.shared import check_target
 
 __all__ = ["Scene", "build_parser", "main"]
 
@@ -48,18 +53,26 @@ def build_parser() -> CommandParser:
     """Return the parser of the command."""
     parser = CommandParser(
         "ptycho-torch simulate",
-        description="Simulate a scan and write it as NPZ, with the object it was made from as objectGuess.",
-        usage="--output SCAN.npz [settings]",
+        description="Simulate a scan and write it with the object it was made from, as "
+        f"{format_names(writable=True)}.",
+        usage="--output SCAN.npz [--format FORMAT] [settings]",
         examples=(
             ("crossing fibres, 20 x 20 positions", "ptycho-torch simulate --output scan.npz"),
             (
                 "a faint natural image, two probe modes",
                 "ptycho-torch simulate --output faint.npz --scene natural --photons 1e4 --modes 2",
             ),
+            (
+                "as CXI, which speaks in metres",
+                "ptycho-torch simulate --output scan.cxi --metadata photon_energy_eV=9000 \\\n"
+                "      --metadata detector_object_distance_m=2 --metadata detector_pixel_width_m=75e-6 \\\n"
+                "      --metadata detector_pixel_height_m=75e-6",
+            ),
         ),
     )
     group = parser.add_argument_group("Output")
-    group.add_argument("--output", "-o", required=True, metavar="FILE", help="NPZ file to write")
+    group.add_argument("--output", "-o", required=True, metavar="FILE", help="file to write, or folder")
+    add_writing_flags(group)
     add_switch(group, "--overwrite", "replace the file if it exists")
     add_settings(parser, "scene", Scene, heading="Scene")
     add_common_flags(parser)
@@ -73,17 +86,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _simulate(args: argparse.Namespace) -> int:
     target = Path(args.output)
-    check_target("--output", target, suffix=".npz", overwrite=args.overwrite)
-    wanted = _wanted(args)
-    from ptycho_torch.data import save_scan
+    wanted, metadata = _wanted(args), metadata_of(args)
+    from ptycho_torch.data.convert import target_format, write_scan
     from ptycho_torch.data.simulation.simulate import simulate_scene
 
     try:
+        with wrong_targets_are_usage():
+            asked = getattr(args, "format", None)
+            kind = target_format(target, asked, overwrite=args.overwrite).name
         scan = simulate_scene(**wanted)
     except ValueError as error:
-        # Every number came from the command line.
+        # Every number and name came from the command line.
         raise UsageError(str(error)) from error
-    save_scan(target, scan)
+    scan = dataclasses.replace(scan, metadata={**scan.metadata, **metadata})
+    with wrong_targets_are_usage():
+        write_scan(target, scan, format=kind, overwrite=args.overwrite)
     height, width = (0, 0) if scan.object_truth is None else scan.object_truth.shape
     print(
         f"{target}: {scan.n_frames} frames of {scan.N} x {scan.N} px, {scan.n_modes} probe mode(s), "

@@ -14,6 +14,7 @@ from ptycho_torch.config_factory.sources import (
     Payload,
     merged_layers,
     noted,
+    require_file,
     require_size,
     source_of,
 )
@@ -85,6 +86,7 @@ def create_inference_payload(
     stated = first.configs["inference"]
     assert isinstance(stated, InferenceConfig)
     assert stated.model_path is not None
+    require_file(stated.reader, "reader")
     test_data = source_of(test_data_file, stated.test_data_file, "test_data_file")
     assert test_data is not None
     source = str(find_bundle(stated.model_path))

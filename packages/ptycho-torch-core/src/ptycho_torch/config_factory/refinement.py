@@ -78,6 +78,7 @@ def create_refinement_payload(
     assert isinstance(execution, PyTorchExecutionConfig)
     source_of(None, data.scan_file, "scan_file")
     require_file(data.start_file, "start_file")
+    require_file(data.reader, "reader")
     check_supported(execution)
     return RefinementPayload(
         data_config=data,

@@ -108,7 +108,10 @@ def source_of(given: AnyPath | InMemory | None, path: Path | None, name: str) ->
 
 
 def sources_of(
-    given: Sources | None, stated: Path | tuple[Path, ...] | None, name: str
+    given: Sources | None,
+    stated: Path | tuple[Path, ...] | None,
+    name: str,
+    reader: Path | None = None,
 ) -> tuple[ScanSource, ...] | None:
     """One or several scans, folders of scans opened up."""
     items: Sequence[Any] = stated if isinstance(stated, tuple) else [stated]
@@ -119,7 +122,7 @@ def sources_of(
         path = None if is_in_memory(item) or item is None else Path(item)
         source = source_of(item, path, name)
         if isinstance(source, Path):
-            found.extend(scan_files(source))
+            found.extend(scan_files(source, reader=reader))
         elif source is not None:
             found.append(source)
     return tuple(found) or None
@@ -146,9 +149,11 @@ def require_size(resolution: Resolution, size: Any, source: str) -> None:
         )
 
 
-def training_facts(first: Resolution, scans: Sequence[ScanSource]) -> dict[str, Any]:
+def training_facts(
+    first: Resolution, scans: Sequence[ScanSource], reader: Path | None = None
+) -> dict[str, Any]:
     """What the scans say together: the frame size, the photon count, the number of frames."""
-    headers = [(read_scan_header(scan), name_of(scan)) for scan in scans]
+    headers = [(read_scan_header(scan, reader=reader), name_of(scan)) for scan in scans]
     each = [_scan_facts(header, name) for header, name in headers]
     facts: dict[str, Any] = {name: fact for found in reversed(each) for name, fact in found.items()}
     if first.provenance["N"].layer == "default":

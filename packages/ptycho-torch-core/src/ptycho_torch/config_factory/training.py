@@ -15,6 +15,7 @@ from ptycho_torch.config_factory.sources import (
     holds_memory,
     merged_layers,
     noted,
+    require_file,
     sources_of,
     training_facts,
 )
@@ -110,10 +111,11 @@ def create_training_payload(
     first = resolve(schema, required=required, **layers)
     stated = first.configs["training"]
     assert isinstance(stated, TrainingConfig)
-    train_data = sources_of(train_data_file, stated.train_data_file, "train_data_file")
-    test_data = sources_of(test_data_file, stated.test_data_file, "test_data_file")
+    require_file(stated.reader, "reader")
+    train_data = sources_of(train_data_file, stated.train_data_file, "train_data_file", stated.reader)
+    test_data = sources_of(test_data_file, stated.test_data_file, "test_data_file", stated.reader)
     assert train_data is not None
-    facts = training_facts(first, train_data)
+    facts = training_facts(first, train_data, stated.reader)
     done = noted(resolve(schema, required=required, facts=facts, **layers), arguments)
     training, execution = done.configs["training"], done.configs["execution"]
     assert isinstance(training, TrainingConfig)

@@ -44,12 +44,22 @@ def target_format(
     ------
     FileExistsError
         A file is there and ``overwrite`` is not set.
+    FileNotFoundError
+        There is no directory to write to.
+    IsADirectoryError
+        A directory is where a file is to go.
     DataError
         The name of the target means no format.
     ConfigError
         No format has that name, or the reader is none.
     """
     found = format_for_target(target, reader) if format is None else format_named(format, reader)
+    for path in found.files_of(target):
+        if path.is_dir():
+            raise IsADirectoryError(f"{path}: this is a directory; give the name of a file")
+    parent = Path(target).parent
+    if not parent.is_dir():
+        raise FileNotFoundError(f"{parent}: no such directory; create it, or give another target")
     there = [path for path in found.files_of(target) if path.exists()]
     if there and not overwrite:
         raise FileExistsError(f"{there[0]}: exists already; give another target or ask to overwrite")
@@ -83,8 +93,6 @@ def write_scan(
 
     Raises
     ------
-    FileNotFoundError
-        There is no directory to write to.
     MissingMetadata
         The format needs metadata that the scan does not have; a `DataError`.
 
@@ -94,7 +102,6 @@ def write_scan(
     """
     found = target_format(target, format, overwrite=overwrite, reader=reader)
     found.write(target, scan, progress=progress)
-    logger.info("%s: %d frames written as %s", target, scan.n_frames, found.name)
     return found.name
 
 
@@ -162,4 +169,5 @@ def convert(
     if metadata:
         scan = replace(scan, metadata={**scan.metadata, **metadata})
     write_scan(destination, scan, format=kind.name, overwrite=overwrite, reader=reader, progress=progress)
+    logger.info("%s: %d frames written as %s", destination, scan.n_frames, kind.name)
     return destination

@@ -9,8 +9,8 @@ import numpy as np
 
 from ptycho_torch.control import Progress
 from ptycho_torch.data.recognition import locate_scan, recognised, scan_files
-from ptycho_torch.data.scan.assemble import FRAME_KEYS
-from ptycho_torch.data.scan.checks import parse_metadata, probe_size_from_shape
+from ptycho_torch.data.scan.assemble import FRAME_KEYS, metadata_in
+from ptycho_torch.data.scan.checks import probe_size_from_shape
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.header import Located, ScanHeader
 from ptycho_torch.data.scan.memory import InMemory, named_arrays, scan_of
@@ -113,5 +113,5 @@ def _header_in_memory(data: InMemory) -> ScanHeader:
         n_frames=arrays["xcoords"].size if "xcoords" in arrays else None,
         N=int(frames[1]) if len(frames) == 3 else None,
         probe_size=None if probe is None else probe_size_from_shape(probe.shape),
-        metadata=parse_metadata(arrays["_metadata"], []) if "_metadata" in arrays else {},
+        metadata=metadata_in(arrays),
     )

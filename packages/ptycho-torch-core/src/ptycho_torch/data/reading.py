@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 
@@ -25,6 +26,7 @@ def read_scan(
     measurement_domain: str,
     nphotons: float,
     progress: Progress | None = None,
+    reader: Path | None = None,
 ) -> Scan:
     """Read a scan for a model of ``n_pixels``; amplitudes of unknown dose get ``nphotons`` per frame.
 
@@ -40,6 +42,8 @@ def read_scan(
         Mean counts per frame of a scan whose amplitudes are not roots of whole counts.
     progress
         Called with frames checked and frames in all.
+    reader
+        Python file with a format of the caller's own.
 
     Raises
     ------
@@ -48,7 +52,9 @@ def read_scan(
     DataError
         If the scan breaks the data contract.
     """
-    scan = open_scan(source, measurement_domain=measurement_domain, N=n_pixels, progress=progress)
+    scan = open_scan(
+        source, measurement_domain=measurement_domain, N=n_pixels, progress=progress, reader=reader
+    )
     name = name_of(source)
     logger.info("%s: %d frames of %d px, %s", name, scan.n_frames, scan.N, scan.domain.reason)
     if scan.domain.domain == "counts" or _are_whole_counts(scan.diffraction[:_SAMPLE_FRAMES]):

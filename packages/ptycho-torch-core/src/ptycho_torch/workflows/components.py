@@ -347,6 +347,7 @@ def _reconstructed(
         n_pixels=config.model.N,
         measurement_domain=config.measurement_domain,
         nphotons=config.nphotons,
+        reader=config.reader,
     )
     batch_size = execution.inference_batch_size or config.batch_size
     model = outcome.model.to(resolve_accelerator(execution.accelerator)).eval()

@@ -76,6 +76,14 @@ def test_scans_get_groups_in_proportion_to_their_frames(sizes, total):
             assert abs(share - size * total / sum(sizes)) < 1
 
 
+@pytest.mark.parametrize("name", ["n_groups", "n_subsample"])
+def test_what_cannot_be_shared_is_blamed_on_its_setting(name):
+    with pytest.raises(ConfigError) as caught:
+        shares(2, [10, 10, 10], name=name)
+    [problem] = caught.value.problems
+    assert (problem.field, problem.value) == (name, 2)
+
+
 @pytest.mark.rule("DATA-062")
 @given(
     st.lists(st.integers(0, 500), min_size=1, max_size=60, unique=True).map(sorted).map(np.array),

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.control import Progress
 from ptycho_torch.data.recognition import Candidate
-from ptycho_torch.data.scan.assemble import FRAME_KEYS, KNOWN_KEYS, assemble_scan
-from ptycho_torch.data.scan.checks import parse_metadata, probe_size_from_shape
+from ptycho_torch.data.scan.assemble import FRAME_KEYS, KNOWN_KEYS, assemble_scan, metadata_in
+from ptycho_torch.data.scan.checks import probe_size_from_shape
 from ptycho_torch.data.scan.contract import Scan, frame_chunks
 from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
@@ -157,17 +157,14 @@ def header(located: Located) -> ScanHeader:
         found = _read_headers(archive, problems)
     positions = next((found[key].shape for key in ("xcoords", "ycoords") if key in found), ())
     frames = next((found[key].shape for key in FRAME_KEYS if key in found), ())
-    metadata: dict[str, Any] = {}
-    if "_metadata" in found:
-        arrays, _, _ = read_arrays(located.frames, ("_metadata",))
-        metadata = parse_metadata(arrays["_metadata"], []) if "_metadata" in arrays else {}
+    texts = read_arrays(located.frames, ("_metadata",))[0] if "_metadata" in found else {}
     return ScanHeader(
         located=located,
         n_frames=int(positions[0]) if positions else None,
         # The middle axis is one of a frame, whether frames come first or last.
         N=int(frames[1]) if len(frames) == 3 else None,
         probe_size=probe_size_from_shape(found["probeGuess"].shape) if "probeGuess" in found else None,
-        metadata=metadata,
+        metadata=metadata_in(texts),
         arrays=found,
         problems=tuple(problems),
     )

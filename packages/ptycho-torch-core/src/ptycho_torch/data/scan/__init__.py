@@ -1,3 +1,25 @@
-"""The contract of a scan: its arrays, their checks, units, crops and lazy frames."""
+"""The data contract: a scan, its checks, its geometry, its frames; and what a format is written with."""
 
-__all__: list[str] = []
+from __future__ import annotations
+
+from ptycho_torch.data.scan.assemble import KNOWN_KEYS, assemble_scan
+from ptycho_torch.data.scan.contract import DomainDecision, Scan, frame_chunks
+from ptycho_torch.data.scan.example import example_scan
+from ptycho_torch.data.scan.geometry import ScanGeometry
+from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
+from ptycho_torch.data.scan.lazy import FrameStack, HDF5Frames
+
+__all__ = [
+    "KNOWN_KEYS",
+    "ArrayHeader",
+    "DomainDecision",
+    "FrameStack",
+    "HDF5Frames",
+    "Located",
+    "Scan",
+    "ScanGeometry",
+    "ScanHeader",
+    "assemble_scan",
+    "example_scan",
+    "frame_chunks",
+]

@@ -21,6 +21,7 @@ from ptycho_torch.data.scan.lazy import FrameStack
 from ptycho_torch.errors import DataError
 
 __all__ = [
+    "DOMAIN_ENTRY",
     "FRAME_AXIS_ENTRY",
     "FRAME_INDEX_KEY",
     "FRAME_KEYS",
@@ -28,6 +29,7 @@ __all__ = [
     "ORIGIN_KEY",
     "REQUIRED_KEYS",
     "assemble_scan",
+    "metadata_in",
 ]
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,9 @@ FRAME_INDEX_KEY = "frame_index"
 
 FRAME_AXIS_ENTRY = "frame_axis"
 """Metadata entry, ``"first"`` or ``"last"``; settles the layout where n equals N."""
+
+DOMAIN_ENTRY = "measurement_domain"
+"""Metadata entry, and key, that states what the frames are."""
 
 KNOWN_KEYS = (
     *FRAME_KEYS,
@@ -114,13 +119,19 @@ def _pair(
     return np.stack([y, x], axis=1)
 
 
+def metadata_in(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """Metadata as `assemble_scan` gives them out, without what they state about the file; never refused."""
+    found = checks.parse_metadata(arrays["_metadata"], []) if "_metadata" in arrays else {}
+    return {name: value for name, value in found.items() if name not in (DOMAIN_ENTRY, FRAME_AXIS_ENTRY)}
+
+
 def _statements(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> str | None:
     """Read metadata and the stated domain into ``draft``; return the stated frame axis."""
     if "_metadata" in arrays:
         draft.metadata = checks.parse_metadata(arrays["_metadata"], draft.problems)
     stated = {}
-    if "measurement_domain" in draft.metadata:
-        stated["_metadata"] = str(draft.metadata.pop("measurement_domain"))
+    if DOMAIN_ENTRY in draft.metadata:
+        stated["_metadata"] = str(draft.metadata.pop(DOMAIN_ENTRY))
     if "measurement_domain" in arrays:
         text = checks.parse_text(arrays["measurement_domain"], "measurement_domain", draft.problems)
         if text is not None:

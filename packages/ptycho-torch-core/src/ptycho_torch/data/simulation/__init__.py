@@ -1,3 +1,8 @@
-"""Scans whose truth is known."""
+"""Objects, probes and patterns whose truth is known."""
 
-__all__: list[str] = []
+from __future__ import annotations
+
+from ptycho_torch.data.simulation.scenes import OBJECTS
+from ptycho_torch.data.simulation.simulate import simulate_scan, simulate_scene
+
+__all__ = ["OBJECTS", "simulate_scan", "simulate_scene"]

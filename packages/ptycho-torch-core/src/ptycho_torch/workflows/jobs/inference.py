@@ -343,6 +343,7 @@ def _read(payload: InferencePayload, *, nphotons: float, progress: Progress | No
         measurement_domain=config.measurement_domain,
         nphotons=nphotons,
         progress=progress,
+        reader=config.reader,
     )
     groups = make_groups(
         scan.positions,

@@ -207,4 +207,5 @@ def _read(source: ScanSource, payload: TrainingPayload, progress: Progress | Non
         measurement_domain=config.measurement_domain,
         nphotons=config.nphotons,
         progress=progress,
+        reader=config.reader,
     )

@@ -108,8 +108,9 @@ def refine_scan(
         n_pixels=None,
         measurement_domain=data.measurement_domain,
         nphotons=data.nphotons,
+        reader=data.reader,
     )
-    start = None if data.start_file is None else load_object(data.start_file)
+    start = None if data.start_file is None else load_object(data.start_file, reader=data.reader)
     with run.at_work() as work, numerics():
         interrupted = False
         try:
