@@ -50,6 +50,9 @@ def shop(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     for target in ("pair", "beamline", "scan.cxi", "scan.h5"):
         convert(folder / "scan.npz", folder / target, metadata=optics)
+    [reader] = [block for block in blocks("docs/formats.md", "python") if block.startswith("READER = ")]
+    (folder / "instrument.py").write_text(reader.split("'''")[1], encoding="utf-8")
+    (folder / "scan.raw").write_bytes(b"INSTRUMENT" + (folder / "scan.npz").read_bytes())
     (folder / "run.yaml").write_text(blocks("docs/configuration.md", "yaml")[0], encoding="utf-8")
     return folder
 
