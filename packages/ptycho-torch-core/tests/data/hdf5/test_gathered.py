@@ -30,7 +30,7 @@ def test_a_frame_has_the_mean_of_the_positions_of_its_number(frames, measured):
         np.array([number for number, _, _ in measured]),
         np.array([place for _, *place in measured]),
         problems,
-            [],
+        [],
     )
     assert rows.tolist() == expected
     assert len(problems) == (not expected)
