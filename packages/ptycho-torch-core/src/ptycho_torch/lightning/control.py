@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,30 @@ from lightning.pytorch.callbacks import Callback
 from ptycho_torch.control import Progress, RunCancelled, ShouldStop
 from ptycho_torch.lightning.checkpoints import LastCheckpoint
 
-__all__ = ["RunControl"]
+__all__ = ["Beginning", "RunControl"]
+
+
+class Beginning(Callback):
+    """Knows whether training has begun, here or in a copy of this process.
+
+    Parameters
+    ----------
+    copies
+        Whether copies of this process train.
+    """
+
+    def __init__(self, *, copies: bool) -> None:
+        # One that works with processes that are spawned and with forked ones.
+        self._seen: Any = multiprocessing.get_context("spawn").Event() if copies else threading.Event()
+
+    @property
+    def seen(self) -> bool:
+        """Whether some process was about to take its first batch."""
+        return bool(self._seen.is_set())
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note it."""
+        self._seen.set()
 
 
 class RunControl(Callback):

@@ -12,6 +12,7 @@ from torch.multiprocessing import start_processes
 
 from ptycho_config import ConfigError, PyTorchExecutionConfig
 from ptycho_torch.control import RunCancelled, stop_if_asked
+from ptycho_torch.lightning.control import Beginning
 from ptycho_torch.models.cnn import CNNGenerator
 from ptycho_torch.workflows import train
 from ptycho_torch.workflows.processes.copies import reached, require_sendable, starts_copies
@@ -113,6 +114,18 @@ def test_which_strategies_make_copies(monkeypatch, stated, prompt, copies, looki
     assert starts_copies(execution, "cpu") == copies
     expected = "auto" if looking is None else f"{looking}_find_unused_parameters_true"
     assert resolve_strategy(execution, "cpu", partly_used=True) == expected
+
+
+def _begin(number, beginning):
+    if number == 1:
+        beginning.on_train_start(None, None)
+
+
+@pytest.mark.parametrize(("nprocs", "begun"), [(1, False), (2, True)])
+def test_that_training_began_in_a_copy_is_known(nprocs, begun):
+    beginning = Beginning(copies=True)
+    start_processes(_begin, (beginning,), nprocs=nprocs, start_method="fork")
+    assert beginning.seen == begun
 
 
 def _hears_itself():

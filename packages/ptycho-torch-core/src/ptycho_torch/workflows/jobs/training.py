@@ -23,7 +23,7 @@ from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.lightning.callbacks import History, monitored_metric, standard_callbacks
 from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
 from ptycho_torch.lightning.checkpoints import SelfDescription
-from ptycho_torch.lightning.control import RunControl
+from ptycho_torch.lightning.control import Beginning, RunControl
 from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.loggers import LOGS, relocate_logs
 from ptycho_torch.lightning.module import PtychoModule
@@ -42,6 +42,7 @@ from ptycho_torch.workflows.processes.distributed import (
     resolve_strategy,
 )
 from ptycho_torch.workflows.processes.meeting import awaited
+from ptycho_torch.workflows.runs.beginning import nothing_left_unless
 from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, RunDirectory
 from ptycho_torch.workflows.runs.resume import (
     ResumePoint,
@@ -318,7 +319,8 @@ def _fit(
     # Rows come back from processes that the trainer starts only through a file.
     copies = starts_copies(payload.execution_config, accelerator)
     history = History(work / _ROWS if copies else None)
-    all_callbacks = [*callbacks, history, QuietCopies()]
+    beginning = Beginning(copies=copies)
+    all_callbacks = [*callbacks, history, beginning, QuietCopies()]
     trainer = build_trainer(
         payload, prepared, work, accelerator, all_callbacks, continue_at=point.step or None
     )
@@ -328,7 +330,12 @@ def _fit(
         payload.execution_config,
         has_validation=len(prepared.validation) > 0,
     )
-    with nullcontext() if copies else awaited(trainer.strategy):
+    # Processes beside the first one have written nothing.
+    names = TRAINING_FILES if is_first_process() else ()
+    with (
+        nothing_left_unless(lambda: beginning.seen, work, _COMMAND, names),
+        nullcontext() if copies else awaited(trainer.strategy),
+    ):
         _run_trainer(trainer, module, _data_module(payload, prepared), work, point.checkpoint)
     history.collect()
     keeper = trainer.checkpoint_callback
