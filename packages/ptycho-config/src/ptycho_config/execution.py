@@ -75,7 +75,7 @@ class PyTorchExecutionConfig(RunConfig):
     )
     recon_log_num_patches: int = setting(
         4,
-        help="patches to draw, spread evenly",
+        help="number of patches to draw, spread evenly over the validation data",
         ge=1,
         group=_LOG,
         jobs=_TRAIN,
@@ -85,7 +85,7 @@ class PyTorchExecutionConfig(RunConfig):
     )
     recon_log_fixed_indices: tuple[int, ...] | None = setting(
         None,
-        help="numbers of the patches to draw instead of those",
+        help="numbers of the patches to draw, in place of recon_log_num_patches",
         ge=0,
         group=_LOG,
         jobs=_TRAIN,
@@ -107,7 +107,7 @@ class PyTorchExecutionConfig(RunConfig):
     )
     recon_log_max_stitch_samples: int | None = setting(
         None,
-        help="patches to stitch for that, from the middle of the scan; none means all",
+        help="patches in the stitched object, from the middle of the scan; none means all",
         ge=1,
         group=_LOG,
         jobs=_TRAIN,
@@ -118,7 +118,8 @@ class PyTorchExecutionConfig(RunConfig):
 
     inference_batch_size: int | None = setting(
         None,
-        help="groups per prediction batch; none means as many as in training, and on a GPU enough to fill it",
+        help="groups per prediction batch; none means the batch size of the training, and on a GPU "
+        "enough to fill it",
         ge=1,
         group=_INFER,
         jobs=_INFERENCE,
@@ -151,8 +152,8 @@ class PyTorchExecutionConfig(RunConfig):
     )
     physics_steps: int | None = setting(
         None,
-        help="classical steps that hold what the network drew against the frames; none means 4 for single "
-        "frames and 32 for groups",
+        help="classical steps that correct the predicted patches by their frames; none means 4 for "
+        "single frames and 32 for groups",
         ge=0,
         group=_INFER,
         jobs=_INFERENCE,
@@ -172,7 +173,7 @@ class PyTorchExecutionConfig(RunConfig):
     )
     val_seed: int = setting(
         42,
-        help="seed of that choice",
+        help="seed of the choice of validation groups",
         ge=0,
         group=_VALID,
         jobs=_TRAIN,

@@ -113,7 +113,7 @@ class RunConfig(Config):
     )
     gradient_clip_val: float | None = setting(
         None,
-        help="bound on the gradients, in the sense of gradient_clip_algorithm; none is off",
+        help="bound on the gradients, see gradient_clip_algorithm; none is off",
         gt=0,
         group=_TRAINER,
         jobs=_TRAIN,
@@ -125,8 +125,8 @@ class RunConfig(Config):
     )
     gradient_clip_algorithm: str = setting(
         "norm",
-        help="what gradient_clip_val bounds: the norm of all gradients, every value, or, adaptive, the norm "
-        "of each unit relative to its weights",
+        help="what gradient_clip_val bounds: the norm of all gradients, every value, or (adaptive) the "
+        "norm of each unit relative to its weights",
         choices=("norm", "value", "adaptive"),
         group=_TRAINER,
         jobs=_TRAIN,
@@ -162,7 +162,7 @@ class RunConfig(Config):
 
     num_workers: int = setting(
         0,
-        help="processes that load data; 0 loads in the main one",
+        help="processes that load data; 0 loads in the main process",
         ge=0,
         group=_LOADER,
         jobs=_NETWORK,
@@ -175,7 +175,7 @@ class RunConfig(Config):
     )
     pin_memory: bool = setting(
         False,
-        help="load into page-locked memory, from where a GPU copies faster",
+        help="load into page-locked memory, which is faster to copy to a GPU",
         group=_LOADER,
         jobs=_TRAIN,
         effect="batches lie in page-locked memory; without a GPU there is none, with a warning",
@@ -246,7 +246,7 @@ class RunConfig(Config):
     )
     checkpoint_save_top_k: int = setting(
         1,
-        help="checkpoints to keep, the best ones; -1 keeps all, 0 none",
+        help="number of best checkpoints to keep; -1 keeps all, 0 none",
         ge=-1,
         group=_CHECKPOINT,
         jobs=_TRAIN,
@@ -255,7 +255,7 @@ class RunConfig(Config):
     )
     checkpoint_monitor_metric: str = setting(
         "val_loss",
-        help="what decides which checkpoint is best; without validation data, the training loss",
+        help="metric that decides which checkpoint is best; without validation data it is the training loss",
         cli=("--checkpoint-monitor",),
         group=_CHECKPOINT,
         jobs=_TRAIN,
@@ -268,7 +268,7 @@ class RunConfig(Config):
     )
     checkpoint_mode: str = setting(
         "min",
-        help="whether less or more of it is better",
+        help="whether a lower or a higher value of this metric is better",
         choices=("min", "max"),
         group=_CHECKPOINT,
         jobs=_TRAIN,

@@ -38,7 +38,7 @@ class InferenceConfig(Config):
 
     model_path: Path | None = setting(
         None,
-        help="folder of a training, with its bundle",
+        help="output folder of a training, or its bundle",
         cli=("--model_path",),
         group=_DATA,
         jobs=_JOBS,
@@ -95,7 +95,7 @@ class InferenceConfig(Config):
     )
     subsample_seed: int | None = setting(
         None,
-        help="seed of that draw; none means 0",
+        help="seed of the choice of n_subsample frames; none means 0",
         ge=0,
         group=_DATA,
         jobs=_JOBS,

@@ -80,7 +80,7 @@ class ModelConfig(Config):
     )
     object_head: str = setting(
         "amplitude_phase",
-        help="what the network draws of an object: amplitude and phase, or real and imaginary part",
+        help="what the network predicts of an object: amplitude and phase, or real and imaginary part",
         choices=("amplitude_phase", "real_imaginary"),
         group=_NET,
         jobs=_JOBS,
@@ -89,7 +89,7 @@ class ModelConfig(Config):
     )
     amp_activation: str = setting(
         "sigmoid",
-        help="activation at the end of the amplitude branch; a head of real and imaginary part has none",
+        help="activation at the end of the amplitude branch; none with object_head real_imaginary",
         choices=("sigmoid", "swish", "silu", "softplus", "relu"),
         group=_NET,
         jobs=_JOBS,
@@ -98,7 +98,7 @@ class ModelConfig(Config):
     )
     object_big: bool = setting(
         True,
-        help="solve all patches of a group and merge them; off: one patch per pattern",
+        help="merge the patches of a group where they overlap; off: each patch stays alone",
         group=_PHYSICS,
         jobs=_JOBS,
         effect="without it the patches of a group are not merged",

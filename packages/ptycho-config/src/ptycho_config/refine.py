@@ -36,7 +36,7 @@ class RefineConfig(Config):
 
     refine_epochs: int | Literal["auto"] = setting(
         "auto",
-        help="passes over all frames, at most; auto means 60, and none after a network",
+        help="largest number of passes over all frames; auto means 60, and no refinement after a network",
         unit="epochs",
         ge=1,
         cli=("--refine", "--epochs"),
@@ -59,8 +59,8 @@ class RefineConfig(Config):
     )
     probe_modes: int | None = setting(
         None,
-        help="incoherent modes to fit, weak ones added to those of the probe; needs refine_probe; none means "
-        "those it has",
+        help="number of incoherent modes to fit; missing ones are added with little power; needs "
+        "refine_probe; none keeps the modes of the probe",
         ge=1,
         group=_FIT,
         jobs=_JOBS,
@@ -81,7 +81,8 @@ class RefineConfig(Config):
     )
     likelihood: str = setting(
         "poisson",
-        help="noise model: poisson for counts, amplitude where model or data err by more than shot noise",
+        help="noise model: poisson for counts with shot noise alone, amplitude if model or data have "
+        "larger errors",
         choices=("poisson", "amplitude"),
         group=_FIT,
         jobs=_JOBS,
@@ -90,8 +91,8 @@ class RefineConfig(Config):
     )
     sub_pixel: str = setting(
         "object",
-        help="what moves by fractions of a pixel: the object, interpolated, as the network and the "
-        "simulator have it, or the probe, shifted by Fourier transforms, as in an experiment",
+        help="what is shifted by fractions of a pixel: the object (interpolated, as in the network and "
+        "the simulator) or the probe (by Fourier transforms, closer to an experiment)",
         choices=("object", "probe"),
         group=_FIT,
         jobs=_JOBS,
@@ -110,7 +111,7 @@ class RefineConfig(Config):
     )
     refine_batch_size: int | None = setting(
         None,
-        help="frames per step in the first epochs, later steps take more; none means a 32nd of the scan",
+        help="frames per step in the first epochs, more in later ones; none means 1/32 of the scan",
         ge=1,
         group=_ITERATION,
         jobs=_JOBS,
@@ -119,7 +120,7 @@ class RefineConfig(Config):
     )
     refine_tolerance: float = setting(
         1e-5,
-        help="fall of the objective per epoch, relative, below which the run ends; 0 runs all epochs",
+        help="the run ends when the objective falls by less than this fraction per epoch; 0 runs all epochs",
         ge=0,
         lt=1,
         group=_ITERATION,
@@ -129,7 +130,8 @@ class RefineConfig(Config):
     )
     refine_warm_up: int | None = setting(
         None,
-        help="epochs before probe and positions move; none means 2 and 5 from a flat start, else 0",
+        help="first epochs, which fit the object alone; none means 2 before the probe and 5 before the "
+        "positions from a flat start, else 0",
         unit="epochs",
         ge=0,
         group=_ITERATION,

@@ -54,7 +54,7 @@ class TrainingConfig(Config):
     )
     test_data_file: Path | tuple[Path, ...] | None = setting(
         None,
-        help="scan to validate on, in the same forms; none sets a part of the training data aside",
+        help="scan to validate on: a file, several, or a folder; none takes a part of the training data",
         cli=("--test-data", "--test_data_file", "--test_data"),
         group=_DATA,
         jobs=_JOBS,
@@ -183,7 +183,7 @@ class TrainingConfig(Config):
     )
     subsample_seed: int | None = setting(
         None,
-        help="seed of that draw; none means seed",
+        help="seed of the choice of n_subsample frames; none means seed",
         ge=0,
         group=_DATA,
         jobs=_JOBS,
@@ -356,7 +356,7 @@ class TrainingConfig(Config):
     )
     lr_min_ratio: float = setting(
         0.1,
-        help="where Exponential, MultiStage and WarmupCosine end, as a fraction of the first rate",
+        help="last learning rate of Exponential, MultiStage and WarmupCosine, as a fraction of the first",
         ge=0,
         le=1,
         group=_OPTIM,
@@ -380,7 +380,7 @@ class TrainingConfig(Config):
     )
     plateau_patience: int = setting(
         2,
-        help="epochs without improvement before it does",
+        help="epochs without improvement before ReduceLROnPlateau lowers the learning rate",
         unit="epochs",
         ge=0,
         group=_OPTIM,
@@ -390,7 +390,7 @@ class TrainingConfig(Config):
     )
     plateau_min_lr: float = setting(
         1e-5,
-        help="learning rate below which it does not go",
+        help="lowest learning rate of ReduceLROnPlateau",
         ge=0,
         group=_OPTIM,
         jobs=_JOBS,

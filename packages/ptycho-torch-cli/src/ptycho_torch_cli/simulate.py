@@ -46,7 +46,7 @@ class Scene:
         1, help="incoherent probe modes, each with half the power of the one before", ge=1, le=6
     )
     seed: int = setting(0, help="seed of object, positions and noise", ge=0)
-    noise: bool = setting(True, help="draw Poisson counts; off: the expected counts themselves")
+    noise: bool = setting(True, help="Poisson noise; off: the expected counts")
 
 
 def build_parser() -> CommandParser:
