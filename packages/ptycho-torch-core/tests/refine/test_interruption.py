@@ -56,8 +56,3 @@ def test_held_out_frames_are_scored(scan_of):
     result = refine(scan.take(np.setdiff1d(np.arange(scan.n_frames), held)), epochs=30)
     flat = replace(result.object, object=np.ones_like(result.object.object))
     assert forward_residual(scan.take(held), result.object) < 0.5 * forward_residual(scan.take(held), flat)
-
-
-def test_an_unknown_model_is_refused(scan_of):
-    with pytest.raises(ValueError, match="sub_pixel: expected one of object, probe, got 'grid'"):
-        refine(scan_of(), sub_pixel="grid")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ptycho_config import ConfigError
 from ptycho_torch.refine import forward_residual, refine
 from ptycho_torch.refine.modes import with_modes
 
@@ -33,7 +34,7 @@ def test_modes_that_are_missing_are_found(scan_of):
 @pytest.mark.parametrize(("count", "fits"), [(2, True), (4, False)])
 def test_modes_that_cannot_be_fitted_are_refused(scan_of, count, fits):
     scan = scan_of("natural", modes=(0.7, 0.2, 0.1), photons=1e6)
-    with pytest.raises(ValueError, match="probe_modes: expected 3 or more, and refine_probe"):
+    with pytest.raises(ConfigError, match="probe_modes"):
         refine(scan, probe_modes=count, refine_probe=fits)
 
 

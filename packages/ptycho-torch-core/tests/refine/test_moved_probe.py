@@ -13,7 +13,8 @@ from ptycho_torch.refine import forward_residual, refine
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Misfit
 from ptycho_torch.refine.placement import MovedProbe
-from ptycho_torch.refine.step import BatchSettings, State, batch_gradient, detector_ramp
+from ptycho_torch.refine.step import Batching, batch_gradient, detector_ramp
+from ptycho_torch.refine.unknowns import ObjectUnknown, PositionsUnknown, ProbeUnknown, Unknowns
 
 N, SHAPE = 8, (24, 27)
 ORIGIN = torch.tensor([1.0, 2.0], dtype=torch.float64)
@@ -83,14 +84,19 @@ def test_gradients_agree_with_automatic_differentiation(placement, positions, ge
         probe=probe.to(torch.complex64).numpy(),
     )
     frames = FrameSource(scan, 1.0, torch.device("cpu"), torch.float64)
-    settings = BatchSettings(likelihood="amplitude", probe=True, positions=True, chunk=2)
-    found = batch_gradient(
-        State(image, probe * ramp, positions), np.arange(5), placement, frames, settings, Misfit()
+    found = Unknowns(
+        object=ObjectUnknown(image),
+        probe=ProbeUnknown(probe * ramp, ramp, fitted=True, moved=True),
+        positions=PositionsUnknown(positions, fitted=True),
     )
+    for unknown in found:
+        unknown.begin(0)
+    batching = Batching(likelihood="amplitude", chunk=2)
+    batch_gradient(found, np.arange(5), placement, frames, batching, Misfit())
     unknowns = image.clone().requires_grad_(), probe.clone().requires_grad_()
     (intensity(*unknowns).sqrt() - measured.sqrt()).square().sum().backward()
-    torch.testing.assert_close(found.object, unknowns[0].grad / 2)
-    torch.testing.assert_close(found.probe * ramp.conj(), unknowns[1].grad / 2)
+    torch.testing.assert_close(found.object.gradient, unknowns[0].grad / 2)
+    torch.testing.assert_close(found.probe.gradient * ramp.conj(), unknowns[1].grad / 2)
 
 
 @pytest.fixture

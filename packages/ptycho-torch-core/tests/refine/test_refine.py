@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from ptycho_config import ConfigError, RefineConfig
 from ptycho_torch.data import Scan
 from ptycho_torch.errors import DataError, ShapeError
 from ptycho_torch.reassembly import StitchedObject
@@ -190,20 +191,42 @@ def test_result_lies_on_the_canvas_of_the_scan(scan_of):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "wrong"),
     [
-        ({"epochs": 0}, "epochs: expected 1 or more"),
-        ({"batch_size": 0}, "batch_size: expected 1 to 144"),
-        ({"batch_size": 145}, "batch_size: expected 1 to 144"),
-        ({"likelihood": "gaussian"}, "likelihood: expected one of poisson, amplitude"),
-        ({"dtype": torch.float32}, "dtype: expected torch.complex64"),
-        ({"tolerance": -1.0}, "tolerance: expected 0 or more"),
-        ({"warm_up": -1}, "warm_up: expected 0 epochs or more"),
+        ({"epochs": 0}, {"refine_epochs": 0}),
+        ({"batch_size": 0}, {"refine_batch_size": 0}),
+        ({"batch_size": 145}, {"refine_batch_size": 145}),
+        ({"likelihood": "gaussian"}, {"likelihood": "gaussian"}),
+        ({"sub_pixel": "both"}, {"sub_pixel": "both"}),
+        ({"smoothness": -1.0}, {"smoothness": -1.0}),
+        ({"smoothness": float("inf")}, {"smoothness": float("inf")}),
+        ({"tolerance": -1.0}, {"refine_tolerance": -1.0}),
+        ({"warm_up": -1}, {"refine_warm_up": -1}),
+        ({"seed": -1, "epochs": 0}, {"refine_seed": -1, "refine_epochs": 0}),
+        ({"epoch": 5}, {"epoch": 5}),
     ],
 )
-def test_settings_out_of_range_are_refused(scan_of, arguments, words):
-    with pytest.raises(ValueError, match=words):
+def test_settings_out_of_range_are_refused(scan_of, arguments, wrong):
+    with pytest.raises(ConfigError) as caught:
         refine(scan_of(), **arguments)
+    assert {problem.field: problem.value for problem in caught.value.problems} == wrong
+
+
+def test_another_dtype_is_refused(scan_of):
+    with pytest.raises(ValueError, match="dtype"):
+        refine(scan_of(), dtype=torch.float32)
+
+
+def test_settings_are_those_of_the_configuration(scan_of):
+    """Keywords stand before the configuration; short names and full ones say the same."""
+    scan = scan_of()
+    config = RefineConfig(refine_epochs=3, likelihood="amplitude", refine_tolerance=0.0)
+    given = refine(scan, config=config, epochs=2)
+    stated = refine(scan, refine_epochs=2, likelihood="amplitude", tolerance=0.0)
+    assert given.n_epochs == 2
+    np.testing.assert_array_equal(given.object.object, stated.object.object)
+    poisson = refine(scan, epochs=2, tolerance=0.0)
+    assert not np.array_equal(given.object.object, poisson.object.object)
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,3 @@ def test_more_of_it_makes_the_object_smoother(dim_scan):
     found = [refine(dim_scan, epochs=20, smoothness=value).object.object for value in (0.0, 0.05, 0.5)]
     values = [float(roughness(torch.from_numpy(image))) for image in found]
     assert values[0] > 1.5 * values[1] > 2 * values[2]
-
-
-def test_a_negative_weight_is_refused(dim_scan):
-    with pytest.raises(ValueError, match="smoothness: expected 0 or more, got -1"):
-        refine(dim_scan, smoothness=-1.0)

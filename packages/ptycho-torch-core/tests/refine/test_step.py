@@ -9,7 +9,8 @@ from ptycho_torch.physics import poisson_deviance, predicted_counts
 from ptycho_torch.physics.placement_bilinear import BilinearRows
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Misfit, field_weight
-from ptycho_torch.refine.step import BatchSettings, State, batch_gradient, detector_ramp, illumination_map
+from ptycho_torch.refine.step import Batching, batch_gradient, detector_ramp, illumination_map
+from ptycho_torch.refine.unknowns import ObjectUnknown, PositionsUnknown, ProbeUnknown, Unknowns
 
 N, SHAPE = 8, (20, 20)
 
@@ -39,18 +40,25 @@ def problem():
 def test_gradients_agree_with_automatic_differentiation(problem):
     image, probe, positions, placement, scan = problem
     frames = FrameSource(scan, 3.0, torch.device("cpu"), torch.float64)
-    settings = BatchSettings(likelihood="amplitude", probe=True, positions=True, chunk=2)
-    state = State(image, probe * detector_ramp(N), positions)
+    ramp = detector_ramp(N)
+    found = Unknowns(
+        object=ObjectUnknown(image),
+        probe=ProbeUnknown(probe * ramp, ramp, fitted=True),
+        positions=PositionsUnknown(positions, fitted=True),
+    )
+    for unknown in found:
+        unknown.begin(0)
     misfit = Misfit()
-    found = batch_gradient(state, np.arange(5), placement, frames, settings, misfit)
+    batching = Batching(likelihood="amplitude", chunk=2)
+    batch_gradient(found, np.arange(5), placement, frames, batching, misfit)
     unknowns = image.clone().requires_grad_(), probe.clone().requires_grad_()
     amplitude = predicted_counts(placement.cut(unknowns[0]), unknowns[1], 1.0).sqrt()
     distance = (amplitude - (torch.from_numpy(scan.diffraction) / 3.0).sqrt()).square()
     objective = (distance * torch.from_numpy(~scan.bad_pixels)).sum()
     objective.backward()
     # torch returns twice the derivative in the conjugate variable.
-    torch.testing.assert_close(found.object, unknowns[0].grad / 2)
-    torch.testing.assert_close(found.probe * detector_ramp(N).conj(), unknowns[1].grad / 2)
+    torch.testing.assert_close(found.object.gradient, unknowns[0].grad / 2)
+    torch.testing.assert_close(found.probe.gradient * ramp.conj(), unknowns[1].grad / 2)
     assert misfit.objective == pytest.approx(objective.item(), rel=1e-9)
 
 
@@ -78,8 +86,13 @@ def test_misfit_is_the_deviance():
 
 
 def test_illumination_bounds_the_curvature(problem):
-    image, probe, _, placement, _ = problem
-    divisor = illumination_map(placement, probe)
+    image, probe, positions, placement, _ = problem
+    unknowns = Unknowns(
+        object=ObjectUnknown(image),
+        probe=ProbeUnknown(probe, detector_ramp(N), fitted=False),
+        positions=PositionsUnknown(positions, fitted=False),
+    )
+    divisor = illumination_map(unknowns, placement, np.arange(5))
     curvature = torch.zeros(SHAPE, dtype=torch.complex128)
     placement.add(placement.cut(image) * (probe.abs() ** 2).sum(dim=0), curvature)
     # x^H A x <= x^H D x for the diagonal D of row sums.

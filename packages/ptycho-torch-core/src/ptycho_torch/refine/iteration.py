@@ -1,6 +1,6 @@
 r"""Preconditioned gradient steps on even subsets of the frames, accelerated from epoch to epoch.
 
-One epoch takes a step on every subset in turn,
+One epoch takes a step on every subset in turn, for the object
 
 .. math:: O \leftarrow O - \frac{\nabla_O L_m}{\max(D_m, D/M) + \epsilon},
 
@@ -17,21 +17,22 @@ restarted when the momentum points uphill (O'Donoghue and Candes, Found. Comput.
 2015). Subsets and momentum together are those of Kim, Ramani and Fessler (IEEE Trans. Med. Imaging
 34, 167, 2015). M is halved step by step down to one (:func:`ptycho_torch.refine.subsets.subset_counts`):
 the last epochs see all frames at once and converge to the maximum of the likelihood instead of
-wandering around it. Probe and positions, where wanted, are part of the same vector.
+wandering around it. The other unknowns, where wanted, are part of the same vector; their steps are those of
+:mod:`ptycho_torch.refine.unknowns`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ptycho_config import RefineConfig
 from ptycho_torch.data import Scan
 from ptycho_torch.errors import DataError
-from ptycho_torch.physics import calibrate, with_power
+from ptycho_torch.physics import calibrate
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.reassembly.processes import Processes
 from ptycho_torch.refine.canvas import WorkingCanvas
@@ -41,22 +42,15 @@ from ptycho_torch.refine.modes import with_modes
 from ptycho_torch.refine.placement import SolverPlacement, placement_of
 from ptycho_torch.refine.residual import dose_of
 from ptycho_torch.refine.result import RefineResult, SubPixel
-from ptycho_torch.refine.smoothness import LARGEST_CURVATURE, roughness, roughness_gradient
-from ptycho_torch.refine.step import (
-    BatchGradient,
-    BatchSettings,
-    State,
-    batch_gradient,
-    detector_ramp,
-    illumination_map,
-)
+from ptycho_torch.refine.step import Batching, batch_gradient, detector_ramp, illumination_map
 from ptycho_torch.refine.subsets import deal, z_order
+from ptycho_torch.refine.unknowns import POSITION_MARGIN_PX, Published, Setup, Step, unknowns_of
+from ptycho_torch.refine.unknowns.base import Frames
 
 __all__ = ["Iteration"]
 
-_FLOOR = 1e-3
 _NOISY_RISE = 1.05
-_POSITION_MARGIN_PX = 16
+_MARGIN_PX = 2
 _CPU_CHUNK_VALUES = 1 << 17
 _GPU_CHUNK_VALUES = 1 << 24
 
@@ -64,174 +58,143 @@ _GPU_CHUNK_VALUES = 1 << 24
 class Iteration:
     """State of one refinement.
 
+    Parameters
+    ----------
+    scan, start, config
+        As for :func:`ptycho_torch.refine.refine`; the settings fit the scan.
+    device, dtype
+        Where to compute, and in which complex dtype.
+
     Attributes
     ----------
-    now
-        Result of the last epoch, O_k.
-    ahead
-        Where the next epoch starts, Y_k.
+    unknowns
+        What is fitted, and what the model needs beside it.
     last_start
         Epoch in which the last of the unknowns begins to move.
+
+    Raises
+    ------
+    DataError
+        If the scan holds no counts.
+    ShapeError
+        If the start does not fit the scan.
     """
 
     def __init__(
         self,
         scan: Scan,
         start: StitchedObject | None,
+        config: RefineConfig,
         *,
         device: torch.device,
         dtype: torch.dtype,
-        likelihood: Likelihood,
-        sub_pixel: SubPixel,
-        fits: tuple[bool, bool],
-        probe_modes: int | None,
-        smoothness: float,
-        warm_up: int | None,
-        seed: int,
     ) -> None:
-        self.smoothness = smoothness
-        self.fits_probe, self.fits_positions = fits
         mean_counts = float(scan.counts_per_frame().mean())
         if not mean_counts > 0:
             raise DataError("diffraction: expected counts, got none in any frame", scan.source)
-        probe = scan.probe if probe_modes is None else with_modes(scan.probe, probe_modes)
+        probe = scan.probe if config.probe_modes is None else with_modes(scan.probe, config.probe_modes)
         calibration = calibrate(torch.from_numpy(probe), mean_counts)
-        self.n_pixels = scan.N
+        self.n_pixels, self.n_frames = scan.N, scan.n_frames
         self.scale = calibration.intensity_scale
-        real = torch.float32 if dtype == torch.complex64 else torch.float64
-        self.frames = FrameSource(scan, self.scale, device, real)
+        self.real = dtype.to_real()
+        self.frames = FrameSource(scan, self.scale, device, self.real)
         self.processes = Processes.joined()
-        self.sub_pixel: SubPixel = sub_pixel
-        margin = _POSITION_MARGIN_PX if self.fits_positions else 2
+        self.sub_pixel = cast(SubPixel, config.sub_pixel)
+        margin = POSITION_MARGIN_PX if config.refine_positions else _MARGIN_PX
         self.canvas = WorkingCanvas.around(scan.positions, scan.N, margin)
         self.origin = self.canvas.origin_tensor(device)
-        self.ramp = detector_ramp(scan.N).to(device)
-        self.now = State(
-            torch.from_numpy(self.canvas.lay(start)).to(device=device, dtype=dtype),
-            (calibration.probe.to(device) * self.ramp).to(dtype),
-            torch.from_numpy(scan.positions.copy()).to(device),
+        ramp = detector_ramp(scan.N).to(device)
+        setup = Setup(
+            scan=scan,
+            start=start,
+            config=config,
+            canvas=self.canvas,
+            probe=(calibration.probe.to(device) * ramp).to(dtype),
+            ramp=ramp,
+            dtype=dtype,
         )
+        self.unknowns = unknowns_of(setup)
+        every = np.arange(scan.n_frames)
         if start is not None:
             # The start may come from another gauge: it is scaled to the measured counts.
-            gain = dose_of(self.frames, self._placement(self.now), self.now) ** 0.5
-            scaled = replace(start, object=np.asarray(start.object) * gain)
-            self.now.object = torch.from_numpy(self.canvas.lay(scaled)).to(device=device, dtype=dtype)
-        self.start_positions = self.now.positions.clone()
-        self.ahead = self.now.clone()
+            gain = dose_of(self.frames, self._placement(every), self.unknowns) ** 0.5
+            self.unknowns.object.start_from(setup, gain)
         self.t = 1.0
         self.objective = float("inf")
         self.order = z_order(scan.positions)
-        self.rng = np.random.default_rng(seed)
-        flat = start is None
-        self.probe_start = (2 if flat else 0) if warm_up is None else warm_up
-        self.position_start = (5 if flat else 0) if warm_up is None else warm_up
-        self.last_start = max(self.probe_start * self.fits_probe, self.position_start * self.fits_positions)
+        self.rng = np.random.default_rng(config.refine_seed)
+        self.last_start = max(unknown.first_epoch * unknown.fitted for unknown in self.unknowns)
         values = _CPU_CHUNK_VALUES if device.type == "cpu" else _GPU_CHUNK_VALUES
         chunk = max(1, values // (scan.N**2 * len(probe)))
-        self.settings = BatchSettings(likelihood=likelihood, probe=False, positions=False, chunk=chunk)
-        self.illumination = self._illumination(self.now, np.arange(scan.n_frames))
+        self.batching = Batching(likelihood=cast(Likelihood, config.likelihood), chunk=chunk)
+        self.illumination = self._illumination(every)
 
     def run_epoch(self, epoch: int, n_subsets: int) -> Misfit:
         """One pass over all frames in ``n_subsets`` steps, then the momentum."""
-        self.settings = replace(
-            self.settings,
-            probe=self.fits_probe and epoch >= self.probe_start,
-            positions=self.fits_positions and epoch >= self.position_start,
-        )
-        moving = self.ahead.clone()
-        if self.settings.probe or self.settings.positions:
-            self.illumination = self._illumination(moving, self.order)
+        for unknown in self.unknowns:
+            unknown.begin(epoch)
+        moving = self.unknowns.moving()
+        if any(unknown.moves_light for unknown in moving):
+            self.illumination = self._illumination(self.order)
         misfit = Misfit()
         for indices in deal(self.order, n_subsets, self.rng):
-            mine = self._share(indices)
-            placement = self._placement(moving, mine)
-            gradient = batch_gradient(moving, mine, placement, self.frames, self.settings, misfit)
-            for part in (gradient.object, gradient.probe, gradient.object_power):
-                if part is not None:
-                    self.processes.sum(part)
-            self._step(moving, gradient, indices, n_subsets)
+            self._step(indices, n_subsets, misfit)
         self._join(misfit)
-        if self.smoothness:
-            # With one subset the misfit is that of the place where the epoch began, and so is this.
-            misfit.objective += float(self._penalty() * roughness(self.ahead.object))
-        if self.settings.positions:
-            # Where all positions shift together the object follows: their mean is fixed.
-            moving.positions -= (moving.positions - self.start_positions).mean(dim=0)
-        self._accelerate(moving, misfit.per_photon, n_subsets)
+        # With one subset the misfit is that of the place where the epoch began, and so is this.
+        misfit.objective += self.unknowns.object.objective(self.illumination)
+        for unknown in moving:
+            unknown.settle()
+        self._accelerate(misfit.per_photon, n_subsets)
         return misfit
 
-    def _step(
-        self,
-        state: State,
-        gradient: BatchGradient,
-        indices: npt.NDArray[np.int64],
-        n_subsets: int,
-    ) -> None:
-        divisor = self.illumination / n_subsets
-        if n_subsets > 1:
-            divisor = torch.maximum(divisor, self._illumination(state, indices))
-        # With two unknowns in one product, full steps in both would go twice as far as one.
-        share = 0.5 if gradient.probe is not None else 1.0
-        floor = _FLOOR * float(self.illumination.max()) / n_subsets
-        direction = gradient.object
-        if self.smoothness:
-            penalty = self._penalty() / n_subsets
-            direction = direction + penalty * roughness_gradient(state.object)
-            divisor = divisor + LARGEST_CURVATURE * penalty
-        state.object -= direction * (share / (divisor + floor))
-        if gradient.probe is not None and gradient.object_power is not None:
-            power = gradient.object_power
-            if self.sub_pixel == "probe":
-                # Moved back by fractions of a pixel the power is no diagonal curvature any more; its largest
-                # value bounds it, as in ePIE (Maiden and Rodenburg, Ultramicroscopy 109, 1256, 2009).
-                power = power.max().expand_as(power)
-            divisor = power + _FLOOR * power.max()
-            state.probe -= gradient.probe * (share / divisor)
-        if self.settings.positions:
-            moves = torch.zeros_like(state.positions)
-            if gradient.moves is not None:
-                moves[torch.from_numpy(self._share(indices))] = gradient.moves
-            self.processes.sum(moves)
-            state.positions += moves
-            limit = _POSITION_MARGIN_PX - 2.0
-            state.positions = torch.clamp(
-                state.positions, self.start_positions - limit, self.start_positions + limit
-            )
+    def _step(self, indices: Frames, n_subsets: int, misfit: Misfit) -> None:
+        """One step of all unknowns that move, on one batch."""
+        mine, moving = self._share(indices), self.unknowns.moving()
+        batch_gradient(self.unknowns, mine, self._placement(mine), self.frames, self.batching, misfit)
+        for unknown in moving:
+            for part in unknown.sums():
+                self.processes.sum(part)
+        # With several unknowns in one product, full steps in all would go several times as far as one.
+        share = 1.0 / sum(unknown.is_factor for unknown in moving)
+        step = Step(
+            frames=indices,
+            mine=mine,
+            n_subsets=n_subsets,
+            share=share,
+            illumination=self.illumination,
+            batch_illumination=lambda: self._illumination(indices),
+            processes=self.processes,
+        )
+        for unknown in moving:
+            unknown.step(step)
 
-    def _penalty(self) -> float:
-        """Weight of the roughness in the units of the misfit."""
-        return self.smoothness * float(self.illumination.max())
-
-    def _accelerate(self, reached: State, objective: float, n_subsets: int) -> None:
+    def _accelerate(self, objective: float, n_subsets: int) -> None:
         """Put the next epoch's start ahead of what this one reached, or on it where momentum misled."""
-        step = reached.object - self.now.object
-        uphill = ((self.ahead.object - reached.object).conj() * step).real.sum() > 0
+        image = self.unknowns.object
+        step = image.value - image.now
+        uphill = ((image.ahead - image.value).conj() * step).real.sum() > 0
         # While several subsets pull in turn the objective also rises by their noise.
         allowed = 1.0 if n_subsets == 1 else _NOISY_RISE
         if bool(uphill) or objective > allowed * self.objective:
             self.t = 1.0
         self.objective = objective
         longer = (1 + (1 + 4 * self.t**2) ** 0.5) / 2
-        momentum = (self.t - 1) / longer
-        self.ahead = State(
-            reached.object + momentum * step,
-            reached.probe + momentum * (reached.probe - self.now.probe),
-            reached.positions + momentum * (reached.positions - self.now.positions),
-        )
-        self.now, self.t = reached, longer
+        for unknown in self.unknowns:
+            unknown.advance((self.t - 1) / longer)
+        self.t = longer
 
-    def _placement(self, state: State, indices: npt.NDArray[np.int64] | None = None) -> SolverPlacement:
-        chosen = state.positions if indices is None else state.positions[torch.from_numpy(indices)]
-        real = state.object.real.dtype
-        return placement_of(self.sub_pixel, chosen, self.n_pixels, self.canvas.shape, self.origin, real)
+    def _placement(self, frames: Frames) -> SolverPlacement:
+        places = self.unknowns.places(frames)
+        return placement_of(self.sub_pixel, places, self.n_pixels, self.canvas.shape, self.origin, self.real)
 
-    def _share(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _share(self, indices: Frames) -> Frames:
         """Frames of a batch that this process works on; their sums are joined by an all-reduce."""
         return indices[self.processes.number :: self.processes.count]
 
-    def _illumination(self, state: State, indices: npt.NDArray[np.int64]) -> Tensor:
+    def _illumination(self, indices: Frames) -> Tensor:
         """Summed probe intensity of frames."""
-        total = illumination_map(self._placement(state, self._share(indices)), state.probe)
+        mine = self._share(indices)
+        total = illumination_map(self.unknowns, self._placement(mine), mine)
         self.processes.sum(total)
         return total
 
@@ -246,41 +209,32 @@ class Iteration:
         misfit.difference, misfit.amplitude, misfit.objective, misfit.intensity = sums.tolist()
 
     def result(self, residuals: list[float], objectives: list[float], stopped: bool) -> RefineResult:
-        """What was reached, in the gauge of the calibration."""
-        state = self.now
-        probe = state.probe * self.ramp.conj().to(state.probe.dtype)
-        image = state.object
-        if self.fits_probe:
-            power = (self.n_pixels / 2) ** 2
-            gauged = with_power(_orthogonal(probe), power)
-            image = image * (probe.abs().square().sum() / power).sqrt()
-            probe = gauged
+        """What the last complete epoch reached, in the gauge of the calibration."""
+        for unknown in self.unknowns:
+            unknown.go_back()
+        made = Published(
+            object=self.unknowns.object.now,
+            probe=self.unknowns.probe.now,
+            positions=self.unknowns.positions.now,
+        )
+        for unknown in self.unknowns:
+            unknown.publish(made)
         # Without the other processes: after an interruption they may be gone.
-        weight = illumination_map(self._placement(state), state.probe)
+        every = np.arange(self.n_frames)
+        weight = illumination_map(self.unknowns, self._placement(every), every)
         stitched = StitchedObject(
-            object=self.canvas.crop(image.to(torch.complex64)),
+            object=self.canvas.crop(made.object.to(torch.complex64)),
             weight=self.canvas.crop(weight.float()),
             origin=np.array(self.canvas.geometry.origin),
         )
         return RefineResult(
             object=stitched,
-            probe=probe.to(torch.complex64).cpu().numpy(),
-            positions=state.positions.cpu().numpy(),
+            probe=made.probe.to(torch.complex64).cpu().numpy(),
+            positions=made.positions.cpu().numpy(),
+            others=made.others,
             intensity_scale=self.scale,
             residuals=tuple(residuals),
             objectives=tuple(objectives),
             stopped_early=stopped,
             sub_pixel=self.sub_pixel,
         )
-
-
-def _orthogonal(probe: Tensor) -> Tensor:
-    """Orthogonal modes of the same mutual intensity, strongest first.
-
-    Incoherent modes are known up to a unitary mixture; the singular vectors single one out
-    (Thibault and Menzel, Nature 494, 68, 2013).
-    """
-    if len(probe) == 1:
-        return probe
-    _, values, modes = torch.linalg.svd(probe.reshape(len(probe), -1), full_matrices=False)
-    return (values.to(probe.dtype)[:, None] * modes).reshape(probe.shape)

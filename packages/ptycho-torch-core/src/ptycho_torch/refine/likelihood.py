@@ -24,10 +24,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["LIKELIHOODS", "Likelihood", "Misfit", "field_weight"]
+__all__ = ["Likelihood", "Misfit", "field_weight"]
 
 Likelihood = Literal["poisson", "amplitude"]
-LIKELIHOODS: tuple[Likelihood, ...] = ("poisson", "amplitude")
 
 _STEEPEST_RATIO = 2.0
 _TINY = 1e-12

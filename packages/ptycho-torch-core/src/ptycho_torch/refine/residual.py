@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,8 @@ from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.placement import SolverPlacement, placement_of
 from ptycho_torch.refine.result import SubPixel
-from ptycho_torch.refine.step import State, detector_ramp
+from ptycho_torch.refine.step import detector_ramp
+from ptycho_torch.refine.unknowns import Unknowns
 
 __all__ = ["dose_of", "forward_residual"]
 
@@ -60,35 +61,41 @@ def forward_residual(
     place = torch.device(device)
     canvas = WorkingCanvas.around(scan.positions, scan.N, 2)
     light = torch.from_numpy(np.asarray(scan.probe if probe is None else probe)).to(place)
-    state = State(
-        torch.from_numpy(canvas.lay(fitted)).to(place, torch.complex64),
-        (light * detector_ramp(scan.N).to(place)).to(torch.complex64),
-        torch.from_numpy(scan.positions.copy()).to(place),
-    )
+    image = torch.from_numpy(canvas.lay(fitted)).to(place, torch.complex64)
+    positions = torch.from_numpy(scan.positions.copy()).to(place)
+    ramped = (light * detector_ramp(scan.N).to(place)).to(torch.complex64)
     origin = canvas.origin_tensor(place)
-    placement = placement_of(sub_pixel, state.positions, scan.N, canvas.shape, origin, torch.float32)
+    placement = placement_of(sub_pixel, positions, scan.N, canvas.shape, origin, torch.float32)
     frames = FrameSource(scan, 1.0, place, torch.float32)
     every = np.arange(scan.n_frames)
-    return residual_of_pairs(lambda: _pairs(frames, placement, state, every), per_frame_dose=per_frame_dose)
+
+    def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+        return _pairs(frames, placement, image, lambda part, _: part.light(ramped), every)
+
+    return residual_of_pairs(pairs, per_frame_dose=per_frame_dose)
 
 
-def dose_of(frames: FrameSource, placement: SolverPlacement, state: State) -> float:
+def dose_of(frames: FrameSource, placement: SolverPlacement, unknowns: Unknowns) -> float:
     """Ratio of measured to predicted light over some frames spread over the scan; 1 if none is predicted."""
     chosen = np.unique(np.linspace(0, len(placement) - 1, min(len(placement), _SAMPLE_FRAMES)).astype(int))
     predicted_sum = measured_sum = 0.0
-    for predicted, measured in _pairs(frames, placement, state, chosen):
+    for predicted, measured in _pairs(frames, placement, unknowns.object.value, unknowns.light, chosen):
         predicted_sum += float(predicted.sum())
         measured_sum += float(measured.sum())
     return measured_sum / predicted_sum if predicted_sum > 0 < measured_sum else 1.0
 
 
 def _pairs(
-    frames: FrameSource, placement: SolverPlacement, state: State, indices: npt.NDArray[np.int64]
+    frames: FrameSource,
+    placement: SolverPlacement,
+    image: Tensor,
+    light: Callable[[SolverPlacement, npt.NDArray[np.int64]], Tensor],
+    indices: npt.NDArray[np.int64],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Predicted and measured intensity of frames, in batches; zero at bad pixels."""
     for start in range(0, len(indices), _CHUNK):
         some = indices[start : start + _CHUNK]
         part = placement.part(torch.from_numpy(some))
-        field = torch.fft.fft2(part.cut(state.object)[:, None] * part.light(state.probe), norm="ortho")
+        field = torch.fft.fft2(part.cut(image)[:, None] * light(part, some), norm="ortho")
         predicted = (field.real.square() + field.imag.square()).sum(dim=1)
         yield (predicted if frames.measured is None else predicted * frames.measured), frames.load(some)

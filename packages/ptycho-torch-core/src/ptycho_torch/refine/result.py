@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -10,10 +11,9 @@ import numpy.typing as npt
 
 from ptycho_torch.reassembly import StitchedObject
 
-__all__ = ["SUB_PIXEL", "RefineResult", "RefinementInterrupted", "SubPixel"]
+__all__ = ["RefineResult", "RefinementInterrupted", "SubPixel"]
 
 SubPixel = Literal["object", "probe"]
-SUB_PIXEL: tuple[SubPixel, ...] = ("object", "probe")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ class RefineResult:
         True when the objective stopped falling before the last epoch.
     sub_pixel
         What moved by fractions of a pixel.
+    others
+        Arrays of further unknowns that were fitted, by name.
     """
 
     object: StitchedObject
@@ -51,6 +53,7 @@ class RefineResult:
     objectives: tuple[float, ...]
     stopped_early: bool
     sub_pixel: SubPixel
+    others: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
 
     @property
     def n_epochs(self) -> int:

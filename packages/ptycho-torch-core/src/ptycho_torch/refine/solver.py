@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from ptycho_config import RefineConfig
 from ptycho_torch.data import Scan
 from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.iteration import Iteration
-from ptycho_torch.refine.likelihood import LIKELIHOODS, Likelihood
-from ptycho_torch.refine.result import SUB_PIXEL, RefinementInterrupted, RefineResult, SubPixel
+from ptycho_torch.refine.result import RefinementInterrupted, RefineResult
+from ptycho_torch.refine.settings import check_against, config_of, epochs_of
 from ptycho_torch.refine.subsets import subset_counts
 
 __all__ = ["refine"]
@@ -26,20 +28,11 @@ def refine(
     scan: Scan,
     start: StitchedObject | None = None,
     *,
-    epochs: int = 60,
-    batch_size: int | None = None,
-    refine_probe: bool = False,
-    refine_positions: bool = False,
-    probe_modes: int | None = None,
-    likelihood: Likelihood = "poisson",
-    sub_pixel: SubPixel = "object",
+    config: RefineConfig | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.complex64,
-    smoothness: float = 0.0,
-    tolerance: float = 1e-5,
-    warm_up: int | None = None,
-    seed: int = 0,
     progress: Callable[[int, int, float], None] | None = None,
+    **settings: Any,
 ) -> RefineResult:
     """Refine an object against all measured frames of a scan.
 
@@ -50,42 +43,21 @@ def refine(
     start
         Object to start from, in the coordinates of the scan; it is scaled to the measured counts.
         None: one everywhere.
-    epochs
-        Passes over all frames, at most.
-    batch_size
-        Frames per step in the first epochs, 1 to n; later batches grow. None: a 32nd of the frames.
-    refine_probe, refine_positions
-        Fit the probe modes, and the position of every frame, together with the object. The mean of
-        all positions stays: with the object it forms one unknown too many.
-    probe_modes
-        Incoherent modes to fit, no fewer than the probe has; weak ones are added to it, see
-        :func:`ptycho_torch.refine.modes.with_modes`. Needs ``refine_probe``. None: those it has.
-    likelihood
-        ``"poisson"`` for counts with shot noise, ``"amplitude"`` for the distance of amplitudes, which
-        forgives a wrong model more and is biased where frames hold few counts.
-    sub_pixel
-        What moves by fractions of a pixel. ``"object"``: bilinear interpolation, the model of the networks
-        and the simulator. ``"probe"``: Fourier shift of the probe, band-limited, as in an experiment.
+    config
+        What is fitted, and how; the defaults if None.
     device
         Where to compute. Where a process group of :mod:`torch.distributed` is up, every process calls
         this with the same arguments and takes its share of the frames. Repeated runs agree bit for bit
         on a CPU with one thread.
     dtype
         complex64 or complex128.
-    smoothness
-        Weight of the squared differences between neighbouring pixels of the object, as a share of the
-        brightest illumination; 0 leaves the object to the frames alone. It quiets the noise of few counts and
-        takes fine detail with it.
-    tolerance
-        Relative fall of the objective, per epoch, below which the run ends. It is looked at over five
-        epochs and only when a batch holds all frames; 0 runs all epochs.
-    warm_up
-        Epochs in which only the object moves. None: 0 with a start; 2 before the probe and 5 before
-        the positions without one.
-    seed
-        Seed of the order of frames.
     progress
-        Called after every epoch with its number, ``epochs`` and the forward residual.
+        Called after every epoch with its number, all epochs and the forward residual.
+    **settings
+        Settings of :class:`ptycho_config.RefineConfig` by name, in place of those of ``config``; those
+        that begin with ``refine_`` may be given without it: ``epochs``, ``batch_size``, ``tolerance``,
+        ``warm_up``, ``seed``, beside ``refine_probe``, ``refine_positions``, ``probe_modes``,
+        ``likelihood``, ``sub_pixel`` and ``smoothness``.
 
     Returns
     -------
@@ -93,17 +65,28 @@ def refine(
 
     Raises
     ------
+    ConfigError
+        If a setting is unknown, outside its range, or does not fit the scan. A ValueError that names it.
     ShapeError
         If the start does not fit the scan.
     DataError
-        If the scan holds no counts.
+        If the scan holds no counts, or a position is no finite number.
     ValueError
-        If a setting is outside its range.
+        If ``dtype`` is another one.
     FloatingPointError
         If the objective stops being a finite number.
     RefinementInterrupted
         On Ctrl-C, with what the last complete epoch reached; before the first one, a plain
         KeyboardInterrupt.
+
+    Notes
+    -----
+    Where positions are fitted their mean stays: with the object it forms one unknown too many. The
+    likelihood ``"amplitude"`` forgives a wrong model more than ``"poisson"`` and is biased where frames
+    hold few counts. ``sub_pixel`` ``"object"`` is the model of the networks and the simulator,
+    ``"probe"`` is band-limited, as an experiment. Smoothness quiets the noise of few counts and takes fine
+    detail with it. The fall of the objective is looked at over five epochs and only when a batch holds all
+    frames.
 
     Examples
     --------
@@ -114,33 +97,20 @@ def refine(
     >>> result.residuals[-1] < result.residuals[0]
     True
     """
-    _check_settings(scan, epochs, batch_size, likelihood, dtype, tolerance, warm_up)
-    if not 0 <= smoothness < math.inf:
-        raise ValueError(f"smoothness: expected 0 or more, got {smoothness}")
-    if probe_modes is not None and (probe_modes < scan.n_modes or not refine_probe):
-        needed = f"{scan.n_modes} or more, and refine_probe"
-        raise ValueError(
-            f"probe_modes: expected {needed}, got {probe_modes} with refine_probe={refine_probe}"
+    chosen = config_of(config, settings)
+    check_against(chosen, scan)
+    if dtype not in (torch.complex64, torch.complex128):
+        raise ValueError(f"dtype: expected torch.complex64 or torch.complex128, got {dtype}")
+    if not np.isfinite(scan.positions).all():
+        raise DataError(
+            "positions: expected finite values, got NaN or infinity; leave those frames out with take",
+            scan.source,
         )
-    if sub_pixel not in SUB_PIXEL:
-        raise ValueError(f"sub_pixel: expected one of {', '.join(SUB_PIXEL)}, got {sub_pixel!r}")
     with flushed_denormals(), torch.no_grad():
-        solver = Iteration(
-            scan,
-            start,
-            device=torch.device(device),
-            dtype=dtype,
-            likelihood=likelihood,
-            sub_pixel=sub_pixel,
-            fits=(refine_probe, refine_positions),
-            probe_modes=probe_modes,
-            smoothness=smoothness,
-            warm_up=warm_up,
-            seed=seed,
-        )
-        size = max(1, scan.n_frames // 32) if batch_size is None else batch_size
-        plan = subset_counts(scan.n_frames, size, epochs)
-        return _run(solver, plan, tolerance, progress)
+        solver = Iteration(scan, start, chosen, device=torch.device(device), dtype=dtype)
+        size = chosen.refine_batch_size or max(1, scan.n_frames // 32)
+        plan = subset_counts(scan.n_frames, size, epochs_of(chosen))
+        return _run(solver, plan, chosen.refine_tolerance, progress)
 
 
 def _run(
@@ -181,31 +151,3 @@ def _require_finite(objective: float, epoch: int) -> None:
 def _has_stalled(objectives: list[float], tolerance: float) -> bool:
     before, now = objectives[-1 - _PATIENCE], objectives[-1]
     return tolerance > 0 and before - now < tolerance * _PATIENCE * abs(before)
-
-
-def _check_settings(
-    scan: Scan,
-    epochs: int,
-    batch_size: int | None,
-    likelihood: str,
-    dtype: torch.dtype,
-    tolerance: float,
-    warm_up: int | None,
-) -> None:
-    if epochs < 1:
-        raise ValueError(f"epochs: expected 1 or more, got {epochs}")
-    if batch_size is not None and not 1 <= batch_size <= scan.n_frames:
-        raise ValueError(f"batch_size: expected 1 to {scan.n_frames} frames, got {batch_size}")
-    if likelihood not in LIKELIHOODS:
-        raise ValueError(f"likelihood: expected one of {', '.join(LIKELIHOODS)}, got {likelihood!r}")
-    if dtype not in (torch.complex64, torch.complex128):
-        raise ValueError(f"dtype: expected torch.complex64 or torch.complex128, got {dtype}")
-    if not 0 <= tolerance < 1:
-        raise ValueError(f"tolerance: expected 0 or more and less than 1, got {tolerance}")
-    if warm_up is not None and warm_up < 0:
-        raise ValueError(f"warm_up: expected 0 epochs or more, got {warm_up}")
-    if not np.isfinite(scan.positions).all():
-        raise DataError(
-            "positions: expected finite values, got NaN or infinity; leave those frames out with take",
-            scan.source,
-        )

@@ -1,4 +1,4 @@
-r"""Residuals of a batch, carried back to object, probe and positions.
+r"""Residuals of a batch, carried back to the unknowns.
 
 For a frame with patch :math:`O_j`, modes :math:`P_m` and fields :math:`\Psi_m = F(P_m O_j)`, the
 residual of the exit wave is :math:`\chi_m = F^{-1}(w \Psi_m)` with the weight :math:`w` of
@@ -19,62 +19,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit, field_weight
 from ptycho_torch.refine.placement import SolverPlacement
+from ptycho_torch.refine.unknowns import Chunk, Unknowns
+from ptycho_torch.refine.unknowns.base import Frames
 
-__all__ = ["BatchGradient", "BatchSettings", "State", "batch_gradient", "detector_ramp", "illumination_map"]
+__all__ = ["Batching", "batch_gradient", "detector_ramp", "illumination_map"]
 
-_LARGEST_MOVE_PX = 0.5
 _MAP_CHUNK = 64
-
-
-@dataclass
-class State:
-    """Unknowns of the problem.
-
-    Attributes
-    ----------
-    object
-        Complex, ``(height, width)`` of the working canvas.
-    probe
-        Complex, ``(modes, N, N)``, multiplied by :func:`detector_ramp`.
-    positions
-        float64, ``(n, 2)``, ``[y, x]`` in px.
-    """
-
-    object: Tensor
-    probe: Tensor
-    positions: Tensor
-
-    def clone(self) -> State:
-        """Independent copy."""
-        return State(self.object.clone(), self.probe.clone(), self.positions.clone())
-
-
-@dataclass
-class BatchGradient:
-    """Sums over one batch; the arrays that were not asked for are None.
-
-    Attributes
-    ----------
-    object
-        Like ``State.object``.
-    probe, object_power
-        Like ``State.probe``, and :math:`\\sum_j |O_j|^2`, real, ``(N, N)``.
-    moves
-        float64, ``(batch, 2)``: least-squares displacement of every position; px.
-    """
-
-    object: Tensor
-    probe: Tensor | None = None
-    object_power: Tensor | None = None
-    moves: Tensor | None = None
 
 
 def detector_ramp(n_pixels: int) -> Tensor:
@@ -88,72 +44,46 @@ def detector_ramp(n_pixels: int) -> Tensor:
     return ramp[:, None] * ramp[None, :]
 
 
-def illumination_map(placement: SolverPlacement, probe: Tensor) -> Tensor:
+def illumination_map(unknowns: Unknowns, placement: SolverPlacement, frames: Frames) -> Tensor:
     """Summed probe intensity of the placed frames, real, ``(height, width)`` of the canvas."""
-    total = probe.real.new_zeros(placement.shape)
+    total = unknowns.probe.value.real.new_zeros(placement.shape)
     for start in range(0, len(placement), _MAP_CHUNK):
-        part = placement.part(slice(start, start + _MAP_CHUNK))
-        power = (part.light(probe).abs() ** 2).sum(dim=-3)
+        chosen = slice(start, start + _MAP_CHUNK)
+        part = placement.part(chosen)
+        power = (unknowns.light(part, frames[chosen]).abs() ** 2).sum(dim=-3)
         part.add(power.expand(len(part), -1, -1), total)
     return total
 
 
-def _position_moves(patch_gradient: Tensor, slopes: tuple[Tensor, Tensor], power: Tensor) -> Tensor:
-    r"""Displacements :math:`-(J^T J)^{-1} J^T \chi` with :math:`J = P\,\partial O_j/\partial(y, x)`.
-
-    One Gauss-Newton step per frame (Odstrcil, Menzel and Guizar-Sicairos, Opt. Express 26, 3108, 2018,
-    treat each axis alone).
-    """
-    down, right = slopes
-
-    def product(first: Tensor, second: Tensor) -> Tensor:
-        return (first.real * second.real + first.imag * second.imag).sum(dim=(-2, -1)).double()
-
-    weighted = power * down
-    yy, xy = product(weighted, down), product(weighted, right)
-    xx = product(power * right, right)
-    towards_y, towards_x = product(down, patch_gradient), product(right, patch_gradient)
-    # A patch without structure says nothing about its position: the small term keeps it in place.
-    small = 1e-2 * (yy + xx).mean() + 1e-30
-    yy, xx = yy + small, xx + small
-    determinant = yy * xx - xy * xy
-    moves = torch.stack((xy * towards_x - xx * towards_y, xy * towards_y - yy * towards_x), dim=1)
-    return (moves / determinant[:, None]).clamp(-_LARGEST_MOVE_PX, _LARGEST_MOVE_PX)
-
-
 @dataclass(frozen=True, kw_only=True)
-class BatchSettings:
-    """What is fitted, and how.
+class Batching:
+    """How a batch is worked on.
 
     Attributes
     ----------
     likelihood
         Noise model.
-    probe, positions
-        Whether each of them is wanted.
     chunk
         Frames worked on at once; so few that the fields of a chunk stay in the cache.
     """
 
     likelihood: Likelihood
-    probe: bool
-    positions: bool
     chunk: int
 
 
 def batch_gradient(
-    state: State,
-    indices: npt.NDArray[np.int64],
+    unknowns: Unknowns,
+    indices: Frames,
     placement: SolverPlacement,
     frames: FrameSource,
-    settings: BatchSettings,
+    batching: Batching,
     misfit: Misfit,
-) -> BatchGradient:
-    """Gradient of the misfit over the frames ``indices``.
+) -> None:
+    """Gradient of the misfit over the frames ``indices``, left in the unknowns that move.
 
     Parameters
     ----------
-    state
+    unknowns
         Where the gradient is taken.
     indices
         (batch,) frame numbers.
@@ -161,43 +91,62 @@ def batch_gradient(
         Of these frames.
     frames
         Measured intensities.
-    settings
-        What is wanted.
+    batching
+        Noise model and size of the chunks.
     misfit
         Receives the sums of the batch.
     """
-    result = BatchGradient(object=torch.zeros_like(state.object))
-    if settings.probe:
-        result.probe = torch.zeros_like(state.probe)
-        result.object_power = torch.zeros_like(state.probe[0].real)
-    moves = []
-    for start in range(0, len(indices), settings.chunk):
-        chosen = slice(start, start + settings.chunk)
+    moving = unknowns.moving()
+    for unknown in moving:
+        unknown.start_batch()
+    with_slopes = any(unknown.wants_slopes for unknown in moving)
+    for start in range(0, len(indices), batching.chunk):
+        chosen = slice(start, start + batching.chunk)
         part, some = placement.part(chosen), indices[chosen]
-        slopes: tuple[Tensor, Tensor] | None = None
-        if settings.positions:
-            patches, *both = part.cut_with_slopes(state.object)
-            slopes = (both[0], both[1])
-        else:
-            patches = part.cut(state.object)
-        light = part.light(state.probe)
-        field = torch.fft.fft2(patches[:, None] * light, norm="ortho")
-        pairs = torch.view_as_real(field)
-        # Real and imaginary parts apart: faster than abs(), which guards against overflow.
-        predicted = pairs[..., 0].square().addcmul_(pairs[..., 1], pairs[..., 1])
-        predicted = predicted.sum(dim=1) if len(state.probe) > 1 else predicted[:, 0]
-        intensity = frames.load(some)
-        weight = field_weight(predicted, intensity, settings.likelihood, frames.measured, misfit)
-        wave = torch.fft.ifft2(field * weight[:, None], norm="ortho")
-        if result.probe is not None and result.object_power is not None:
-            result.probe += part.gather_light(patches.conj()[:, None] * wave)
-            result.object_power += (patches.real.square() + patches.imag.square()).sum(dim=0)
-        wave *= light.conj()
-        patch_gradient = wave.sum(dim=1) if len(state.probe) > 1 else wave[:, 0]
-        part.add(patch_gradient, result.object)
-        if slopes is not None:
-            power = (light.abs() ** 2).sum(dim=-3)
-            moves.append(_position_moves(patch_gradient, slopes, power))
-    if moves:
-        result.moves = torch.cat(moves)
-    return result
+        chunk = _residual(unknowns, some, part, frames, batching.likelihood, misfit, with_slopes)
+        for unknown in moving:
+            unknown.add_wave(chunk)
+        wave = chunk.wave
+        wave *= chunk.light.conj()
+        chunk.patch_gradient = wave.sum(dim=1) if wave.shape[1] > 1 else wave[:, 0]
+        for unknown in moving:
+            unknown.add_patches(chunk)
+
+
+def _residual(
+    unknowns: Unknowns,
+    some: Frames,
+    part: SolverPlacement,
+    frames: FrameSource,
+    likelihood: Likelihood,
+    misfit: Misfit,
+    with_slopes: bool,
+) -> Chunk:
+    """Fields of some frames and the residual of their exit waves."""
+    slopes: tuple[Tensor, Tensor] | None = None
+    if with_slopes:
+        patches, *both = part.cut_with_slopes(unknowns.object.value)
+        slopes = (both[0], both[1])
+    else:
+        patches = part.cut(unknowns.object.value)
+    light = unknowns.light(part, some)
+    field = torch.fft.fft2(patches[:, None] * light, norm="ortho")
+    pairs = torch.view_as_real(field)
+    # Real and imaginary parts apart: faster than abs(), which guards against overflow.
+    predicted = pairs[..., 0].square().addcmul_(pairs[..., 1], pairs[..., 1])
+    predicted = predicted.sum(dim=1) if field.shape[1] > 1 else predicted[:, 0]
+    for unknown in unknowns.others:
+        predicted = unknown.expected(predicted, some)
+    weight = field_weight(predicted, frames.load(some), likelihood, frames.measured, misfit)
+    wave = torch.fft.ifft2(field * weight[:, None], norm="ortho")
+    return Chunk(
+        frames=some,
+        where=part,
+        patches=patches,
+        slopes=slopes,
+        light=light,
+        field=field,
+        weight=weight,
+        wave=wave,
+        others=unknowns.others,
+    )

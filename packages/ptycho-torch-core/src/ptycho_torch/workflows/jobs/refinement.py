@@ -6,9 +6,8 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig, RefineConfig, write_resolved
+from ptycho_config import PyTorchExecutionConfig, RefineConfig, write_resolved
 from ptycho_torch.bundle import installed_versions
 from ptycho_torch.config_factory.refinement import RefinementPayload
 from ptycho_torch.data.reading import read_scan
@@ -18,6 +17,7 @@ from ptycho_torch.metrics import MetricReport
 from ptycho_torch.plotting import save_training_figure
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual, refine
+from ptycho_torch.refine.settings import check_against
 from ptycho_torch.results import load_object
 from ptycho_torch.workflows.processes.beside import beside, count_devices
 from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
@@ -37,7 +37,6 @@ logger = logging.getLogger(__name__)
 _COMMAND = "refine"
 CURVE = "refinement.png"
 REFINEMENT_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, CURVE)
-_EPOCHS = 60
 
 Progress = Callable[[int, int, float], None]
 
@@ -185,32 +184,14 @@ def refine_in_processes(
         If there are fewer devices than asked for, or fewer frames than processes or frames per step.
     """
     count = count_devices(execution.devices, device_type)
-    for name, least in (("refine_batch_size", config.refine_batch_size or 1), ("devices", count)):
-        if least > scan.n_frames:
-            raise ConfigError(Problem(name, least, f"at most {scan.n_frames}, the frames of the scan"))
-    if config.probe_modes is not None and config.probe_modes < scan.n_modes:
-        expected = f"at least {scan.n_modes}, the modes of the probe"
-        raise ConfigError(Problem("probe_modes", config.probe_modes, expected))
-    settings = {
-        "epochs": _EPOCHS if config.refine_epochs == "auto" else config.refine_epochs,
-        "batch_size": config.refine_batch_size,
-        "refine_probe": config.refine_probe,
-        "refine_positions": config.refine_positions,
-        "probe_modes": config.probe_modes,
-        "likelihood": config.likelihood,
-        "sub_pixel": config.sub_pixel,
-        "smoothness": config.smoothness,
-        "tolerance": config.refine_tolerance,
-        "warm_up": config.refine_warm_up,
-        "seed": config.refine_seed,
-    }
-    with beside(count, device_type, _refine_share, (scan, start, settings)) as device:
-        return refine(scan, start, device=device, progress=progress, **settings)  # type: ignore[arg-type]
+    check_against(config, scan, n_processes=count)
+    with beside(count, device_type, _refine_share, (scan, start, config)) as device:
+        return refine(scan, start, config=config, device=device, progress=progress)
 
 
-def _refine_share(scan: Scan, start: StitchedObject | None, settings: dict[str, Any], device: str) -> None:
+def _refine_share(scan: Scan, start: StitchedObject | None, config: RefineConfig, device: str) -> None:
     """Same call in another process of the group; the first one returns the result."""
-    refine(scan, start, device=device, **settings)
+    refine(scan, start, config=config, device=device)
 
 
 def save_curve(work: Path, result: RefineResult) -> None:

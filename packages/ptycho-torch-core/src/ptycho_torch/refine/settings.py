@@ -1,0 +1,62 @@
+"""Settings of a refinement: the configuration, built from keywords and held against a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ptycho_config import ConfigError, Problem, RefineConfig, evolve, field_specs
+from ptycho_torch.data import Scan
+
+__all__ = ["check_against", "config_of", "epochs_of"]
+
+_AUTO_EPOCHS = 60
+_PREFIX = "refine_"
+
+
+def config_of(config: RefineConfig | None, stated: Mapping[str, Any]) -> RefineConfig:
+    """Configuration with what a caller stated.
+
+    Parameters
+    ----------
+    config
+        What holds where nothing is stated; the defaults if None.
+    stated
+        Values by the names of :class:`ptycho_config.RefineConfig`, with or without ``refine_`` in front.
+
+    Raises
+    ------
+    ConfigError
+        If a name or a value is wrong; it says all that is.
+    """
+    known = {spec.name for spec in field_specs(RefineConfig)}
+    named = {
+        _PREFIX + name if name not in known and _PREFIX + name in known else name: value
+        for name, value in stated.items()
+    }
+    return evolve(RefineConfig() if config is None else config, **named)
+
+
+def check_against(config: RefineConfig, scan: Scan, *, n_processes: int = 1) -> None:
+    """Refuse settings that do not fit a scan.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer frames than processes or frames per step, or fewer modes than the probe has.
+    """
+    problems = [
+        Problem(name, least, f"at most {scan.n_frames}, the frames of the scan")
+        for name, least in (("refine_batch_size", config.refine_batch_size or 1), ("devices", n_processes))
+        if least > scan.n_frames
+    ]
+    if config.probe_modes is not None and config.probe_modes < scan.n_modes:
+        expected = f"at least {scan.n_modes}, the modes of the probe"
+        problems.append(Problem("probe_modes", config.probe_modes, expected))
+    if problems:
+        raise ConfigError(problems)
+
+
+def epochs_of(config: RefineConfig) -> int:
+    """Passes over all frames, at most."""
+    return _AUTO_EPOCHS if config.refine_epochs == "auto" else config.refine_epochs

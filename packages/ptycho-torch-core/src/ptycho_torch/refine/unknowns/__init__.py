@@ -1,0 +1,98 @@
+"""The unknowns of a refinement, one class in one file each."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ptycho_torch.refine.placement import SolverPlacement
+from ptycho_torch.refine.unknowns.base import Chunk, Frames, Published, Setup, Step, Unknown
+from ptycho_torch.refine.unknowns.object import ObjectUnknown
+from ptycho_torch.refine.unknowns.positions import POSITION_MARGIN_PX, PositionsUnknown
+from ptycho_torch.refine.unknowns.probe import ProbeUnknown
+
+__all__ = [
+    "POSITION_MARGIN_PX",
+    "Chunk",
+    "ObjectUnknown",
+    "PositionsUnknown",
+    "ProbeUnknown",
+    "Published",
+    "Setup",
+    "Step",
+    "Unknown",
+    "Unknowns",
+    "unknowns_of",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unknowns:
+    """All unknowns of a problem: the three that every model has, and others that act on it.
+
+    Attributes
+    ----------
+    object, probe, positions
+        Always there, fitted or not.
+    others
+        Those that the settings ask for.
+    """
+
+    object: ObjectUnknown
+    probe: ProbeUnknown
+    positions: PositionsUnknown
+    others: tuple[Unknown, ...] = ()
+
+    def __iter__(self) -> Iterator[Unknown]:
+        yield from (self.object, self.probe, self.positions, *self.others)
+
+    def moving(self) -> list[Unknown]:
+        """Those that move in this epoch."""
+        return [unknown for unknown in self if unknown.moving]
+
+    def places(self, frames: Frames) -> Tensor:
+        """Positions of frames, float64 ``(batch, 2)``."""
+        positions = self.positions.value[torch.from_numpy(frames)]
+        for unknown in self.others:
+            positions = unknown.placed(positions, frames)
+        return positions
+
+    def light(self, where: SolverPlacement, frames: Frames) -> Tensor:
+        """Light on frames, complex ``(modes, N, N)`` or ``(batch, modes, N, N)``."""
+        light = where.light(self.probe.value)
+        for unknown in self.others:
+            light = unknown.lit(light, frames)
+        return light
+
+
+def unknowns_of(setup: Setup) -> Unknowns:
+    """Unknowns as the settings ask for them, from every file of this folder."""
+    found = (kind.of(setup) for kind in _other_kinds())
+    return Unknowns(
+        object=ObjectUnknown.of(setup),
+        probe=ProbeUnknown.of(setup),
+        positions=PositionsUnknown.of(setup),
+        others=tuple(unknown for unknown in found if unknown is not None),
+    )
+
+
+def _other_kinds() -> list[type[Unknown]]:
+    """Classes of unknowns beyond the three that every model has, by the names of their files."""
+    every = (ObjectUnknown, ProbeUnknown, PositionsUnknown)
+    kinds: list[type[Unknown]] = []
+    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        kinds += [
+            kind
+            for kind in vars(module).values()
+            if isinstance(kind, type)
+            and issubclass(kind, Unknown)
+            and kind.__module__ == module.__name__
+            and kind not in (Unknown, *every)
+        ]
+    return kinds

@@ -1,0 +1,254 @@
+"""What every unknown of a refinement has: a value, its share of a gradient, a step, a publication.
+
+A new unknown is one file in this folder with one class, and one setting in
+:class:`ptycho_config.RefineConfig`; :func:`ptycho_torch.refine.unknowns.unknowns_of` finds it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ptycho_config import RefineConfig
+from ptycho_torch.data import Scan
+from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.reassembly.processes import Processes
+from ptycho_torch.refine.canvas import WorkingCanvas
+from ptycho_torch.refine.placement import SolverPlacement
+
+__all__ = ["Chunk", "Published", "Setup", "Step", "Unknown"]
+
+Frames = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What unknowns are made from.
+
+    Attributes
+    ----------
+    scan, start, config
+        Frames and positions, the object to start from or None, and the settings.
+    canvas
+        Array that the object is refined on.
+    probe
+        Complex, ``(modes, N, N)``, calibrated and with the modes that are to be fitted, times the ramp.
+    ramp
+        Complex, ``(N, N)``, of :func:`ptycho_torch.refine.step.detector_ramp`.
+    dtype
+        complex64 or complex128.
+    """
+
+    scan: Scan
+    start: StitchedObject | None
+    config: RefineConfig
+    canvas: WorkingCanvas
+    probe: Tensor
+    ramp: Tensor
+    dtype: torch.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute."""
+        return self.probe.device
+
+    def first_epoch(self, from_flat: int) -> int:
+        """Epoch in which an unknown begins to move that waits ``from_flat`` epochs after a flat start."""
+        if self.config.refine_warm_up is not None:
+            return self.config.refine_warm_up
+        return from_flat if self.start is None else 0
+
+
+@dataclass(kw_only=True)
+class Chunk:
+    """Some frames of a batch while they are worked on.
+
+    Attributes
+    ----------
+    frames
+        (chunk,) frame numbers.
+    where
+        Their placement on the canvas.
+    patches, slopes
+        Complex, ``(chunk, N, N)``: what they see of the object, and its derivatives by y and by x where an
+        unknown wants them.
+    light
+        Complex, ``(modes, N, N)`` or ``(chunk, modes, N, N)``.
+    field, weight
+        Detector field ``(chunk, modes, N, N)`` and its real weight ``(chunk, N, N)``: the residual of the
+        field is their product.
+    wave
+        Complex, ``(chunk, modes, N, N)``: residual of the exit wave, used up when
+        :attr:`patch_gradient` is there.
+    patch_gradient
+        Complex, ``(chunk, N, N)``: gradient by the conjugate of the patches; None before it is known.
+    """
+
+    frames: Frames
+    where: SolverPlacement
+    patches: Tensor
+    slopes: tuple[Tensor, Tensor] | None
+    light: Tensor
+    field: Tensor
+    weight: Tensor
+    wave: Tensor
+    others: Sequence[Unknown] = ()
+    patch_gradient: Tensor | None = None
+
+    def gathered_light(self, waves: Tensor) -> Tensor:
+        """Gradient by the probe ``(modes, N, N)`` of gradients by the light on every frame."""
+        for unknown in reversed(self.others):
+            waves = unknown.gathered_light(waves, self.frames)
+        return self.where.gather_light(waves)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What an unknown needs to know to make its step.
+
+    Attributes
+    ----------
+    frames, mine
+        Frame numbers of the whole batch, and those that this process worked on.
+    n_subsets
+        Batches of this epoch.
+    share
+        Length of the step of a factor of the exit wave: of two factors that move, each goes half the way.
+    illumination
+        Real, ``(height, width)`` of the canvas: summed probe intensity of all frames.
+    batch_illumination
+        Computes that of this batch.
+    processes
+        Those that share the batch.
+    """
+
+    frames: Frames
+    mine: Frames
+    n_subsets: int
+    share: float
+    illumination: Tensor
+    batch_illumination: Callable[[], Tensor]
+    processes: Processes
+
+
+@dataclass(kw_only=True)
+class Published:
+    """What unknowns leave behind, in the gauge of the calibration.
+
+    Attributes
+    ----------
+    object
+        Complex, ``(height, width)`` of the working canvas.
+    probe
+        Complex, ``(modes, N, N)``.
+    positions
+        float64, ``(n, 2)``.
+    others
+        Arrays of further unknowns by name.
+    """
+
+    object: Tensor
+    probe: Tensor
+    positions: Tensor
+    others: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+
+
+class Unknown(ABC):
+    """One thing that a refinement may fit.
+
+    Attributes
+    ----------
+    value
+        Where the next gradient is taken.
+    now
+        Result of the last epoch; what is gone back to when an epoch does not end.
+    ahead
+        Where the next epoch starts: the result of the last one and its momentum.
+    fitted
+        Whether it moves at all.
+    first_epoch
+        Epoch in which it begins to move.
+    moving
+        Whether it moves in this epoch.
+    """
+
+    is_factor: ClassVar[bool] = False
+    """Whether the exit wave is proportional to it."""
+    wants_slopes: ClassVar[bool] = False
+    """Whether its gradient needs the derivatives of patches by their positions."""
+    moves_light: ClassVar[bool] = False
+    """Whether the illumination of the object changes with it."""
+
+    def __init__(self, value: Tensor, *, fitted: bool, first_epoch: int) -> None:
+        self.value = self.now = self.ahead = value
+        self.fitted, self.first_epoch, self.moving = fitted, first_epoch, False
+
+    @classmethod
+    @abstractmethod
+    def of(cls, setup: Setup) -> Self | None:
+        """The unknown as the settings ask for it; None where it is no part of the problem."""
+
+    def begin(self, epoch: int) -> None:
+        """Start an epoch from where momentum carried the last one."""
+        self.moving = self.fitted and epoch >= self.first_epoch
+        self.value = self.ahead.clone()
+
+    def go_back(self) -> None:
+        """Return to the result of the last epoch that ended."""
+        self.value = self.now
+
+    # Its part of the model. Only unknowns beyond object, probe and positions have one here.
+
+    def placed(self, positions: Tensor, frames: Frames) -> Tensor:
+        """Positions ``(batch, 2)`` of frames as this unknown makes them."""
+        return positions
+
+    def lit(self, light: Tensor, frames: Frames) -> Tensor:
+        """Light ``(batch, modes, N, N)`` of frames as this unknown makes it."""
+        return light
+
+    def gathered_light(self, waves: Tensor, frames: Frames) -> Tensor:
+        """The adjoint of :meth:`lit`."""
+        return waves
+
+    def expected(self, intensity: Tensor, frames: Frames) -> Tensor:
+        """Normalised intensity ``(batch, N, N)`` that frames are expected to show."""
+        return intensity
+
+    # Its gradient and its step.
+
+    def start_batch(self) -> None:  # noqa: B027 - not every unknown needs it
+        """Forget the gradient of the last batch."""
+
+    def add_wave(self, chunk: Chunk) -> None:  # noqa: B027 - not every unknown needs it
+        """Add the share of a chunk, from the residual of the exit wave."""
+
+    def add_patches(self, chunk: Chunk) -> None:  # noqa: B027 - not every unknown needs it
+        """Add the share of a chunk, from the gradient by the patches."""
+
+    def sums(self) -> Iterable[Tensor]:
+        """Sums over the batch, to be added up over the processes in place."""
+        return ()
+
+    @abstractmethod
+    def step(self, step: Step) -> None:
+        """Move the value by the gradient of the batch."""
+
+    def settle(self) -> None:  # noqa: B027 - not every unknown needs it
+        """Put the value back to what no measurement fixes, at the end of an epoch."""
+
+    def advance(self, momentum: float) -> None:
+        """Take the value for the result of the epoch, and start the next one ahead of it."""
+        self.ahead = self.value + momentum * (self.value - self.now)
+        self.now = self.value
+
+    @abstractmethod
+    def publish(self, result: Published) -> None:
+        """Leave the result of the last epoch behind."""

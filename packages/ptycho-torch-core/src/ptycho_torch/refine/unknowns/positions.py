@@ -1,0 +1,104 @@
+"""The position of every frame, their mean kept: with the object it forms one unknown too many."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ptycho_torch.refine.unknowns.base import Chunk, Published, Setup, Step, Unknown
+
+__all__ = ["POSITION_MARGIN_PX", "PositionsUnknown"]
+
+POSITION_MARGIN_PX = 16
+"""Pixels of canvas around the scan for positions that move."""
+_LARGEST_MOVE_PX = 0.5
+_EPOCHS_FROM_FLAT = 5
+
+
+class PositionsUnknown(Unknown):
+    """float64, ``(n, 2)``, ``[y, x]`` in px."""
+
+    wants_slopes = True
+    moves_light = True
+
+    def __init__(self, value: Tensor, *, fitted: bool, first_epoch: int = 0) -> None:
+        super().__init__(value, fitted=fitted, first_epoch=first_epoch)
+        self.start = value.clone()
+        self.moves: list[Tensor] = []
+
+    @classmethod
+    def of(cls, setup: Setup) -> Self:
+        """The positions of the scan; fitted if ``refine_positions`` says so."""
+        return cls(
+            torch.from_numpy(setup.scan.positions.copy()).to(setup.device),
+            fitted=setup.config.refine_positions,
+            first_epoch=setup.first_epoch(_EPOCHS_FROM_FLAT),
+        )
+
+    def start_batch(self) -> None:
+        """Forget the moves of the last batch."""
+        self.moves = []
+
+    def add_patches(self, chunk: Chunk) -> None:
+        """Moves of the frames of a chunk."""
+        assert chunk.slopes is not None
+        assert chunk.patch_gradient is not None
+        power = (chunk.light.abs() ** 2).sum(dim=-3)
+        self.moves.append(position_moves(chunk.patch_gradient, chunk.slopes, power))
+
+    def step(self, step: Step) -> None:
+        """Move the frames of the batch, none farther from its start than the canvas allows."""
+        moves = torch.zeros_like(self.value)
+        if self.moves:
+            moves[torch.from_numpy(step.mine)] = torch.cat(self.moves)
+        step.processes.sum(moves)
+        self.value += moves
+        limit = POSITION_MARGIN_PX - 2.0
+        self.value = torch.clamp(self.value, self.start - limit, self.start + limit)
+
+    def settle(self) -> None:
+        """Keep the mean: where all positions shift together the object follows."""
+        self.value -= (self.value - self.start).mean(dim=0)
+
+    def publish(self, result: Published) -> None:
+        """The positions."""
+        result.positions = self.now
+
+
+def position_moves(patch_gradient: Tensor, slopes: tuple[Tensor, Tensor], power: Tensor) -> Tensor:
+    r"""Displacements :math:`-(J^T J)^{-1} J^T \chi` with :math:`J = P\,\partial O_j/\partial(y, x)`.
+
+    One Gauss-Newton step per frame (Odstrcil, Menzel and Guizar-Sicairos, Opt. Express 26, 3108, 2018,
+    treat each axis alone).
+
+    Parameters
+    ----------
+    patch_gradient
+        Complex, ``(batch, N, N)``.
+    slopes
+        Derivatives of the patches by y and by x, complex, of that shape.
+    power
+        Intensity of the light, real, of that shape or ``(N, N)``.
+
+    Returns
+    -------
+    Tensor
+        float64, ``(batch, 2)``, ``[y, x]`` in px.
+    """
+    down, right = slopes
+
+    def product(first: Tensor, second: Tensor) -> Tensor:
+        return (first.real * second.real + first.imag * second.imag).sum(dim=(-2, -1)).double()
+
+    weighted = power * down
+    yy, xy = product(weighted, down), product(weighted, right)
+    xx = product(power * right, right)
+    towards_y, towards_x = product(down, patch_gradient), product(right, patch_gradient)
+    # A patch without structure says nothing about its position: the small term keeps it in place.
+    small = 1e-2 * (yy + xx).mean() + 1e-30
+    yy, xx = yy + small, xx + small
+    determinant = yy * xx - xy * xy
+    moves = torch.stack((xy * towards_x - xx * towards_y, xy * towards_y - yy * towards_x), dim=1)
+    return (moves / determinant[:, None]).clamp(-_LARGEST_MOVE_PX, _LARGEST_MOVE_PX)

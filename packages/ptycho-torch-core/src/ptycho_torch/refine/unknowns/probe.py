@@ -1,0 +1,90 @@
+"""The probe: modes that are fitted together with the object, their power kept."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ptycho_torch.physics import with_power
+from ptycho_torch.refine.unknowns.base import Chunk, Published, Setup, Step, Unknown
+
+__all__ = ["ProbeUnknown"]
+
+_FLOOR = 1e-3
+_EPOCHS_FROM_FLAT = 2
+
+
+class ProbeUnknown(Unknown):
+    """Complex, ``(modes, N, N)``, times the ramp of :func:`ptycho_torch.refine.step.detector_ramp`.
+
+    Where ``moved``, the probe moves by fractions of a pixel from frame to frame.
+    """
+
+    is_factor = True
+    moves_light = True
+
+    def __init__(
+        self, value: Tensor, ramp: Tensor, *, fitted: bool, first_epoch: int = 0, moved: bool = False
+    ) -> None:
+        super().__init__(value, fitted=fitted, first_epoch=first_epoch)
+        self.ramp, self.moved = ramp, moved
+        self.start_batch()
+
+    @classmethod
+    def of(cls, setup: Setup) -> Self:
+        """The probe of the scan, calibrated; fitted if ``refine_probe`` says so."""
+        return cls(
+            setup.probe,
+            setup.ramp,
+            fitted=setup.config.refine_probe,
+            first_epoch=setup.first_epoch(_EPOCHS_FROM_FLAT),
+            moved=setup.config.sub_pixel == "probe",
+        )
+
+    def start_batch(self) -> None:
+        """Forget the gradient of the last batch."""
+        self.gradient = torch.zeros_like(self.value)
+        self.object_power = torch.zeros_like(self.value[0].real)
+
+    def add_wave(self, chunk: Chunk) -> None:
+        """Add what the frames say, and the curvature: the summed intensity of the object."""
+        patches = chunk.patches
+        self.gradient += chunk.gathered_light(patches.conj()[:, None] * chunk.wave)
+        self.object_power += (patches.real.square() + patches.imag.square()).sum(dim=0)
+
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """Gradient and curvature."""
+        return self.gradient, self.object_power
+
+    def step(self, step: Step) -> None:
+        """Step of length one where the intensity of the object is the curvature."""
+        power = self.object_power
+        if self.moved:
+            # Moved back by fractions of a pixel the power is no diagonal curvature any more; its largest
+            # value bounds it, as in ePIE (Maiden and Rodenburg, Ultramicroscopy 109, 1256, 2009).
+            power = power.max().expand_as(power)
+        self.value -= self.gradient * (step.share / (power + _FLOOR * power.max()))
+
+    def publish(self, result: Published) -> None:
+        """Orthogonal modes of the calibrated power, if they were fitted; the object takes the rest."""
+        probe = self.now * self.ramp.conj().to(self.now.dtype)
+        if self.fitted:
+            power = (probe.shape[-1] / 2) ** 2
+            gauged = with_power(_orthogonal(probe), power)
+            result.object = result.object * (probe.abs().square().sum() / power).sqrt()
+            probe = gauged
+        result.probe = probe
+
+
+def _orthogonal(probe: Tensor) -> Tensor:
+    """Orthogonal modes of the same mutual intensity, strongest first.
+
+    Incoherent modes are known up to a unitary mixture; the singular vectors single one out
+    (Thibault and Menzel, Nature 494, 68, 2013).
+    """
+    if len(probe) == 1:
+        return probe
+    _, values, modes = torch.linalg.svd(probe.reshape(len(probe), -1), full_matrices=False)
+    return (values.to(probe.dtype)[:, None] * modes).reshape(probe.shape)
