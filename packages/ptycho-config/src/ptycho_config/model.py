@@ -31,7 +31,7 @@ class ModelConfig(Config):
 
     N: int = setting(
         64,
-        help="side of a diffraction pattern and of an object patch",
+        help="side of a frame and of an object patch",
         unit="px",
         ge=32,
         multiple_of=16,

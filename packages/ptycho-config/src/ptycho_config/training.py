@@ -139,7 +139,7 @@ class TrainingConfig(Config):
     )
     nphotons: float = setting(
         1e9,
-        help="photons per diffraction pattern",
+        help="mean photons per frame",
         unit="photons",
         gt=0,
         group=_DATA,

@@ -202,7 +202,7 @@ def test_a_number_far_beyond_what_exists_is_refused_without_counting():
         make_groups(positions, gridsize=4, n_groups=10**15, neighbor_count=40, seed=0, oversampling=True)
 
 
-def test_pools_with_very_many_subsets():
+def test_pools_with_very_many_combinations():
     positions = np.random.default_rng(0).uniform(0, 100, (150, 2))
     groups = make_groups(positions, gridsize=4, n_groups=400, neighbor_count=45, seed=0, oversampling=True)
     assert len(set(sets_of(groups))) == 400

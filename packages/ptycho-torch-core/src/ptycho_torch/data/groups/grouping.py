@@ -18,7 +18,7 @@ No group twice
 
 Oversampling
     Makes several distinct groups around a seed: first one for every frame, then a second one, and
-    so on, each time another subset of the pool.
+    so on, each time another combination from the pool.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import cKDTree
 
 from ptycho_config.errors import ConfigError, Problem
+from ptycho_torch.data.groups.combinations import combinations_by_rank, set_numbers
 from ptycho_torch.data.groups.sampling import Indices, choose_frames
-from ptycho_torch.data.groups.subsets import set_numbers, subsets_by_rank
 from ptycho_torch.errors import DataError, ShapeError
 
 __all__ = ["Groups", "channel_order", "covering_groups", "make_groups"]
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 
-_MOST_SUBSETS = 2**62  # numbers of subsets are added in int64
+_MOST_COMBINATIONS = 2**62  # numbers of combinations are added in int64
 _MOST_COUNTED = 2**22  # sets counted one by one for a message; beyond it the message states a bound
 
 
@@ -91,7 +91,7 @@ class _Candidates:
 class _Neighbourhood:
     """The frames of one scan and the sets that can be made around each of them.
 
-    The subsets of a pool are numbered; a frame starts at a random number and goes on in steps that
+    The combinations of a pool are numbered; a frame starts at a random number and goes on in steps that
     share no factor with their count, so its sets differ from each other until all have been seen.
     """
 
@@ -101,25 +101,27 @@ class _Neighbourhood:
         self.frames = frames
         self.size = size
         self.pool = min(pool, len(frames) - 1)
-        self.n_subsets = math.comb(self.pool, size - 1)
-        if self.n_subsets > _MOST_SUBSETS:
-            expected = f"a pool with at most 2**62 subsets of {size - 1} frames"
+        self.n_combinations = math.comb(self.pool, size - 1)
+        if self.n_combinations > _MOST_COMBINATIONS:
+            expected = f"a pool with at most 2**62 combinations of {size - 1} frames"
             raise ConfigError(Problem("neighbor_pool_size", pool, expected, "use a smaller pool"))
         self._points = positions[frames]
         self._tree = cKDTree(self._points)
-        self._start = rng.integers(0, self.n_subsets, size=len(frames))
-        stride = max(1, round(0.618 * self.n_subsets))
-        while math.gcd(stride, self.n_subsets) != 1:
+        self._start = rng.integers(0, self.n_combinations, size=len(frames))
+        stride = max(1, round(0.618 * self.n_combinations))
+        while math.gcd(stride, self.n_combinations) != 1:
             stride += 1
         self._stride = stride
 
     def candidates(self, seeds: Indices, n_turns: int) -> _Candidates:
         """Up to ``n_turns`` different sets around each of ``seeds``, all first ones first."""
         rows = np.flatnonzero(np.isin(self.frames, seeds))
-        n_turns = min(n_turns, self.n_subsets)
-        steps = np.array([turn * self._stride % self.n_subsets for turn in range(n_turns)], dtype=np.int64)
-        ranks = (self._start[rows] + steps[:, None]) % self.n_subsets
-        slots = subsets_by_rank(ranks.reshape(-1), self.pool, self.size - 1)
+        n_turns = min(n_turns, self.n_combinations)
+        steps = np.array(
+            [turn * self._stride % self.n_combinations for turn in range(n_turns)], dtype=np.int64
+        )
+        ranks = (self._start[rows] + steps[:, None]) % self.n_combinations
+        slots = combinations_by_rank(ranks.reshape(-1), self.pool, self.size - 1)
         who = np.tile(np.arange(len(rows)), n_turns)
         members = np.empty((len(slots), self.size), dtype=np.int64)
         members[:, 0] = self.frames[rows][who]
@@ -184,7 +186,7 @@ def _several_per_seed(
     scans: Sequence[_Neighbourhood], frames: Indices, wanted: int, priority: Indices
 ) -> _Candidates:
     """Distinct groups around every frame: all first ones, then all second ones, up to ``wanted``."""
-    most_turns = max(scan.n_subsets for scan in scans)
+    most_turns = max(scan.n_combinations for scan in scans)
     n_turns = min(most_turns, -(-wanted // len(frames)))
     while True:
         candidates = _gather([scan.candidates(frames, n_turns) for scan in scans])
@@ -333,7 +335,7 @@ def make_groups(
     priority = np.arange(len(positions)) if sequential else rng.permutation(len(positions))
     made = _one_per_seed(scans, seeds, frames, wanted, priority)
     if oversampling and n_groups is not None and len(made.seed) < n_groups:
-        most = sum(scan.n_subsets * len(scan.frames) for scan in scans)
+        most = sum(scan.n_combinations * len(scan.frames) for scan in scans)
         if n_groups > most > _MOST_COUNTED:
             raise _too_many(n_groups, f"about {most}", oversampling)
         made = _several_per_seed(scans, frames, n_groups, priority)

@@ -8,26 +8,26 @@ import numpy as np
 
 from ptycho_torch.data.groups.sampling import Indices
 
-__all__ = ["set_numbers", "subsets_by_rank"]
+__all__ = ["combinations_by_rank", "set_numbers"]
 
 
-def subsets_by_rank(ranks: Indices, n_items: int, n_chosen: int) -> Indices:
-    """Subsets by number in lexicographic order: ``(len(ranks), n_chosen)`` ascending items."""
-    n_subsets = math.comb(n_items, n_chosen)
-    if n_subsets < len(ranks):
-        return subsets_by_rank(np.arange(n_subsets, dtype=np.int64), n_items, n_chosen)[ranks]
-    subsets = np.zeros((len(ranks), n_chosen), dtype=np.int64)
+def combinations_by_rank(ranks: Indices, n_items: int, n_chosen: int) -> Indices:
+    """Combinations by number in lexicographic order: ``(len(ranks), n_chosen)`` ascending items."""
+    n_combinations = math.comb(n_items, n_chosen)
+    if n_combinations < len(ranks):
+        return combinations_by_rank(np.arange(n_combinations, dtype=np.int64), n_items, n_chosen)[ranks]
+    combinations = np.zeros((len(ranks), n_chosen), dtype=np.int64)
     missing = np.full(len(ranks), n_chosen)
     left = ranks.copy()
     for item in range(n_items):
-        # How many subsets go on with this item, by the number of items still missing.
+        # How many combinations go on with this item, by the number of items still missing.
         counts = [math.comb(n_items - 1 - item, k - 1) if k else 0 for k in range(n_chosen + 1)]
         with_item = np.array(counts, dtype=np.int64)[missing]
         taken = np.flatnonzero(left < with_item)
         left -= np.where(left < with_item, 0, with_item)
-        subsets[taken, n_chosen - missing[taken]] = item
+        combinations[taken, n_chosen - missing[taken]] = item
         missing[taken] -= 1
-    return subsets
+    return combinations
 
 
 def set_numbers(members: Indices) -> Indices:
