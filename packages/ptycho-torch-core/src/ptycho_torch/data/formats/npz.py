@@ -24,6 +24,7 @@ from ptycho_torch.data.scan.checks import probe_size_from_shape
 from ptycho_torch.data.scan.contract import Scan, frame_chunks
 from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
+from ptycho_torch.data.scan.lazy import Frames
 from ptycho_torch.data.scan.memory import contract_arrays
 from ptycho_torch.errors import DataError
 
@@ -321,7 +322,7 @@ def load_scan(
     )
 
 
-def _write_frames(archive: zipfile.ZipFile, frames: Any, progress: Progress | None) -> None:
+def _write_frames(archive: zipfile.ZipFile, frames: Frames, progress: Progress | None) -> None:
     """Add the frames to an open archive piece by piece, so that they need not fit in memory."""
     dtype = frames.dtype
     with archive.open(f"{FRAME_KEYS[0]}{_SUFFIX}", "w", force_zip64=True) as stream:

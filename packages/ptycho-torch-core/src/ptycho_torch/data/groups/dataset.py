@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from ptycho_torch.data.groups.labels import LabelSource
 from ptycho_torch.data.groups.sampling import Indices
+from ptycho_torch.data.scan.lazy import Frames
 
 __all__ = ["Batch", "GroupDataset", "ScanGroups", "SeveralScans", "as_is"]
 
@@ -54,7 +55,7 @@ class GroupDataset(Dataset[Batch]):
 
     def __init__(
         self,
-        frames: np.ndarray,
+        frames: Frames,
         groups: Indices,
         offsets: np.ndarray | None = None,
         labels: LabelSource | None = None,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ptycho_torch.control import Progress
 from ptycho_torch.data.scan.contract import frame_chunks
 from ptycho_torch.data.scan.header import ArrayHeader
-from ptycho_torch.data.scan.lazy import HDF5Frames
+from ptycho_torch.data.scan.lazy import Frames, HDF5Frames
 from ptycho_torch.errors import DataError
 
 __all__ = ["Contents", "StoredArray", "create_frames", "is_hdf5", "opened"]
@@ -271,7 +271,7 @@ def _missing_filters(data: h5py.Dataset) -> list[str]:
 def create_frames(
     group: h5py.Group,
     name: str,
-    frames: Any,
+    frames: Frames,
     *,
     compression: str = "lzf",
     progress: Progress | None = None,

@@ -7,13 +7,14 @@ from ptycho_torch.data.scan.contract import DomainDecision, Scan, frame_chunks
 from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.geometry import ScanGeometry
 from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
-from ptycho_torch.data.scan.lazy import FrameStack, HDF5Frames
+from ptycho_torch.data.scan.lazy import Frames, FrameStack, HDF5Frames
 
 __all__ = [
     "KNOWN_KEYS",
     "ArrayHeader",
     "DomainDecision",
     "FrameStack",
+    "Frames",
     "HDF5Frames",
     "Located",
     "Scan",

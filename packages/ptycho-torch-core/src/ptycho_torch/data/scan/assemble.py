@@ -14,10 +14,10 @@ import numpy.typing as npt
 from ptycho_torch.control import Progress
 from ptycho_torch.data.scan import checks
 from ptycho_torch.data.scan.contract import Domain, DomainDecision, Scan
-from ptycho_torch.data.scan.crop import CROP_ENTRY, crop_detector, crop_frames
+from ptycho_torch.data.scan.crop import CROP_ENTRY, crop_detector, crop_frames, crop_middle
 from ptycho_torch.data.scan.domain import decide_domain, to_counts
 from ptycho_torch.data.scan.geometry import rescaled_entries
-from ptycho_torch.data.scan.lazy import FrameStack
+from ptycho_torch.data.scan.lazy import Frames, FrameStack
 from ptycho_torch.errors import DataError
 
 __all__ = [
@@ -74,7 +74,7 @@ class _Draft:
     """Canonical parts found so far; what is None is absent or had a problem."""
 
     frames_name: str = FRAME_KEYS[0]
-    frames: npt.NDArray[Any] | None = None
+    frames: Frames | None = None
     positions: npt.NDArray[np.float64] | None = None
     nominal: npt.NDArray[np.float64] | None = None
     probe: npt.NDArray[np.complex64] | None = None
@@ -313,7 +313,7 @@ def _values(
     frames = draft.frames
     if N is not None and frames.shape[1] > N:
         frames = crop_frames(frames, N)
-        bad = None if bad is None else crop_frames(bad, N)
+        bad = None if bad is None else crop_middle(bad, N)
         if bad is not None and bad.all():
             draft.problems.append(
                 f"bad_pixels: every pixel of the central {N} x {N} is marked as not measured"
@@ -341,7 +341,7 @@ def _finish(draft: _Draft, decision: DomainDecision, N: int | None, source: Path
     crop_to = N if N is not None and frames.shape[1] > N else None
     if crop_to is not None:
         frames = crop_frames(frames, crop_to)
-    bad_here = bad if bad is None or crop_to is None else crop_frames(bad, crop_to)
+    bad_here = bad if bad is None or crop_to is None else crop_middle(bad, crop_to)
     counts = to_counts(frames, decision.domain, bad_pixels=bad_here, in_place=owned and crop_to is None)
     if isinstance(counts, FrameStack) and decision.domain == "counts" and draft.sums is not None:
         counts.remember_totals(draft.sums)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ptycho_torch.control import Progress
 from ptycho_torch.data.scan.contract import frame_chunks
+from ptycho_torch.data.scan.lazy import Frames, FrameStack
 
 __all__ = [
     "canonical_bad_pixels",
@@ -43,8 +44,8 @@ def _indices(flags: npt.NDArray[np.bool_], what: str = "") -> str:
 
 
 def frames_first(
-    frames: npt.NDArray[Any], n_positions: int | None, name: str, stated: str | None, problems: Problems
-) -> npt.NDArray[Any] | None:
+    frames: Frames, n_positions: int | None, name: str, stated: str | None, problems: Problems
+) -> Frames | None:
     """Frames as (n, N, N), from (n, N, N) or (N, N, n).
 
     Parameters
@@ -70,7 +71,8 @@ def frames_first(
     if n_positions is None:
         return None
     first = shape[0] == n_positions
-    last = shape[2] == n_positions
+    # Nothing moves the axes of frames in a file, and the layouts of such files have the frames first.
+    last = shape[2] == n_positions and not isinstance(frames, FrameStack)
     if first and last and shape[0] == shape[1]:
         if stated not in ("first", "last"):
             problems.append(
@@ -88,7 +90,7 @@ def frames_first(
             f"({n_positions}, N, N)"
         )
         return None
-    found = frames if first else np.moveaxis(frames, 2, 0)
+    found = frames if first else np.moveaxis(np.asarray(frames), 2, 0)
     if found.shape[1] != found.shape[2]:
         problems.append(
             f"{name}: frames are {found.shape[1]} x {found.shape[2]} px, expected square frames; crop them "
@@ -99,7 +101,7 @@ def frames_first(
 
 
 def check_frame_values(
-    frames: npt.NDArray[Any],
+    frames: Frames,
     bad_pixels: npt.NDArray[np.bool_] | None,
     name: str,
     problems: Problems,

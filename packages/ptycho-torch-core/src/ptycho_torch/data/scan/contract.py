@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ptycho_torch.data.scan.lazy import FrameStack, scaled_frames, take_frames
+from ptycho_torch.data.scan.lazy import Frames, FrameStack, scaled_frames, take_frames
 from ptycho_torch.errors import ShapeError
 
 __all__ = ["Domain", "DomainDecision", "Scan", "frame_chunks"]
@@ -90,7 +90,7 @@ class Scan:
         Shapes do not fit each other.
     """
 
-    diffraction: npt.NDArray[Any] = field(repr=False)
+    diffraction: Frames = field(repr=False)
     positions: npt.NDArray[np.float64] = field(repr=False)
     probe: npt.NDArray[np.complex64] = field(repr=False)
     object_truth: npt.NDArray[np.complex64] | None = field(default=None, repr=False)
@@ -188,7 +188,7 @@ class Scan:
         return replace(self, diffraction=scaled_frames(self.diffraction, factor))
 
 
-def frame_chunks(frames: npt.NDArray[Any]) -> list[slice]:
+def frame_chunks(frames: Frames) -> list[slice]:
     """Slices over the first axis whose working copies stay small beside a large scan.
 
     Parameters

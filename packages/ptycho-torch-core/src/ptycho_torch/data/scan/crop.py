@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptycho_torch.data.scan.lazy import FrameStack
+from ptycho_torch.data.scan.lazy import Frames, FrameStack
 
-__all__ = ["CROP_ENTRY", "crop_detector", "crop_fourier", "crop_frames", "resample"]
+__all__ = ["CROP_ENTRY", "crop_detector", "crop_fourier", "crop_frames", "crop_middle", "resample"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +30,15 @@ CROP_ENTRY = "detector_crop"
 """Metadata entry: what was cropped, and the factor on the positions."""
 
 
-def crop_frames(frames: npt.NDArray[Any], N: int) -> npt.NDArray[Any]:
-    """Central N x N pixels of the last two axes; index N0 // 2 becomes index N // 2.
+def crop_frames(frames: Frames, N: int) -> Frames:
+    """Frames of the central N x N pixels; a view of an array, and nothing is read of a `FrameStack`."""
+    return frames.crop(N) if isinstance(frames, FrameStack) else crop_middle(np.asarray(frames), N)
 
-    A view of an array, any dtype; nothing is read of a `FrameStack`.
-    """
-    if isinstance(frames, FrameStack):
-        return frames.crop(N)
-    top, left = (size // 2 - N // 2 for size in frames.shape[-2:])
-    return frames[..., top : top + N, left : left + N]
+
+def crop_middle(values: npt.NDArray[Any], N: int) -> npt.NDArray[Any]:
+    """View of the central N x N pixels of the last two axes; index N0 // 2 becomes index N // 2."""
+    top, left = (size // 2 - N // 2 for size in values.shape[-2:])
+    return values[..., top : top + N, left : left + N]
 
 
 def crop_fourier(field: npt.NDArray[Any], N: int) -> npt.NDArray[np.complex64]:
@@ -59,7 +59,7 @@ def crop_fourier(field: npt.NDArray[Any], N: int) -> npt.NDArray[np.complex64]:
         (..., N, N) complex64; centre at index N // 2.
     """
     spectrum = np.fft.fftshift(np.fft.fft2(field.astype(np.complex128), norm="ortho"), axes=(-2, -1))
-    kept = np.fft.ifftshift(crop_frames(spectrum, N), axes=(-2, -1))
+    kept = np.fft.ifftshift(crop_middle(spectrum, N), axes=(-2, -1))
     return np.fft.ifft2(kept, norm="ortho").astype(np.complex64)
 
 

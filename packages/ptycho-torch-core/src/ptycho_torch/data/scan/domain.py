@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.data.scan.contract import Domain, DomainDecision, frame_chunks
-from ptycho_torch.data.scan.lazy import ConvertedFrames, FrameStack
+from ptycho_torch.data.scan.lazy import ConvertedFrames, Frames, FrameStack
 from ptycho_torch.errors import DataError
 
 __all__ = ["DOMAINS", "decide_domain", "to_counts"]
@@ -48,7 +48,7 @@ def _relative_rounding(dtype: np.dtype[Any]) -> float:
     return 2.0 * max(float(coarse), float(np.finfo(np.float32).eps))
 
 
-def _sample(frames: npt.NDArray[Any], bad_pixels: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float64]:
+def _sample(frames: Frames, bad_pixels: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float64]:
     n = frames.shape[0]
     chosen = np.unique(np.linspace(0, n - 1, min(n, _MAX_FRAMES)).astype(np.intp))
     values = frames[chosen]
@@ -59,7 +59,7 @@ def _sample(frames: npt.NDArray[Any], bad_pixels: npt.NDArray[np.bool_] | None) 
     return values[:: max(1, -(-values.size // _MAX_VALUES))]
 
 
-def _gather(frames: npt.NDArray[Any], bad_pixels: npt.NDArray[np.bool_] | None) -> _Evidence:
+def _gather(frames: Frames, bad_pixels: npt.NDArray[np.bool_] | None) -> _Evidence:
     values = _sample(frames, bad_pixels)
     if frames.dtype.kind in "biu":
         largest = float(values.max(initial=0.0))
@@ -119,7 +119,7 @@ def _from_values(evidence: _Evidence) -> DomainDecision:
 
 
 def decide_domain(
-    frames: npt.NDArray[Any],
+    frames: Frames,
     *,
     requested: str = "auto",
     in_file: str | None = None,
@@ -203,12 +203,12 @@ def _squared(values: npt.NDArray[Any], rounding: float) -> npt.NDArray[np.float6
 
 
 def to_counts(
-    frames: npt.NDArray[Any],
+    frames: Frames,
     domain: Domain,
     *,
     bad_pixels: npt.NDArray[np.bool_] | None = None,
     in_place: bool = False,
-) -> npt.NDArray[Any]:
+) -> Frames:
     """Frames as counts, bad pixels set to zero.
 
     ``counts = amplitude**2``. A square that is an integer to within the rounding of the stored root becomes
@@ -227,18 +227,32 @@ def to_counts(
 
     Returns
     -------
-    ndarray
+    Frames
         (n, N, N) counts; an integer dtype is kept in native byte order (bool becomes uint8), everything else
         is float32. Frames in a file (`FrameStack`) stay there and are converted as they are read.
     """
-    native = frames.dtype.newbyteorder("=")
-    if domain == "counts" and native.kind in "biu":
-        dtype = np.dtype(np.uint8) if native.kind == "b" else native
-    else:
-        dtype = np.dtype(np.float32)
     if isinstance(frames, FrameStack):
-        convert = partial(to_counts, domain=domain, bad_pixels=bad_pixels)
-        return cast(Any, ConvertedFrames(frames, convert, dtype))
+        convert = partial(_array_in_counts, domain=domain, bad_pixels=bad_pixels)
+        return ConvertedFrames(frames, convert, _dtype_of_counts(frames.dtype, domain))
+    return _array_in_counts(np.asanyarray(frames), domain, bad_pixels, in_place=in_place)
+
+
+def _dtype_of_counts(dtype: np.dtype[Any], domain: Domain) -> np.dtype[Any]:
+    native = dtype.newbyteorder("=")
+    if domain == "counts" and native.kind in "biu":
+        return np.dtype(np.uint8) if native.kind == "b" else native
+    return np.dtype(np.float32)
+
+
+def _array_in_counts(
+    frames: npt.NDArray[Any],
+    domain: Domain,
+    bad_pixels: npt.NDArray[np.bool_] | None,
+    *,
+    in_place: bool = False,
+) -> npt.NDArray[Any]:
+    """Frames in memory as counts; arguments as for `to_counts`."""
+    dtype = _dtype_of_counts(frames.dtype, domain)
     reuse = in_place and frames.dtype == dtype and frames.flags.writeable and frames.flags.c_contiguous
     counts = frames if reuse else np.empty(frames.shape, dtype=dtype)
     for part in frame_chunks(frames):

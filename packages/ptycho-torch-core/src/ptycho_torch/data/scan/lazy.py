@@ -13,14 +13,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.errors import DataError
 
-__all__ = ["ConvertedFrames", "FrameStack", "HDF5Frames", "scaled_frames", "take_frames"]
+__all__ = ["ConvertedFrames", "FrameStack", "Frames", "HDF5Frames", "scaled_frames", "take_frames"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,42 @@ _LARGEST_BLOCK_BYTES = 512 << 20
 _LARGE_BYTES = 256 << 20
 _MANY_FRAMES = 8
 _LONG_RUN = 4
+
+
+class Frames(Protocol):
+    """Frames of a scan: what a NumPy array offers and a stack in a file offers too, and nothing beyond.
+
+    Shape and dtype are known before anything is read; an index reads, and gives a NumPy array.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(n, N, N)``, or as stored before it was checked."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of what an index gives."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all frames take in memory."""
+
+    def __len__(self) -> int:
+        """Number of frames."""
+
+    def __getitem__(self, index: Any, /) -> Block:
+        """Frames at an integer, a slice, a mask or an integer array along the first axis."""
+
+    def __array__(self) -> Block:
+        """All frames in memory."""
 
 
 class FrameStack(ABC):
@@ -292,7 +328,7 @@ def _runs(rows: Rows) -> list[tuple[int, int]]:
     return list(pairwise(bounds))
 
 
-def take_frames(frames: Any, indices: npt.ArrayLike) -> Any:
+def take_frames(frames: Frames, indices: npt.ArrayLike) -> Frames:
     """Frames at ``indices`` of an array (a copy) or of a stack (nothing is read)."""
     return frames.take(indices) if isinstance(frames, FrameStack) else frames[indices]
 
@@ -307,7 +343,7 @@ class _Times:
         return block.astype(np.float32) * self.factor
 
 
-def scaled_frames(frames: Any, factor: float) -> Any:
+def scaled_frames(frames: Frames, factor: float) -> Frames:
     """Frames times ``factor`` as float32, of an array or of a stack (nothing is read).
 
     Parameters
@@ -319,7 +355,7 @@ def scaled_frames(frames: Any, factor: float) -> Any:
     """
     times = _Times(factor)
     if not isinstance(frames, FrameStack):
-        return times(frames)
+        return times(np.asarray(frames))
     scaled = ConvertedFrames(frames, times, np.dtype(np.float32))
     if frames._totals is not None:
         scaled.remember_totals(frames._totals * float(times.factor))
