@@ -8,11 +8,20 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from ptycho_torch.bundle.checksum import CHECKSUM_ENTRY, checksum_of
 from ptycho_torch.bundle.manifest import Manifest, parse_manifest
 from ptycho_torch.bundle.members import DAMAGED
 from ptycho_torch.errors import BundleError
+from ptycho_torch.inside import OutsideError, inside
 
-__all__ = ["CHECKPOINT_ENTRY", "best_checkpoint", "is_checkpoint", "plain_tensors", "read_checkpoint"]
+__all__ = [
+    "CHECKPOINT_ENTRY",
+    "best_checkpoint",
+    "checkpoint_content",
+    "is_checkpoint",
+    "plain_tensors",
+    "read_checkpoint",
+]
 
 CHECKPOINT_ENTRY = "ptycho_torch"
 """Entry of a checkpoint with the text of the manifest."""
@@ -41,21 +50,36 @@ def read_checkpoint(path: Path) -> tuple[Manifest, dict[str, Any], int]:
     BundleError
         If it is damaged, holds something that would run, or was not written by a training of this package.
     """
+    content = checkpoint_content(path)
+    text, state = content[CHECKPOINT_ENTRY], content.get("state_dict")
+    if not isinstance(state, dict):
+        raise BundleError("the checkpoint holds no weights", path)
+    manifest = parse_manifest(text.encode(), path)
+    weights = {str(name).removeprefix(_PREFIX): value for name, value in state.items()}
+    return manifest, weights, path.stat().st_size
+
+
+def checkpoint_content(path: Path) -> dict[str, Any]:
+    """Everything that a checkpoint holds, on the CPU: tensors and plain data; nothing is executed.
+
+    Raises
+    ------
+    BundleError
+        If it is damaged, holds something that would run, or was not written by a training of this package.
+    """
     size = path.stat().st_size
     if size > _LARGEST:
         raise BundleError(f"has {size} bytes, expected at most {_LARGEST}; this is no checkpoint", path)
     content = plain_tensors(path.read_bytes(), "the checkpoint", path)
-    text = content.get(CHECKPOINT_ENTRY) if isinstance(content, dict) else None
-    state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(text, str) or not isinstance(state, dict):
+    if not isinstance(content, dict) or not isinstance(content.get(CHECKPOINT_ENTRY), str):
         raise BundleError(
             "this checkpoint was not written by a training of ptycho-torch; train again: one of another "
             "program cannot be used",
             path,
         )
-    manifest = parse_manifest(text.encode(), path)
-    weights = {str(name).removeprefix(_PREFIX): value for name, value in state.items()}
-    return manifest, weights, size
+    if content.pop(CHECKSUM_ENTRY, None) != checksum_of(content):
+        raise BundleError("the checkpoint does not match its checksum: it was changed or damaged", path)
+    return content
 
 
 def plain_tensors(content: bytes, what: str, path: Path) -> Any:
@@ -91,10 +115,12 @@ def best_checkpoint(run_dir: Path) -> Path | None:
     last = folder / "last.ckpt"
     if not last.is_file():
         return None
-    content = plain_tensors(last.read_bytes(), "the checkpoint", last)
-    states = content.get("callbacks", {}) if isinstance(content, dict) else {}
-    for key, state in states.items():
+    states = checkpoint_content(last).get("callbacks")
+    for key, state in states.items() if isinstance(states, dict) else ():
         if str(key).startswith(_KIND) and isinstance(state, dict) and state.get(_BEST):
-            best = folder / Path(str(state[_BEST])).name
+            try:
+                best = inside(folder, state[_BEST])
+            except OutsideError as error:
+                raise BundleError(str(error), last) from error
             return best if best.is_file() else last
     return last

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_config.errors import ConfigError, Problem
+from ptycho_torch.lightning.checkpoint_io import BEST_CHECKPOINTS
 from ptycho_torch.lightning.checkpoints import BestCheckpoints, LastCheckpoint, RunTimer
 from ptycho_torch.lightning.collapse import COLLAPSE_METRICS, CollapseGuard
 from ptycho_torch.lightning.objective import Objective
@@ -183,7 +184,7 @@ def standard_callbacks(
         callbacks.append(
             BestCheckpoints(
                 dirpath=checkpoint_dir,
-                filename="best-{epoch:03d}",
+                filename=f"{BEST_CHECKPOINTS}{{epoch:03d}}",
                 monitor=monitor,
                 mode=execution.checkpoint_mode,
                 save_top_k=execution.checkpoint_save_top_k,

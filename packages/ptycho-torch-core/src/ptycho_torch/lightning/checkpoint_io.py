@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,16 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from ptycho_torch.atomic import atomic_write
+from ptycho_torch.bundle.checkpoint import checkpoint_content
+from ptycho_torch.bundle.checksum import CHECKSUM_ENTRY, checksum_of
 
-__all__ = ["LAST_CHECKPOINT", "AtomicCheckpointIO", "read_checkpoint"]
+__all__ = ["BEST_CHECKPOINTS", "LAST_CHECKPOINT", "AtomicCheckpointIO"]
 
 LAST_CHECKPOINT = "last"
 """Stem of the checkpoint that a run is continued from."""
 
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; it may hold tensors and plain data only, and nothing is executed."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
+BEST_CHECKPOINTS = "best-"
+"""Start of the names of the best checkpoints."""
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -29,18 +27,24 @@ class AtomicCheckpointIO(CheckpointIO):
 
     A checkpoint that was overtaken is removed once the next ``last.ckpt`` is in place: killed in
     between, a run finds everything that its ``last.ckpt`` names.
+
+    Attributes
+    ----------
+    was_read
+        Whether a checkpoint was read, to continue from.
     """
 
     def __init__(self) -> None:
+        self.was_read = False
         self._overtaken: list[Path] = []
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Write a checkpoint; complete or not at all."""
+        """Write a checkpoint with its checksum; complete or not at all."""
         # A full disk is an OSError of the plain file; the archive writer of torch would hide it.
         content = io.BytesIO()
-        torch.save(checkpoint, content)
+        torch.save({**checkpoint, CHECKSUM_ENTRY: checksum_of(checkpoint)}, content)
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(target) as stream:
@@ -52,8 +56,9 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint, as :func:`read_checkpoint` does."""
-        return read_checkpoint(path)
+        """Read a checkpoint, as :func:`ptycho_torch.bundle.checkpoint.checkpoint_content` does."""
+        self.was_read = True
+        return checkpoint_content(Path(path))
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Note a checkpoint for removal."""
@@ -62,8 +67,6 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_overtaken(self) -> None:
         """Remove what was noted."""
         for path in self._overtaken:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            if path.is_file():
+                path.unlink()
         self._overtaken.clear()

@@ -11,7 +11,9 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, Timer
 
 from ptycho_torch.bundle import CHECKPOINT_ENTRY, describe
-from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
+from ptycho_torch.bundle.checkpoint import checkpoint_content
+from ptycho_torch.inside import inside
+from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT
 from ptycho_torch.models.patch_model import PatchModel
 
 __all__ = ["BestCheckpoints", "LastCheckpoint", "RunTimer", "SelfDescription"]
@@ -62,12 +64,11 @@ class BestCheckpoints(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state; checkpoints that are gone are forgotten."""
         assert self.dirpath is not None
-        folder = Path(self.dirpath)
-        found = {
-            str(folder / name): score
-            for name, score in state_dict["best_k_models"].items()
-            if (folder / name).exists()
-        }
+        # Lightning removes files that it reads here once they are overtaken.
+        named = [
+            (inside(Path(self.dirpath), name), score) for name, score in state_dict["best_k_models"].items()
+        ]
+        found = {str(path): score for path, score in named if path.exists()}
         super().load_state_dict({**state_dict, "dirpath": self.dirpath, "best_k_models": found})
         least, most = (min, max) if self.mode == "min" else (max, min)
         self.last_model_path = ""
@@ -160,7 +161,7 @@ class LastCheckpoint(Callback):
             count.update(dict.fromkeys(("ready", "started", "completed"), count["processed"]))
 
     def _note_end(self, trainer: pl.Trainer) -> None:
-        checkpoint = read_checkpoint(self.path)
+        checkpoint = checkpoint_content(self.path)
         checkpoint["callbacks"][self.state_key]["ended"] = self.ended
         # The cut epoch may have been the best, whose checkpoint has taken the place of an older one.
         for callback in _callbacks_of(trainer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,19 +10,69 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback
 
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
 from ptycho_torch.lightning.clipping import clip_algorithm
 from ptycho_torch.lightning.compiling import compiler_warnings
+from ptycho_torch.lightning.control import Beginning
+from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.loggers import LOGS, logger_kind
+from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.quiet import quiet_lightning
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining
 from ptycho_torch.workflows.processes.distributed import resolve_devices, resolve_strategy
 from ptycho_torch.workflows.processes.meeting import cluster_environment
+from ptycho_torch.workflows.runs.standing import UNREADABLE, unusable_checkpoint
 
-__all__ = ["build_trainer", "fit_warnings"]
+__all__ = ["build_trainer", "run_trainer"]
+
+
+def run_trainer(
+    trainer: pl.Trainer,
+    module: PtychoModule,
+    data: ScanDataModule,
+    checkpoint: Path | None,
+    beginning: Beginning,
+) -> bool:
+    """Train; returns whether Ctrl-C ended it.
+
+    Parameters
+    ----------
+    trainer, module, data
+        What trains, and on what.
+    checkpoint
+        What to continue from, if anything.
+    beginning
+        Among the callbacks of the trainer; until it has seen one, the trainer reads what it continues from.
+
+    Raises
+    ------
+    ConfigError
+        If the checkpoint cannot be continued from.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    # Continuing sets the global random states of the run, which are none of the caller's.
+    kept = torch.random.fork_rng(enabled=checkpoint is not None)
+    try:
+        with kept, _fit_warnings():
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+    except SystemExit:
+        # Newer versions of Lightning turn Ctrl-C into an exit of the process, older ones return.
+        if not trainer.interrupted:
+            raise
+    except UNREADABLE as error:
+        keeper = trainer.strategy.checkpoint_io
+        was_read = isinstance(keeper, AtomicCheckpointIO) and keeper.was_read
+        if checkpoint is None or beginning.seen or not was_read:
+            raise
+        raise unusable_checkpoint(checkpoint, error) from error
+    if trainer.interrupted:
+        # Lightning leaves the signal ignored.
+        signal.signal(signal.SIGINT, handler)
+    return trainer.interrupted
 
 
 def build_trainer(
@@ -52,7 +103,7 @@ def build_trainer(
     """
     config, execution = payload.training_config, payload.execution_config
     clip = clip_algorithm(config, execution)
-    with fit_warnings():
+    with _fit_warnings():
         return pl.Trainer(
             default_root_dir=work,
             accelerator=accelerator,
@@ -92,7 +143,7 @@ def _plugins(num_nodes: int) -> list[Any]:
 
 
 @contextmanager
-def fit_warnings() -> Iterator[None]:
+def _fit_warnings() -> Iterator[None]:
     """Silence remarks of Lightning, and warnings that advise against what is right here or address itself."""
     with warnings.catch_warnings(), compiler_warnings(), quiet_lightning():
         # Frames lie in memory; a worker process would only copy them.

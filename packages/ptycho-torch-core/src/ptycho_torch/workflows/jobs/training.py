@@ -5,23 +5,21 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import signal
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig, write_resolved
 from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
+from ptycho_torch.bundle.checkpoint import checkpoint_content
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.lightning.callbacks import History, monitored_metric, standard_callbacks
-from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
+from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT
 from ptycho_torch.lightning.checkpoints import SelfDescription
 from ptycho_torch.lightning.control import Beginning, RunControl
 from ptycho_torch.lightning.datamodule import ScanDataModule
@@ -32,7 +30,7 @@ from ptycho_torch.lightning.quiet import QuietCopies
 from ptycho_torch.models import PatchModel
 from ptycho_torch.workflows.jobs.logged_pictures import reconstruction_images
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining, prepare_training
-from ptycho_torch.workflows.jobs.trainer import build_trainer, fit_warnings
+from ptycho_torch.workflows.jobs.trainer import build_trainer, run_trainer
 from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES, write_training_pictures
 from ptycho_torch.workflows.processes.copies import reached, require_sendable, starts_copies
 from ptycho_torch.workflows.processes.device import numerics, require_means, resolve_accelerator
@@ -330,41 +328,23 @@ def _fit(
         payload.execution_config,
         has_validation=len(prepared.validation) > 0,
     )
+    last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"
+    data = _data_module(payload, prepared)
     # Processes beside the first one have written nothing.
     names = TRAINING_FILES if is_first_process() else ()
     with (
         nothing_left_unless(lambda: beginning.seen, work, _COMMAND, names),
         nullcontext() if copies else awaited(trainer.strategy),
     ):
-        _run_trainer(trainer, module, _data_module(payload, prepared), work, point.checkpoint)
+        if run_trainer(trainer, module, data, point.checkpoint, beginning):
+            raise TrainingInterrupted(last if last.exists() else None)
     history.collect()
     keeper = trainer.checkpoint_callback
     best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) else ""
-    last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"
     done = ResumePoint(
         checkpoint=last if last.is_file() else None, best=Path(best) if best else None, rows=history.rows
     )
     return done, history.rows
-
-
-def _run_trainer(
-    trainer: pl.Trainer, module: PtychoModule, data: ScanDataModule, work: Path, checkpoint: Path | None
-) -> None:
-    handler = signal.getsignal(signal.SIGINT)
-    # Continuing sets the global random states of the run, which are none of the caller's.
-    kept = torch.random.fork_rng(enabled=checkpoint is not None)
-    try:
-        with kept, fit_warnings():
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
-    except SystemExit:
-        # Newer versions of Lightning turn Ctrl-C into an exit of the process, older ones return.
-        if not trainer.interrupted:
-            raise
-    if trainer.interrupted:
-        # Lightning leaves the signal ignored.
-        signal.signal(signal.SIGINT, handler)
-        last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"
-        raise TrainingInterrupted(last if last.exists() else None)
 
 
 def _require_finite(rows: Sequence[Mapping[str, float]]) -> None:
@@ -385,7 +365,7 @@ def _load_best(model: PatchModel, path: Path | None) -> None:
     if path is None:
         logger.warning("no checkpoint was kept: the bundle holds the weights of the last epoch")
         return
-    state: dict[str, Any] = read_checkpoint(path)["state_dict"]
+    state: dict[str, Any] = checkpoint_content(path)["state_dict"]
     model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
 
 

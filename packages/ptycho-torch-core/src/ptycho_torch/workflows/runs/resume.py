@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,23 +15,14 @@ from torch import Tensor
 from ptycho_config import SECTIONS, ConfigError, Problem, field_specs, load_config
 from ptycho_torch.config_factory import TrainingPayload
 from ptycho_torch.data.groups.dataset import GroupDataset
-from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT, read_checkpoint
+from ptycho_torch.lightning.checkpoint_io import BEST_CHECKPOINTS, LAST_CHECKPOINT
+from ptycho_torch.workflows.runs.standing import read_standing
 
 __all__ = ["ResumePoint", "check_same_settings", "identity_of", "remove_strays", "resume_point"]
 
 logger = logging.getLogger(__name__)
 
 _SAMPLE_GROUPS = 16
-# What loaders of torch and pickle raise on content that is no checkpoint, or a piece of one.
-_UNREADABLE = (
-    LookupError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    pickle.UnpicklingError,
-)
 _SPREAD_OVER_EPOCHS = ("Exponential", "MultiStage", "WarmupCosine")
 
 
@@ -151,50 +141,34 @@ def resume_point(folder: Path, payload: TrainingPayload, identity: str) -> Resum
     Raises
     ------
     ConfigError
-        If the checkpoint cannot be read, the data are others than those of the run, or the run has
+        If the checkpoint cannot be used, the data are others than those of the run, or the run has
         more epochs behind it than it may have.
     """
     path = folder / f"{LAST_CHECKPOINT}.ckpt"
     if not path.is_file():
         return ResumePoint()
-    try:
-        content = read_checkpoint(path)
-        states = {_kind(key): state for key, state in content["callbacks"].items()}
-        last, best, rows = states["LastCheckpoint"], states["BestCheckpoints"], states["History"]["rows"]
-    except _UNREADABLE as error:
-        reason = str(error).split(". ")[0]
-        hint = f"{path.name} cannot be read ({reason}); train anew in another directory"
-        raise ConfigError(Problem("output_dir", str(path), "a checkpoint that train wrote", hint)) from error
+    standing = read_standing(path)
     config = payload.training_config
-    if last["identity"] != identity:
+    if standing.identity != identity:
         expected = "the data that the run was started with"
         hint = f"frames, positions or probe differ from those that {path} was trained on"
         raise ConfigError(Problem("train_data_file", str(config.train_data_file), expected, hint))
-    epochs = int(content["epoch"])
+    epochs = standing.epochs
     if config.nepochs < epochs:
         raise ConfigError(
             Problem("nepochs", config.nepochs, f"at least {epochs}, the epochs that the run has behind it")
         )
-    reason = _still_ended(last["ended"], epochs, payload, _seconds_spent(states))
+    reason = _still_ended(standing.ended, epochs, payload, standing.seconds)
     return ResumePoint(
         checkpoint=path,
         epochs=epochs,
-        step=int(content["global_step"]),
+        step=standing.step,
         ended=bool(reason),
         reason=reason,
-        best=folder / best["best_model_path"] if best["best_model_path"] else None,
-        kept=(path, *(folder / name for name in best["best_k_models"])),
-        rows=rows,
+        best=standing.best,
+        kept=standing.kept,
+        rows=standing.rows,
     )
-
-
-def _kind(key: str) -> str:
-    """Name of the class in the key under which Lightning keeps the state of a callback."""
-    return key.partition("{")[0]
-
-
-def _seconds_spent(states: Mapping[str, Any]) -> float:
-    return float(states["RunTimer"]["time_elapsed"]["train"])
 
 
 def _still_ended(ended: str, epochs: int, payload: TrainingPayload, spent: float) -> str:
@@ -215,7 +189,7 @@ def remove_strays(folder: Path, point: ResumePoint) -> None:
     """Remove checkpoints that were written after the point a run is continued from."""
     if not folder.is_dir():
         return
-    for path in folder.iterdir():
-        if path.suffix == ".ckpt" and path not in point.kept:
+    for path in folder.glob(f"{BEST_CHECKPOINTS}*.ckpt"):
+        if path not in point.kept:
             logger.info("%s is not part of the last complete epoch and is removed", path)
             path.unlink()
