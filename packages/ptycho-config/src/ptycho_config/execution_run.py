@@ -162,7 +162,8 @@ class RunConfig(Config):
 
     num_workers: int = setting(
         0,
-        help="processes that load data; 0 loads in the main process",
+        help="processes that load data; 0 loads in the main process. Each takes seconds to start and holds "
+        "the frames once more, unless they are read from a file",
         ge=0,
         group=_LOADER,
         jobs=_NETWORK,
@@ -185,13 +186,13 @@ class RunConfig(Config):
         ),
         resume=_LOADING,
     )
-    persistent_workers: bool = setting(
-        False,
-        help="keep the loading processes between epochs; needs num_workers",
+    persistent_workers: bool | None = setting(
+        None,
+        help="keep the loading processes between epochs; none: keep them if num_workers starts any",
         group=_LOADER,
         jobs=_TRAIN,
         effect="the same processes load the next epoch",
-        tests=("test_loading_processes_stay_between_epochs_when_asked",),
+        tests=("test_loading_processes_stay_between_epochs_unless_told_otherwise",),
         resume=_LOADING,
     )
     prefetch_factor: int | None = setting(

@@ -78,9 +78,10 @@ def test_workers_load_the_same_batches_in_other_processes(cpu, monkeypatch):
         list(alone)
 
 
-@pytest.mark.parametrize("persistent", [True, False])
-def test_loading_processes_stay_between_epochs_when_asked(cpu, persistent):
-    loader = _module(cpu, num_workers=1, persistent_workers=persistent, prefetch_factor=1).train_dataloader()
+@pytest.mark.rule("RUN-081")
+@pytest.mark.parametrize("stated", [{}, {"persistent_workers": True}, {"persistent_workers": False}])
+def test_loading_processes_stay_between_epochs_unless_told_otherwise(cpu, stated):
+    loader = _module(cpu, num_workers=1, prefetch_factor=1, **stated).train_dataloader()
 
     def worker():
         batches = iter(loader)
@@ -89,7 +90,7 @@ def test_loading_processes_stay_between_epochs_when_asked(cpu, persistent):
         list(batches)
         return process.pid
 
-    assert (worker() == worker()) is persistent
+    assert (worker() == worker()) is stated.get("persistent_workers", True)
 
 
 @pytest.mark.parametrize("ahead", [1, 3])

@@ -82,7 +82,7 @@ class ScanDataModule(pl.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
             num_workers=workers,
             pin_memory=self.execution.pin_memory,
-            persistent_workers=self.execution.persistent_workers,
+            persistent_workers=workers > 0 and self.execution.persistent_workers is not False,
             prefetch_factor=self.execution.prefetch_factor,
             collate_fn=as_is,
             # Forking a process that runs OpenMP threads can hang the child.

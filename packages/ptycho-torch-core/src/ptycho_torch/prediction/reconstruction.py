@@ -20,6 +20,7 @@ from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import InMemory
 from ptycho_torch.errors import DataError
+from ptycho_torch.mainguard import require_main_guard
 from ptycho_torch.models import PatchModel
 from ptycho_torch.physics.placement_bilinear import Bilinear
 from ptycho_torch.physics.residual import residual_of_pairs
@@ -195,7 +196,8 @@ def reconstruct(
     DataError
         If the frames do not fit the model, or arrays break the data contract.
     ConfigError
-        If ``middle_trim`` is larger than a patch, or the scan too small for one group.
+        If ``middle_trim`` is larger than a patch, the scan too small for one group, or processes are to load
+        for a script without a main guard.
     RunCancelled
         When ``should_stop`` said so.
 
@@ -205,6 +207,8 @@ def reconstruct(
         If the dose differs so much from that of the training that the intensity scale is taken
         from this scan instead of the bundle.
     """
+    if num_workers:
+        require_main_guard("num_workers", num_workers, without="num_workers=0")
     if not isinstance(scan, Scan):
         scan = read_scan(
             scan, n_pixels=model.n_pixels, measurement_domain="auto", nphotons=float(model.mean_counts)

@@ -27,6 +27,7 @@ from ptycho_torch.reassembly import Processes, StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual
 from ptycho_torch.results import save_reconstruction
 from ptycho_torch.workflows.jobs.refinement import CURVE, refine_in_processes, save_curve
+from ptycho_torch.workflows.processes.copies import require_importable_script
 from ptycho_torch.workflows.processes.device import numerics, require_compiler, resolve_accelerator
 from ptycho_torch.workflows.processes.distributed import from_first_process, is_first_process
 from ptycho_torch.workflows.processes.spreading import Reconstruction, reconstruct_in_processes
@@ -132,8 +133,9 @@ def infer(
     """
     config, execution = payload.inference_config, payload.execution_config
     assert config.model_path is not None
-    run = _find_place(config.output_dir, overwrite=overwrite)
     device = resolve_accelerator(execution.accelerator)
+    require_importable_script(execution, device)
+    run = _find_place(config.output_dir, overwrite=overwrite)
     require_compiler(execution, device)
     model, manifest = load_bundle(config.model_path, device=device)
     if device == "cuda":

@@ -32,7 +32,12 @@ from ptycho_torch.workflows.jobs.logged_pictures import reconstruction_images
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining, prepare_training
 from ptycho_torch.workflows.jobs.trainer import build_trainer, run_trainer
 from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES, write_training_pictures
-from ptycho_torch.workflows.processes.copies import reached, require_sendable, starts_copies
+from ptycho_torch.workflows.processes.copies import (
+    reached,
+    require_importable_script,
+    require_sendable,
+    starts_copies,
+)
 from ptycho_torch.workflows.processes.device import numerics, require_means, resolve_accelerator
 from ptycho_torch.workflows.processes.distributed import (
     from_first_process,
@@ -159,8 +164,10 @@ def train(
         If the disk is full or may not be written; what was there before is whole.
     """
     config, execution = payload.training_config, payload.execution_config
-    run = _find_place(payload, overwrite=overwrite, resume=resume)
     accelerator = resolve_accelerator(execution.accelerator)
+    # First of all: a script that is run again must not get as far as to find its own output directory taken.
+    require_importable_script(execution, accelerator)
+    run = _find_place(payload, overwrite=overwrite, resume=resume)
     require_means(execution, accelerator)
     resolve_strategy(execution, accelerator)
     prepared = prepare_training(payload, progress=stage_of(progress, "reading", "frame"))

@@ -16,6 +16,7 @@ import torch
 from torch import distributed
 
 from ptycho_config import ConfigError, Problem
+from ptycho_torch.mainguard import require_main_guard
 
 __all__ = ["ProcessDied", "beside", "count_devices"]
 
@@ -93,12 +94,15 @@ def beside(
 
     Raises
     ------
+    ConfigError
+        If the script of the user has no main guard.
     ProcessDied
         If one of the others ends before it has joined, or before the work is done.
     """
     if count == 1:
         yield device_type
         return
+    require_main_guard("devices", count, without="devices=1")
     # A fork would copy the threads of torch in an unknown state.
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="ptycho-") as folder:

@@ -19,9 +19,10 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
 from ptycho_torch.control import Progress, RunCancelled, ShouldStop, stage_of
+from ptycho_torch.mainguard import require_main_guard
 from ptycho_torch.workflows.processes.distributed import is_interactive, resolve_devices
 
-__all__ = ["reached", "require_sendable", "starts_copies"]
+__all__ = ["reached", "require_importable_script", "require_sendable", "starts_copies"]
 
 _LOOK_EVERY_S = 0.05
 _CANCELLED = f"{RunCancelled.__module__}.{RunCancelled.__qualname__}: "
@@ -42,6 +43,27 @@ def starts_copies(execution: PyTorchExecutionConfig, accelerator: str) -> bool:
     if execution.strategy == "auto":
         return is_interactive() and execution.num_nodes == 1
     return any(word in execution.strategy for word in ("spawn", "fork", "notebook"))
+
+
+def require_importable_script(execution: PyTorchExecutionConfig, accelerator: str) -> None:
+    """Refuse to spawn processes for a script that would start its work again in each of them.
+
+    Parameters
+    ----------
+    execution
+        Says how many processes load data, and whether copies of this process share the work.
+    accelerator
+        Device type, resolved.
+
+    Raises
+    ------
+    ConfigError
+        If the script has no main guard, see :func:`ptycho_torch.mainguard.require_main_guard`.
+    """
+    if execution.num_workers:
+        require_main_guard("num_workers", execution.num_workers, without="num_workers=0")
+    if "spawn" in execution.strategy and starts_copies(execution, accelerator):
+        require_main_guard("strategy", execution.strategy, without="strategy='ddp'")
 
 
 def require_sendable(
