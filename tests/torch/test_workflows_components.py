@@ -136,7 +136,7 @@ class TestRunCdiExample:
 
     @pytest.mark.rule("EMB-006")
     def test_stitching_without_data_is_refused_before_the_training(self, scan, config, tmp_path):
-        with pytest.raises(ConfigError, match="do_stitching is on"):
+        with pytest.raises(ConfigError, check=lambda error: error.fields == ("test_data",)):
             run_cdi_example_torch(scan, None, config("run"), do_stitching=True)
         assert not (tmp_path / "run").exists()
 
@@ -169,7 +169,9 @@ class TestRunCdiExample:
         assert (config.model.N, config.n_groups, config.nphotons) == (32, 30, 1e5)
 
     def test_a_statement_that_the_data_contradict_is_an_error(self, scan, config):
-        with pytest.raises(ConfigError, match="N = 64"):
+        with pytest.raises(
+            ConfigError, check=lambda error: error.fields == ("N",) and error.problems[0].value == 64
+        ):
             train_cdi_model_torch(scan, None, config(model={"N": 64}))
 
     @pytest.mark.rule("EMB-003")
@@ -183,7 +185,7 @@ class TestRunCdiExample:
     def test_an_older_run_is_kept_unless_told_otherwise(self, scan, config, cpu):
         first = train_cdi_model_torch(scan, None, config("run"), execution_config=cpu())
         before = first["bundle_path"].read_bytes()
-        with pytest.raises(ConfigError, match="output_dir"):
+        with pytest.raises(ConfigError, check=lambda error: error.fields == ("output_dir",)):
             train_cdi_model_torch(scan, None, config("run"), execution_config=cpu())
         assert first["bundle_path"].read_bytes() == before
         settings = config("run", seed=1)
@@ -308,7 +310,7 @@ class TestLoadInferenceBundle:
         assert cfg["nphotons"] == 1e5
 
     def test_another_name_is_refused(self, bundle_dir):
-        with pytest.raises(ConfigError, match="'diffraction_to_obj'"):
+        with pytest.raises(ConfigError, check=lambda error: error.fields == ("model_name",)):
             load_inference_bundle_torch(bundle_dir, "autoencoder")
 
 
@@ -371,18 +373,18 @@ class TestSaveOutputs:
     @pytest.mark.rule("EMB-009")
     def test_older_results_are_kept_unless_told_otherwise(self, trained, tmp_path):
         save_outputs(*trained, tmp_path / "out")
-        with pytest.raises(ConfigError, match="output_dir"):
+        with pytest.raises(ConfigError, check=lambda error: error.fields == ("output_dir",)):
             save_outputs(*trained, tmp_path / "out")
         save_outputs(*trained, tmp_path / "out", overwrite=True)
 
     def test_nothing_reconstructed_is_nothing_to_save(self, trained, tmp_path):
         results = {k: v for k, v in trained[2].items() if k != "reconstruction"}
-        with pytest.raises(ConfigError, match="do_stitching=True"):
+        with pytest.raises(ConfigError, check=lambda error: error.fields == ("results",)):
             save_outputs(None, None, results, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
     def test_another_shape_is_refused(self, trained, tmp_path):
-        with pytest.raises(ShapeError, match="phase"):
+        with pytest.raises(ShapeError, check=lambda error: error.name == "phase"):
             save_outputs(trained[0], trained[1][:-1], trained[2], tmp_path / "out")
 
 

@@ -177,7 +177,9 @@ def test_the_default_number_of_groups_heeds_the_subsample(payload):
 
 @pytest.mark.rule("CFG-044")
 def test_more_groups_than_frames_are_refused_before_anything_is_written(payload, tmp_path):
-    with pytest.raises(ConfigError, match=r"n_groups.*31.*at most 30"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("n_groups",) and "30" in error.problems[0].expected
+    ):
         train(payload(n_groups=31))
     assert not (tmp_path / "run").exists()
 
@@ -307,7 +309,9 @@ def test_a_model_setting_other_than_the_bundles_is_refused(inference):
 def test_a_trained_network_has_one_size(inference, size):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(ConfigError, match=rf"N.*{size}.*32, the size of the model"):
+        with pytest.raises(
+            ConfigError, check=lambda error: error.fields == ("N",) and error.problems[0].value == size
+        ):
             inference(N=size)
 
 

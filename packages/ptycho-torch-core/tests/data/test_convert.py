@@ -289,7 +289,7 @@ def test_product_without_geometry_damages_nothing(tmp_path, result):
     probe = np.ones((1, 16, 16), dtype=np.complex64)
     with pytest.raises(DataError, match="detector_pixel_width_m is missing"):
         save_product(target, result, probe=probe, positions=np.zeros((2, 2)), metadata={})
-    with pytest.raises(ShapeError, match=r"probe\[None\]"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "probe"):
         save_product(target, result, probe=probe[0], positions=np.zeros((2, 2)), metadata={})
     assert [path.name for path in tmp_path.iterdir()] == ["reconstruction.h5"]
     assert target.read_bytes() == b"before"

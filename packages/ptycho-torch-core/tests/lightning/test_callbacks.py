@@ -33,12 +33,12 @@ def test_the_monitored_metric_exists(name, has_validation, found):
 @pytest.mark.rule("RUN-011")
 @pytest.mark.parametrize("name", ["val_mae", "accuracy"])
 def test_a_metric_that_is_not_logged_is_refused_with_those_that_are(name):
-    with pytest.raises(ConfigError, match=r"train_poisson.*val_residual"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("checkpoint_monitor_metric",)):
         monitored_metric(name, POISSON, has_validation=True)
 
 
 def test_an_unknown_metric_is_refused_before_anything_is_written(payload, tmp_path):
-    with pytest.raises(ConfigError, match="checkpoint_monitor_metric"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("checkpoint_monitor_metric",)):
         train(payload(execution={"checkpoint_monitor_metric": "val_mae"}))
     assert not (tmp_path / "run").exists()
 

@@ -88,7 +88,9 @@ def test_without_a_compiler_compiling_is_refused_and_nothing_is_written(payload,
         raise RuntimeError("no C++ compiler was found")
 
     monkeypatch.setattr(compiling, "BACKEND", broken)
-    with pytest.raises(ConfigError, match=r"compile = True.*leave compile away.*no C\+\+ compiler"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("compile",) and error.problems[0].value is True
+    ):
         train(payload(execution={"compile": True}))
     assert not (tmp_path / "run").exists()
 
@@ -111,7 +113,9 @@ def test_without_a_compiler_a_scan_is_not_reconstructed(inference, monkeypatch, 
 
     monkeypatch.setattr(compiling, "BACKEND", broken)
     made = inference("refused", {"compile": True})
-    with pytest.raises(ConfigError, match=r"compile = True.*leave compile away"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("compile",) and error.problems[0].value is True
+    ):
         infer(made)
     assert not made.inference_config.output_dir.exists()
 
@@ -167,7 +171,10 @@ def test_the_network_computes_in_16_bits_and_the_physics_in_32(payload, monkeypa
 
 @pytest.mark.rule("RUN-021")
 def test_half_precision_on_the_cpu_is_refused_and_nothing_is_written(payload, tmp_path):
-    with pytest.raises(ConfigError, match=r"precision = .*bf16-mixed or 32-true on the CPU"):
+    with pytest.raises(
+        ConfigError,
+        check=lambda error: error.fields == ("precision",) and error.problems[0].value == "16-mixed",
+    ):
         train(payload(execution={"precision": "16-mixed"}))
     assert not (tmp_path / "run").exists()
 

@@ -189,13 +189,13 @@ def test_scans_of_different_sizes_are_refused_unless_a_size_is_stated(tmp_path, 
     larger = simulate_scene("lines", N=64, grid=(3, 3), step_px=4.0, photons=1e5, seed=3)
     save_scan(tmp_path / "large.npz", larger)
     sources = [folder / "a.npz", tmp_path / "large.npz"]
-    with pytest.raises(ConfigError, match=r"one frame size; probe in a.npz says 32, probe in large.npz 64"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("N",)):
         create_training_payload(sources, tmp_path / "run", execution_config=cpu())
 
 
 @pytest.mark.rule("DATA-092")
 def test_fewer_groups_than_scans_are_refused(payload, folder):
-    with pytest.raises(ConfigError, match=r"n_groups.*at least 2, one for each scan"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("n_groups",)):
         prepare_training(payload(scan=folder, n_groups=1))
 
 

@@ -139,8 +139,11 @@ def test_the_number_in_the_error_is_the_number_there_is(name, gridsize, pool):
     there_are = len(make_groups(positions, n_groups=None, **options))
     assert len(make_groups(positions, n_groups=there_are, **options)) == there_are
     for too_many in (there_are + 1, 10 * len(positions)):
-        with pytest.raises(ConfigError, match=rf"n_groups = {too_many}: expected at most {there_are},"):
+        with pytest.raises(ConfigError) as caught:
             make_groups(positions, n_groups=too_many, **options)
+        [problem] = caught.value.problems
+        assert (problem.field, problem.value) == ("n_groups", too_many)
+        assert str(there_are) in problem.expected
 
 
 def all_groups(positions, size, pool):
@@ -164,7 +167,7 @@ def test_oversampling_reaches_every_group_and_no_more(gridsize, pool, n):
     groups = make_groups(positions, n_groups=len(expected), **options)
     assert len(groups) == len(expected)
     assert set(sets_of(groups)) == expected
-    with pytest.raises(ConfigError, match=f"at most {len(expected)}, the distinct groups there are"):
+    with pytest.raises(ConfigError, check=lambda error: str(len(expected)) in error.problems[0].expected):
         make_groups(positions, n_groups=len(expected) + 1, **options)
 
 

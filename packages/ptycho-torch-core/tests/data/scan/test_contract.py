@@ -29,23 +29,23 @@ def test_left_out_fields_are_filled():
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("name"),
     [
-        ("diffraction", np.zeros((4, 8, 7)), r"diffraction: expected \(frames, N, N\), got \(4, 8, 7\)"),
-        ("diffraction", np.zeros((0, 8, 8)), "diffraction"),
-        ("positions", np.zeros((2, 4)), r"positions: expected \(4, 2\), got \(2, 4\)"),
-        ("probe", np.ones((8, 8)), r"probe\[None\]"),
-        ("probe", np.ones((1, 6, 6)), r"probe: expected \(modes, 8, 8\)"),
-        ("object_truth", np.ones((1, 9, 9)), "object_truth"),
-        ("scan_index", np.zeros(3), "scan_index"),
-        ("bad_pixels", np.zeros((4, 8), bool), "bad_pixels"),
-        ("labels", np.ones((3, 8, 8)), "labels"),
-        ("positions_nominal", np.ones((3, 2)), "positions_nominal"),
-        ("object_truth_origin", np.ones(3), "object_truth_origin"),
+        ("diffraction", np.zeros((4, 8, 7))),
+        ("diffraction", np.zeros((0, 8, 8))),
+        ("positions", np.zeros((2, 4))),
+        ("probe", np.ones((8, 8))),
+        ("probe", np.ones((1, 6, 6))),
+        ("object_truth", np.ones((1, 9, 9))),
+        ("scan_index", np.zeros(3)),
+        ("bad_pixels", np.zeros((4, 8), bool)),
+        ("labels", np.ones((3, 8, 8))),
+        ("positions_nominal", np.ones((3, 2))),
+        ("object_truth_origin", np.ones(3)),
     ],
 )
-def test_wrong_shapes_are_named(name, value, words):
-    with pytest.raises(ShapeError, match=words):
+def test_wrong_shapes_are_named(name, value):
+    with pytest.raises(ShapeError, check=lambda error: (error.name, error.actual) == (name, value.shape)):
         Scan(**{**_parts(), name: value})
 
 
@@ -63,7 +63,7 @@ def test_take_selects_every_per_frame_array():
     np.testing.assert_array_equal(part.labels, scan.labels[[3, 1]])
     np.testing.assert_array_equal(part.scan_index, [1, 0])
     assert scan.take(np.array([True, False, False, False])).n_frames == 1
-    with pytest.raises(ShapeError, match="at least one frame"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "indices"):
         scan.take([])
 
 

@@ -189,7 +189,9 @@ def test_a_damaged_bundle_writes_nothing(tmp_path, inference, trained):
 
 
 def test_too_many_groups_are_refused_with_the_number(tmp_path, inference):
-    with pytest.raises(ConfigError, match="at most 30"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("n_groups",) and "30" in error.problems[0].expected
+    ):
         infer(inference(n_groups=31))
     assert not (tmp_path / "result").exists()
 
@@ -197,7 +199,7 @@ def test_too_many_groups_are_refused_with_the_number(tmp_path, inference):
 def test_results_are_replaced_only_when_asked(inference):
     first = infer(inference())
     before = (first.output_dir / "reconstruction.npz").read_bytes()
-    with pytest.raises(ConfigError, match=r"it holds reconstruction\.npz"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("output_dir",)):
         infer(inference())
     assert (first.output_dir / "reconstruction.npz").read_bytes() == before
     second = infer(inference(n_groups=9), overwrite=True)
@@ -232,7 +234,7 @@ def test_evaluate_gives_the_scores_of_files(outcome, tiny_scan_file, tmp_path):
     assert [path.name for path in full.files] == ["metrics.json", "comparison.png", "frc.png"]
     written = json.loads(full.files[0].read_text())
     assert written["scores"]["complex_nrmse"] == pytest.approx(quiet.report.scores.complex_nrmse)
-    with pytest.raises(ConfigError, match="output_dir"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("output_dir",)):
         evaluate(result, tiny_scan_file, output_dir=tmp_path / "scores")
     evaluate(result, tiny_scan_file, output_dir=tmp_path / "scores", overwrite=True)
     assert len(repr(full)) < 5000
@@ -252,5 +254,7 @@ def test_objects_that_do_not_overlap_are_refused(tmp_path, tiny_scan_file, tiny_
 
 
 def test_a_trim_larger_than_a_patch_is_refused(trained, tiny_scan):
-    with pytest.raises(ConfigError, match="middle_trim = 64: expected at most 32 px"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("middle_trim",) and error.problems[0].value == 64
+    ):
         reconstruct(trained.model, tiny_scan, middle_trim=64)

@@ -101,7 +101,7 @@ def test_fixed_patches_are_those_and_no_others(payload):
 @pytest.mark.parametrize("gridsize", [1, 2])
 def test_numbers_beyond_the_patches_are_refused_before_anything_is_written(payload, tmp_path, gridsize):
     execution = {"val_fraction": 0.3, "recon_log_every_n_epochs": 1, "recon_log_fixed_indices": (99,)}
-    with pytest.raises(ConfigError, match=r"recon_log_fixed_indices = .*99.*numbers from 0 to \d+"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("recon_log_fixed_indices",)):
         train(payload(execution=execution, gridsize=gridsize))
     assert not (tmp_path / "run").exists()
 
@@ -188,6 +188,9 @@ def test_mlflow_holds_numbers_and_pictures(payload, tmp_path, monkeypatch):
 
 def test_without_mlflow_it_is_refused_with_words_and_nothing_is_written(payload, tmp_path, monkeypatch):
     monkeypatch.setattr("ptycho_torch.lightning.loggers.mlflow._is_installed", lambda: False)
-    with pytest.raises(ConfigError, match=r"logger_backend = 'mlflow'.*ptycho-torch-core\[mlflow\]"):
+    with pytest.raises(
+        ConfigError,
+        check=lambda error: error.fields == ("logger_backend",) and error.problems[0].value == "mlflow",
+    ):
         train(payload(execution={"logger_backend": "mlflow"}))
     assert not (tmp_path / "run").exists()

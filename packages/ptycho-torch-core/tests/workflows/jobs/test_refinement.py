@@ -128,7 +128,9 @@ def test_more_processes_than_gpus_are_refused(monkeypatch, tiny_scan):
     import torch
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ConfigError, match="devices = 2: expected at most 1 on cuda"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("devices",) and error.problems[0].value == 2
+    ):
         refine_in_processes(tiny_scan, None, RefineConfig(), PyTorchExecutionConfig(devices=2), "cuda", None)
 
 
@@ -145,7 +147,7 @@ def test_an_interrupted_run_keeps_what_it_reached(refinement):
 def test_older_results_stay_unless_told(refinement):
     first = refine_scan(refinement())
     before = (first.output_dir / "reconstruction.npz").read_bytes()
-    with pytest.raises(ConfigError, match="it holds reconstruction"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("output_dir",)):
         refine_scan(refinement(refine_epochs=2))
     assert (first.output_dir / "reconstruction.npz").read_bytes() == before
     refine_scan(refinement(refine_epochs=2), overwrite=True)
@@ -155,13 +157,16 @@ def test_older_results_stay_unless_told(refinement):
 @pytest.mark.rule("REF-005")
 def test_a_start_elsewhere_is_refused_and_nothing_is_written(refinement, tmp_path):
     np.savez(tmp_path / "far.npz", object=np.ones((30, 30), np.complex64), origin=np.array([9e3, 9e3]))
-    with pytest.raises(ShapeError, match="start and scan must share one coordinate system"):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "start"):
         refine_scan(refinement(start=tmp_path / "far.npz"))
     assert not (tmp_path / "refined").exists()
 
 
 def test_batches_larger_than_the_scan_are_refused(refinement, tmp_path):
-    with pytest.raises(ConfigError, match="refine_batch_size = 31: expected at most 30"):
+    with pytest.raises(
+        ConfigError,
+        check=lambda error: error.fields == ("refine_batch_size",) and error.problems[0].value == 31,
+    ):
         refine_scan(refinement(refine_batch_size=31))
     assert not (tmp_path / "refined").exists()
 
@@ -170,14 +175,18 @@ def test_modes_are_added_and_saved(refinement, tmp_path):
     outcome = refine_scan(refinement(refine_probe=True, probe_modes=3, refine_epochs=3))
     with np.load(outcome.output_dir / "reconstruction.npz") as arrays:
         assert arrays["probe"].shape == (3, 32, 32)
-    with pytest.raises(ConfigError, match="probe_modes = 3: expected None, or refine_probe"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("probe_modes",) and error.problems[0].value == 3
+    ):
         refinement(probe_modes=3)
 
 
 def test_fewer_modes_than_there_are_are_refused(tmp_path, tiny_scan, refinement):
     two = np.concatenate([tiny_scan.probe, tiny_scan.probe * np.complex64(0.3j)])
     save_scan(tmp_path / "two.npz", replace(tiny_scan, probe=two))
-    with pytest.raises(ConfigError, match="probe_modes = 1: expected at least 2"):
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("probe_modes",) and error.problems[0].value == 1
+    ):
         refine_scan(refinement(scan=tmp_path / "two.npz", refine_probe=True, probe_modes=1))
     assert not (tmp_path / "refined").exists()
 
@@ -250,7 +259,9 @@ def test_interrupted_inference_keeps_what_it_reached(inference):
 
 @pytest.mark.rule("REF-011")
 def test_settings_of_a_refinement_need_a_refinement(inference):
-    with pytest.raises(ConfigError, match="refine_probe = True: expected False") as error:
+    with pytest.raises(
+        ConfigError, check=lambda error: error.fields == ("refine_probe", "likelihood")
+    ) as error:
         inference(refine_probe=True, likelihood="amplitude")
     assert "--refine N" in str(error.value)
     assert "likelihood" in str(error.value)

@@ -324,7 +324,7 @@ def test_a_schedule_over_all_epochs_cannot_be_stretched(payload):
     execution = {**SETTINGS, "scheduler": "WarmupCosine"}
     train(payload("run", execution, **{**LONG, "nepochs": 2}))
     with pytest.raises(
-        ConfigError, match=r"nepochs = 4: expected 2, as the run.*WarmupCosine spreads over all epochs"
+        ConfigError, check=lambda error: error.fields == ("nepochs",) and error.problems[0].value == 4
     ):
         train(payload("run", execution, **LONG), resume=True)
 
@@ -339,7 +339,7 @@ def test_other_data_are_refused(payload, tmp_path):
     shutil.copy(made.training_config.train_data_file, tmp_path / "moved.npz")
     other = simulate_scene("lines", N=32, grid=(5, 6), step_px=4.0, jitter_px=1.0, photons=1e5, seed=4)
     save_scan(tmp_path / "other.npz", other)
-    with pytest.raises(ConfigError, match="expected the data that the run was started with"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("train_data_file",)):
         train(payload("run", SETTINGS, scan=tmp_path / "other.npz", **LONG), resume=True)
     assert len(train(payload("run", SETTINGS, scan=tmp_path / "moved.npz", **LONG), resume=True).history) == 4
 
@@ -358,7 +358,7 @@ def test_a_run_without_checkpoints_is_not_trained_again(payload):
     made = payload("run", {**SETTINGS, "checkpoint_save_top_k": 0}, n_groups=8)
     bundle = train(made).bundle
     held = bundle.read_bytes()
-    with pytest.raises(ConfigError, match="complete and kept none"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("output_dir",)):
         train(made, resume=True)
     assert bundle.read_bytes() == held
 
@@ -369,7 +369,7 @@ def test_a_damaged_checkpoint_is_refused(payload):
     interrupted(made, 2)
     last = made.training_config.output_dir / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(ConfigError, match=r"a checkpoint that train wrote; last\.ckpt cannot"):
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("output_dir",)):
         train(made, resume=True)
 
 
