@@ -135,8 +135,12 @@ USAGE = {
     "FILE: missing": "ptycho-torch inspect",
     "expected one argument": "ptycho-torch train --output-dir",
     "there is no such file": "ptycho-torch evaluate absent.npz scan.npz",
-    "it exists; --overwrite replaces it": "ptycho-torch simulate --output scan.npz",
-    "a file in a folder that exists": "ptycho-torch simulate --output absent/scan.npz",
+    "it exists; --overwrite replaces it": lambda b: b.cli(
+        f"ptycho-torch inspect scan.npz --plot {b.write('scan.png', 'drawn')}"
+    ),
+    "a file in a folder that exists": "ptycho-torch inspect scan.npz --plot absent/scan.png",
+    "exists already; give another target": "ptycho-torch simulate --output scan.npz",
+    "no such directory; create it": "ptycho-torch simulate --output absent/scan.npz",
     "rows and columns, such as 20,20": "ptycho-torch simulate --output out.npz --grid 20",
     "keep one of them": lambda b: b.train("--resume --overwrite"),
 }

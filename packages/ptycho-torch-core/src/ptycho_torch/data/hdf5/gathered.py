@@ -88,8 +88,9 @@ def pair_by_index(
             f"{alone} frames without a position and {unused} positions without a frame are left out; "
             f"{rows.size} pairs remain"
         )
-    if (times > 1).any():
-        remarks.append(f"{int((times > 1).sum())} frames have several positions; their mean is taken")
+    several = int((times[numbers >= 0] > 1).sum())
+    if several:
+        remarks.append(f"{several} frames have several positions; their mean is taken")
     return rows, mean[place[rows]]
 
 
