@@ -46,7 +46,7 @@ EFFECT_HEAD = """# What each setting does, and the tests that show it
 
 Tests are named by function. They look at what a run does or leaves behind, not at what was passed on. Those
 marked `cuda` need a GPU. A setting has an effect in the jobs named; elsewhere any value but its default is
-refused, or left aside with a note when it comes from a file. The column *resume* says why a training that is
+refused, or ignored with a note when it comes from a file. The column *resume* says why a training that is
 continued may have another value; without an entry it may not.
 """
 EFFECT_ROWS = ("| setting | jobs | effect | resume | tests |", "|---|---|---|---|---|")

@@ -24,7 +24,7 @@ from ptycho_torch.workflows.runs.lock import held_lock
 
 SETTINGS = {
     "a known setting": lambda b: b.train("--set nepoch=3"),
-    "it belongs to …, which plays no part here": lambda b: b.infer("--set nepochs=3"),
+    "it belongs to …, which has no effect here": lambda b: b.infer("--set nepochs=3"),
     "keep one of them in …": lambda b: b.train(b.config("nepochs: 3\nmax_epochs: 4")),
     "which the profile … locks": lambda b: b.train("--profile reference_cnn --architecture unrolled"),
     ", which the data say": lambda b: b.infer("--set model.gridsize=2"),

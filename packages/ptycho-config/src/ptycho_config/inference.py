@@ -133,7 +133,7 @@ class InferenceConfig(Config):
         help="keep intermediate results and log more",
         group=_DATA,
         jobs=_JOBS,
-        effect="`intermediate.npz` holds the patches as the network drew them; developers are told more",
+        effect="`intermediate.npz` holds the patches as the network predicts them; developers are told more",
         tests=("test_debugging_keeps_what_the_network_drew_and_says_more",),
         no_flag="the flag --debug shows tracebacks; state it with --set debug=true",
     )

@@ -207,7 +207,7 @@ class KeyTable:
         name : str
             Name of the layer, for messages.
         lenient : bool
-            Whether settings of sections outside the schema are left aside with a note instead of refused.
+            Whether settings of sections outside the schema are ignored with a note instead of refused.
         problems, notes : list
             Unknown keys and remarks are appended here.
 
@@ -235,11 +235,11 @@ class KeyTable:
                 where = " or ".join(homes)
                 expected = f"a setting of {', '.join(self.schema)}"
                 problems.append(
-                    Problem(written, value, expected, f"it belongs to {where}, which plays no part here")
+                    Problem(written, value, expected, f"it belongs to {where}, which has no effect here")
                 )
             elif not used:
                 where = " and ".join(homes)
-                notes.append(f"{name}: {written} belongs to {where}, which plays no part here; left aside")
+                notes.append(f"{name}: {written} belongs to {where}, which has no effect here; ignored")
             converted = legacy.convert(value) if legacy else value
             older = key if legacy else written if moved else ""
             entries += [Entry(f"{home}.{field}", converted, written, older) for home in used]

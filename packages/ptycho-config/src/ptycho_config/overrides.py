@@ -73,7 +73,7 @@ def resolve(
     overrides, cli, file : mapping, optional
         Layers. Keys are flat, dotted or grouped by section, and may be older spellings. A flat key that
         several sections of the schema have counts for all of them. In ``file`` (and a profile), settings of
-        known sections outside the schema are left aside with a note; elsewhere they are refused.
+        known sections outside the schema are ignored with a note; elsewhere they are refused.
     execution_config : PyTorchExecutionConfig or mapping, optional
         Of an object, only the settings its caller stated count.
     profile : Profile or str, optional
@@ -84,7 +84,7 @@ def resolve(
         Settings that a layer, the profile or a fact must give; for a path, ``None`` is not an answer.
     job : str, optional
         What the settings are for, one of :data:`~ptycho_config.JOBS`. A setting that has no effect in it is
-        left aside with a note in ``file`` and a profile and refused elsewhere, unless it has its default.
+        ignored with a note in ``file`` and a profile and refused elsewhere, unless it has its default.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def _read_layer(name: str, layer: Mapping[str, Any] | None, work: _Work) -> None
 def _set_aside(name: str, entry: Entry, spec: FieldSpec, work: _Work) -> None:
     """Note or refuse a value of a setting that has no effect in this job."""
     if name in _LENIENT:
-        work.notes.append(f"{name}: {entry.key} is left aside, {_where(spec)}")
+        work.notes.append(f"{name}: {entry.key} is ignored, {_where(spec)}")
     else:
         label = work.table.label(entry.address)
         work.fail(entry.address, _without_effect(label, entry.value, spec, work.job, f"given by {name}"))

@@ -112,7 +112,7 @@ class Resolution:
         Every setting that differs from its default, and every setting of the execution section that has an
         effect in the job.
     notes : tuple of str
-        Audit entries: older spellings, settings left aside, frames cropped.
+        Audit entries: older spellings, settings ignored, frames cropped.
     """
 
     configs: dict[str, Config]

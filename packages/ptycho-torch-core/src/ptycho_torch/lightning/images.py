@@ -1,4 +1,4 @@
-"""Pictures of what the network draws, logged while it learns."""
+"""Pictures of what the network predicts, logged while it learns."""
 
 from __future__ import annotations
 

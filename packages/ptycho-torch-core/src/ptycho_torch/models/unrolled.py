@@ -3,7 +3,7 @@
 A convolutional network that reads diffraction patterns must first learn a Fourier transform,
 because each detector pixel depends on the whole patch. Here a few iterations of a classical
 update carry the measurement into object space before a network sees it, and what the network
-proposes is held against the measurement again before the next one refines it. What is left to
+proposes is compared with the measurement again before the next one refines it. What is left to
 learn is local: which of the remaining ambiguities and artefacts belong to the sample.
 
 Frames of a group are solved as one object: the steps work on a canvas that holds all of them, and what

@@ -167,7 +167,7 @@ def reconstruct(
         they do. With it the canvas holds every patch whole, and the margin is filled from the rims of the
         patches there, with weights a million times smaller.
     physics_steps
-        Classical steps that hold what the network drew against the frames; if not given,
+        Classical steps that correct the predicted patches by their frames; if not given,
         :func:`default_physics_steps`.
     patch_weighting
         ``"probe"``: pixels of a patch count as they are lit; ``"uniform"``: all alike.
@@ -179,7 +179,7 @@ def reconstruct(
     should_stop
         Asked after every batch, in every process; one that says so ends all.
     observe
-        Called once with each batch of patches as the network draws them, complex64 ``(batch, N, N)``, and
+        Called once with each batch of patches as the network predicts them, complex64 ``(batch, N, N)``, and
         their positions, float64 ``(batch, 2)``.
     processes
         Those that call this together with the same scan; each predicts its share of the batches and all

@@ -6,7 +6,7 @@ A patch lies between the pixels of the canvas. It is resampled there once,
           \operatorname{sinc}(t/4) \;\text{ for } |t| < 4
 
 with the windowed sinc of Lanczos (Duchon 1979), which passes fine detail that bilinear interpolation
-blurs, and reaches four pixels only: what a network draws at the dark rim of a patch stays there. The weight
+blurs, and reaches four pixels only: the prediction at the dark rim of a patch stays there. The weight
 is applied afterwards and is interpolated bilinearly, so it is never negative. Numerator and denominator share
 it, hence the mean needs no guard where the weights end, and what the weight leaves out never rings.
 """

@@ -1,4 +1,4 @@
-"""Settings of a refinement: the configuration, built from keywords and held against a scan."""
+"""Settings of a refinement: the configuration, built from keywords and checked with a scan."""
 
 from __future__ import annotations
 

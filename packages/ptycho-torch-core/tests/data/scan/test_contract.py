@@ -29,7 +29,7 @@ def test_left_out_fields_are_filled():
 
 
 @pytest.mark.parametrize(
-    ("name"),
+    ("name", "value"),
     [
         ("diffraction", np.zeros((4, 8, 7))),
         ("diffraction", np.zeros((0, 8, 8))),

@@ -47,7 +47,7 @@ def opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
     FileNotFoundError
         There is no such file.
     PermissionError
-        It may not be read.
+        The file is not readable for this user.
     DataError
         It is truncated, damaged, in use by a writer or no HDF5 file, as may only be seen inside the block.
     """

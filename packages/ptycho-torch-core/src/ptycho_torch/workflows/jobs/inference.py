@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 RefineProgress: TypeAlias = Callable[[int, int, float], None]
 
-# Of all frames of a batch: about half a gigabyte while the network draws them.
+# Of all frames of a batch: about half a gigabyte while the network predicts them.
 _PIXELS_ON_GPU = 2**22
 _COMMAND = "infer"
 _NETWORK, _INTERMEDIATE = "network.npz", "intermediate.npz"

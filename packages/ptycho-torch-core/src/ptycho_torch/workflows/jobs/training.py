@@ -161,7 +161,7 @@ def train(
     RunCancelled
         When ``should_stop`` said so; it names the last checkpoint.
     OSError
-        If the disk is full or may not be written; what was there before is whole.
+        If the disk is full or write-protected; what was there before is whole.
     """
     config, execution = payload.training_config, payload.execution_config
     accelerator = resolve_accelerator(execution.accelerator)

@@ -17,7 +17,7 @@ __all__ = ["Intermediates", "debug_messages"]
 
 
 class Intermediates:
-    """Patches as the network draws them, before they are trimmed, turned to one phase and averaged."""
+    """Patches as the network predicts them, before they are trimmed, turned to one phase and averaged."""
 
     def __init__(self) -> None:
         self._patches: list[np.ndarray] = []

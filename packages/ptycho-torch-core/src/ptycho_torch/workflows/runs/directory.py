@@ -153,7 +153,7 @@ class RunDirectory:
         ConfigError
             If another run is at work there, or was since :meth:`check`, or the folder cannot be made.
         OSError
-            If the disk is full or may not be written.
+            If the disk is full or write-protected.
         """
         if not self.writes:
             yield self.work

@@ -21,7 +21,7 @@ def require_place(path: Path) -> None:
     Raises
     ------
     ConfigError
-        If it is a file, lies in one, or may not be written.
+        If it is a file, lies in one, or is write-protected.
     """
     if path.exists() and not path.is_dir():
         raise ConfigError(Problem("output_dir", str(path), "a directory", "this is a file; choose another"))
@@ -60,7 +60,7 @@ def remove_empty_folders(folders: Sequence[Path]) -> None:
 
 @contextmanager
 def disk_errors_explained(folder: Path, *, resumable: bool) -> Iterator[None]:
-    """Say of a disk that is full, or may not be written, what is left and how to go on.
+    """Say what is left on a disk that is full or write-protected, and how to go on.
 
     Parameters
     ----------
