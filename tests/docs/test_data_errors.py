@@ -12,7 +12,7 @@ import pytest
 import torch
 from provoking import rows
 
-from ptycho_torch.bundle import load_bundle
+from ptycho_torch.bundle import load_bundle, save_bundle
 from ptycho_torch.data.convert import convert
 from ptycho_torch.data.formats.npz import load_scan
 from ptycho_torch.data.opening import open_scan
@@ -193,7 +193,14 @@ BUNDLES = {
         b.bundle(manifest=lambda m: m["configuration"]["model"].update(n_filters_scale=1)),
         load_bundle("run"),
     ),
+    "weights that are NaN or infinite": lambda b: _save_broken_weights(),
 }
+
+
+def _save_broken_weights():
+    model, manifest = load_bundle("run")
+    next(model.parameters()).data.fill_(np.inf)
+    save_bundle("out", model, manifest.configuration, {})
 
 
 def _larger_scan():

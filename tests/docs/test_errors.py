@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 import os
 
 import numpy as np
@@ -18,8 +19,16 @@ from ptycho_torch.config_factory import create_inference_payload, create_trainin
 from ptycho_torch.control import RunCancelled
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.simulation.simulate import simulate_scene
-from ptycho_torch.workflows import TrainingFailed, TrainingInterrupted, infer, train
+from ptycho_torch.workflows import (
+    ProcessDied,
+    ResultsIncomplete,
+    TrainingFailed,
+    TrainingInterrupted,
+    infer,
+    train,
+)
 from ptycho_torch.workflows.processes import device
+from ptycho_torch.workflows.processes.beside import beside
 from ptycho_torch.workflows.runs.lock import held_lock
 
 SETTINGS = {
@@ -156,6 +165,11 @@ RUNS = {
     "the reconstruction was cancelled": lambda b: infer(
         create_inference_payload("run", "scan.npz", "out", overrides=_ON_THE_CPU), should_stop=lambda: True
     ),
+    "not all results could be written": lambda b: infer(
+        create_inference_payload("run", "scan.npz", "out", overrides=_ON_THE_CPU),
+        progress=lambda done, total: done < total or _lead_nowhere(b.folder / "out"),
+    ),
+    "ended before the work was done": lambda b: _lose_a_process(),
 }
 
 _SMALL = "--n-groups 4 --n-filters-scale 1 --disable-checkpointing --logger none"
@@ -163,6 +177,7 @@ WARNINGS = {
     "the network predicts a nearly flat object": lambda b: b.train(
         f"{_SMALL} --nepochs 6 --learning-rate 1e-30"
     ),
+    "expected a number": lambda b: _infer(b, scan=_steep(b)),
     "the metadata of the scan do not say": lambda b: _infer(b),
     "POLICY-001: no GPU found, running on the CPU": lambda b: (
         b.patch.setattr(torch.cuda, "is_available", lambda: False),
@@ -230,15 +245,37 @@ class _FullDisk(Callback):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+class _DiesOnArrival:
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def _lead_nowhere(folder) -> None:
+    [work] = [path for path in folder.iterdir() if path.is_dir()]
+    (work / "phase.png").symlink_to(folder / "absent" / "phase.png")
+
+
+def _lose_a_process() -> None:
+    with beside(2, "cpu", print, (_DiesOnArrival(),)):
+        pass
+
+
+def _steep(bench) -> str:
+    optics = {"photon_energy_eV": 8e3, "detector_object_distance_m": 2.0}
+    pixels = {"detector_pixel_height_m": 75e-6, "detector_pixel_width_m": 75e-6}
+    return bench.edited(_metadata=json.dumps({**optics, **pixels, "tilt_angle_deg": "steep"}))
+
+
 def _train_with(callback: Callback) -> None:
     train(create_training_payload("scan.npz", "out", overrides=_BRIEF), callbacks=[callback])
 
 
+_ENDS = (TrainingFailed, TrainingInterrupted, RunCancelled, ResultsIncomplete, ProcessDied, OSError)
 TABLES = {
     "Settings: `ConfigError`": (SETTINGS, ConfigError, 2),
     "Usage": (USAGE, ConfigError, 2),
     "Files": (FILES, OSError, 2),
-    "Runs": (RUNS, (TrainingFailed, TrainingInterrupted, RunCancelled, OSError), 1),
+    "Runs": (RUNS, _ENDS, 1),
     "Warnings": (WARNINGS, RuntimeError, 0),
 }
 

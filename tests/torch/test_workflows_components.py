@@ -20,6 +20,7 @@ from ptycho_torch.data import Scan
 from ptycho_torch.errors import DataError, ShapeError
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.workflows import (
+    components,
     infer,
     load_inference_bundle_torch,
     reconstruct,
@@ -27,6 +28,8 @@ from ptycho_torch.workflows import (
     save_outputs,
     train_cdi_model_torch,
 )
+from ptycho_torch.workflows.jobs import inference
+from ptycho_torch.workflows.processes import spreading
 
 
 def _arrays(scan, **changes):
@@ -285,6 +288,23 @@ class TestInferenceExecutionConfig:
             progress=lambda done, total: seen.append((done, total)),
         )
         assert seen == [(1, 4), (2, 4), (3, 4), (4, 4), (16, 30), (30, 30)]
+
+    @pytest.mark.rule("EMB-013")
+    def test_the_reconstruction_takes_devices_and_all_else_as_an_inference_does(
+        self, scan, config, cpu, bundle_dir, tmp_path, monkeypatch
+    ):
+        told = []
+
+        def hear(work, execution, device):
+            told.append((work.batch_size, work.compiles, work.physics_steps, execution, device))
+            return spreading.reconstruct_in_processes(work, execution, device)
+
+        for module in (components, inference):
+            monkeypatch.setattr(module, "reconstruct_in_processes", hear)
+        execution = cpu(physics_steps=1)
+        run_cdi_example_torch(scan, scan, config(), do_stitching=True, execution_config=execution)
+        infer(create_inference_payload(bundle_dir, scan, tmp_path / "out", None, execution))
+        assert told[0] == told[1]
 
     def test_middle_trim_narrows_what_is_stitched(self, scan, config, cpu, trained):
         *_, results = run_cdi_example_torch(

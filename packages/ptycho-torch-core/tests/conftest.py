@@ -41,9 +41,9 @@ def undrawn(monkeypatch):
     from ptycho_torch.workflows.jobs import training
     from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES
 
-    def touch(work, *rest):
+    def touch(leaving, *rest):
         for name in TRAINING_PICTURES:
-            (work / name).touch()
+            (leaving.folder / name).touch()
 
     monkeypatch.setattr(training, "write_training_pictures", touch)
 

@@ -384,3 +384,13 @@ def test_a_changed_configuration_is_noticed(bundle):
     _rewrite(bundle, resolved_json=b"{}")
     with pytest.raises(BundleError, match=r"resolved\.json does not match its checksum"):
         load_bundle(bundle)
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path, trained):
+    model, manifest = load_bundle(trained.output_dir)
+    name, value = next(iter(model.named_parameters()))
+    value.data.view(-1)[0] = float("nan")
+    with pytest.raises(BundleError) as caught:
+        save_bundle(tmp_path / BUNDLE_NAME, model, manifest.configuration, {})
+    assert name in caught.value.problems[0]
+    assert list(tmp_path.iterdir()) == []

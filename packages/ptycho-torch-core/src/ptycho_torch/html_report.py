@@ -223,6 +223,9 @@ def _files(directory: Path) -> str:
     for path in sorted(directory.iterdir()):
         if path.name == REPORT_NAME or path.name.startswith(".") or path.name.startswith("incomplete-"):
             continue
+        if not path.exists():
+            # A link to nowhere.
+            continue
         if path.is_dir():
             inside = [item for item in path.rglob("*") if item.is_file()]
             size = sum(item.stat().st_size for item in inside)

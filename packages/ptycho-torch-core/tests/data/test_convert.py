@@ -293,3 +293,31 @@ def test_product_without_geometry_damages_nothing(tmp_path, result):
         save_product(target, result, probe=probe[0], positions=np.zeros((2, 2)), metadata={})
     assert [path.name for path in tmp_path.iterdir()] == ["reconstruction.h5"]
     assert target.read_bytes() == b"before"
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"), [("tilt_angle_deg", "steep"), ("nphotons", [1.0]), ("exposure_time_s", float("nan"))]
+)
+def test_product_with_a_number_that_is_none_is_refused(tmp_path, result, optics, entry, value):
+    probe = np.ones((1, 16, 16), dtype=np.complex64)
+    metadata = {**optics, entry: value}
+    with pytest.raises(DataError) as caught:
+        save_product(tmp_path / "p.h5", result, probe=probe, positions=np.zeros((2, 2)), metadata=metadata)
+    assert entry in caught.value.problems[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_product_takes_null_for_left_out_and_any_text(tmp_path, result, optics):
+    probe = np.ones((1, 16, 16), dtype=np.complex64)
+    metadata = {
+        **optics,
+        "tilt_angle_deg": None,
+        "nphotons": np.float32(3e5),
+        "name": "a\0b",
+        "comments": None,
+    }
+    save_product(tmp_path / "p.h5", result, probe=probe, positions=np.zeros((2, 2)), metadata=metadata)
+    with h5py.File(tmp_path / "p.h5") as file:
+        assert file.attrs["tilt_angle_deg"] == 0.0
+        assert file.attrs["probe_photon_count"] == pytest.approx(3e5)
+        assert (file.attrs["name"], file.attrs["comments"]) == ("a b", "")

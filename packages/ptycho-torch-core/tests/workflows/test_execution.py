@@ -23,9 +23,9 @@ from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES
 def quick_figure(monkeypatch):
     """Drawing takes longer than these trainings."""
 
-    def touch(work, *rest):
+    def touch(leaving, *rest):
         for name in TRAINING_PICTURES:
-            (work / name).touch()
+            (leaving.folder / name).touch()
 
     monkeypatch.setattr(training_module, "write_training_pictures", touch)
 

@@ -51,6 +51,7 @@ BUNDLE_NAME = "wts.h5.zip"
 _LARGEST_TEXT = 64 * 2**20
 _LARGEST_WEIGHTS = 16 * 2**30
 _LARGEST_OVERHEAD = 2**20
+_NAMED = 3
 _WEIGHTS, _RESOLVED = "weights.pt", "resolved.json"
 
 
@@ -113,11 +114,23 @@ def save_bundle(
         Resolved configuration with provenance, plain data.
     record
         What the caller wants to keep; plain data.
+
+    Raises
+    ------
+    BundleError
+        If a weight is NaN or infinite; nothing is written.
     """
     import torch
 
     stream = io.BytesIO()
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise BundleError(
+            f"weights that are NaN or infinite: {', '.join(broken[:_NAMED])}"
+            f"{f' and {len(broken) - _NAMED} more' if len(broken) > _NAMED else ''}; save a model that works",
+            path,
+        )
     torch.save(state, stream)
     members = {
         _WEIGHTS: stream.getvalue(),

@@ -17,6 +17,7 @@ from ptycho_config.errors import ConfigError, Problem
 from ptycho_torch.lightning.checkpoint_io import BEST_CHECKPOINTS
 from ptycho_torch.lightning.checkpoints import BestCheckpoints, LastCheckpoint, RunTimer
 from ptycho_torch.lightning.collapse import COLLAPSE_METRICS, CollapseGuard
+from ptycho_torch.lightning.finite import FiniteWeights
 from ptycho_torch.lightning.objective import Objective
 
 __all__ = ["EpochReport", "History", "monitored_metric", "standard_callbacks"]
@@ -155,7 +156,7 @@ def _clock(seconds: float) -> str:
 def standard_callbacks(
     execution: PyTorchExecutionConfig, checkpoint_dir: Path, *, monitor: str, identity: str
 ) -> list[Callback]:
-    """The guard against a collapse, and what a configuration asks for: checkpoints and when to stop.
+    """Guards of every training, and what a configuration asks for: checkpoints and when to stop.
 
     Parameters
     ----------
@@ -171,6 +172,7 @@ def standard_callbacks(
     # Lightning counts looks at the metric, the setting counts epochs.
     every = execution.check_val_every_n_epoch if monitor.startswith("val_") else 1
     callbacks: list[Callback] = [
+        FiniteWeights(),
         RunTimer(execution.max_time),
         CollapseGuard(),
         EarlyStopping(

@@ -21,11 +21,15 @@ from ptycho_torch.workflows.jobs.training import (
     TrainingOutcome,
     train,
 )
+from ptycho_torch.workflows.processes.beside import ProcessDied
+from ptycho_torch.workflows.runs.leaving import ResultsIncomplete
 
 __all__ = [
     "EvaluationOutcome",
     "InferenceOutcome",
+    "ProcessDied",
     "RefinementOutcome",
+    "ResultsIncomplete",
     "RunCancelled",
     "TrainingFailed",
     "TrainingInterrupted",

@@ -29,17 +29,24 @@ from ptycho_config import (
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import TrainingPayload, create_training_payload, populate_legacy_params
 from ptycho_torch.control import Progress, ShouldStop
+from ptycho_torch.data.groups.grouping import covering_groups
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import InMemory
 from ptycho_torch.errors import BundleError, ShapeError
-from ptycho_torch.prediction.reconstruction import forward_residual_of, reconstruct
-from ptycho_torch.prediction.scan_match import model_for
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.workflows.jobs.training import TrainingOutcome, train
 from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
+from ptycho_torch.workflows.processes.spreading import Reconstruction, reconstruct_in_processes
 from ptycho_torch.workflows.runs.directory import RunDirectory
-from ptycho_torch.workflows.runs.saving import RECONSTRUCTION_FILES, compare_with_truth, write_reconstruction
+from ptycho_torch.workflows.runs.leaving import Leaving
+from ptycho_torch.workflows.runs.saving import (
+    RECONSTRUCTION_FILES,
+    Reconstructed,
+    announce_product,
+    compare_with_truth,
+    write_results,
+)
 
 __all__ = [
     "MODEL_NAME",
@@ -239,6 +246,7 @@ def save_outputs(
     results: Mapping[str, Any],
     output_dir: str | PathLike[str],
     *,
+    pictures: bool = True,
     overwrite: bool = False,
 ) -> tuple[Path, ...]:
     """Write what :func:`run_cdi_example_torch` reconstructed: arrays, pictures, product and scores.
@@ -254,6 +262,8 @@ def save_outputs(
         From :func:`run_cdi_example_torch`.
     output_dir
         Where to write; created if need be.
+    pictures
+        Whether pictures are drawn.
     overwrite
         Replace older results there once these are complete.
 
@@ -268,6 +278,8 @@ def save_outputs(
         If nothing was reconstructed, or the directory holds other results.
     ShapeError
         If the arrays have another shape than what was reconstructed.
+    ResultsIncomplete
+        If a file could not be written; all others have been.
     """
     stitched = results.get("reconstruction")
     if amplitude is None or phase is None or not isinstance(stitched, StitchedObject):
@@ -281,18 +293,21 @@ def save_outputs(
         weight=stitched.weight,
         origin=stitched.origin,
     )
+    made = Reconstructed(
+        object=kept,
+        probe=results["probe"],
+        frames=results["scan"],
+        residual=results["forward_residual"],
+        report=results["report"],
+        settings=results["payload"].resolution,
+    )
     run = RunDirectory.check(Path(output_dir), "infer", RECONSTRUCTION_FILES, overwrite=overwrite)
     with run.at_work() as work:
-        write_reconstruction(
-            work,
-            kept,
-            results["scan"],
-            results["probe"],
-            results["payload"].resolution.to_dict(),
-            results["report"],
-            results["forward_residual"],
-        )
-        return run.publish()
+        leaving = Leaving(work)
+        write_results(leaving, made, pictures=pictures)
+        files = run.publish()
+    leaving.require_all(run.path, files)
+    return files
 
 
 def _payload_of(
@@ -349,24 +364,22 @@ def _reconstructed(
         nphotons=config.nphotons,
         reader=config.reader,
     )
-    batch_size = execution.inference_batch_size or config.batch_size
-    model = outcome.model.to(resolve_accelerator(execution.accelerator)).eval()
+    announce_product(scan)
+    device = resolve_accelerator(execution.accelerator)
+    model = outcome.model.to(device).eval()
     try:
-        seen = model_for(model, scan)
-        probe = seen.probe.detach().cpu().numpy()
+        work = Reconstruction.asked_for(
+            model,
+            scan,
+            covering_groups(scan.positions, model.n_channels, scan_index=scan.scan_index),
+            execution,
+            batch_size=config.batch_size,
+            progress=progress,
+            should_stop=should_stop,
+        )
+        probe = work.model.probe.detach().cpu().numpy()
         with numerics():
-            result = reconstruct(
-                seen,
-                scan,
-                batch_size=batch_size,
-                num_workers=execution.num_workers,
-                middle_trim=execution.middle_trim,
-                pad_eval=execution.pad_eval,
-                physics_steps=execution.physics_steps,
-                progress=progress,
-                should_stop=should_stop,
-            )
-            residual = forward_residual_of(result, seen, scan, batch_size=batch_size)
+            result, residual, _ = reconstruct_in_processes(work, execution, device)
     finally:
         model.cpu()
     return {

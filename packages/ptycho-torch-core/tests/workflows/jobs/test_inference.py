@@ -14,7 +14,8 @@ from ptycho_config import ConfigError
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.errors import BundleError, DataError, ShapeError
-from ptycho_torch.workflows import evaluate, infer, reconstruct
+from ptycho_torch.workflows import ResultsIncomplete, evaluate, infer, reconstruct
+from ptycho_torch.workflows.jobs import evaluation
 
 
 @pytest.fixture(scope="module")
@@ -258,3 +259,101 @@ def test_a_trim_larger_than_a_patch_is_refused(trained, tiny_scan):
         ConfigError, check=lambda error: error.fields == ("middle_trim",) and error.problems[0].value == 64
     ):
         reconstruct(trained.model, tiny_scan, middle_trim=64)
+
+
+GEOMETRY = {
+    "photon_energy_eV": 8000.0,
+    "detector_object_distance_m": 2.0,
+    "detector_pixel_height_m": 75e-6,
+    "detector_pixel_width_m": 75e-6,
+}
+
+
+@pytest.fixture
+def said(tmp_path, tiny_scan):
+    """A scan file whose metadata say the geometry, and what else is given."""
+
+    def make(**entries):
+        path = tmp_path / "said.npz"
+        save_scan(path, replace(tiny_scan, metadata={**tiny_scan.metadata, **GEOMETRY, **entries}))
+        return path
+
+    return make
+
+
+@pytest.mark.rule("RUN-007")
+@pytest.mark.parametrize("entry", ["tomography_angle_deg", "probe_photon_count", "focus_object_distance_m"])
+def test_a_number_that_is_null_counts_as_left_out(inference, said, entry):
+    outcome = infer(inference(scan=said(**{entry: None})), pictures=False)
+    assert (outcome.output_dir / "reconstruction.h5").is_file()
+
+
+@pytest.mark.rule("RUN-007")
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("tomography_angle_deg", "steep"),
+        ("exposure_time_s", [1.0]),
+        ("nphotons", {"mean": 1}),
+        ("coordinate_zero_x_m", "left"),
+        ("tilt_angle_deg", 10**400),
+        ("photon_energy_eV", "8 keV"),
+    ],
+)
+def test_a_number_that_is_none_is_told_before_the_work_and_costs_the_product_only(
+    inference, said, caplog, entry, value
+):
+    told = []
+    outcome = infer(
+        inference(scan=said(**{entry: value})),
+        progress=lambda *_: told.append(any(entry in text for text in caplog.messages)),
+        pictures=False,
+    )
+    assert told[0]
+    assert not (outcome.output_dir / "reconstruction.h5").exists()
+    assert (outcome.output_dir / "reconstruction.npz").is_file()
+
+
+@pytest.mark.rule("RUN-008")
+def test_a_file_that_cannot_be_written_loses_no_other(inference, tmp_path):
+    payload = inference()
+    folder = payload.inference_config.output_dir
+
+    def in_the_way(done, total):
+        [work] = [path for path in folder.iterdir() if path.is_dir()]
+        if done == total:
+            (work / "comparison.png").symlink_to(folder / "absent" / "comparison.png")
+
+    with pytest.raises(ResultsIncomplete) as caught:
+        infer(payload, progress=in_the_way)
+    assert list(caught.value.failures) == ["comparison.png"]
+    assert all(path.is_file() for path in caught.value.files)
+    assert {path.name for path in caught.value.files} == {
+        "reconstruction.npz",
+        "amplitude.png",
+        "phase.png",
+        "metrics.json",
+        "resolved_config.json",
+        "report.html",
+    }
+
+
+def test_a_known_object_that_is_empty_is_not_compared_and_loses_nothing(inference, tmp_path, tiny_scan):
+    path = tmp_path / "empty.npz"
+    save_scan(path, replace(tiny_scan, object_truth=np.zeros_like(tiny_scan.object_truth)))
+    outcome = infer(inference(scan=path), pictures=False)
+    assert outcome.report is None
+    assert {path.name for path in outcome.files} == {"reconstruction.npz", "resolved_config.json"}
+
+
+@pytest.mark.rule("RUN-008")
+def test_of_an_evaluation_the_other_files_are_written(outcome, tiny_scan_file, tmp_path, monkeypatch):
+    def fails(path, report):
+        raise TypeError("no such colour")
+
+    monkeypatch.setattr(evaluation, "save_comparison_figure", fails)
+    with pytest.raises(ResultsIncomplete) as caught:
+        evaluate(outcome.output_dir / "reconstruction.npz", tiny_scan_file, output_dir=tmp_path / "scores")
+    assert list(caught.value.failures) == ["comparison.png"]
+    assert {path.name for path in caught.value.files} == {"metrics.json", "frc.png"}
+    assert all(path.is_file() for path in caught.value.files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 from ptycho_config import ConfigError
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.lightning import images
 from ptycho_torch.workflows import reconstruct, train
 from ptycho_torch.workflows.jobs import training as training_module
@@ -25,9 +28,9 @@ PATCH, OBJECT = ("patch_amplitude", "patch_phase"), ("object_amplitude", "object
 def quick_figure(monkeypatch):
     """Drawing takes longer than these trainings."""
 
-    def touch(work, *rest):
+    def touch(leaving, *rest):
         for name in TRAINING_PICTURES:
-            (work / name).touch()
+            (leaving.folder / name).touch()
 
     monkeypatch.setattr(training_module, "write_training_pictures", touch)
 
@@ -194,3 +197,15 @@ def test_without_mlflow_it_is_refused_with_words_and_nothing_is_written(payload,
     ):
         train(payload(execution={"logger_backend": "mlflow"}))
     assert not (tmp_path / "run").exists()
+
+
+def test_with_test_data_the_object_is_that_of_the_patches(payload, tmp_path, tiny_scan):
+    test = simulate_scene("lines", N=32, grid=(4, 9), step_px=4.0, photons=1e5, seed=5)
+    test = replace(test, probe=tiny_scan.probe)
+    save_scan(tmp_path / "test.npz", test)
+    execution = {"recon_log_every_n_epochs": 1, "recon_log_stitch": True, "recon_log_num_patches": 1}
+    made = payload(nepochs=1, execution=execution, test_data_file=str(tmp_path / "test.npz"))
+    outcome = train(made)
+    expected = reconstruct(outcome.model, test).object
+    assert _read(outcome, "object_amplitude-epoch=000.png").shape[:2] == expected.shape
+    assert expected.shape != reconstruct(outcome.model, tiny_scan).object.shape

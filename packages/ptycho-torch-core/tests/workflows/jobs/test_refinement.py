@@ -14,7 +14,7 @@ from ptycho_torch.config_factory.refinement import create_refinement_payload
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.refine import RefinementInterrupted, forward_residual
-from ptycho_torch.workflows import evaluate, infer, refine_scan
+from ptycho_torch.workflows import ResultsIncomplete, evaluate, infer, refine_scan
 from ptycho_torch.workflows.jobs.refinement import refine_in_processes
 
 FILES = {
@@ -210,7 +210,7 @@ def test_missing_files_are_named(refinement, tmp_path):
 
 
 def test_the_residual_is_computed_where_the_object_was_refined(inference, monkeypatch):
-    module = sys.modules[infer.__module__]
+    module = sys.modules[refine_scan.__module__]
     seen = []
 
     def spy(*arguments, device="where nobody asked for it", **settings):
@@ -265,3 +265,35 @@ def test_settings_of_a_refinement_need_a_refinement(inference):
         inference(refine_probe=True, likelihood="amplitude")
     assert "--refine N" in str(error.value)
     assert "likelihood" in str(error.value)
+
+
+@pytest.mark.rule("RUN-007")
+@pytest.mark.parametrize(("angle", "has_product"), [(None, True), ("steep", False)])
+def test_a_number_that_is_none_does_not_end_a_refinement(refinement, tmp_path, tiny_scan, angle, has_product):
+    geometry = {
+        "photon_energy_eV": 8000.0,
+        "detector_object_distance_m": 2.0,
+        "detector_pixel_height_m": 75e-6,
+        "detector_pixel_width_m": 75e-6,
+    }
+    path = tmp_path / "said.npz"
+    save_scan(path, replace(tiny_scan, metadata={**geometry, "tomography_angle_deg": angle}))
+    outcome = refine_scan(refinement(scan=path, refine_epochs=1), pictures=False)
+    assert (outcome.output_dir / "reconstruction.h5").exists() is has_product
+    assert (outcome.output_dir / "reconstruction.npz").is_file()
+
+
+@pytest.mark.rule("RUN-008")
+def test_a_file_that_cannot_be_written_loses_no_other(refinement):
+    payload = refinement(refine_epochs=1)
+    folder = payload.data_config.output_dir
+
+    def in_the_way(*_):
+        [work] = [path for path in folder.iterdir() if path.is_dir()]
+        (work / "refinement.png").symlink_to(folder / "absent" / "refinement.png")
+
+    with pytest.raises(ResultsIncomplete) as caught:
+        refine_scan(payload, progress=in_the_way)
+    assert list(caught.value.failures) == ["refinement.png"]
+    assert {path.name for path in caught.value.files} == FILES - {"refinement.png"}
+    assert all(path.is_file() for path in caught.value.files)

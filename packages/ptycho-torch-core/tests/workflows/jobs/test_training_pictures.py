@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from matplotlib.image import imread
 
 from ptycho_torch.data.groups.dataset import GroupDataset
-from ptycho_torch.workflows import infer, train
+from ptycho_torch.workflows import ResultsIncomplete, infer, train
 from ptycho_torch.workflows.jobs import training_pictures
 from ptycho_torch.workflows.jobs.training_pictures import groups_to_draw, sample_patches
 
@@ -77,3 +78,25 @@ def test_of_a_large_scan_the_middle_is_drawn(tiny_scan, payload, monkeypatch):
     assert len(groups_to_draw(tiny_scan, 1, None).frames) == tiny_scan.n_frames
     outcome = train(payload(n_groups=8))
     assert "the 9 frames in the middle" in (outcome.output_dir / "report.html").read_text(encoding="utf-8")
+
+
+class _InTheWay(Callback):
+    """Puts a link to nowhere where a picture should be."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_end(self, trainer, module):
+        self.path.symlink_to(self.path.parent / "absent" / self.path.name)
+
+
+@pytest.mark.rule("RUN-008")
+def test_a_picture_that_cannot_be_drawn_loses_nothing_and_is_drawn_on_resuming(payload, tmp_path):
+    folder, made = tmp_path / "run", payload(n_groups=8)
+    with pytest.raises(ResultsIncomplete) as caught:
+        train(made, callbacks=[_InTheWay(folder / "patches.png")])
+    assert list(caught.value.failures) == ["patches.png"]
+    assert (folder / "wts.h5.zip").is_file()
+    assert (folder / "report.html").is_file()
+    (folder / "patches.png").unlink()
+    assert folder / "patches.png" in train(made, resume=True).files

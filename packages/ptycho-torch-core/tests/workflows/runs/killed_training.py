@@ -17,6 +17,7 @@ from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.workflows import train
 from ptycho_torch.workflows.jobs import training as training_module
 from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES
+from ptycho_torch.workflows.runs.leaving import Leaving
 
 RUN = {"nepochs": 4, "batch_size": 8, "n_filters_scale": 1, "n_groups": 16}
 EXECUTION = {"accelerator": "cpu", "val_fraction": 0.25, "learning_rate": 3e-3}
@@ -37,10 +38,10 @@ def _kill_at(name: str, count: int) -> None:
     os.replace = watched
 
 
-def _touch(work: Path, *rest: object) -> None:
+def _touch(leaving: Leaving, *rest: object) -> None:
     """Stand for pictures, which take longer than these trainings."""
     for name in TRAINING_PICTURES:
-        (work / name).touch()
+        (leaving.folder / name).touch()
 
 
 def _run(scan: str, output: str, moment: str, *, resume: bool) -> None:

@@ -33,9 +33,9 @@ SETTINGS = {"val_fraction": 0.25, "learning_rate": 3e-3}
 
 @pytest.fixture(autouse=True)
 def quick_figure(monkeypatch):
-    def touch(work, *rest):
+    def touch(leaving, *rest):
         for name in TRAINING_PICTURES:
-            (work / name).touch()
+            (leaving.folder / name).touch()
 
     monkeypatch.setattr(training_module, "write_training_pictures", touch)
 

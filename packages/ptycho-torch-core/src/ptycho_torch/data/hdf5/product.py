@@ -13,15 +13,63 @@ import numpy.typing as npt
 
 from ptycho_torch.atomic import atomic_path
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.geometry import DISTANCE, ENERGY, ScanGeometry
+from ptycho_torch.data.scan.geometry import DISTANCE, ENERGY, ScanGeometry, finite_number
 from ptycho_torch.errors import MissingMetadata, ShapeError
 
 if TYPE_CHECKING:
     from ptycho_torch.reassembly import StitchedObject
 
-__all__ = ["placeholder_object", "save_product", "write_product"]
+__all__ = ["check_product_metadata", "placeholder_object", "save_product", "write_product"]
 
 _NUMBERS = ("exposure_time_s", "mass_attenuation_m2_per_kg", "tomography_angle_deg", "tilt_angle_deg")
+_PHOTONS = ("probe_photon_count", "nphotons")
+_FOCUS = "focus_object_distance_m"
+
+
+def check_product_metadata(metadata: Mapping[str, Any], n_pixels: int) -> ScanGeometry:
+    """Geometry of a product, if the metadata of a scan have all that a product says, and rightly.
+
+    An entry that is null counts as left out.
+
+    Parameters
+    ----------
+    metadata
+        Of the scan.
+    n_pixels
+        Edge of the frames; px.
+
+    Raises
+    ------
+    MissingMetadata
+        With every entry that is missing or not of its kind.
+    """
+    problems = {
+        entry: f"metadata: {entry} is {metadata[entry]!r}; expected a number"
+        for entry in (*_NUMBERS, *_PHOTONS, _FOCUS)
+        if metadata.get(entry) is not None and finite_number(metadata[entry]) is None
+    }
+    try:
+        geometry = ScanGeometry.from_entries(metadata, n_pixels)
+    except MissingMetadata as error:
+        raise MissingMetadata(
+            (*error.problems, *problems.values()), entries=(*error.entries, *problems)
+        ) from error
+    if problems:
+        raise MissingMetadata(problems.values(), entries=problems)
+    return geometry
+
+
+def _number(metadata: Mapping[str, Any], *entries: str) -> float:
+    """The first of some entries that says something; 0 if none does."""
+    stated = (metadata[entry] for entry in entries if metadata.get(entry) is not None)
+    return finite_number(next(stated, 0.0)) or 0.0
+
+
+def _text(metadata: Mapping[str, Any], entry: str, default: str) -> str:
+    """Text as HDF5 can hold it: without null characters and lone surrogates."""
+    value = metadata.get(entry)
+    text = default if value is None else str(value)
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
 
 
 def placeholder_object(scan: Scan) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.float64]]:
@@ -53,17 +101,15 @@ def _write(
     losses: Sequence[float],
     name: str,
 ) -> None:
-    file.attrs["name"] = str(metadata.get("name", name))
-    file.attrs["comments"] = str(metadata.get("comments", ""))
+    file.attrs["name"] = _text(metadata, "name", name)
+    file.attrs["comments"] = _text(metadata, "comments", "")
     file.attrs[DISTANCE] = geometry.distance_m
     file.attrs[ENERGY] = geometry.energy_eV
     for entry in _NUMBERS:
-        file.attrs[entry] = float(metadata.get(entry, 0.0))
-    file.attrs["probe_photon_count"] = float(
-        metadata.get("probe_photon_count", metadata.get("nphotons", 0.0))
-    )
-    if "focus_object_distance_m" in metadata:
-        file.attrs["focus_object_distance_m"] = float(metadata["focus_object_distance_m"])
+        file.attrs[entry] = _number(metadata, entry)
+    file.attrs["probe_photon_count"] = _number(metadata, *_PHOTONS)
+    if metadata.get(_FOCUS) is not None:
+        file.attrs[_FOCUS] = _number(metadata, _FOCUS)
     file.create_dataset("probe_position_indexes", data=indexes)
     y, x = geometry.to_metres(positions).T
     file.create_dataset("probe_position_x_m", data=x)
@@ -94,7 +140,13 @@ def write_product(
         Of the scan.
     indexes
         int64, ``(n,)``: numbers of the frames.
+
+    Raises
+    ------
+    MissingMetadata
+        An entry of the metadata that a product has room for is of another kind.
     """
+    check_product_metadata(scan.metadata, scan.N)
     image, origin = placeholder_object(scan)
     _write(
         file,
@@ -143,7 +195,8 @@ def save_product(
     Raises
     ------
     MissingMetadata
-        The metadata lack what it takes to say positions in metres; nothing is written.
+        The metadata lack what it takes to say positions in metres, or a number there is none; nothing is
+        written.
     ShapeError
         Probe or positions have another shape.
     """
@@ -155,7 +208,7 @@ def save_product(
     if frame_index is not None and frame_index.shape != (len(positions),):
         raise ShapeError("frame_index", (len(positions),), frame_index.shape, "one number per position")
     try:
-        geometry = ScanGeometry.from_entries(metadata, probe.shape[-1])
+        geometry = check_product_metadata(metadata, probe.shape[-1])
     except MissingMetadata as error:
         raise MissingMetadata(error.problems, path, error.entries) from error
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ from ptycho_torch.errors import MissingMetadata
 
 __all__ = [
     "GEOMETRY_ENTRIES",
+    "NEEDED_ENTRIES",
     "ScanGeometry",
     "conjugate_pixel_m",
     "energy_joule_from_eV",
+    "finite_number",
     "rescaled_entries",
     "wavelength_m",
 ]
@@ -38,6 +41,9 @@ ENERGY, DISTANCE = "photon_energy_eV", "detector_object_distance_m"
 DETECTOR_PIXEL = ("detector_pixel_height_m", "detector_pixel_width_m")
 OBJECT_PIXEL = ("object_pixel_height_m", "object_pixel_width_m")
 ZERO = ("coordinate_zero_y_m", "coordinate_zero_x_m")
+
+NEEDED_ENTRIES = (ENERGY, DISTANCE, *DETECTOR_PIXEL)
+"""Metadata entries without which nothing can be said in metres."""
 
 GEOMETRY_ENTRIES = (ENERGY, DISTANCE, *DETECTOR_PIXEL, *OBJECT_PIXEL, *ZERO)
 """Metadata entries; the last two are where pixel coordinate zero lies."""
@@ -130,16 +136,22 @@ class ScanGeometry:
         Raises
         ------
         MissingMetadata
-            With every entry that is missing or no positive number.
+            With every entry that is missing or no positive number, and a coordinate zero that is no number.
         """
         problems: dict[str, str] = {}
-        for name in (ENERGY, DISTANCE, *DETECTOR_PIXEL):
+        for name in NEEDED_ENTRIES:
             if not _is_positive(metadata.get(name)):
-                said = "is missing" if name not in metadata else f"is {metadata[name]!r}"
+                said = f"is {metadata[name]!r}" if _is_stated(metadata, name) else "is missing"
                 problems[name] = (
                     f"metadata: {name} {said}; expected a positive number, because this format stores "
                     "positions in metres"
                 )
+        zero = [finite_number(metadata[name]) if _is_stated(metadata, name) else 0.0 for name in ZERO]
+        problems |= {
+            name: f"metadata: {name} is {metadata[name]!r}; expected a number"
+            for name, value in zip(ZERO, zero, strict=True)
+            if value is None
+        }
         if problems:
             raise MissingMetadata(problems.values(), entries=problems)
         energy, distance = float(metadata[ENERGY]), float(metadata[DISTANCE])
@@ -152,20 +164,34 @@ class ScanGeometry:
             float(value) if value is not None and _is_positive(value) else fallback
             for value, fallback in zip(stated, computed, strict=True)
         ]
-        zero = [float(metadata.get(name, 0.0)) for name in ZERO]
         return cls(
             energy_eV=energy,
             distance_m=distance,
             detector_pixel_m=(detector[0], detector[1]),
             object_pixel_m=(pixels[0], pixels[1]),
-            zero_m=(zero[0], zero[1]),
+            zero_m=(zero[0] or 0.0, zero[1] or 0.0),
         )
 
 
+def finite_number(value: Any) -> float | None:
+    """The value as a float if it is a finite number; a truth value or text is none."""
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _is_stated(metadata: Mapping[str, Any], name: str) -> bool:
+    """Whether an entry is there and says something; null says nothing."""
+    return metadata.get(name) is not None
+
+
 def _is_positive(value: Any) -> bool:
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    )
+    number = finite_number(value)
+    return number is not None and number > 0
 
 
 def rescaled_entries(metadata: Mapping[str, Any], factor: float) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from ptycho_torch.metrics import MetricReport, compare
 from ptycho_torch.plotting import save_comparison_figure, save_frc_figure
 from ptycho_torch.results import load_object, load_object_and_probe
 from ptycho_torch.workflows.runs.directory import RunDirectory
+from ptycho_torch.workflows.runs.leaving import Leaving
 from ptycho_torch.workflows.runs.saving import COMPARISON, METRICS, write_metrics
 
 __all__ = ["EvaluationOutcome", "evaluate"]
 
-EVALUATION_FILES = (METRICS, COMPARISON, "frc.png")
+_FRC = "frc.png"
+EVALUATION_FILES = (METRICS, COMPARISON, _FRC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,8 @@ def evaluate(
         If the two do not overlap.
     ConfigError
         If the directory holds other results.
+    ResultsIncomplete
+        If a file could not be written; all others have been.
     """
     run = None
     if output_dir is not None:
@@ -75,8 +79,13 @@ def evaluate(
     if run is None:
         return EvaluationOutcome(report=report, files=())
     with run.at_work() as work:
-        write_metrics(work / METRICS, report)
-        save_comparison_figure(work / COMPARISON, report)
-        save_frc_figure(work / "frc.png", report)
+        leaving = Leaving(work)
+        with leaving.file(METRICS) as path:
+            write_metrics(path, report)
+        with leaving.file(COMPARISON) as path:
+            save_comparison_figure(path, report)
+        with leaving.file(_FRC) as path:
+            save_frc_figure(path, report)
         files = run.publish()
+    leaving.require_all(run.path, files)
     return EvaluationOutcome(report=report, files=files)

@@ -8,37 +8,36 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 
-from ptycho_config import evolve, write_resolved
-from ptycho_torch.bundle import installed_versions, load_bundle
+from ptycho_config import InferenceConfig, PyTorchExecutionConfig, RefineConfig, Resolution, evolve
+from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.groups.grouping import Groups, make_groups
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.memory import name_of
-from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
+from ptycho_torch.data.scan.memory import ScanSource, name_of
 from ptycho_torch.metrics import MetricReport
-from ptycho_torch.models import PatchModel
-from ptycho_torch.prediction.scan_match import model_for
 from ptycho_torch.reassembly import Processes, StitchedObject
-from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual
-from ptycho_torch.results import save_reconstruction
-from ptycho_torch.workflows.jobs.refinement import CURVE, refine_in_processes, save_curve
+from ptycho_torch.refine import RefinementInterrupted, RefineResult
+from ptycho_torch.workflows.jobs.refinement import refine_in_processes, refined_record
 from ptycho_torch.workflows.processes.copies import require_importable_script
 from ptycho_torch.workflows.processes.device import numerics, require_compiler, resolve_accelerator
 from ptycho_torch.workflows.processes.distributed import from_first_process, is_first_process
 from ptycho_torch.workflows.processes.spreading import Reconstruction, reconstruct_in_processes
 from ptycho_torch.workflows.runs.debugging import Intermediates, debug_messages
-from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, RunDirectory
+from ptycho_torch.workflows.runs.directory import RunDirectory
+from ptycho_torch.workflows.runs.leaving import Leaving
 from ptycho_torch.workflows.runs.saving import (
     ARRAYS,
-    PICTURES,
-    RECONSTRUCTION_FILES,
+    NETWORK,
+    RUN_FILES,
+    Origin,
+    Reconstructed,
+    announce_product,
     compare_with_truth,
-    write_reconstruction,
+    write_results,
 )
 
 __all__ = ["InferenceOutcome", "infer"]
@@ -47,12 +46,9 @@ logger = logging.getLogger(__name__)
 
 RefineProgress: TypeAlias = Callable[[int, int, float], None]
 
-# Of all frames of a batch: about half a gigabyte while the network predicts them.
-_PIXELS_ON_GPU = 2**22
 _COMMAND = "infer"
-_NETWORK, _INTERMEDIATE = "network.npz", "intermediate.npz"
-INFERENCE_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, _NETWORK, CURVE, _INTERMEDIATE)
-_CURVE_PICTURE = Picture(name=CURVE, caption="Misfit of the amplitudes over the epochs of refinement")
+_INTERMEDIATE = "intermediate.npz"
+INFERENCE_FILES = (*RUN_FILES, NETWORK, _INTERMEDIATE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +94,7 @@ def infer(
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
     refine_progress: RefineProgress | None = None,
+    pictures: bool = True,
     command: Sequence[str] | None = None,
 ) -> InferenceOutcome:
     """Reconstruct a scan, and refine the object if the settings ask for it.
@@ -115,6 +112,8 @@ def infer(
         Asked after every batch; its first true answer ends the run, which then has written nothing.
     refine_progress
         Called after every epoch of a refinement with its number, all epochs and the forward residual.
+    pictures
+        Whether pictures and ``report.html`` are written.
     command
         Command line, for the record.
 
@@ -130,6 +129,8 @@ def infer(
         When ``should_stop`` said so.
     RefinementInterrupted
         On Ctrl-C in a refinement; what its last complete epoch reached has been written and is named.
+    ResultsIncomplete
+        If a file could not be written; all others have been.
     """
     config, execution = payload.inference_config, payload.execution_config
     assert config.model_path is not None
@@ -142,42 +143,52 @@ def infer(
         # What convolutions on a GPU turn their input to anyway.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training: Any = manifest.configuration.get("training", {})
+    reading = stage_of(progress, "reading", "frame")
     scan, groups = _read(
-        payload,
-        nphotons=float(training.get("nphotons", 1e9)),
-        progress=stage_of(progress, "reading", "frame"),
+        payload.test_data, config, nphotons=float(training.get("nphotons", 1e9)), progress=reading
     )
-    work = Reconstruction(
-        model=model_for(model, scan),
-        scan=scan,
-        groups=groups,
-        batch_size=execution.inference_batch_size or _batch_size(model, int(training.get("batch_size", 16))),
-        num_workers=execution.num_workers,
-        middle_trim=execution.middle_trim,
-        pad_eval=execution.pad_eval,
-        physics_steps=execution.physics_steps,
+    announce_product(scan)
+    kept = Intermediates() if config.debug else None
+    work = Reconstruction.asked_for(
+        model,
+        scan,
+        groups,
+        execution,
+        batch_size=int(training.get("batch_size", 16)),
         progress=progress,
         should_stop=should_stop,
-        observe=Intermediates() if config.debug else None,
-        compiles=execution.compile,
+        observe=kept,
     )
-    with run.at_work(), numerics(), debug_messages(wanted=config.debug):
-        network, residual, seconds = reconstruct_in_processes(work, execution, device)
-        outcome, interrupted = from_first_process(
-            lambda: _finish(
-                payload, work, run, (network, residual, seconds), device, refine_progress, command
-            )
+
+    def finish() -> tuple[InferenceOutcome, bool]:
+        network = _network_record(work, stitched, residual, payload.resolution)
+        final, result, interrupted = _refined(
+            network, payload.refine_config, execution, device, refine_progress
         )
-    if interrupted is not None:
-        raise RefinementInterrupted(interrupted, run.path / ARRAYS)
+        speed = network.frames.n_frames / seconds
+        facts = [
+            ("model", str(config.model_path)),
+            *_facts(final, scan, f"{speed:.0f} patterns/s on {device}"),
+        ]
+        title = f"Reconstruction of {name_of(payload.test_data)}"
+        origin = Origin(title=title, facts=facts, command=list(command or ()))
+        leaving = Leaving(run.work)
+        write_results(leaving, final, run=origin, pictures=pictures)
+        if kept is not None:
+            with leaving.file(_INTERMEDIATE) as path:
+                kept.save(path, groups, work.model)
+        outcome = _outcome(run, final, network, result, speed)
+        if not interrupted:
+            leaving.require_all(run.path, outcome.files)
+        return outcome, interrupted
+
+    with run.at_work(), numerics(), debug_messages(wanted=config.debug):
+        stitched, residual, seconds = reconstruct_in_processes(work, execution, device)
+        outcome, interrupted = from_first_process(finish)
+    if interrupted:
+        assert outcome.refinement is not None
+        raise RefinementInterrupted(outcome.refinement, run.path / ARRAYS)
     return outcome
-
-
-def _batch_size(model: PatchModel, of_training: int) -> int:
-    """Groups predicted together where nothing was stated: enough to fill the device."""
-    if not model.intensity_scale.is_cuda:
-        return of_training
-    return max(of_training, _PIXELS_ON_GPU // (model.n_channels * model.n_pixels**2))
 
 
 def _find_place(path: Path, *, overwrite: bool) -> RunDirectory:
@@ -186,161 +197,12 @@ def _find_place(path: Path, *, overwrite: bool) -> RunDirectory:
     return RunDirectory.beside(path, _COMMAND, INFERENCE_FILES)
 
 
-def _finish(
-    payload: InferencePayload,
-    work: Reconstruction,
-    run: RunDirectory,
-    made: tuple[StitchedObject, float, float],
-    device: str,
-    refine_progress: RefineProgress | None,
-    command: Sequence[str] | None,
-) -> tuple[InferenceOutcome, RefineResult | None]:
-    """Refine if that is asked for, and write; the second value is what an interrupted refinement reached."""
-    (network, residual, seconds), model, seen = made, work.model, work.seen()
-    refined = _refine(payload, seen, network, model, device, refine_progress)
-    final = _Final.of(refined, network, seen, model, residual, device)
-    network_report = compare_with_truth(network, work.scan, model.probe.detach().cpu().numpy())
-    report = network_report
-    if final.refinement is not None:
-        report = compare_with_truth(final.object, work.scan, final.probe)
-    speed = seen.n_frames / seconds
-    _write(payload, work, run.work, network, final, (network_report, report), residual, command)
-    _write_page(payload, work, run.work, final, f"{speed:.0f} patterns/s on {device}")
-    outcome = InferenceOutcome(
-        output_dir=run.path,
-        reconstruction=final.object,
-        network=network,
-        refinement=final.refinement,
-        report=report,
-        network_report=network_report,
-        forward_residual=final.residual,
-        network_residual=residual,
-        patterns_per_second=speed,
-        files=run.publish(),
-    )
-    return outcome, refined.result if isinstance(refined, RefinementInterrupted) else None
-
-
-def _write(
-    payload: InferencePayload,
-    work: Reconstruction,
-    folder: Path,
-    network: StitchedObject,
-    final: _Final,
-    reports: tuple[MetricReport | None, MetricReport | None],
-    residual: float,
-    command: Sequence[str] | None,
-) -> None:
-    """Write arrays, pictures, scores and settings."""
-    beside = {} if final.refinement is None else _beside(reports[0], residual)
-    settings = payload.resolution.to_dict()
-    write_reconstruction(
-        folder, final.object, final.frames, final.probe, settings, reports[1], final.residual, **beside
-    )
-    if final.refinement is not None:
-        _save_network(folder / _NETWORK, network, work.seen(), work.model, payload)
-        save_curve(folder, final.refinement)
-    if isinstance(work.observe, Intermediates):
-        work.observe.save(folder / _INTERMEDIATE, work.groups, work.model)
-    write_resolved(folder / RESOLVED_NAME, payload.resolution, installed_versions(), list(command or ()))
-
-
-def _write_page(
-    payload: InferencePayload, work: Reconstruction, folder: Path, final: _Final, speed: str
-) -> None:
-    facts = [
-        ("model", str(payload.inference_config.model_path)),
-        (
-            "scan",
-            f"{work.seen().n_frames} of {work.scan.n_frames} frames of {work.scan.N} × {work.scan.N} px",
-        ),
-        ("object", f"{' × '.join(str(side) for side in final.object.object.shape)} px"),
-        ("misfit of the amplitudes", f"{final.residual:.4f}"),
-        ("speed of the network", speed),
-    ]
-    title = f"Reconstruction of {name_of(payload.test_data)}"
-    write_html_report(folder, title=title, facts=facts, pictures=(*PICTURES, _CURVE_PICTURE))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Final:
-    """What a run hands over: the object of the network, or the refined one."""
-
-    object: StitchedObject
-    frames: Scan
-    probe: np.ndarray
-    residual: float
-    refinement: RefineResult | None
-
-    @classmethod
-    def of(
-        cls,
-        refined: RefineResult | RefinementInterrupted | None,
-        network: StitchedObject,
-        frames: Scan,
-        model: PatchModel,
-        residual: float,
-        device: str,
-    ) -> _Final:
-        """The refined object, complete or interrupted, or that of the network."""
-        if refined is None:
-            probe = model.probe.detach().cpu().numpy()
-            return cls(object=network, frames=frames, probe=probe, residual=residual, refinement=None)
-        found = refined.result if isinstance(refined, RefinementInterrupted) else refined
-        fitted = replace(frames, positions=found.positions)
-        return cls(
-            object=found.object,
-            frames=fitted,
-            probe=found.probe,
-            residual=forward_residual(
-                fitted, found.object, found.probe, sub_pixel=found.sub_pixel, device=device
-            ),
-            refinement=found,
-        )
-
-
-def _refine(
-    payload: InferencePayload,
-    scan: Scan,
-    start: StitchedObject,
-    model: PatchModel,
-    device: str,
-    progress: RefineProgress | None,
-) -> RefineResult | RefinementInterrupted | None:
-    """Refine the object of the network with the probe of the bundle, if the settings ask for it."""
-    if payload.refine_config.refine_epochs == "auto":
-        return None
-    lit = replace(scan, probe=model.probe.detach().cpu().numpy())
-    execution = payload.execution_config
-    if Processes.joined().count > 1:
-        logger.info("the first process refines alone; spawned processes would share the frames")
-        execution = evolve(execution, devices=1)
-    try:
-        return refine_in_processes(lit, start, payload.refine_config, execution, device, progress)
-    except RefinementInterrupted as stop:
-        return stop
-
-
-def _save_network(
-    path: Path, network: StitchedObject, scan: Scan, model: PatchModel, payload: InferencePayload
-) -> None:
-    probe = model.probe.detach().cpu().numpy()
-    save_reconstruction(
-        path, network, positions=scan.positions, probe=probe, configuration=payload.resolution.to_dict()
-    )
-
-
-def _beside(report: MetricReport | None, residual: float) -> dict[str, Any]:
-    """Entry of the metrics for the object that the refinement started from."""
-    scores = {} if report is None else {"scores": report.scores.to_dict()}
-    return {"network": {**scores, "forward_residual": residual}}
-
-
-def _read(payload: InferencePayload, *, nphotons: float, progress: Progress | None) -> tuple[Scan, Groups]:
+def _read(
+    source: ScanSource, config: InferenceConfig, *, nphotons: float, progress: Progress | None
+) -> tuple[Scan, Groups]:
     """The scan, and the groups of frames that are solved together."""
-    config = payload.inference_config
     scan = read_scan(
-        payload.test_data,
+        source,
         n_pixels=config.model.N,
         measurement_domain=config.measurement_domain,
         nphotons=nphotons,
@@ -359,3 +221,71 @@ def _read(payload: InferencePayload, *, nphotons: float, progress: Progress | No
         scan_index=scan.scan_index,
     )
     return scan, groups
+
+
+def _network_record(
+    work: Reconstruction, stitched: StitchedObject, residual: float, settings: Resolution
+) -> Reconstructed:
+    """What the network made, compared with the truth."""
+    probe = work.model.probe.detach().cpu().numpy()
+    return Reconstructed(
+        object=stitched,
+        probe=probe,
+        frames=work.seen(),
+        residual=residual,
+        report=compare_with_truth(stitched, work.scan, probe),
+        settings=settings,
+    )
+
+
+def _refined(
+    network: Reconstructed,
+    config: RefineConfig,
+    execution: PyTorchExecutionConfig,
+    device: str,
+    progress: RefineProgress | None,
+) -> tuple[Reconstructed, RefineResult | None, bool]:
+    """Refine the object of the network, if the settings ask for it; the last value: on Ctrl-C."""
+    if config.refine_epochs == "auto":
+        return network, None, False
+    if Processes.joined().count > 1:
+        logger.info("the first process refines alone; spawned processes would share the frames")
+        execution = evolve(execution, devices=1)
+    lit, interrupted = replace(network.frames, probe=network.probe), False
+    try:
+        result = refine_in_processes(lit, network.object, config, execution, device, progress)
+    except RefinementInterrupted as stop:
+        result, interrupted = stop.result, True
+    made = refined_record(result, network.frames, network.settings, start=network, device=device)
+    return made, result, interrupted
+
+
+def _facts(final: Reconstructed, scan: Scan, speed: str) -> list[tuple[str, str]]:
+    return [
+        ("scan", f"{final.frames.n_frames} of {scan.n_frames} frames of {scan.N} × {scan.N} px"),
+        ("object", f"{' × '.join(str(side) for side in final.object.object.shape)} px"),
+        ("misfit of the amplitudes", f"{final.residual:.4f}"),
+        ("speed of the network", speed),
+    ]
+
+
+def _outcome(
+    run: RunDirectory,
+    final: Reconstructed,
+    network: Reconstructed,
+    refinement: RefineResult | None,
+    speed: float,
+) -> InferenceOutcome:
+    """Put the results in place, and say what they are."""
+    return InferenceOutcome(
+        output_dir=run.path,
+        reconstruction=final.object,
+        network=network.object,
+        refinement=refinement,
+        report=final.report,
+        network_report=network.report,
+        forward_residual=final.residual,
+        network_residual=network.residual,
+        patterns_per_second=speed,
+        files=run.publish(),
+    )

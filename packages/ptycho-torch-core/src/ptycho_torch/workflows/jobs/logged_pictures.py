@@ -43,14 +43,13 @@ def reconstruction_images(payload: TrainingPayload, prepared: PreparedTraining, 
     execution = payload.execution_config
     if execution.recon_log_every_n_epochs is None:
         return []
-    data = (prepared.validation if len(prepared.validation) else prepared.train).scans[0]
+    shown = prepared.shown
     stitch = None
     if execution.recon_log_stitch:
-        scan = prepared.scans[data.scan]
-        groups = groups_to_draw(scan, prepared.model.n_channels, execution.recon_log_max_stitch_samples)
+        groups = groups_to_draw(shown.scan, prepared.model.n_channels, execution.recon_log_max_stitch_samples)
         size = payload.execution_config.inference_batch_size or payload.training_config.batch_size
-        stitch = partial(_object_of, scan=scan, groups=groups, batch_size=size)
-    return [ReconstructionImages(execution, data, logs, stitch=stitch)]
+        stitch = partial(_object_of, scan=shown.scan, groups=groups, batch_size=size)
+    return [ReconstructionImages(execution, shown.data, logs, stitch=stitch)]
 
 
 def _object_of(model: PatchModel, scan: Scan, groups: Groups, batch_size: int) -> StitchedObject:

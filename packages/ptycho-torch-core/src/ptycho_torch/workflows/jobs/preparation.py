@@ -25,11 +25,27 @@ from ptycho_torch.models import PatchModel, build_patch_model
 from ptycho_torch.physics.scaling import calibrate
 from ptycho_torch.prediction.scan_match import closest_scan
 
-__all__ = ["PreparedTraining", "prepare_training"]
+__all__ = ["PreparedTraining", "Shown", "prepare_training"]
 
 logger = logging.getLogger(__name__)
 
 _LABEL_FRAMES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What stands for a training in pictures.
+
+    Attributes
+    ----------
+    data
+        Groups whose patches are drawn; its number of a scan is that of the optics they are seen through.
+    scan
+        The scan of these groups, whose object is drawn.
+    """
+
+    data: GroupDataset = field(repr=False)
+    scan: Scan = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +56,8 @@ class PreparedTraining:
     ----------
     scans
         The training scans, in counts.
+    test_scans
+        The scans to validate on, in counts; none if a part of the training groups is set aside.
     train, validation
         Groups; validation may be empty.
     model
@@ -47,9 +65,16 @@ class PreparedTraining:
     """
 
     scans: tuple[Scan, ...] = field(repr=False)
+    test_scans: tuple[Scan, ...] = field(default=(), repr=False)
     train: ScanGroups = field(repr=False)
     validation: ScanGroups = field(repr=False)
     model: PatchModel = field(repr=False)
+
+    @property
+    def shown(self) -> Shown:
+        """Validation groups, or those trained on if there are no others; of several scans the first."""
+        data = (self.validation if len(self.validation) else self.train).scans[0]
+        return Shown(data=data, scan=self.test_scans[0] if self.test_scans else self.scans[data.scan])
 
     @property
     def datasets(self) -> tuple[GroupDataset, ...]:
@@ -98,15 +123,15 @@ def prepare_training(payload: TrainingPayload, *, progress: Progress | None = No
             for number, (scan, found, (rows, _)) in enumerate(zip(scans, groups, splits, strict=True))
         ]
     )
+    test_scans: tuple[Scan, ...] = ()
     if payload.test_data is None:
         aside = [
             _dataset(scan, found, rows, model.on(number), number, labelled=labelled)
             for number, (scan, found, (_, rows)) in enumerate(zip(scans, groups, splits, strict=True))
         ]
     else:
-        aside = [
-            _validation(_read(source, payload, progress), model, labelled) for source in payload.test_data
-        ]
+        test_scans = tuple(_read(source, payload, progress) for source in payload.test_data)
+        aside = [_validation(scan, model, labelled) for scan in test_scans]
     validation = _together(aside)
     logger.info(
         "training on %d groups of %d%s, validating on %d; mean %s counts per frame",
@@ -116,7 +141,9 @@ def prepare_training(payload: TrainingPayload, *, progress: Progress | None = No
         len(validation),
         ", ".join(f"{float(model.on(number).mean_counts):.4g}" for number in range(len(scans))),
     )
-    return PreparedTraining(scans=scans, train=train, validation=validation, model=model)
+    return PreparedTraining(
+        scans=scans, test_scans=test_scans, train=train, validation=validation, model=model
+    )
 
 
 def _calibrated_model(

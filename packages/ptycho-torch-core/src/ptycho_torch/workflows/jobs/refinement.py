@@ -7,36 +7,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ptycho_config import PyTorchExecutionConfig, RefineConfig, write_resolved
-from ptycho_torch.bundle import installed_versions
+from ptycho_config import PyTorchExecutionConfig, RefineConfig, Resolution
 from ptycho_torch.config_factory.refinement import RefinementPayload
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.metrics import MetricReport
-from ptycho_torch.plotting import save_training_figure
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual, refine
 from ptycho_torch.refine.settings import check_against
 from ptycho_torch.results import load_object
 from ptycho_torch.workflows.processes.beside import beside, count_devices
 from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
-from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, RunDirectory
+from ptycho_torch.workflows.runs.directory import RunDirectory
+from ptycho_torch.workflows.runs.leaving import Leaving
 from ptycho_torch.workflows.runs.saving import (
     ARRAYS,
-    PICTURES,
-    RECONSTRUCTION_FILES,
+    RUN_FILES,
+    Origin,
+    Reconstructed,
+    announce_product,
     compare_with_truth,
-    write_reconstruction,
+    write_results,
 )
 
-__all__ = ["CURVE", "REFINEMENT_FILES", "RefinementOutcome", "refine_in_processes", "refine_scan"]
+__all__ = [
+    "REFINEMENT_FILES",
+    "RefinementOutcome",
+    "refine_in_processes",
+    "refine_scan",
+    "refined_record",
+]
 
 logger = logging.getLogger(__name__)
 
 _COMMAND = "refine"
-CURVE = "refinement.png"
-REFINEMENT_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, CURVE)
+REFINEMENT_FILES = RUN_FILES
 
 Progress = Callable[[int, int, float], None]
 
@@ -71,6 +76,7 @@ def refine_scan(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
+    pictures: bool = True,
     command: Sequence[str] | None = None,
 ) -> RefinementOutcome:
     """Reconstruct a scan by iteration alone.
@@ -83,6 +89,8 @@ def refine_scan(
         Replace older results in the same directory once these are complete.
     progress
         Called after every epoch with its number, all epochs and the forward residual.
+    pictures
+        Whether pictures and ``report.html`` are written.
     command
         Command line, for the record.
 
@@ -96,6 +104,8 @@ def refine_scan(
         If the objective stops being a finite number.
     RefinementInterrupted
         On Ctrl-C; what the last complete epoch reached has been written and is named.
+    ResultsIncomplete
+        If a file could not be written; all others have been.
     """
     data, execution = payload.data_config, payload.execution_config
     assert data.scan_file is not None
@@ -109,6 +119,7 @@ def refine_scan(
         nphotons=data.nphotons,
         reader=data.reader,
     )
+    announce_product(scan)
     start = None if data.start_file is None else load_object(data.start_file, reader=data.reader)
     with run.at_work() as work, numerics():
         interrupted = False
@@ -116,45 +127,66 @@ def refine_scan(
             result = refine_in_processes(scan, start, payload.refine_config, execution, device, progress)
         except RefinementInterrupted as stop:
             result, interrupted = stop.result, True
-        fitted = replace(scan, positions=result.positions)
-        residual = forward_residual(
-            fitted, result.object, result.probe, sub_pixel=result.sub_pixel, device=device
-        )
-        report = compare_with_truth(result.object, scan, result.probe)
-        _write(work, payload, result, fitted, (report, residual), list(command or ()))
+        made = refined_record(result, scan, payload.resolution, device=device)
+        origin = _origin(made, data.scan_file.name, list(command or ()))
+        leaving = Leaving(work)
+        write_results(leaving, made, run=origin, pictures=pictures)
         files = run.publish()
     if interrupted:
         raise RefinementInterrupted(result, run.path / ARRAYS)
+    leaving.require_all(run.path, files)
     return RefinementOutcome(
-        output_dir=run.path, result=result, report=report, forward_residual=residual, files=files
+        output_dir=run.path, result=result, report=made.report, forward_residual=made.residual, files=files
     )
 
 
-def _write(
-    work: Path,
-    payload: RefinementPayload,
-    result: RefineResult,
-    fitted: Scan,
-    scores: tuple[MetricReport | None, float],
-    command: list[str],
-) -> None:
-    """Write arrays, pictures, scores, settings and the page."""
-    report, residual = scores
-    settings = payload.resolution.to_dict()
-    write_reconstruction(
-        work, result.object, fitted, result.probe, settings, report, residual, epochs=result.n_epochs
-    )
-    save_curve(work, result)
-    write_resolved(work / RESOLVED_NAME, payload.resolution, versions=installed_versions(), command=command)
+def _origin(made: Reconstructed, name: str, command: Sequence[str]) -> Origin:
+    frames = made.frames
     facts = [
-        ("scan", f"{fitted.n_frames} frames of {fitted.N} × {fitted.N} px"),
-        ("object", f"{' × '.join(str(side) for side in result.object.object.shape)} px"),
-        ("misfit of the amplitudes", f"{residual:.4f}"),
-        ("epochs", str(result.n_epochs)),
+        ("scan", f"{frames.n_frames} frames of {frames.N} × {frames.N} px"),
+        ("object", f"{' × '.join(str(side) for side in made.object.object.shape)} px"),
+        ("misfit of the amplitudes", f"{made.residual:.4f}"),
+        ("epochs", str(len(made.curve))),
     ]
-    picture = Picture(name=CURVE, caption="Misfit of the amplitudes over the epochs")
-    title = f"Refinement of {Path(str(payload.data_config.scan_file)).name}"
-    write_html_report(work, title=title, facts=facts, pictures=(*PICTURES, picture))
+    return Origin(title=f"Refinement of {name}", facts=facts, command=command)
+
+
+def refined_record(
+    result: RefineResult,
+    scan: Scan,
+    settings: Resolution,
+    *,
+    device: str,
+    start: Reconstructed | None = None,
+) -> Reconstructed:
+    """What a refinement leaves: its object compared with the frames and with the truth.
+
+    Parameters
+    ----------
+    result
+        From :func:`ptycho_torch.refine.refine`.
+    scan
+        The frames that were fitted.
+    settings
+        Of the run.
+    device
+        Where the object is compared with the frames.
+    start
+        What it started from, if that is a result of its own.
+    """
+    fitted = replace(scan, positions=result.positions)
+    return Reconstructed(
+        object=result.object,
+        probe=result.probe,
+        frames=fitted,
+        residual=forward_residual(
+            fitted, result.object, result.probe, sub_pixel=result.sub_pixel, device=device
+        ),
+        report=compare_with_truth(result.object, fitted, result.probe),
+        settings=settings,
+        curve=result.residuals,
+        start=start,
+    )
 
 
 def refine_in_processes(
@@ -192,10 +224,3 @@ def refine_in_processes(
 def _refine_share(scan: Scan, start: StitchedObject | None, config: RefineConfig, device: str) -> None:
     """Same call in another process of the group; the first one returns the result."""
     refine(scan, start, config=config, device=device)
-
-
-def save_curve(work: Path, result: RefineResult) -> None:
-    """Draw the forward residual over the epochs."""
-    save_training_figure(
-        work / CURVE, {"forward residual": result.residuals}, label="share of the amplitudes"
-    )

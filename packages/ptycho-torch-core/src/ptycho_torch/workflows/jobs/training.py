@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig, write_resolved
 from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
@@ -23,6 +24,7 @@ from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT
 from ptycho_torch.lightning.checkpoints import SelfDescription
 from ptycho_torch.lightning.control import Beginning, RunControl
 from ptycho_torch.lightning.datamodule import ScanDataModule
+from ptycho_torch.lightning.finite import WeightsNotFinite
 from ptycho_torch.lightning.loggers import LOGS, relocate_logs
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.objective import Objective
@@ -37,6 +39,7 @@ from ptycho_torch.workflows.processes.copies import (
     require_importable_script,
     require_sendable,
     starts_copies,
+    told_by_copy,
 )
 from ptycho_torch.workflows.processes.device import numerics, require_means, resolve_accelerator
 from ptycho_torch.workflows.processes.distributed import (
@@ -47,6 +50,7 @@ from ptycho_torch.workflows.processes.distributed import (
 from ptycho_torch.workflows.processes.meeting import awaited
 from ptycho_torch.workflows.runs.beginning import nothing_left_unless
 from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, RunDirectory
+from ptycho_torch.workflows.runs.leaving import Leaving
 from ptycho_torch.workflows.runs.resume import (
     ResumePoint,
     check_same_settings,
@@ -155,11 +159,13 @@ def train(
     DataError
         If a scan breaks the data contract. Nothing has been written then.
     TrainingFailed
-        If the loss stops being a finite number.
+        If the loss or a weight stops being a finite number; it names the last checkpoint before that.
     TrainingInterrupted
         On Ctrl-C.
     RunCancelled
         When ``should_stop`` said so; it names the last checkpoint.
+    ResultsIncomplete
+        If a picture or the page could not be written; all other files have been.
     OSError
         If the disk is full or write-protected; what was there before is whole.
     """
@@ -192,7 +198,7 @@ def train(
                 with control as (asked, heard):
                     all_callbacks = [*standard, described, *images, *callbacks, RunControl(asked, heard)]
                     point, rows = _fit(payload, prepared, work, accelerator, all_callbacks, point)
-            _require_finite(rows)
+            _require_finite(rows, work)
             drawing = stage_of(progress, "predicting", "group")
             best, files, state = from_first_process(
                 lambda: _conclude(payload, prepared, run, point, rows, drawing, record or {})
@@ -231,11 +237,13 @@ def _conclude(
 ) -> tuple[Path | None, tuple[Path, ...], dict[str, Any]]:
     """Write what is missing; returns the best checkpoint, all files, and the best weights."""
     _load_best(prepared.model, point.best)
-    made_from = _checksum(point.checkpoint)
+    made_from, leaving = _checksum(point.checkpoint), Leaving(run.work)
     if is_first_process() and not (point.ended and run.is_complete(made_from)):
-        _write_results(payload, prepared, rows, run.work, drawing, record)
+        _write_results(payload, prepared, rows, leaving, drawing, record)
     relocate_logs(run.work / LOGS, run.path / LOGS)
-    files = run.publish(made_from)
+    # A run with files missing was made from no checkpoint, so that resuming it writes them.
+    files = run.publish("" if leaving.failures else made_from)
+    leaving.require_all(run.path, files, hint="resume (--resume) to write them")
     best = None if point.best is None else run.path / _CHECKPOINTS / point.best.name
     return best, files, prepared.model.state_dict()
 
@@ -335,35 +343,57 @@ def _fit(
         payload.execution_config,
         has_validation=len(prepared.validation) > 0,
     )
-    last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"
     data = _data_module(payload, prepared)
     # Processes beside the first one have written nothing.
     names = TRAINING_FILES if is_first_process() else ()
     with (
         nothing_left_unless(lambda: beginning.seen, work, _COMMAND, names),
         nullcontext() if copies else awaited(trainer.strategy),
+        _broken_weights_told(work),
     ):
         if run_trainer(trainer, module, data, point.checkpoint, beginning):
-            raise TrainingInterrupted(last if last.exists() else None)
+            raise TrainingInterrupted(_last_checkpoint(work))
     history.collect()
     keeper = trainer.checkpoint_callback
     best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) else ""
     done = ResumePoint(
-        checkpoint=last if last.is_file() else None, best=Path(best) if best else None, rows=history.rows
+        checkpoint=_last_checkpoint(work), best=Path(best) if best else None, rows=history.rows
     )
     return done, history.rows
 
 
-def _require_finite(rows: Sequence[Mapping[str, float]]) -> None:
+def _last_checkpoint(work: Path) -> Path | None:
+    last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"
+    return last if last.is_file() else None
+
+
+@contextmanager
+def _broken_weights_told(work: Path) -> Iterator[None]:
+    """Say of weights that became no numbers, in this process or in a copy of it, what is left."""
+    try:
+        yield
+    except WeightsNotFinite as error:
+        raise _failed(str(error), work) from error
+    except ProcessRaisedException as error:
+        told = told_by_copy(error, WeightsNotFinite)
+        if told is None:
+            raise
+        raise _failed(told, work) from error
+
+
+def _failed(what: str, work: Path) -> TrainingFailed:
+    last = _last_checkpoint(work)
+    kept = "no checkpoint was written before" if last is None else f"the last checkpoint before is {last}"
+    return TrainingFailed(f"{what}; lower the learning rate or set a gradient clip value; {kept}")
+
+
+def _require_finite(rows: Sequence[Mapping[str, float]], work: Path) -> None:
     if not rows:
         raise TrainingFailed("training ended before the first epoch was complete; allow more time")
     for name, word in (("train_loss", "training"), ("val_loss", "validation")):
         loss = rows[-1].get(name, 0.0)
         if not math.isfinite(loss):
-            raise TrainingFailed(
-                f"the {word} loss became {loss} in epoch {int(rows[-1]['epoch']) + 1}; lower the "
-                "learning rate or set a gradient clip value"
-            )
+            raise _failed(f"the {word} loss became {loss} in epoch {int(rows[-1]['epoch']) + 1}", work)
 
 
 def _load_best(model: PatchModel, path: Path | None) -> None:
@@ -380,10 +410,12 @@ def _write_results(
     payload: TrainingPayload,
     prepared: PreparedTraining,
     rows: Sequence[Mapping[str, float]],
-    work: Path,
+    leaving: Leaving,
     progress: Progress | None,
     record: Mapping[str, Any],
 ) -> None:
     resolution = payload.resolution
-    save_bundle(work / BUNDLE_NAME, prepared.model, resolution.values(), resolution.to_dict(), record)
-    write_training_pictures(work, payload, prepared, rows, progress)
+    # Without the model there is nothing to draw, so a failure here ends the run.
+    bundle = leaving.folder / BUNDLE_NAME
+    save_bundle(bundle, prepared.model, resolution.values(), resolution.to_dict(), record)
+    write_training_pictures(leaving, payload, prepared, rows, progress)

@@ -22,6 +22,7 @@ from ptycho_torch.physics.probe import illumination
 from ptycho_torch.plotting import save_patch_figure, save_training_figure
 from ptycho_torch.prediction.reconstruction import reconstruct
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining
+from ptycho_torch.workflows.runs.leaving import Leaving
 
 __all__ = ["TRAINING_PICTURES", "PatchSample", "groups_to_draw", "sample_patches", "write_training_pictures"]
 
@@ -108,7 +109,7 @@ def groups_to_draw(scan: Scan, n_channels: int, n_patches: int | None) -> Groups
 
 
 def write_training_pictures(
-    work: Path,
+    leaving: Leaving,
     payload: TrainingPayload,
     prepared: PreparedTraining,
     rows: Sequence[Mapping[str, float]],
@@ -118,8 +119,8 @@ def write_training_pictures(
 
     Parameters
     ----------
-    work
-        Folder of the run, which holds ``resolved_config.json``.
+    leaving
+        Receives the files; its folder holds ``resolved_config.json``.
     payload, prepared
         Settings; data and the trained model.
     rows
@@ -127,41 +128,49 @@ def write_training_pictures(
     progress
         Called with groups predicted and groups in all, to draw the object.
     """
-    # Of several scans the first one that something can be shown of stands for all.
-    shown = (prepared.validation if len(prepared.validation) else prepared.train).scans[0]
-    model, batch_size = prepared.model.on(shown.scan), payload.training_config.batch_size
-    scan = prepared.scans[shown.scan]
+    shown = prepared.shown
+    model = prepared.model.on(shown.data.scan)
     # Drawing must not take longer than learning did, however large the scan.
-    groups = groups_to_draw(scan, model.n_channels, _DRAWN_PATCHES)
-    result = reconstruct(model, scan, groups=groups, batch_size=batch_size, progress=progress)
+    groups = groups_to_draw(shown.scan, model.n_channels, _DRAWN_PATCHES)
+    with leaving.file(_CURVES) as path:
+        batch_size = payload.training_config.batch_size
+        result = reconstruct(model, shown.scan, groups=groups, batch_size=batch_size, progress=progress)
+        save_training_figure(path, _curves(rows), result.object, result.weight)
+    with leaving.file(_PATCHES) as path:
+        _draw_patches(path, model, shown.data)
     n_drawn = len(groups.frames)
-    drawn = "all frames" if n_drawn == scan.n_frames else f"the {n_drawn} frames in the middle"
+    drawn = "all frames" if n_drawn == shown.scan.n_frames else f"the {n_drawn} frames in the middle"
+    aside = "that were set aside" if len(prepared.validation) else "of the training"
+    captions = {
+        _CURVES: f"Loss over the epochs, and the object stitched from {drawn}",
+        _PATCHES: f"Frames {aside}: measured and predicted diffraction, and the patch",
+    }
+    with leaving.file(REPORT_NAME):
+        write_html_report(
+            leaving.folder,
+            title=f"Training on {', '.join(name_of(source) for source in payload.train_data)}",
+            facts=_facts(prepared, payload, rows),
+            pictures=[Picture(name=name, caption=caption) for name, caption in captions.items()],
+        )
+
+
+def _curves(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
     logged = set().union(*rows)
     names = [name for name in ("train_loss", "val_loss") if name in logged]
     curves: dict[str, list[float]] = {name: [row.get(name, math.nan) for row in rows] for name in names}
-    curves["epoch"] = [row["epoch"] + 1 for row in rows]
-    save_training_figure(work / _CURVES, curves, result.object, result.weight)
-    sample = sample_patches(model, shown)
+    return {**curves, "epoch": [row["epoch"] + 1 for row in rows]}
+
+
+def _draw_patches(path: Path, model: PatchModel, data: GroupDataset) -> None:
+    sample = sample_patches(model, data)
     save_patch_figure(
-        work / _PATCHES,
+        path,
         sample.measured,
         sample.predicted,
         sample.patches,
         illumination=illumination(model.probe.detach()).cpu().numpy(),
         measured_pixels=model.measured.cpu().numpy(),
         frames=sample.frames.tolist(),
-    )
-    aside = "that were set aside" if len(prepared.validation) else "of the training"
-    write_html_report(
-        work,
-        title=f"Training on {', '.join(name_of(source) for source in payload.train_data)}",
-        facts=_facts(prepared, payload, rows),
-        pictures=(
-            Picture(name=_CURVES, caption=f"Loss over the epochs, and the object stitched from {drawn}"),
-            Picture(
-                name=_PATCHES, caption=f"Frames {aside}: measured and predicted diffraction, and the patch"
-            ),
-        ),
     )
 
 

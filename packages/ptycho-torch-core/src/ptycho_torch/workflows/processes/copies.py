@@ -22,10 +22,18 @@ from ptycho_torch.control import Progress, RunCancelled, ShouldStop, stage_of
 from ptycho_torch.mainguard import require_main_guard
 from ptycho_torch.workflows.processes.distributed import is_interactive, resolve_devices
 
-__all__ = ["reached", "require_importable_script", "require_sendable", "starts_copies"]
+__all__ = ["reached", "require_importable_script", "require_sendable", "starts_copies", "told_by_copy"]
 
 _LOOK_EVERY_S = 0.05
-_CANCELLED = f"{RunCancelled.__module__}.{RunCancelled.__qualname__}: "
+
+
+def told_by_copy(error: ProcessRaisedException, kind: type[BaseException]) -> str | None:
+    """Message of an exception that a copy has ended with, if it was of this kind.
+
+    Nothing but the text of a failure comes back from a copy.
+    """
+    _, found, after = str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")
+    return after.splitlines()[0] if found else None
 
 
 def starts_copies(execution: PyTorchExecutionConfig, accelerator: str) -> bool:
@@ -164,8 +172,7 @@ def _cancellation_told(what: str, checkpoint: Path | None) -> Iterator[None]:
     try:
         yield
     except ProcessRaisedException as error:
-        # Nothing but the text of a failure comes back from a copy.
-        if _CANCELLED not in str(error):
+        if told_by_copy(error, RunCancelled) is None:
             raise
         kept = checkpoint if checkpoint is not None and checkpoint.exists() else None
         raise RunCancelled(what, kept) from None

@@ -21,6 +21,7 @@ from ptycho_torch.lightning.compiling import compiled, compiler_warnings
 from ptycho_torch.lightning.quiet import QuietCopies, quiet_lightning
 from ptycho_torch.models import PatchModel
 from ptycho_torch.prediction.reconstruction import Observe, forward_residual_of, reconstruct
+from ptycho_torch.prediction.scan_match import model_for
 from ptycho_torch.reassembly import Processes, StitchedObject
 from ptycho_torch.workflows.processes.copies import reached, require_sendable, starts_copies
 from ptycho_torch.workflows.processes.distributed import resolve_devices, resolve_strategy
@@ -28,6 +29,8 @@ from ptycho_torch.workflows.processes.meeting import awaited, cluster_environmen
 
 __all__ = ["Reconstruction", "reconstruct_in_processes"]
 
+# Of all frames of a batch: about half a gigabyte while the network predicts them.
+_PIXELS_ON_GPU = 2**22
 _RESULT, _ARRAYS = "result.npz", ("object", "weight", "origin")
 
 
@@ -60,10 +63,58 @@ class Reconstruction:
     observe: Observe | None = None
     compiles: bool = False
 
+    @classmethod
+    def asked_for(
+        cls,
+        model: PatchModel,
+        scan: Scan,
+        groups: Groups,
+        execution: PyTorchExecutionConfig,
+        *,
+        batch_size: int,
+        progress: Progress | None,
+        should_stop: ShouldStop | None,
+        observe: Observe | None = None,
+    ) -> Reconstruction:
+        """What settings ask for.
+
+        Parameters
+        ----------
+        model
+            Trained model, on the device to use.
+        scan, groups, progress, should_stop, observe
+            As in the class.
+        execution
+            How to predict.
+        batch_size
+            Of the training; on the CPU it counts where ``inference_batch_size`` is not stated.
+        """
+        return cls(
+            model=model_for(model, scan),
+            scan=scan,
+            groups=groups,
+            batch_size=execution.inference_batch_size or _batch_size(model, batch_size),
+            num_workers=execution.num_workers,
+            middle_trim=execution.middle_trim,
+            pad_eval=execution.pad_eval,
+            physics_steps=execution.physics_steps,
+            progress=progress,
+            should_stop=should_stop,
+            observe=observe,
+            compiles=execution.compile,
+        )
+
     def seen(self) -> Scan:
         """The frames that are in a group."""
         used = np.unique(self.groups.frames)
         return self.scan if len(used) == self.scan.n_frames else self.scan.take(used)
+
+
+def _batch_size(model: PatchModel, of_training: int) -> int:
+    """Groups predicted together where nothing was stated: enough to fill the device."""
+    if not model.intensity_scale.is_cuda:
+        return of_training
+    return max(of_training, _PIXELS_ON_GPU // (model.n_channels * model.n_pixels**2))
 
 
 def reconstruct_in_processes(

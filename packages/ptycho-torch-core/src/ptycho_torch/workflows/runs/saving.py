@@ -1,102 +1,207 @@
-"""What every reconstruction leaves behind, whether a network or an iteration made it."""
+"""What every reconstruction leaves behind, whoever made it: one record, one writer."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ptycho_config import Resolution, write_resolved
 from ptycho_torch.atomic import atomic_write
-from ptycho_torch.data.hdf5.product import save_product
+from ptycho_torch.bundle import installed_versions
+from ptycho_torch.data.hdf5.product import check_product_metadata, save_product
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.geometry import GEOMETRY_ENTRIES
+from ptycho_torch.data.scan.geometry import NEEDED_ENTRIES
 from ptycho_torch.data.summary import probe_diameter
 from ptycho_torch.errors import DataError, ShapeError
-from ptycho_torch.html_report import Picture
+from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.metrics import MetricReport, compare
-from ptycho_torch.plotting import save_comparison_figure, save_object_figures
+from ptycho_torch.plotting import save_comparison_figure, save_object_figures, save_training_figure
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.results import save_reconstruction
+from ptycho_torch.workflows.runs.directory import RESOLVED_NAME
+from ptycho_torch.workflows.runs.leaving import Leaving
 
 __all__ = [
     "ARRAYS",
     "COMPARISON",
     "METRICS",
-    "PICTURES",
+    "NETWORK",
     "RECONSTRUCTION_FILES",
+    "RUN_FILES",
+    "Origin",
+    "Reconstructed",
+    "announce_product",
     "compare_with_truth",
     "write_metrics",
-    "write_reconstruction",
+    "write_results",
 ]
 
 logger = logging.getLogger(__name__)
 
-ARRAYS, PRODUCT = "reconstruction.npz", "reconstruction.h5"
+ARRAYS, PRODUCT, NETWORK = "reconstruction.npz", "reconstruction.h5", "network.npz"
 METRICS = "metrics.json"
-COMPARISON = "comparison.png"
-RECONSTRUCTION_FILES = (ARRAYS, PRODUCT, "amplitude.png", "phase.png", COMPARISON, METRICS)
-PICTURES = (
-    Picture(name="amplitude.png", caption="Amplitude of the object"),
-    Picture(name="phase.png", caption="Phase of the object, constant and ramp removed"),
+COMPARISON, CURVE = "comparison.png", "refinement.png"
+_OBJECT = ("amplitude.png", "phase.png")
+RECONSTRUCTION_FILES = (ARRAYS, PRODUCT, *_OBJECT, COMPARISON, METRICS)
+"""Names of the files that show one object."""
+RUN_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, CURVE)
+"""Names of the files of a run that made an object."""
+_PICTURES = (
+    Picture(name=_OBJECT[0], caption="Amplitude of the object"),
+    Picture(name=_OBJECT[1], caption="Phase of the object, constant and ramp removed"),
     Picture(name=COMPARISON, caption="The object beside the known one, and their difference"),
+    Picture(name=CURVE, caption="Misfit of the amplitudes over the epochs of refinement"),
 )
 
 
-def write_reconstruction(
-    work: Path,
-    result: StitchedObject,
-    scan: Scan,
-    probe: np.ndarray,
-    configuration: Mapping[str, Any],
-    report: MetricReport | None,
-    residual: float,
-    **extra: Any,
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The run that made a reconstruction.
+
+    Attributes
+    ----------
+    title
+        What was done.
+    facts
+        What matters most about it, as name and value.
+    command
+        Command line; empty: started from Python.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    command: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstructed:
+    """An object, and all that belongs to it.
+
+    Attributes
+    ----------
+    object
+        The object with its coverage and its origin.
+    probe
+        Complex, ``(modes, N, N)``: the probe that belongs to the object.
+    frames
+        The frames that were used, with the positions that belong to the object.
+    residual
+        Forward residual of the object on these frames.
+    report
+        Comparison with the known object, if there is one and enough of it is covered.
+    settings
+        What was asked for.
+    curve
+        Forward residual of each epoch of a refinement; empty without one.
+    start
+        What a refinement started from, if that is a result of its own.
+    """
+
+    object: StitchedObject = field(repr=False)
+    probe: np.ndarray = field(repr=False)
+    frames: Scan = field(repr=False)
+    residual: float
+    report: MetricReport | None
+    settings: Resolution = field(repr=False)
+    curve: Sequence[float] = ()
+    start: Reconstructed | None = field(default=None, repr=False)
+
+
+def write_results(
+    leaving: Leaving, made: Reconstructed, *, run: Origin | None = None, pictures: bool = True
 ) -> None:
-    """Write the arrays, the product, the pictures and, beside a known object, the scores.
+    """Write the arrays, the product, the scores, the settings, and on request what there is to look at.
 
     Parameters
     ----------
-    work
-        Existing folder.
-    result
-        Object, coverage and origin.
-    scan
-        The frames that were used, with the positions that belong to the object.
-    probe
-        Complex, ``(modes, N, N)``: probe that belongs to the object.
-    configuration
-        Resolved settings, plain data.
-    report, residual, extra
-        Scores, forward residual, and further entries beside them; without scores none are written.
+    leaving
+        Receives the files, and remembers those that could not be written.
+    made
+        What to write. Without a report no scores are written.
+    run
+        The run that made it; None writes neither its settings nor a page about it.
+    pictures
+        Whether pictures and the page are written.
     """
+    with leaving.file(ARRAYS) as path:
+        _save_arrays(path, made)
+    if made.start is not None:
+        with leaving.file(NETWORK) as path:
+            _save_arrays(path, made.start)
+    if not _product_problems(made.frames):
+        with leaving.file(PRODUCT) as path:
+            save_product(
+                path,
+                made.object,
+                probe=made.probe,
+                positions=made.frames.positions,
+                metadata=made.frames.metadata,
+                frame_index=made.frames.frame_index,
+            )
+    if made.report is not None:
+        with leaving.file(METRICS) as path:
+            write_metrics(path, made.report, forward_residual=made.residual, **_beside(made))
+    if run is not None:
+        with leaving.file(RESOLVED_NAME) as path:
+            write_resolved(path, made.settings, installed_versions(), list(run.command))
+    if pictures:
+        _write_pictures(leaving, made)
+    if pictures and run is not None:
+        with leaving.file(REPORT_NAME):
+            write_html_report(leaving.folder, title=run.title, facts=run.facts, pictures=_PICTURES)
+
+
+def _save_arrays(path: Path, made: Reconstructed) -> None:
     save_reconstruction(
-        work / ARRAYS, result, positions=scan.positions, probe=probe, configuration=configuration
+        path,
+        made.object,
+        positions=made.frames.positions,
+        probe=made.probe,
+        configuration=made.settings.to_dict(),
     )
-    _save_product(work / PRODUCT, result, scan, probe)
-    save_object_figures(work, result.object, result.weight, result.origin)
-    if report is not None:
-        write_metrics(work / METRICS, report, forward_residual=residual, **extra)
-        save_comparison_figure(work / COMPARISON, report)
 
 
-def _save_product(path: Path, result: StitchedObject, scan: Scan, probe: np.ndarray) -> None:
-    """Write the product of ptychodus, which says everything in metres, if the scan tells how."""
+def _beside(made: Reconstructed) -> dict[str, Any]:
+    """Further entries of the scores: epochs of a refinement, and the scores of what it started from."""
+    if made.start is not None:
+        scores = {} if made.start.report is None else {"scores": made.start.report.scores.to_dict()}
+        return {"network": {**scores, "forward_residual": made.start.residual}}
+    return {"epochs": len(made.curve)} if made.curve else {}
+
+
+def _write_pictures(leaving: Leaving, made: Reconstructed) -> None:
+    with leaving.file(" and ".join(_OBJECT)):
+        save_object_figures(leaving.folder, made.object.object, made.object.weight, made.object.origin)
+    if made.report is not None:
+        with leaving.file(COMPARISON) as path:
+            save_comparison_figure(path, made.report)
+    if made.curve:
+        with leaving.file(CURVE) as path:
+            save_training_figure(path, {"forward residual": made.curve}, label="share of the amplitudes")
+
+
+def announce_product(scan: Scan) -> None:
+    """Say before the work if there will be no product of ptychodus, which says everything in metres."""
+    problems = _product_problems(scan)
+    missing = [name for name in NEEDED_ENTRIES if scan.metadata.get(name) is None]
+    if missing:
+        logger.info("no %s: the metadata of the scan do not say %s", PRODUCT, ", ".join(missing))
+    elif problems:
+        logger.warning("no %s: %s", PRODUCT, "; ".join(problems))
+
+
+def _product_problems(scan: Scan) -> tuple[str, ...]:
     try:
-        save_product(
-            path,
-            result,
-            probe=probe,
-            positions=scan.positions,
-            metadata=scan.metadata,
-            frame_index=scan.frame_index,
-        )
+        check_product_metadata(scan.metadata, scan.N)
     except DataError as error:
-        named = ", ".join(name for name in GEOMETRY_ENTRIES if any(name in text for text in error.problems))
-        logger.info("no %s: the metadata of the scan do not say %s", path.name, named)
+        return error.problems
+    return ()
 
 
 def compare_with_truth(result: StitchedObject, scan: Scan, probe: np.ndarray) -> MetricReport | None:
@@ -112,8 +217,9 @@ def compare_with_truth(result: StitchedObject, scan: Scan, probe: np.ndarray) ->
             truth_origin=scan.object_truth_origin,
             probe_diameter=probe_diameter(probe),
         )
-    except ShapeError as error:
-        # A few frames may cover too little to be scored; their reconstruction is still a result.
+    except (DataError, ShapeError) as error:
+        # A few frames may cover too little to be scored, and a known object may be empty where they are;
+        # their reconstruction is still a result.
         logger.warning("not compared with the known object: %s", error)
         return None
 
