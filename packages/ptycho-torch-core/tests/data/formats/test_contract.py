@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ptycho_torch.data import formats
 from ptycho_torch.data.convert import write_scan
 from ptycho_torch.data.format_registry import built_in_formats, writable_formats
 from ptycho_torch.data.opening import open_scan, read_scan_header
@@ -40,7 +41,9 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_the_formats_are_the_files_of_the_folder():
-    assert sorted(FORMATS) == ["cxi", "npz", "ptychodus", "ptychodus-training"]
+    files = {path.stem for path in Path(formats.__path__[0]).glob("*.py")} - {"__init__"}
+    assert {"npz", "cxi", "ptychodus", "ptychodus_training"} <= files
+    assert {format.load().__name__.rpartition(".")[2] for format in FORMATS.values()} == files
 
 
 @every_format
