@@ -215,6 +215,14 @@ def test_a_refused_scan_leaves_nothing(name, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_is_no_text_is_named_in_a_refusal(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file[b"torn\xff"], file["whole"] = 1.0, 2.0
+    with pytest.raises(DataError) as caught:
+        locate_scan(tmp_path / "x.h5")
+    assert "torn\ufffd, whole" in caught.value.problems[0]
+
+
 @pytest.mark.rule("DATA-037")
 def test_a_refusal_is_made_of_the_reasons_of_all_formats(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:

@@ -85,10 +85,17 @@ def _why_not(source: Path, said: str) -> str:
     return f"damaged HDF5 file ({said}); copy or write the file again"
 
 
-def _names(file: h5py.File) -> list[str]:
-    """Every dataset of the file; links that lead nowhere are left out."""
-    found: list[str] = []
-    file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+def _headers(file: h5py.File) -> dict[str, ArrayHeader]:
+    """Every dataset of the file by its name; links that lead nowhere are left out."""
+    found: dict[str, ArrayHeader] = {}
+
+    def note(name: str | bytes, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            # A name that is no UTF-8, as in a damaged file, comes as bytes.
+            text = name.decode(errors="replace") if isinstance(name, bytes) else name
+            found[text] = ArrayHeader(tuple(item.shape or ()), item.dtype)
+
+    file.visititems(note)
     return found
 
 
@@ -154,14 +161,11 @@ class Contents:
 
     def headers(self) -> dict[str, ArrayHeader]:
         """Shape and dtype of every dataset; no array is loaded."""
-        return {
-            name: ArrayHeader(tuple(self.file[name].shape or ()), self.file[name].dtype)
-            for name in _names(self.file)
-        }
+        return _headers(self.file)
 
     def found(self) -> str:
         """Names of the datasets, for a message."""
-        names = sorted(_names(self.file))
+        names = sorted(self.headers())
         listed = ", ".join(names[:_LISTED]) or "none"
         return listed if len(names) <= _LISTED else f"{listed} and {len(names) - _LISTED} more"
 
