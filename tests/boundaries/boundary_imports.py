@@ -135,7 +135,11 @@ RULES = (
     ),
     Rule(
         "a scan is read, checked and simulated without torch",
-        where=("ptycho_torch.data.formats", "ptycho_torch.data.hdf5", "ptycho_torch.data.scan"),
+        where=(
+            *("ptycho_torch.data.formats", "ptycho_torch.data.hdf5", "ptycho_torch.data.scan"),
+            *("ptycho_torch.data.format_registry", "ptycho_torch.data.recognition"),
+            *("ptycho_torch.data.opening", "ptycho_torch.data.convert", "ptycho_torch.data.summary"),
+        ),
         forbidden=("torch", *LIGHTNING),
     ),
     Rule(

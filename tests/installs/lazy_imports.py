@@ -72,6 +72,7 @@ CASES = (
     _command("config", "show"),
     *(_command(subcommand, "--help") for subcommand in SUBCOMMANDS),
     _import("ptycho_torch", "ptycho-torch-core", "lightning", "pytorch_lightning", "matplotlib"),
+    _import("ptycho_torch.data.format_registry", "ptycho-torch-core", *HEAVY, "h5py"),
     _import("ptycho_torch.data.formats.npz", "ptycho-torch-core", "torch", "lightning", "matplotlib"),
     _import("ptycho_torch.metrics", "ptycho-torch-core", "torch", "lightning", "matplotlib"),
     _import("ptycho_torch.physics", "ptycho-torch-core", "lightning", "matplotlib"),

@@ -150,7 +150,10 @@ def recognised(
             raise DataError("the file is empty; expected a scan", source)
         found, reasons = _asked(candidate, reader)
         if len(found) == 1:
-            return found[0]
+            format, located = found[0]
+            if reader is not None and not format.is_stated:
+                logger.info("%s: read as %s, not with %s", source, format.name, reader)
+            return format, located
         if found:
             raise DataError(_two_formats(candidate, [format.name for format, _ in found]), source)
         head = _head(candidate)

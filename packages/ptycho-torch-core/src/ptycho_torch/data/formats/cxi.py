@@ -255,13 +255,11 @@ def _gather(located: Located) -> Gathered:
         _read_optics(contents, found)
         if not rest:
             _read_rest(contents, found)
-        found.arrays.update(contents.headers())
     for path in rest:
         with opened(path) as file:
             contents = Contents(file, found.problems, path.name)
             _read_optics(contents, found)
             _read_rest(contents, found)
-            found.arrays.update(contents.headers())
     return found.settle()
 
 

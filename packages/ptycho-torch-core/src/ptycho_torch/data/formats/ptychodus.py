@@ -133,12 +133,10 @@ def _gather(located: Located) -> Gathered:
     with opened(first) as file:
         contents = Contents(file, found.problems, first.name)
         _read_diffraction(contents, found)
-        found.arrays.update(contents.headers())
     with opened(second) as file:
         contents = Contents(file, found.problems, second.name)
         _read_product(contents, found)
         found.own = read_own(contents)
-        found.arrays.update(contents.headers())
     return found.settle()
 
 

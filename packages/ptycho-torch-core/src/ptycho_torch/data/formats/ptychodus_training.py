@@ -93,7 +93,6 @@ def _gather(located: Located) -> Gathered:
                 )
         _read_geometry(contents, found)
         found.own = read_own(contents)
-        found.arrays.update(contents.headers())
     return found.settle()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.control import Progress
-from ptycho_torch.data.hdf5.files import StoredArray
+from ptycho_torch.data.hdf5.files import Contents, StoredArray, opened
 from ptycho_torch.data.scan.assemble import (
     FRAME_AXIS_ENTRY,
     FRAME_INDEX_KEY,
@@ -175,8 +175,6 @@ class Gathered:
         Name in the data contract to name in the file, for messages.
     remarks
         Sentences for a log, said when the scan is made.
-    arrays
-        Shape and dtype of everything in the files.
     positions
         (m, 2) ``[y, x]``; px.
     object
@@ -189,7 +187,6 @@ class Gathered:
     names: Mapping[str, str]
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    arrays: dict[str, ArrayHeader] = field(default_factory=dict)
     frames: HDF5Frames | None = None
     frame_index: Indices | None = None
     positions: Positions | None = None
@@ -215,7 +212,11 @@ class Gathered:
         return self
 
     def header(self) -> ScanHeader:
-        """Sizes and metadata; no frame is read."""
+        """Sizes and metadata, and what is in the files; no frame is read."""
+        arrays: dict[str, ArrayHeader] = {}
+        for path in self.located.files:
+            with opened(path) as file:
+                arrays |= Contents(file, []).headers()
         frames, positions = self.frames, self.positions
         paired = frames is not None and positions is not None and len(frames) == len(positions)
         return ScanHeader(
@@ -224,7 +225,7 @@ class Gathered:
             N=None if frames is None else frames.shape[1],
             probe_size=None if self.probe is None else probe_size_from_shape(self.probe.shape),
             metadata=self.metadata,
-            arrays=self.arrays,
+            arrays=arrays,
         )
 
     def scan(
