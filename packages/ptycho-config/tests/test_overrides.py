@@ -19,9 +19,11 @@ from ptycho_config import (
     Config,
     ConfigError,
     Fact,
+    InferenceConfig,
     ModelConfig,
     Profile,
     PyTorchExecutionConfig,
+    Resolution,
     TrainingConfig,
     parse_assignments,
     resolve,
@@ -366,3 +368,33 @@ def test_other_names_and_places_are_read_as_assignments(training_schema: Schema)
     done = resolve(training_schema, cli=parse_assignments(training_schema, texts))
     assert done.provenance["accum_steps"].value == 4
     assert done.provenance["gradient_clip_algorithm"].value == "value"
+
+
+def test_facts_may_come_from_what_the_layers_resolve_to(training_schema: Any) -> None:
+    seen = []
+
+    def facts(stated: Resolution) -> dict[str, Any]:
+        seen.append(stated.config(TrainingConfig).train_data_file)
+        return {"N": 96}
+
+    done = resolve(training_schema, cli={"train_data_file": "a.npz"}, file={"max_epochs": 3}, facts=facts)
+    assert seen == [Path("a.npz")]
+    assert done.config(TrainingConfig).model.N == 96
+    assert done.provenance["N"].layer == "data"
+    # The layers are read once: what is noted of them is noted once.
+    assert len(done.notes) == 1
+
+
+def test_facts_are_not_asked_of_layers_that_are_wrong(training_schema: Any) -> None:
+    def facts(stated: Resolution) -> dict[str, Any]:
+        raise AssertionError("asked")
+
+    with pytest.raises(ConfigError):
+        resolve(training_schema, cli={"nepochs": 0}, facts=facts)
+
+
+def test_a_configuration_is_found_by_its_class(training_schema: Any) -> None:
+    done = resolve(training_schema, cli={"nepochs": 3})
+    assert done.config(TrainingConfig).nepochs == 3
+    with pytest.raises(KeyError, match="InferenceConfig"):
+        done.config(InferenceConfig)

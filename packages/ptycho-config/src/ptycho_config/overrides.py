@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +60,7 @@ def resolve(
     cli: Mapping[str, Any] | None = None,
     file: Mapping[str, Any] | None = None,
     profile: Profile | str | None = None,
-    facts: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | Callable[[Resolution], Mapping[str, Any]] | None = None,
     required: Iterable[str] = (),
     job: str | None = None,
 ) -> Resolution:
@@ -78,8 +78,9 @@ def resolve(
         Of an object, only the settings its caller stated count.
     profile : Profile or str, optional
         A profile or the name of one.
-    facts : mapping, optional
-        Setting -> value or :class:`Fact` read from the data.
+    facts : mapping or callable, optional
+        Setting -> value or :class:`Fact` read from the data. A function that returns them is called with what
+        the layers alone resolve to, when that is sound; it may find the data there.
     required : iterable of str
         Settings that a layer, the profile or a fact must give; for a path, ``None`` is not an answer.
     job : str, optional
@@ -122,9 +123,18 @@ def resolve(
     }
     for name in LAYERS:
         _read_layer(name, layers[name], work)
-    _read_facts(facts or {}, work)
     if chosen:
         _hold_locks(chosen, work)
+    needed = tuple(required)
+    if callable(facts):
+        _read_facts(facts(_resolved(chosen, needed, work)), work)
+    else:
+        _read_facts(facts or {}, work)
+    return _resolved(chosen, needed, work)
+
+
+def _resolved(chosen: Profile | None, required: Sequence[str], work: _Work) -> Resolution:
+    """What the layers, and the facts so far, come to."""
     found: dict[str, Provenance | None] = {}
     for address, spec in work.table.specs.items():
         found[address] = _decide(address, spec, chosen.name if chosen else "", work)
@@ -250,7 +260,7 @@ def _contradict(address: str, label: str, said: tuple[str, Any], fact: Fact, wor
     source = f" ({fact.source})" if fact.source else ""
     if address == _CROPPED and isinstance(fact.value, int) and value < fact.value:
         text = f"{label} = {value} [{layer}] is smaller than the {fact.value} of the data{source}"
-        warnings.warn(f"{text}; frames and probe are cropped around the centre", UserWarning, stacklevel=4)
+        warnings.warn(f"{text}; frames and probe are cropped around the centre", UserWarning, stacklevel=5)
         work.notes.append(f"{text}; frames and probe cropped around the centre")
         return
     expected = f"{show(fact.value)}, which the data say{source}, but {layer} states {show(value)}"

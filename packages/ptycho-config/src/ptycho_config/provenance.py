@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ptycho_config.base import Config, plain, to_dict
 from ptycho_config.fields import nested_fields
 
 __all__ = ["Fact", "Provenance", "ProvenanceTable", "Resolution"]
+
+Kind = TypeVar("Kind", bound=Config)
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,19 @@ class Resolution:
     provenance: ProvenanceTable
     overrides_applied: dict[str, Any]
     notes: tuple[str, ...]
+
+    def config(self, kind: type[Kind]) -> Kind:
+        """The configuration object of a class.
+
+        Raises
+        ------
+        KeyError
+            If the schema has no section of that class.
+        """
+        for config in self.configs.values():
+            if isinstance(config, kind):
+                return config
+        raise KeyError(f"no section of {list(self.configs)} is a {kind.__name__}")
 
     def values(self) -> dict[str, dict[str, Any]]:
         """All values as plain data by section, each setting in one section only."""

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from ptycho_config import Fact, InferenceConfig, PyTorchExecutionConfig, RefineConfig, resolve, schema_of_job
+from ptycho_config import (
+    Fact,
+    InferenceConfig,
+    PyTorchExecutionConfig,
+    RefineConfig,
+    Resolution,
+    resolve,
+    schema_of_job,
+)
 from ptycho_torch.bundle import find_bundle, read_manifest
 from ptycho_torch.config_factory.legacy import populate_legacy_params
 from ptycho_torch.config_factory.sources import (
@@ -82,29 +91,24 @@ def create_inference_payload(
     layers = merged_layers(arguments, overrides, execution_config, cli, config_file, profile)
     schema = schema_of_job("infer")
     required = ("model_path",) if is_in_memory(test_data_file) else ("model_path", "test_data_file")
-    first = resolve(schema, required=required, job="infer", **layers)
-    stated = first.configs["inference"]
-    assert isinstance(stated, InferenceConfig)
-    assert stated.model_path is not None
-    require_file(stated.reader, "reader")
-    test_data = source_of(test_data_file, stated.test_data_file, "test_data_file")
-    assert test_data is not None
-    source = str(find_bundle(stated.model_path))
-    values = read_manifest(stated.model_path).configuration["model"]
-    facts = {f"model.{name}": Fact(value, source) for name, value in values.items()}
-    require_size(first, values.get("N"), source)
+    scans: list[ScanSource] = []
+
+    def facts(stated: Resolution) -> dict[str, Fact]:
+        asked = stated.config(InferenceConfig)
+        require_file(asked.reader, "reader")
+        scan = source_of(test_data_file, asked.test_data_file, "test_data_file")
+        scans.extend([] if scan is None else [scan])
+        return _facts_of_bundle(asked.model_path, stated)
+
     done = noted(resolve(schema, required=required, facts=facts, job="infer", **layers), arguments)
-    inference, execution = done.configs["inference"], done.configs["execution"]
-    refinement = done.configs["refine"]
-    assert isinstance(inference, InferenceConfig)
-    assert isinstance(refinement, RefineConfig)
-    assert isinstance(execution, PyTorchExecutionConfig)
+    inference, refinement = done.config(InferenceConfig), done.config(RefineConfig)
+    execution = done.config(PyTorchExecutionConfig)
     check_supported(inference.model, inference, execution)
     check_refinement_is_asked(done, refinement)
     populate_legacy_params(inference)
     return InferencePayload(
         inference_config=inference,
-        test_data=test_data,
+        test_data=scans[0],
         refine_config=refinement,
         execution_config=execution,
         overrides_applied=done.overrides_applied,
@@ -112,3 +116,13 @@ def create_inference_payload(
         notes=done.notes,
         resolution=done,
     )
+
+
+def _facts_of_bundle(model_path: Path | None, stated: Resolution) -> dict[str, Fact]:
+    """The network of a bundle, as settings that nobody has to state."""
+    if model_path is None:
+        return {}
+    source = str(find_bundle(model_path))
+    values = read_manifest(model_path).configuration["model"]
+    require_size(stated, values.get("N"), source)
+    return {f"model.{name}": Fact(value, source) for name, value in values.items()}

@@ -71,11 +71,8 @@ def create_refinement_payload(
     layers = merged_layers(arguments, overrides, execution_config, cli, config_file, None)
     schema = schema_of_job("refine")
     done = resolve(schema, required=("scan_file",), job="refine", **layers)
-    data, refinement = done.configs["refine_data"], done.configs["refine"]
-    execution = done.configs["execution"]
-    assert isinstance(data, RefineDataConfig)
-    assert isinstance(refinement, RefineConfig)
-    assert isinstance(execution, PyTorchExecutionConfig)
+    data, refinement = done.config(RefineDataConfig), done.config(RefineConfig)
+    execution = done.config(PyTorchExecutionConfig)
     source_of(None, data.scan_file, "scan_file")
     require_file(data.start_file, "start_file")
     require_file(data.reader, "reader")

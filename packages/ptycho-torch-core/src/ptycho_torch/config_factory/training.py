@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptycho_config import PyTorchExecutionConfig, TrainingConfig, resolve, schema_of_job
+from ptycho_config import PyTorchExecutionConfig, Resolution, TrainingConfig, resolve, schema_of_job
 from ptycho_torch.config_factory.legacy import populate_legacy_params
 from ptycho_torch.config_factory.sources import (
     AnyPath,
@@ -108,24 +108,24 @@ def create_training_payload(
     schema = schema_of_job("train")
     # Settings of a reconstruction are taken too: components reconstruct with what they trained.
     required = () if holds_memory(train_data_file) else ("train_data_file",)
-    first = resolve(schema, required=required, **layers)
-    stated = first.configs["training"]
-    assert isinstance(stated, TrainingConfig)
-    require_file(stated.reader, "reader")
-    train_data = sources_of(train_data_file, stated.train_data_file, "train_data_file", stated.reader)
-    test_data = sources_of(test_data_file, stated.test_data_file, "test_data_file", stated.reader)
-    assert train_data is not None
-    facts = training_facts(first, train_data, stated.reader)
+    sources: dict[str, tuple[ScanSource, ...] | None] = {}
+
+    def facts(stated: Resolution) -> dict[str, Any]:
+        asked = stated.config(TrainingConfig)
+        require_file(asked.reader, "reader")
+        paths = {"train_data_file": asked.train_data_file, "test_data_file": asked.test_data_file}
+        for name, given in (("train_data_file", train_data_file), ("test_data_file", test_data_file)):
+            sources[name] = sources_of(given, paths[name], name, asked.reader)
+        return training_facts(stated, sources["train_data_file"] or (), asked.reader)
+
     done = noted(resolve(schema, required=required, facts=facts, **layers), arguments)
-    training, execution = done.configs["training"], done.configs["execution"]
-    assert isinstance(training, TrainingConfig)
-    assert isinstance(execution, PyTorchExecutionConfig)
+    training, execution = done.config(TrainingConfig), done.config(PyTorchExecutionConfig)
     check_supported(training.model, training, execution)
     populate_legacy_params(training)
     return TrainingPayload(
         training_config=training,
-        train_data=train_data,
-        test_data=test_data,
+        train_data=sources["train_data_file"] or (),
+        test_data=sources["test_data_file"],
         execution_config=execution,
         overrides_applied=done.overrides_applied,
         provenance=done.provenance,
