@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,7 +75,10 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.rule("CLI-014", "RUN-016")
 @pytest.mark.usefixtures("interruptible")
-def test_an_interrupted_training_names_its_checkpoint(scan_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_names_its_checkpoint(
+    scan_file: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
     output = tmp_path / "run"
     command = [
         *(sys.executable, "-m", "ptycho_torch_cli", "train", "--train-data-file", str(scan_file)),
@@ -87,7 +91,7 @@ def test_an_interrupted_training_names_its_checkpoint(scan_file: Path, tmp_path:
         for line in run.stderr:
             if line.startswith("epoch 2/"):
                 break
-        run.send_signal(signal.SIGINT)
+        run.send_signal(sent)
         out, err = run.communicate(timeout=60)
     assert run.returncode == 130
     assert out == ""
@@ -95,6 +99,64 @@ def test_an_interrupted_training_names_its_checkpoint(scan_file: Path, tmp_path:
     assert last.startswith("ptycho-torch train: interrupted; --resume goes on; the last checkpoint is kept: ")
     assert Path(last.rpartition(": ")[2]).is_file()
     assert "Traceback" not in err
+
+
+def _refinement(command: str, scan_file: Path, model_dir: Path, output: Path) -> list[str]:
+    words = {
+        "refine": ["refine", "--data", str(scan_file), "--refine-epochs", "100000"],
+        "infer": [
+            *("infer", "--model-path", str(model_dir), "--test-data", str(scan_file)),
+            *("--refine", "100000"),
+        ],
+    }
+    return [
+        *(sys.executable, "-m", "ptycho_torch_cli", *words[command]),
+        *("--output-dir", str(output), "--accelerator", "cpu", "--set", "refine.refine_tolerance=0"),
+    ]
+
+
+def _until_refining(run: subprocess.Popen[str]) -> None:
+    assert run.stderr is not None
+    for line in run.stderr:
+        if "refining" in line:
+            return
+
+
+@pytest.mark.rule("RUN-024")
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize(("command", "sent"), [("refine", signal.SIGTERM), ("infer", signal.SIGTERM)])
+def test_what_a_refinement_reached_is_kept_when_a_batch_system_ends_it(
+    command: str, sent: signal.Signals, scan_file: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    words = _refinement(command, scan_file, model_dir, tmp_path / "out")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        _until_refining(run)
+        run.send_signal(sent)
+        # Some batch systems say it twice.
+        run.send_signal(sent)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 130, err
+    kept = tmp_path / "out" / "reconstruction.npz"
+    assert err.splitlines()[-1].endswith(f"interrupted; what was reached is kept: {kept}")
+    assert kept.is_file()
+    assert "Traceback" not in err
+
+
+@pytest.mark.rule("RUN-024")
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_twice_ends_at_once_and_leaves_no_traceback(
+    scan_file: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    words = _refinement("infer", scan_file, model_dir, tmp_path / "out")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        _until_refining(run)
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "Traceback" not in err
+    assert "interrupted" in err.splitlines()[-1]
 
 
 @pytest.mark.rule("RUN-063")

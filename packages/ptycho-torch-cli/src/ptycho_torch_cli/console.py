@@ -15,6 +15,7 @@ from typing import Any
 
 from ptycho_config import ConfigError
 from ptycho_torch_cli.parsers import CommandParser
+from ptycho_torch_cli.signals import INTERRUPTED, interruptible
 
 __all__ = [
     "Progress",
@@ -98,7 +99,8 @@ def _parse_and_work(
         if not is_first_process():
             warnings.simplefilter("ignore")
         try:
-            return work(args)
+            with interruptible(note):
+                return work(args)
         except (ConfigError, UsageError) as error:
             code, text = 2, str(error)
             trace = traceback.format_exc()
@@ -125,7 +127,7 @@ def _interrupted(prog: str, error: KeyboardInterrupt) -> int:
     else:
         kept = f"what was reached is kept: {checkpoint}"
     note(f"{prog}: interrupted; {kept}")
-    return 130
+    return INTERRUPTED
 
 
 def _warning_line(

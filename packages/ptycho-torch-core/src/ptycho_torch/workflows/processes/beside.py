@@ -128,7 +128,7 @@ def beside(
             _require_sound(others)
         finally:
             for other in others:
-                other.terminate()
+                other.kill()
                 other.join()
             if distributed.is_initialized():
                 distributed.destroy_process_group()
@@ -179,8 +179,10 @@ def _run(
     work: Callable[..., object],
     arguments: tuple[Any, ...],
 ) -> None:
-    # Ctrl-C reaches every process of a terminal; the first one decides what is kept and ends the others.
+    # Ctrl-C reaches every process of a terminal, SIGTERM of a batch system every process of a job; the first
+    # one decides what is kept and ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(max(1, threads // count))
     device = _join(rank, count, device_type, store)
     try:
