@@ -15,6 +15,7 @@ from provoking import rows, sections
 
 import ptycho_torch
 from ptycho_config import ConfigError
+from ptycho_torch import mainguard
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.control import RunCancelled
 from ptycho_torch.data.formats.npz import save_scan
@@ -41,6 +42,11 @@ SETTINGS = {
     "state it with …": "ptycho-torch train --output-dir out",
     "at least one loss weight greater than 0": lambda b: b.train("--nll-weight 0 --mae-weight 0"),
     "False while num_workers = 0": lambda b: b.train("--persistent-workers --num-workers 0"),
+    "a script that starts its work under": lambda b: (
+        b.patch.setattr(mainguard, "_is_run_again", lambda main: True),
+        b.patch.setattr(mainguard, "_is_guarded", lambda main: False),
+        b.train("--num-workers 1"),
+    ),
     "TPUs are not supported": "ptycho-torch train --accelerator tpu",
     "a device that is there": lambda b: (
         b.patch.setattr(torch.cuda, "is_available", lambda: False),
