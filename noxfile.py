@@ -23,6 +23,7 @@ nox.options.error_on_external_run = True
 
 ROOT = Path(__file__).resolve().parent
 CONSTRAINTS = ROOT / "constraints.txt"
+PTYCHODUS = "1.7.0"
 
 # A path that the caller exported would put modules in front of what a session installs.
 os.environ.pop("PYTHONPATH", None)
@@ -102,6 +103,15 @@ def outside_the_tree(session: nox.Session) -> Iterator[Path]:
         yield Path(folder)
 
 
+def build_wheels(session: nox.Session, packages: tuple[Package, ...], folder: Path) -> list[str]:
+    """Paths of wheels built from this tree."""
+    session.run(
+        "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder),
+        *(str(package.path) for package in packages),
+    )  # fmt: skip
+    return sorted(str(wheel) for wheel in folder.glob("*.whl"))
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting of all Python code (arguments replace `check .`)."""
@@ -139,11 +149,7 @@ def alone(session: nox.Session, package: Package) -> None:
     """
     check = ROOT / "tests" / "installs" / "check_alone.py"
     with outside_the_tree(session) as folder:
-        session.run(
-            "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder),
-            *(str(member.path) for member in package.family),
-        )  # fmt: skip
-        wheels = sorted(str(wheel) for wheel in folder.glob("*.whl"))
+        wheels = build_wheels(session, package.family, folder)
         # Not session.install: with `nox -R` that would leave the wheels of the previous run in place.
         session.run("python", "-m", "pip", "uninstall", "-qq", "--yes", *(member.dist for member in PACKAGES))
         session.run("python", "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS), *wheels)
@@ -164,7 +170,27 @@ def boundaries(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the tests that need several packages at once."""
     install(session, *editable(PACKAGES, "[test]"))
-    run_tests(session, str(ROOT / "tests"), f"--ignore={ROOT / 'tests' / 'boundaries'}")
+    others = (f"--ignore={ROOT / 'tests' / name}" for name in ("boundaries", "ptychodus"))
+    run_tests(session, str(ROOT / "tests"), *others)
+
+
+@nox.session
+def ptychodus(session: nox.Session) -> None:
+    """Train and reconstruct under ptychodus, unmodified from the index, with our wheels beside it."""
+    with outside_the_tree(session) as folder:
+        wheels = build_wheels(session, PACKAGES, folder)
+        session.run("python", "-m", "pip", "uninstall", "-qq", "--yes", *(member.dist for member in PACKAGES))
+        install(session, *wheels, f"ptychodus=={PTYCHODUS}", "pytest", "pytest-asyncio")
+        session.run("python", "-m", "pip", "check")
+        # Its conformance tests are in the source archive only.
+        session.run(
+            "python", "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "ptychodus",
+            "--dest", str(folder), f"ptychodus=={PTYCHODUS}",
+        )  # fmt: skip
+        shutil.unpack_archive(folder / f"ptychodus-{PTYCHODUS}.tar.gz", folder, filter="data")
+        session.env["PTYCHODUS_SOURCE"] = str(folder / f"ptychodus-{PTYCHODUS}")
+        with session.chdir(ROOT):
+            run_tests(session, str(ROOT / "tests" / "ptychodus"), "-p", "no:asyncio")
 
 
 @nox.session(default=False)
