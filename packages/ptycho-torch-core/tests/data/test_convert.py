@@ -273,8 +273,8 @@ def test_product_holds_the_object_where_it_belongs(tmp_path, result, optics):
         y_px = (file["probe_position_y_m"][()] - attributes["center_y_m"]) / attributes[
             "pixel_height_m"
         ] + 19 / 2
-        np.testing.assert_allclose(np.stack([y_px, x_px], axis=1), positions + result.origin, atol=1e-9)
-        np.testing.assert_allclose(file["probe_position_x_m"][()], 1e-3 + positions[:, 1] * 2e-8)
+        np.testing.assert_allclose(np.stack([y_px, x_px], axis=1), positions + result.origin - 0.5, atol=1e-9)
+        np.testing.assert_allclose(file["probe_position_x_m"][()], 1e-3 + (positions[:, 1] - 0.5) * 2e-8)
         np.testing.assert_array_equal(file["object"][0], result.object)
         assert file["probe"].shape == (1, 2, 16, 16)
         assert file["probe_position_indexes"][()].tolist() == [7, 5]

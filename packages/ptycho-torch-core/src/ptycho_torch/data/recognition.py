@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zipfile
 from contextlib import ExitStack
 from functools import cached_property
 from os import PathLike
@@ -97,6 +98,14 @@ class Candidate:
         """Names in a group of the HDF5 file; empty when there is no such group, or no such file."""
         item: Any = None if self.hdf5 is None else self.hdf5.get(group)
         return frozenset(item) if hasattr(item, "keys") else frozenset()
+
+    def npz_names(self) -> frozenset[str]:
+        """Names of the arrays of an NPZ archive; empty when this is none, or a damaged one."""
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                return frozenset(name.removesuffix(".npy") for name in archive.namelist())
+        except (zipfile.BadZipFile, OSError):
+            return frozenset()
 
     def why_not_hdf5(self) -> str | None:
         """Reason for a format in HDF5 not to look further; None when the file is HDF5."""

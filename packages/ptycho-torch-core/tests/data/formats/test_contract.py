@@ -24,7 +24,8 @@ from ptycho_torch.errors import DataError
 FORMATS = {format.name: format for format in built_in_formats()}
 WRITABLE = {format.name: format for format in writable_formats()}
 NAMES = {name: f"example{(*format.targets, *format.suffixes)[0]}" for name, format in FORMATS.items()}
-LOADED_WHOLE = {"npz"}
+LOADED_WHOLE = {"npz", "ptychodus-npz"}
+WITHOUT_OPTICS = {"ptychodus-npz"}
 
 every_format = pytest.mark.parametrize("name", FORMATS)
 writable_format = pytest.mark.parametrize("name", WRITABLE)
@@ -64,7 +65,7 @@ def test_it_recognises_its_own_example_and_no_other(name, examples):
             answer = FORMATS[name].recognise(candidate)
         if other == name:
             assert answer == located
-        else:
+        elif FORMATS[other].refines != name:
             assert isinstance(answer, str)
             assert answer
 
@@ -97,7 +98,8 @@ def test_the_example_is_the_scan_that_its_npz_twin_holds(name, examples):
     np.testing.assert_allclose(
         found.positions - found.positions[0], twin.positions - twin.positions[0], atol=1e-7
     )
-    assert found.metadata["photon_energy_eV"] == pytest.approx(8000.0)
+    if name not in WITHOUT_OPTICS:
+        assert found.metadata["photon_energy_eV"] == pytest.approx(8000.0)
 
 
 @pytest.mark.rule("DATA-018")

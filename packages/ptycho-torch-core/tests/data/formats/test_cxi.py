@@ -54,11 +54,12 @@ def test_positions_are_pixels_about_the_middle(cxi, arrays):
     np.testing.assert_array_equal(scan.probe[0], arrays["probeGuess"])
     expected = np.stack([arrays["ycoords"], arrays["xcoords"]], axis=1)
     expected -= (expected.min(axis=0) + expected.max(axis=0)) / 2
-    np.testing.assert_allclose(scan.positions, expected, atol=1e-8)
+    # A position in metres is that of the middle of a patch, half a pixel before pixel N / 2.
+    np.testing.assert_allclose(scan.positions, expected + 0.5, atol=1e-8)
     assert scan.object_truth is None
     assert scan.metadata["photon_energy_eV"] == pytest.approx(8000.0)
     zero_x, pixel_x = scan.metadata["coordinate_zero_x_m"], scan.metadata["object_pixel_width_m"]
-    in_metres = zero_x + scan.positions[:, 1] * pixel_x
+    in_metres = zero_x + (scan.positions[:, 1] - 0.5) * pixel_x
     np.testing.assert_allclose(in_metres, 0.01 + arrays["xcoords"] * PIXEL_M["x"], rtol=0, atol=1e-15)
 
 

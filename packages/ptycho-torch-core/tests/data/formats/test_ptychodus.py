@@ -32,8 +32,9 @@ def test_pair_is_read_in_pixels(pair, arrays, optics):
     assert isinstance(scan.diffraction, FrameStack)
     np.testing.assert_array_equal(scan.diffraction[:], arrays["diff3d"])
     # Positions of some 1 mm over pixels of some 10 nm lose five digits of sixteen.
-    np.testing.assert_allclose(scan.positions[:, 0], arrays["ycoords"], atol=1e-9)
-    np.testing.assert_allclose(scan.positions[:, 1], arrays["xcoords"], atol=1e-9)
+    # Those of the file name the middle of a patch, half a pixel before pixel N / 2.
+    np.testing.assert_allclose(scan.positions[:, 0], arrays["ycoords"] + 0.5, atol=1e-9)
+    np.testing.assert_allclose(scan.positions[:, 1], arrays["xcoords"] + 0.5, atol=1e-9)
     np.testing.assert_array_equal(scan.probe[0], arrays["probeGuess"])
     assert scan.object_truth is not None
     assert scan.object_truth.shape == (90, 100)
@@ -71,7 +72,7 @@ def test_frames_and_positions_pair_by_number(pair, arrays, caplog):
         scan = open_scan(pair(renumber))
     assert scan.frame_index.tolist() == [8, 3, 5, 4]
     np.testing.assert_array_equal(scan.diffraction[:], arrays["diff3d"][[0, 1, 2, 4]])
-    np.testing.assert_allclose(scan.positions[:, 1], arrays["xcoords"][[5, 0, 2, 1]], atol=1e-9)
+    np.testing.assert_allclose(scan.positions[:, 1], arrays["xcoords"][[5, 0, 2, 1]] + 0.5, atol=1e-9)
     assert (
         "1 frames without a position and 2 positions without a frame are left out; 4 pairs remain"
         in caplog.text
@@ -83,14 +84,40 @@ def test_several_positions_of_one_frame_are_averaged(pair, arrays):
         _replace(two, "probe_position_indexes", np.array([3, 3, 5, 6, 7, 8]))
 
     scan = open_scan(pair(repeat))
-    assert scan.frame_index.tolist() == [3, 5, 6, 7, 8]
-    np.testing.assert_allclose(scan.positions[0, 1], arrays["xcoords"][:2].mean(), atol=1e-9)
+    first, after = arrays["xcoords"][:2].mean(), arrays["xcoords"][2]
+    np.testing.assert_allclose(
+        scan.positions[:3, 1], np.array([first, (first + after) / 2, after]) + 0.5, atol=1e-9
+    )
+
+
+@pytest.mark.rule("DATA-015")
+def test_a_frame_between_positions_gets_its_place_between_them(pair, arrays, caplog):
+    """As ptychodus does it; frames beyond the first or the last position stay without one."""
+
+    def thin(one, two):
+        _replace(two, "probe_position_indexes", np.array([4, 7]))
+        for axis in "xy":
+            _replace(two, f"probe_position_{axis}_m", two[f"probe_position_{axis}_m"][[1, 4]])
+
+    with caplog.at_level(logging.WARNING):
+        scan = open_scan(pair(thin))
+    assert scan.frame_index.tolist() == [4, 5, 6, 7]
+    low, high = arrays["xcoords"][1], arrays["xcoords"][4]
+    np.testing.assert_allclose(scan.positions[:, 1], np.linspace(low, high, 4) + 0.5, atol=1e-9)
+    assert "2 frames have no position of their number" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "value"), [("far_field", False), ("tilt_angle_deg", 5.0)])
+def test_what_is_no_plain_far_field_is_refused(pair, name, value):
+    error = _refusal(pair(lambda one, two: two.attrs.create(name, value)))
+    assert len(error.problems) == 1
+    assert name in error.problems[0]
 
 
 def test_no_common_number_is_refused(pair):
     error = _refusal(pair(lambda one, two: _replace(one, "indexes", np.arange(100, 106))))
     assert error.problems == (
-        "no frame has a position: frames are numbered 100 to 105, positions 3 to 8; the two files are of "
+        "no frame has a position: frames are numbered 100 to 105, positions 3 to 8; the files are of "
         "different scans",
     )
 
@@ -131,7 +158,7 @@ def test_older_energy_name_and_missing_object_pixel(pair, arrays, optics):
             del two["object"].attrs[name]
 
     scan = open_scan(pair(older))
-    np.testing.assert_allclose(scan.positions[:, 0], arrays["ycoords"], atol=1e-7)
+    np.testing.assert_allclose(scan.positions[:, 0], arrays["ycoords"] + 0.5, atol=1e-7)
     assert scan.metadata["photon_energy_eV"] == optics["photon_energy_eV"]
 
 
@@ -257,7 +284,8 @@ def training(tmp_path, arrays, optics):
 
 def test_training_file_is_in_pixels_already(training, arrays):
     scan = open_scan(training())
-    np.testing.assert_array_equal(scan.positions, np.stack([arrays["ycoords"], arrays["xcoords"]], axis=1))
+    middles = np.stack([arrays["ycoords"], arrays["xcoords"]], axis=1)
+    np.testing.assert_allclose(scan.positions, middles + 0.5, atol=1e-12)
     np.testing.assert_array_equal(scan.diffraction[:], arrays["diff3d"])
     wavelength = 1.2398419843320026e-6 / 8000.0
     # The detector pixel is not stored; it follows from the object pixel.

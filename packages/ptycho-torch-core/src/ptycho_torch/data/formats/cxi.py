@@ -86,12 +86,22 @@ def recognise(candidate: Candidate) -> Located | str:
     entry = candidate.hdf5_names(_ENTRY)
     if not entry and "cxi_version" not in candidate.hdf5_names():
         return f"neither {_ENTRY} nor cxi_version"
-    has_rest = bool(entry & {"sample_1", "image_1"})
+    return _with_its_other_half(candidate, entry)
+
+
+def _with_its_other_half(candidate: Candidate, entry: frozenset[str]) -> Located:
+    """One file, or both halves of a scan whose one half was named."""
+    path, has_rest = candidate.path, bool(entry & {"sample_1", "image_1"})
     if not has_rest and entry & {"instrument_1", "data_1"}:
-        other = candidate.path.with_name(candidate.path.name.replace("diffraction", "product"))
-        if other != candidate.path and other.is_file():
-            return Located(NAME, (candidate.path, other))
-    return Located(NAME, (candidate.path,))
+        other = path.with_name(path.name.replace("diffraction", "product"))
+        if other != path and other.is_file():
+            return Located(NAME, (path, other))
+    names = candidate.hdf5_names(f"{_ENTRY}/data_1") | candidate.hdf5_names(_DETECTOR)
+    if has_rest and "data" not in names:
+        other = path.with_name(path.name.replace("product", "diffraction"))
+        if other != path and other.is_file():
+            return Located(NAME, (other, path))
+    return Located(NAME, (path,))
 
 
 def _read_detector(contents: Contents, found: Gathered) -> None:
@@ -315,7 +325,7 @@ def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
         if scan.bad_pixels is not None:
             detector.create_dataset("mask", data=np.where(scan.bad_pixels, _INVALID, 0).astype(np.uint32))
         places = np.zeros((scan.n_frames, 3))
-        places[:, [1, 0]] = geometry.to_metres(scan.positions)
+        places[:, [1, 0]] = geometry.middles_m(scan.positions, scan.N)
         file.create_dataset(_POSITIONS[0], data=places)
         _write_image(file, "image_1", scan.probe[None], "coherent:incoherent:y:x", geometry)
         file[_PROBE[1]] = h5py.SoftLink(f"/{_PROBE[0]}")
@@ -344,7 +354,7 @@ def make_example(path: Path) -> None:
     scan = example_scan()
     geometry = ScanGeometry.from_entries(scan.metadata, scan.N)
     places = np.zeros((scan.n_frames, 3))
-    places[:, [1, 0]] = geometry.to_metres(scan.positions)
+    places[:, [1, 0]] = geometry.middles_m(scan.positions, scan.N)
     with h5py.File(path, "w") as file:
         file["cxi_version"] = _VERSION
         file[f"{_SOURCE}/energy"] = energy_joule_from_eV(geometry.energy_eV)

@@ -167,6 +167,8 @@ def _read_product(contents: Contents, found: Gathered) -> None:
         text = contents.text(entry)
         if text:
             found.metadata[entry] = text
+    _require_plain_far_field(contents)
+    found.object_is_guess = True
     for entry in _PRODUCT_NUMBERS:
         number = contents.attribute(entry)
         if number:
@@ -175,6 +177,16 @@ def _read_product(contents: Contents, found: Gathered) -> None:
     _read_positions(contents, found)
     if found.object is not None and not found.object.size:
         found.object = None
+
+
+def _require_plain_far_field(contents: Contents) -> None:
+    """Report what this package has no model for, which would be read as a far field without a word."""
+    far_field = contents.file.attrs.get("far_field")
+    if far_field is not None and not bool(np.asarray(far_field).all()):
+        contents.report("attribute far_field is false: near-field scans cannot be reconstructed here")
+    tilt = contents.attribute("tilt_angle_deg")
+    if tilt:
+        contents.report(f"attribute tilt_angle_deg is {tilt:g}: the detector must not be tilted, expected 0")
 
 
 def _read_positions(contents: Contents, found: Gathered) -> None:
@@ -287,7 +299,7 @@ def make_example(path: Path) -> None:
     """Write the example scan as ptychodus does, in the folder ``path``."""
     scan = example_scan()
     geometry = ScanGeometry.from_entries(scan.metadata, scan.N)
-    y, x = geometry.to_metres(scan.positions).T
+    y, x = geometry.middles_m(scan.positions, scan.N).T
     path.mkdir(exist_ok=True)
     first, second = files_of(path)
     with h5py.File(first, "w") as file:

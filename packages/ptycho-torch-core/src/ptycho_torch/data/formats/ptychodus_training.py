@@ -17,7 +17,14 @@ from ptycho_torch.data.hdf5.product import placeholder_object
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.example import example_scan
-from ptycho_torch.data.scan.geometry import DETECTOR_PIXEL, DISTANCE, ENERGY, ScanGeometry, conjugate_pixel_m
+from ptycho_torch.data.scan.geometry import (
+    DETECTOR_PIXEL,
+    DISTANCE,
+    ENERGY,
+    ScanGeometry,
+    beyond_middle,
+    conjugate_pixel_m,
+)
 from ptycho_torch.data.scan.header import Located, ScanHeader
 
 __all__ = ["header", "make_example", "read", "recognise", "write"]
@@ -74,7 +81,7 @@ def _gather(located: Located) -> Gathered:
     DataError
         It is damaged.
     """
-    found = Gathered(located=located, names=_NAMES)
+    found = Gathered(located=located, names=_NAMES, object_is_guess=True)
     with opened(located.frames) as file:
         contents = Contents(file, found.problems)
         contents.require("patterns", "probe", *_POSITIONS)
@@ -135,12 +142,13 @@ def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
     """
     geometry = ScanGeometry.from_entries(scan.metadata, scan.N)
     image, origin = placeholder_object(scan)
+    middles = scan.positions + origin - beyond_middle(scan.N)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("probe", data=scan.probe, compression="lzf")
         file.create_dataset("object", data=image, compression="lzf")
         file.create_dataset("bad_pixels", data=mask_to_write(scan), compression="lzf")
         for column, axis in enumerate("yx"):
-            file.create_dataset(f"probe_position_{axis}_px", data=scan.positions[:, column] + origin[column])
+            file.create_dataset(f"probe_position_{axis}_px", data=middles[:, column])
         for name, value in zip(("height", "width"), geometry.object_pixel_m, strict=True):
             file.create_dataset(f"object_pixel_{name}_m", data=value)
         file.create_dataset(DISTANCE, data=geometry.distance_m)
@@ -158,7 +166,7 @@ def make_example(path: Path) -> None:
         file["probe"] = scan.probe
         side = int(np.ceil(scan.positions.max())) + scan.N
         file["object"] = np.ones((side, side), dtype=np.complex64)
-        file[_POSITIONS[1]], file[_POSITIONS[0]] = scan.positions.T
+        file[_POSITIONS[1]], file[_POSITIONS[0]] = (scan.positions - beyond_middle(scan.N)).T
         for name, value in zip(("height", "width"), geometry.object_pixel_m, strict=True):
             file[f"object_pixel_{name}_m"] = value
         file[DISTANCE], file[ENERGY] = geometry.distance_m, geometry.energy_eV

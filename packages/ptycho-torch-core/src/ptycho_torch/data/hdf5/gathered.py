@@ -24,8 +24,15 @@ from ptycho_torch.data.scan.assemble import (
     assemble_scan,
 )
 from ptycho_torch.data.scan.checks import probe_size_from_shape
-from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.geometry import ENERGY, OBJECT_PIXEL, ZERO, Pair, conjugate_pixel_m
+from ptycho_torch.data.scan.contract import OBJECT_IS_GUESS, Scan
+from ptycho_torch.data.scan.geometry import (
+    ENERGY,
+    OBJECT_PIXEL,
+    ZERO,
+    Pair,
+    beyond_middle,
+    conjugate_pixel_m,
+)
 from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
 from ptycho_torch.data.scan.lazy import HDF5Frames
 from ptycho_torch.errors import DataError
@@ -51,8 +58,9 @@ def pair_by_index(
 ) -> tuple[Indices, Positions]:
     """Frames that have a position, and their positions.
 
-    A frame without a position is left out, as is a position without a frame, and a remark says how many.
-    Several positions of one number were measured during one exposure: their mean is taken.
+    A position without a frame is left out. Several positions of one number were measured during one exposure:
+    their mean is taken. A frame whose number lies between those of positions gets its place between them, as
+    ptychodus does it; other frames without a position are left out. Remarks say how many.
 
     Parameters
     ----------
@@ -73,12 +81,16 @@ def pair_by_index(
     numbers, inverse = np.unique(position_index, return_inverse=True)
     times = np.bincount(inverse)
     mean = np.stack([np.bincount(inverse, weights=column) / times for column in positions.T], axis=1)
-    place = np.clip(np.searchsorted(numbers, frame_index), 0, len(numbers) - 1)
-    rows = np.flatnonzero((numbers[place] == frame_index) & (frame_index >= 0))
+    real = numbers >= 0
+    mean, times, numbers = mean[real], times[real], numbers[real]
+    exact = np.isin(frame_index, numbers) & (frame_index >= 0)
+    rows = np.zeros(0, dtype=np.int64)
+    if exact.any():
+        rows = np.flatnonzero((frame_index >= numbers[0]) & (frame_index <= numbers[-1]))
     if not rows.size:
         problems.append(
             f"no frame has a position: frames are numbered {frame_index.min()} to {frame_index.max()}, "
-            f"positions {numbers.min()} to {numbers.max()}; the two files are of different scans"
+            f"positions {position_index.min()} to {position_index.max()}; the files are of different scans"
         )
         return rows, positions[:0]
     alone = int((frame_index >= 0).sum()) - rows.size
@@ -88,10 +100,17 @@ def pair_by_index(
             f"{alone} frames without a position and {unused} positions without a frame are left out; "
             f"{rows.size} pairs remain"
         )
-    several = int((times[numbers >= 0] > 1).sum())
+    several = int((times > 1).sum())
     if several:
         remarks.append(f"{several} frames have several positions; their mean is taken")
-    return rows, mean[place[rows]]
+    chosen = frame_index[rows]
+    filled = int(len(rows) - exact[rows].sum())
+    if filled:
+        remarks.append(
+            f"{filled} frames have no position of their number; it is put between those of their neighbours"
+        )
+    places = [np.interp(chosen, numbers, column) for column in mean.T]
+    return rows, np.stack(places, axis=1)
 
 
 def positions_from_metres(
@@ -176,9 +195,11 @@ class Gathered:
     remarks
         Sentences for a log, said when the scan is made.
     positions
-        (m, 2) ``[y, x]``; px.
+        (m, 2) ``[y, x]``; px. In a file, of the middle of each patch; from `settle` on, of pixel ``N // 2``.
     object
         (H, W), left in its file until the scan is made.
+    object_is_guess
+        Whether the layout holds what somebody has reconstructed so far, and no known object.
     own
         What this package wrote beside the layout, see `ptycho_torch.data.hdf5.extension`.
     """
@@ -196,6 +217,7 @@ class Gathered:
     bad_pixels: npt.NDArray[Any] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     own: dict[str, Any] | None = None
+    object_is_guess: bool = False
 
     @property
     def source(self) -> Path:
@@ -204,11 +226,15 @@ class Gathered:
 
     def settle(self) -> Gathered:
         """Choose the rows that are frames with a position, and take over what was stored exactly."""
+        if self.positions is not None and self.frames is not None:
+            self.positions = self.positions + beyond_middle(self.frames.shape[1])
         whole = self._pair()
         if self.own is not None and not (whole and self._belongs(self.own)):
             self.own = None
         if self.own is not None:
             self.metadata = self.own["metadata"]
+        elif self.object_is_guess:
+            self.metadata[OBJECT_IS_GUESS] = True
         return self
 
     def header(self) -> ScanHeader:

@@ -111,7 +111,7 @@ def _write(
     if metadata.get(_FOCUS) is not None:
         file.attrs[_FOCUS] = _number(metadata, _FOCUS)
     file.create_dataset("probe_position_indexes", data=indexes)
-    y, x = geometry.to_metres(positions).T
+    y, x = geometry.middles_m(positions, probe.shape[-1]).T
     file.create_dataset("probe_position_x_m", data=x)
     file.create_dataset("probe_position_y_m", data=y)
     stored_probe = file.create_dataset("probe", data=probe[None])

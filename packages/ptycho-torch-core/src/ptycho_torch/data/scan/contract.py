@@ -14,11 +14,14 @@ import numpy.typing as npt
 from ptycho_torch.data.scan.lazy import Frames, FrameStack, scaled_frames, take_frames
 from ptycho_torch.errors import ShapeError
 
-__all__ = ["Domain", "DomainDecision", "Scan", "frame_chunks"]
+__all__ = ["OBJECT_IS_GUESS", "Domain", "DomainDecision", "Scan", "frame_chunks"]
 
 Domain = Literal["amplitude", "counts"]
 
 _CHUNK_VALUES = 1 << 24
+
+OBJECT_IS_GUESS = "object_is_guess"
+"""Metadata entry: the object beside the frames is what somebody has so far, and no truth to compare with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,7 @@ __all__ = [
     "GEOMETRY_ENTRIES",
     "NEEDED_ENTRIES",
     "ScanGeometry",
+    "beyond_middle",
     "conjugate_pixel_m",
     "energy_joule_from_eV",
     "finite_number",
@@ -47,6 +48,15 @@ NEEDED_ENTRIES = (ENERGY, DISTANCE, *DETECTOR_PIXEL)
 
 GEOMETRY_ENTRIES = (ENERGY, DISTANCE, *DETECTOR_PIXEL, *OBJECT_PIXEL, *ZERO)
 """Metadata entries; the last two are where pixel coordinate zero lies."""
+
+
+def beyond_middle(n_pixels: int) -> float:
+    """From the middle of a patch, ``(N - 1) / 2``, to pixel ``N // 2``; px. Half a pixel for even ``N``.
+
+    A position names pixel ``N // 2`` in this program, and the middle in ptychodus and in every file that says
+    positions in metres.
+    """
+    return n_pixels // 2 - (n_pixels - 1) / 2
 
 
 def wavelength_m(energy_eV: float) -> float:
@@ -101,9 +111,21 @@ class ScanGeometry:
     object_pixel_m: Pair
     zero_m: Pair = (0.0, 0.0)
 
-    def to_metres(self, positions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Positions (n, 2) ``[y, x]`` in metres from object pixels."""
-        return positions * np.asarray(self.object_pixel_m) + np.asarray(self.zero_m)
+    def to_metres(self, coordinates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Coordinates (n, 2) ``[y, x]`` in metres from object pixels."""
+        return coordinates * np.asarray(self.object_pixel_m) + np.asarray(self.zero_m)
+
+    def middles_m(self, positions: npt.NDArray[np.float64], n_pixels: int) -> npt.NDArray[np.float64]:
+        """Where the middles of patches lie, (n, 2) ``[y, x]``; m.
+
+        Parameters
+        ----------
+        positions
+            (n, 2) ``[y, x]``, of pixel ``N // 2`` of each patch; px.
+        n_pixels
+            Edge ``N`` of the patches.
+        """
+        return self.to_metres(positions - beyond_middle(n_pixels))
 
     def centre_m(self, shape: tuple[int, int], origin: npt.NDArray[np.float64]) -> Pair:
         """``(y, x)`` of the centre of an object array whose index is coordinate + ``origin``; m."""

@@ -15,7 +15,7 @@ from ptycho_config import Resolution, write_resolved
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.bundle import installed_versions
 from ptycho_torch.data.hdf5.product import check_product_metadata, save_product
-from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.scan.contract import OBJECT_IS_GUESS, Scan
 from ptycho_torch.data.scan.geometry import NEEDED_ENTRIES
 from ptycho_torch.data.summary import probe_diameter
 from ptycho_torch.errors import DataError, ShapeError
@@ -206,7 +206,7 @@ def _product_problems(scan: Scan) -> tuple[str, ...]:
 
 def compare_with_truth(result: StitchedObject, scan: Scan, probe: np.ndarray) -> MetricReport | None:
     """Scores of an object, or None when the scan holds no truth or too little is covered."""
-    if scan.object_truth is None:
+    if scan.object_truth is None or scan.metadata.get(OBJECT_IS_GUESS) or _is_flat(scan.object_truth):
         return None
     try:
         return compare(
@@ -222,6 +222,11 @@ def compare_with_truth(result: StitchedObject, scan: Scan, probe: np.ndarray) ->
         # their reconstruction is still a result.
         logger.warning("not compared with the known object: %s", error)
         return None
+
+
+def _is_flat(image: np.ndarray) -> bool:
+    """Whether an object is the empty space that programs write where nothing is known yet."""
+    return bool((image == image.flat[0]).all())
 
 
 def write_metrics(path: Path, report: MetricReport, **extra: Any) -> None:
