@@ -217,7 +217,7 @@ def test_the_product_holds_the_reconstruction_in_metres(from_npz, sources, tiny_
         np.testing.assert_array_equal(file["object"][0], from_npz.reconstruction.object)
         np.testing.assert_array_equal(file["ptycho_torch/weight"][()], from_npz.reconstruction.weight)
         metres = np.stack([file["probe_position_y_m"][()], file["probe_position_x_m"][()]], axis=1)
-        np.testing.assert_allclose(metres, geometry.to_metres(tiny_scan.positions), rtol=1e-12)
+        np.testing.assert_allclose(metres, geometry.middles_m(tiny_scan.positions, tiny_scan.N), rtol=1e-12)
         assert file.attrs["photon_energy_eV"] == 9000.0
         assert file["probe"].shape == (1, 1, 32, 32)
 
