@@ -135,6 +135,7 @@ def test_a_folder_with_a_pair_serves_every_command(
     assert (tmp_path / "result" / "reconstruction.h5").is_file()
 
 
+@pytest.mark.rule("CLI-019")
 def test_what_is_told_is_what_core_takes() -> None:
     from ptycho_torch.data.format_registry import writable_formats
 
@@ -147,6 +148,7 @@ def test_what_is_told_is_what_core_takes() -> None:
     assert told["measurement_domain"].default == original.default
 
 
+@pytest.mark.rule("CLI-018")
 def test_what_is_missing_counts_as_usage_and_not_its_wording(
     scan_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +170,7 @@ def test_what_is_missing_counts_as_usage_and_not_its_wording(
         assert ("--metadata states what is missing" in capsys.readouterr().err) == (code == 2)
 
 
+@pytest.mark.rule("CLI-019")
 def test_a_reader_of_ones_own_reads_and_writes(
     scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,6 +84,7 @@ def test_help_tells_the_defaults_of_core() -> None:
     assert field_specs(Scene)[0].choices == tuple(OBJECTS)
 
 
+@pytest.mark.rule("CLI-019")
 @pytest.mark.parametrize(
     ("name", "kind"), [("scan.cxi", "cxi"), ("pair", "ptychodus"), ("scan.h5", "ptychodus-training")]
 )
