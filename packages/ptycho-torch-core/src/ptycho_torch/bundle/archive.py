@@ -28,7 +28,14 @@ from typing import TYPE_CHECKING, Any
 from ptycho_config import ModelConfig, from_dict
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.bundle.checkpoint import is_checkpoint, plain_tensors, read_checkpoint
-from ptycho_torch.bundle.manifest import MANIFEST_NAME, Manifest, describe, parse_manifest
+from ptycho_torch.bundle.manifest import (
+    LARGEST_TEXT,
+    MANIFEST_NAME,
+    Manifest,
+    describe,
+    parse_manifest,
+    require_small_text,
+)
 from ptycho_torch.bundle.members import open_members
 from ptycho_torch.errors import BundleError
 
@@ -48,7 +55,6 @@ __all__ = [
 
 BUNDLE_NAME = "wts.h5.zip"
 
-_LARGEST_TEXT = 64 * 2**20
 _LARGEST_WEIGHTS = 16 * 2**30
 _LARGEST_OVERHEAD = 2**20
 _NAMED = 3
@@ -118,7 +124,8 @@ def save_bundle(
     Raises
     ------
     BundleError
-        If a weight is NaN or infinite; nothing is written.
+        If a weight is NaN or infinite, or settings and record take more text than a bundle may hold; nothing
+        is written.
     """
     import torch
 
@@ -138,14 +145,23 @@ def save_bundle(
     }
     checksums = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     manifest = describe(model, configuration, checksums, record or {})
+    for name, size in ((MANIFEST_NAME, len(manifest.encode())), (_RESOLVED, len(members[_RESOLVED]))):
+        require_small_text(name, size, Path(path), LARGEST_TEXT)
     with atomic_write(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(MANIFEST_NAME, manifest)
         for name, content in members.items():
             archive.writestr(name, content)
 
 
-def read_manifest(model_path: str | PathLike[str]) -> Manifest:
+def read_manifest(model_path: str | PathLike[str], *, largest_text: int = LARGEST_TEXT) -> Manifest:
     """Read what a bundle says about itself; loads no weights and no PyTorch.
+
+    Parameters
+    ----------
+    model_path
+        As for `load_bundle`.
+    largest_text
+        Bytes that the manifest may have.
 
     Raises
     ------
@@ -156,13 +172,17 @@ def read_manifest(model_path: str | PathLike[str]) -> Manifest:
     """
     path = find_bundle(model_path)
     if is_checkpoint(path):
-        return read_checkpoint(path)[0]
+        return read_checkpoint(path, largest_text=largest_text)[0]
     with open_members(path) as members:
-        return parse_manifest(members.read(MANIFEST_NAME, _LARGEST_TEXT), path)
+        content = members.read(MANIFEST_NAME, largest_text)
+    return parse_manifest(content, path, largest_text=largest_text)
 
 
 def load_bundle(
-    model_path: str | PathLike[str], *, device: torch.device | str = "cpu"
+    model_path: str | PathLike[str],
+    *,
+    device: torch.device | str = "cpu",
+    largest_text: int = LARGEST_TEXT,
 ) -> tuple[PatchModel, Manifest]:
     """Load a model for inference.
 
@@ -172,6 +192,8 @@ def load_bundle(
         The bundle itself, a directory that holds ``wts.h5.zip``, or the directory it was extracted to.
     device
         Where the model goes.
+    largest_text
+        Bytes that the manifest and the resolved configuration may have.
 
     Returns
     -------
@@ -189,22 +211,19 @@ def load_bundle(
     """
     path = find_bundle(model_path)
     if is_checkpoint(path):
-        manifest, state, size = read_checkpoint(path)
+        manifest, state, size = read_checkpoint(path, largest_text=largest_text)
         model = _empty_model(manifest, size, path)
     else:
         with open_members(path) as members:
-            manifest = parse_manifest(members.read(MANIFEST_NAME, _LARGEST_TEXT), path)
+            text = members.read(MANIFEST_NAME, largest_text)
+            manifest = parse_manifest(text, path, largest_text=largest_text)
             content = members.read(_WEIGHTS, _LARGEST_WEIGHTS)
             _verify(_WEIGHTS, content, manifest, path)
-            _verify(_RESOLVED, members.read(_RESOLVED, _LARGEST_TEXT), manifest, path)
+            _verify(_RESOLVED, members.read(_RESOLVED, largest_text), manifest, path)
         model = _empty_model(manifest, len(content), path)
         state = plain_tensors(content, _WEIGHTS, path)
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise BundleError(
-            f"{_WEIGHTS} does not fit the model settings of the manifest: {error}", path
-        ) from error
+    _require_fit(model.state_dict(), state, path)
+    model.load_state_dict(state)
     return model.to(device).eval().requires_grad_(False), manifest
 
 
@@ -258,6 +277,38 @@ def _require_room(needed: int, size: int, path: Path) -> None:
             f"{_WEIGHTS} has {size}; the bundle was changed or damaged",
             path,
         )
+
+
+def _require_fit(expected: Mapping[str, torch.Tensor], state: object, path: Path) -> None:
+    """Refuse weights of other names, shapes or types than the model has."""
+    import torch
+
+    said = f"{_WEIGHTS} does not fit the model settings of the manifest"
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise BundleError(f"{said}: it holds no table of tensors; train again", path)
+    missing = [name for name in expected if name not in state]
+    strange = [str(name) for name in state if name not in expected]
+    other = [
+        name
+        for name, value in expected.items()
+        if name in state
+        and (
+            state[name].shape != value.shape
+            or state[name].is_complex() != value.is_complex()
+            or state[name].layout != value.layout
+        )
+    ]
+    found = [
+        f"{len(names)} of {len(expected)} weights {what}, {names[0]:.60} for one"
+        for what, names in (
+            ("are missing", missing),
+            ("are of another kind", strange),
+            ("differ in shape", other),
+        )
+        if names
+    ]
+    if found:
+        raise BundleError(f"{said}: {', '.join(found)}; the bundle was changed, train again", path)
 
 
 def _verify(name: str, content: bytes, manifest: Manifest, path: Path) -> None:

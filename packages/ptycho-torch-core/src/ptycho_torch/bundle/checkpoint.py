@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_torch.bundle.checksum import CHECKSUM_ENTRY, checksum_of
-from ptycho_torch.bundle.manifest import Manifest, parse_manifest
+from ptycho_torch.bundle.manifest import LARGEST_TEXT, Manifest, parse_manifest
 from ptycho_torch.bundle.members import DAMAGED
 from ptycho_torch.errors import BundleError
 from ptycho_torch.inside import OutsideError, inside
@@ -42,8 +42,15 @@ def is_checkpoint(path: Path) -> bool:
         return False
 
 
-def read_checkpoint(path: Path) -> tuple[Manifest, dict[str, Any], int]:
+def read_checkpoint(path: Path, *, largest_text: int = LARGEST_TEXT) -> tuple[Manifest, dict[str, Any], int]:
     """Manifest and weights of a checkpoint, and the bytes of the file.
+
+    Parameters
+    ----------
+    path
+        The checkpoint.
+    largest_text
+        Bytes that the manifest may have.
 
     Raises
     ------
@@ -54,7 +61,7 @@ def read_checkpoint(path: Path) -> tuple[Manifest, dict[str, Any], int]:
     text, state = content[CHECKPOINT_ENTRY], content.get("state_dict")
     if not isinstance(state, dict):
         raise BundleError("the checkpoint holds no weights", path)
-    manifest = parse_manifest(text.encode(), path)
+    manifest = parse_manifest(text.encode(), path, largest_text=largest_text)
     weights = {str(name).removeprefix(_PREFIX): value for name, value in state.items()}
     return manifest, weights, path.stat().st_size
 
@@ -95,12 +102,29 @@ def plain_tensors(content: bytes, what: str, path: Path) -> Any:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as records:
             packed = [info for info in records.infolist() if info.compress_type != zipfile.ZIP_STORED]
-        if packed:
-            # PyTorch stores tensors as they are; what is packed could unpack to any size.
-            raise ValueError(f"its record {packed[0].filename} is compressed")
+    except DAMAGED as error:
+        raise BundleError(
+            f"{what} holds something other than tensors, or is damaged ({error})", path
+        ) from error
+    if packed:
+        # PyTorch stores tensors as they are; what is packed could unpack to any size.
+        raise BundleError(
+            f"{what} holds something other than tensors: {packed[0].filename} is compressed", path
+        )
+    try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, *DAMAGED, AttributeError, TypeError, LookupError) as error:
-        raise BundleError(f"{what} holds something other than tensors: {error}", path) from error
+    except (
+        pickle.UnpicklingError,
+        *DAMAGED,
+        AttributeError,
+        TypeError,
+        LookupError,
+        AssertionError,
+    ) as error:
+        # What PyTorch says here is a page that advises to load it all the same.
+        raise BundleError(
+            f"{what} holds something other than tensors, or is damaged; nothing of it was run or used", path
+        ) from error
 
 
 def best_checkpoint(run_dir: Path) -> Path | None:

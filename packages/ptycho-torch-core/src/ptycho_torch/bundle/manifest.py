@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -15,9 +16,23 @@ from ptycho_torch.errors import BundleError
 if TYPE_CHECKING:
     from ptycho_torch.models import PatchModel
 
-__all__ = ["MANIFEST_NAME", "Manifest", "describe", "installed_versions", "parse_manifest"]
+__all__ = [
+    "LARGEST_TEXT",
+    "MANIFEST_NAME",
+    "Manifest",
+    "describe",
+    "installed_versions",
+    "parse_manifest",
+    "require_small_text",
+]
 
 MANIFEST_NAME = "manifest.json"
+
+LARGEST_TEXT = 4 * 2**20
+"""Bytes that a manifest or a resolved configuration may have; a hundred times what a training writes.
+
+Lists and names that JSON unpacks take up to thirty times as much memory as their text.
+"""
 
 _FORMAT = "ptycho-torch bundle"
 _FORMAT_VERSION = 2
@@ -99,14 +114,38 @@ def describe(
     return json.dumps(content, indent=2)
 
 
-def parse_manifest(content: bytes, path: Path) -> Manifest:
-    """Read and check the text of a manifest.
+def require_small_text(name: str, size: int, path: Path, limit: int) -> None:
+    """Refuse a text that no training writes, before it is looked into.
 
     Raises
     ------
     BundleError
-        If it is no manifest, of another backend or format, or incomplete.
+        If it has more than ``limit`` bytes.
     """
+    if size > limit:
+        raise BundleError(
+            f"{name} has {size} bytes, expected at most {limit}; a training writes some thousand. If it is "
+            "right, read it with a larger largest_text",
+            path,
+        )
+
+
+def parse_manifest(content: bytes, path: Path, *, largest_text: int = LARGEST_TEXT) -> Manifest:
+    """Read and check the text of a manifest.
+
+    Parameters
+    ----------
+    content, path
+        The text, and the file it comes from.
+    largest_text
+        Bytes that it may have.
+
+    Raises
+    ------
+    BundleError
+        If it is no manifest, too large, of another backend or format, or incomplete.
+    """
+    require_small_text(MANIFEST_NAME, len(content), path, largest_text)
     try:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -123,7 +162,7 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
             path,
         )
     try:
-        return Manifest(
+        manifest = Manifest(
             backend=data["backend"],
             versions=dict(data["versions"]),
             configuration={name: dict(values) for name, values in data["configuration"].items()},
@@ -135,3 +174,19 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
         raise BundleError(
             f"{MANIFEST_NAME} lacks or garbles {error}; this is not a complete bundle", path
         ) from error
+    _require_settings(manifest, path)
+    return manifest
+
+
+def _require_settings(manifest: Manifest, path: Path) -> None:
+    """Refuse settings that a reconstruction cannot take its numbers from."""
+    if "model" not in manifest.configuration:
+        raise BundleError(f"{MANIFEST_NAME}: model settings cannot be used: there are none", path)
+    training = manifest.configuration.get("training", {})
+    for name in ("nphotons", "batch_size"):
+        value = training.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            said = (
+                f"{MANIFEST_NAME}: the training setting {name} is {value!r:.40}, expected a positive number"
+            )
+            raise BundleError(f"{said}; the bundle was changed or damaged", path)
