@@ -6,10 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-__all__ = ["Progress", "RunCancelled", "ShouldStop", "StagedProgress", "stage_of", "stop_if_asked"]
+__all__ = [
+    "MeasuredProgress",
+    "Progress",
+    "RunCancelled",
+    "ShouldStop",
+    "StagedProgress",
+    "stage_of",
+    "stop_if_asked",
+]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with what is done and what there is in all."""
+
+MeasuredProgress: TypeAlias = Callable[[int, int, float], None]
+"""Progress of a refinement: called with epochs done, epochs in all, and the forward residual."""
 
 ShouldStop: TypeAlias = Callable[[], bool]
 """Asked after every batch; a true answer ends the run. ``threading.Event().is_set`` is one."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from ptycho_config import RefineConfig
+from ptycho_torch.control import MeasuredProgress
 from ptycho_torch.data import Scan
 from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.errors import DataError
@@ -31,7 +32,7 @@ def refine(
     config: RefineConfig | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.complex64,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: MeasuredProgress | None = None,
     **settings: Any,
 ) -> RefineResult:
     """Refine an object against all measured frames of a scan.
@@ -117,7 +118,7 @@ def _run(
     solver: Iteration,
     plan: Sequence[int],
     tolerance: float,
-    progress: Callable[[int, int, float], None] | None,
+    progress: MeasuredProgress | None,
 ) -> RefineResult:
     """Epochs until the plan ends, the objective stops falling, or somebody interrupts."""
     objectives: list[float] = []

@@ -182,7 +182,7 @@ def test_an_extended_run_without_its_bundle_is_not_complete_whatever_the_times_o
         def die(*_):
             raise KeyboardInterrupt
 
-        patch.setattr(training_module, "_write_results", die)
+        patch.setattr(training_module, "save_bundle", die)
         with pytest.raises(KeyboardInterrupt):
             train(payload("run", SETTINGS, **LONG), resume=True)
     # Copied in an order in which the results are the newest files.

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
 from ptycho_config import InferenceConfig, PyTorchExecutionConfig, RefineConfig, Resolution, evolve
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import InferencePayload
-from ptycho_torch.control import Progress, ShouldStop, stage_of
+from ptycho_torch.control import MeasuredProgress, Progress, ShouldStop, stage_of
 from ptycho_torch.data.groups.grouping import Groups, make_groups
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
@@ -43,8 +43,6 @@ from ptycho_torch.workflows.runs.saving import (
 __all__ = ["InferenceOutcome", "infer"]
 
 logger = logging.getLogger(__name__)
-
-RefineProgress: TypeAlias = Callable[[int, int, float], None]
 
 _COMMAND = "infer"
 _INTERMEDIATE = "intermediate.npz"
@@ -93,7 +91,7 @@ def infer(
     overwrite: bool = False,
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
-    refine_progress: RefineProgress | None = None,
+    refine_progress: MeasuredProgress | None = None,
     pictures: bool = True,
     command: Sequence[str] | None = None,
 ) -> InferenceOutcome:
@@ -243,7 +241,7 @@ def _refined(
     config: RefineConfig,
     execution: PyTorchExecutionConfig,
     device: str,
-    progress: RefineProgress | None,
+    progress: MeasuredProgress | None,
 ) -> tuple[Reconstructed, RefineResult | None, bool]:
     """Refine the object of the network, if the settings ask for it; the last value: on Ctrl-C."""
     if config.refine_epochs == "auto":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ptycho_config import PyTorchExecutionConfig, RefineConfig, Resolution
 from ptycho_torch.config_factory.refinement import RefinementPayload
+from ptycho_torch.control import MeasuredProgress
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.metrics import MetricReport
@@ -43,8 +44,6 @@ logger = logging.getLogger(__name__)
 _COMMAND = "refine"
 REFINEMENT_FILES = RUN_FILES
 
-Progress = Callable[[int, int, float], None]
-
 
 @dataclass(frozen=True, kw_only=True)
 class RefinementOutcome:
@@ -75,7 +74,7 @@ def refine_scan(
     payload: RefinementPayload,
     *,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: MeasuredProgress | None = None,
     pictures: bool = True,
     command: Sequence[str] | None = None,
 ) -> RefinementOutcome:
@@ -195,7 +194,7 @@ def refine_in_processes(
     config: RefineConfig,
     execution: PyTorchExecutionConfig,
     device_type: str,
-    progress: Progress | None,
+    progress: MeasuredProgress | None,
 ) -> RefineResult:
     """Refine with the settings of a configuration, in as many processes as it asks for.
 

@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from ptycho_torch.config_factory import TrainingPayload
+from ptycho_config import PyTorchExecutionConfig, TrainingConfig
 from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
 from ptycho_torch.lightning.clipping import clip_algorithm
 from ptycho_torch.lightning.compiling import compiler_warnings
@@ -76,7 +76,8 @@ def run_trainer(
 
 
 def build_trainer(
-    payload: TrainingPayload,
+    config: TrainingConfig,
+    execution: PyTorchExecutionConfig,
     prepared: PreparedTraining,
     work: Path,
     accelerator: str,
@@ -88,7 +89,7 @@ def build_trainer(
 
     Parameters
     ----------
-    payload
+    config, execution
         Settings of the run.
     prepared
         Its groups; without validation groups nothing is validated.
@@ -101,7 +102,6 @@ def build_trainer(
     continue_at
         Step from which an interrupted run is continued.
     """
-    config, execution = payload.training_config, payload.execution_config
     clip = clip_algorithm(config, execution)
     with _fit_warnings():
         return pl.Trainer(

@@ -14,7 +14,14 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig, write_resolved
+from ptycho_config import (
+    ConfigError,
+    Problem,
+    PyTorchExecutionConfig,
+    Resolution,
+    TrainingConfig,
+    write_resolved,
+)
 from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
 from ptycho_torch.bundle.checkpoint import checkpoint_content
 from ptycho_torch.config_factory import TrainingPayload
@@ -173,7 +180,7 @@ def train(
     accelerator = resolve_accelerator(execution.accelerator)
     # First of all: a script that is run again must not get as far as to find its own output directory taken.
     require_importable_script(execution, accelerator)
-    run = _find_place(payload, overwrite=overwrite, resume=resume)
+    run = _find_place(config.output_dir, payload.resolution, overwrite=overwrite, resume=resume)
     require_means(execution, accelerator)
     resolve_strategy(execution, accelerator)
     prepared = prepare_training(payload, progress=stage_of(progress, "reading", "frame"))
@@ -184,9 +191,9 @@ def train(
         Objective.from_config(config),
         has_validation=len(prepared.validation) > 0,
     )
-    images = reconstruction_images(payload, prepared, run.work / LOGS)
+    images = reconstruction_images(execution, prepared, run.work / LOGS, batch_size=config.batch_size)
     with run.at_work() as work:
-        point = _begin(payload, run, identity, command=list(command or ()))
+        point = _begin(run, payload.resolution, identity, command=list(command or ()))
         rows: Sequence[Mapping[str, float]] = list(point.rows)
         with numerics():
             if not point.ended:
@@ -197,7 +204,7 @@ def train(
                 control = _control(execution, accelerator, work, should_stop, progress)
                 with control as (asked, heard):
                     all_callbacks = [*standard, described, *images, *callbacks, RunControl(asked, heard)]
-                    point, rows = _fit(payload, prepared, work, accelerator, all_callbacks, point)
+                    point, rows = _fit(config, execution, prepared, work, accelerator, all_callbacks, point)
             _require_finite(rows, work)
             drawing = stage_of(progress, "predicting", "group")
             best, files, state = from_first_process(
@@ -215,11 +222,10 @@ def train(
     )
 
 
-def _find_place(payload: TrainingPayload, *, overwrite: bool, resume: bool) -> RunDirectory:
-    path = payload.training_config.output_dir
+def _find_place(path: Path, resolution: Resolution, *, overwrite: bool, resume: bool) -> RunDirectory:
     if resume:
         run = RunDirectory.resume(path, _COMMAND, TRAINING_FILES, writes=is_first_process())
-        check_same_settings(payload, run.work / RESOLVED_NAME)
+        check_same_settings(resolution, run.work / RESOLVED_NAME)
         return run
     if is_first_process():
         return RunDirectory.check(path, _COMMAND, TRAINING_FILES, overwrite=overwrite, resumable=True)
@@ -236,10 +242,15 @@ def _conclude(
     record: Mapping[str, Any],
 ) -> tuple[Path | None, tuple[Path, ...], dict[str, Any]]:
     """Write what is missing; returns the best checkpoint, all files, and the best weights."""
+    resolution = payload.resolution
     _load_best(prepared.model, point.best)
     made_from, leaving = _checksum(point.checkpoint), Leaving(run.work)
     if is_first_process() and not (point.ended and run.is_complete(made_from)):
-        _write_results(payload, prepared, rows, leaving, drawing, record)
+        # Without the model there is nothing to draw, so a failure here ends the run.
+        bundle = run.work / BUNDLE_NAME
+        save_bundle(bundle, prepared.model, resolution.values(), resolution.to_dict(), record)
+        config, sources = payload.training_config, payload.train_data
+        write_training_pictures(leaving, config, sources, prepared, rows, drawing)
     relocate_logs(run.work / LOGS, run.path / LOGS)
     # A run with files missing was made from no checkpoint, so that resuming it writes them.
     files = run.publish("" if leaving.failures else made_from)
@@ -248,22 +259,23 @@ def _conclude(
     return best, files, prepared.model.state_dict()
 
 
-def _begin(payload: TrainingPayload, run: RunDirectory, identity: str, *, command: list[str]) -> ResumePoint:
+def _begin(run: RunDirectory, resolution: Resolution, identity: str, *, command: list[str]) -> ResumePoint:
     """Find out where the run stands, and record that it is at work."""
     point = ResumePoint()
     if run.resumed:
-        point = resume_point(run.work / _CHECKPOINTS, payload, identity)
-        if _announce(payload, run, point):
+        config, limit = resolution.config(TrainingConfig), resolution.config(PyTorchExecutionConfig).max_time
+        point = resume_point(run.work / _CHECKPOINTS, config, identity, max_time=limit)
+        if _announce(run, point, config.nepochs):
             return point
         if is_first_process():
             run.begin()
             remove_strays(run.work / _CHECKPOINTS, point)
     if is_first_process():
-        write_resolved(run.work / RESOLVED_NAME, payload.resolution, installed_versions(), command)
+        write_resolved(run.work / RESOLVED_NAME, resolution, installed_versions(), command)
     return point
 
 
-def _announce(payload: TrainingPayload, run: RunDirectory, point: ResumePoint) -> bool:
+def _announce(run: RunDirectory, point: ResumePoint, nepochs: int) -> bool:
     """Say where the run stands, and whether it is complete."""
     work = run.work
     complete = point.ended and run.is_complete(_checksum(point.checkpoint))
@@ -279,7 +291,7 @@ def _announce(payload: TrainingPayload, run: RunDirectory, point: ResumePoint) -
     elif point.ended:
         logger.info("training in %s had ended after %d epochs: its results are written", work, point.epochs)
     else:
-        logger.info("continuing after epoch %d of %d", point.epochs, payload.training_config.nepochs)
+        logger.info("continuing after epoch %d of %d", point.epochs, nepochs)
     return complete
 
 
@@ -294,16 +306,6 @@ def _checksum(checkpoint: Path | None) -> str:
         return ""
     with checkpoint.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _data_module(payload: TrainingPayload, prepared: PreparedTraining) -> ScanDataModule:
-    return ScanDataModule(
-        prepared.train,
-        prepared.validation,
-        batch_size=payload.training_config.batch_size,
-        execution=payload.execution_config,
-        seed=payload.training_config.seed,
-    )
 
 
 def _control(
@@ -321,7 +323,8 @@ def _control(
 
 
 def _fit(
-    payload: TrainingPayload,
+    config: TrainingConfig,
+    execution: PyTorchExecutionConfig,
     prepared: PreparedTraining,
     work: Path,
     accelerator: str,
@@ -330,20 +333,22 @@ def _fit(
 ) -> tuple[ResumePoint, list[dict[str, float]]]:
     """Train from a point to the end; returns where the run stands then, and the metrics of every epoch."""
     # Rows come back from processes that the trainer starts only through a file.
-    copies = starts_copies(payload.execution_config, accelerator)
+    copies = starts_copies(execution, accelerator)
     history = History(work / _ROWS if copies else None)
     beginning = Beginning(copies=copies)
     all_callbacks = [*callbacks, history, beginning, QuietCopies()]
     trainer = build_trainer(
-        payload, prepared, work, accelerator, all_callbacks, continue_at=point.step or None
+        config, execution, prepared, work, accelerator, all_callbacks, continue_at=point.step or None
     )
-    module = PtychoModule(
-        prepared.model,
-        payload.training_config,
-        payload.execution_config,
-        has_validation=len(prepared.validation) > 0,
+    has_validation = len(prepared.validation) > 0
+    module = PtychoModule(prepared.model, config, execution, has_validation=has_validation)
+    data = ScanDataModule(
+        prepared.train,
+        prepared.validation,
+        batch_size=config.batch_size,
+        execution=execution,
+        seed=config.seed,
     )
-    data = _data_module(payload, prepared)
     # Processes beside the first one have written nothing.
     names = TRAINING_FILES if is_first_process() else ()
     with (
@@ -404,18 +409,3 @@ def _load_best(model: PatchModel, path: Path | None) -> None:
         return
     state: dict[str, Any] = checkpoint_content(path)["state_dict"]
     model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
-
-
-def _write_results(
-    payload: TrainingPayload,
-    prepared: PreparedTraining,
-    rows: Sequence[Mapping[str, float]],
-    leaving: Leaving,
-    progress: Progress | None,
-    record: Mapping[str, Any],
-) -> None:
-    resolution = payload.resolution
-    # Without the model there is nothing to draw, so a failure here ends the run.
-    bundle = leaving.folder / BUNDLE_NAME
-    save_bundle(bundle, prepared.model, resolution.values(), resolution.to_dict(), record)
-    write_training_pictures(leaving, payload, prepared, rows, progress)

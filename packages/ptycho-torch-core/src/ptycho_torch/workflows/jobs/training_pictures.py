@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ptycho_torch.config_factory import TrainingPayload
+from ptycho_config import TrainingConfig
 from ptycho_torch.control import Progress
 from ptycho_torch.data.groups.dataset import GroupDataset
 from ptycho_torch.data.groups.grouping import Groups, covering_groups
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.memory import name_of
+from ptycho_torch.data.scan.memory import ScanSource, name_of
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.models import PatchModel
 from ptycho_torch.physics.probe import illumination
@@ -110,7 +110,8 @@ def groups_to_draw(scan: Scan, n_channels: int, n_patches: int | None) -> Groups
 
 def write_training_pictures(
     leaving: Leaving,
-    payload: TrainingPayload,
+    config: TrainingConfig,
+    sources: Sequence[ScanSource],
     prepared: PreparedTraining,
     rows: Sequence[Mapping[str, float]],
     progress: Progress | None = None,
@@ -121,8 +122,12 @@ def write_training_pictures(
     ----------
     leaving
         Receives the files; its folder holds ``resolved_config.json``.
-    payload, prepared
-        Settings; data and the trained model.
+    config
+        Settings of the run.
+    sources
+        Where the training scans came from.
+    prepared
+        Data and the trained model.
     rows
         Metrics of every epoch.
     progress
@@ -133,7 +138,7 @@ def write_training_pictures(
     # Drawing must not take longer than learning did, however large the scan.
     groups = groups_to_draw(shown.scan, model.n_channels, _DRAWN_PATCHES)
     with leaving.file(_CURVES) as path:
-        batch_size = payload.training_config.batch_size
+        batch_size = config.batch_size
         result = reconstruct(model, shown.scan, groups=groups, batch_size=batch_size, progress=progress)
         save_training_figure(path, _curves(rows), result.object, result.weight)
     with leaving.file(_PATCHES) as path:
@@ -148,8 +153,8 @@ def write_training_pictures(
     with leaving.file(REPORT_NAME):
         write_html_report(
             leaving.folder,
-            title=f"Training on {', '.join(name_of(source) for source in payload.train_data)}",
-            facts=_facts(prepared, payload, rows),
+            title=f"Training on {', '.join(name_of(source) for source in sources)}",
+            facts=_facts(prepared, config, sources, rows),
             pictures=[Picture(name=name, caption=caption) for name, caption in captions.items()],
         )
 
@@ -175,19 +180,22 @@ def _draw_patches(path: Path, model: PatchModel, data: GroupDataset) -> None:
 
 
 def _facts(
-    prepared: PreparedTraining, payload: TrainingPayload, rows: Sequence[Mapping[str, float]]
+    prepared: PreparedTraining,
+    config: TrainingConfig,
+    sources: Sequence[ScanSource],
+    rows: Sequence[Mapping[str, float]],
 ) -> list[tuple[str, str]]:
-    model, network = prepared.model, payload.training_config.model
+    model, network = prepared.model, config.model
     name = "val_loss" if any("val_loss" in row for row in rows) else "train_loss"
     best = min((row for row in rows if name in row), key=lambda row: row[name])
     facts = []
-    for number, (scan, source) in enumerate(zip(prepared.scans, payload.train_data, strict=True)):
+    for number, (scan, source) in enumerate(zip(prepared.scans, sources, strict=True)):
         counts = f"{float(model.on(number).mean_counts):.4g} counts per frame"
         facts.append((name_of(source), f"{scan.n_frames} frames of {scan.N} × {scan.N} px, {counts}"))
     facts += [
         ("groups", f"{len(prepared.train)} to train on, {len(prepared.validation)} to validate on"),
         ("network", f"{network.architecture}, {sum(p.numel() for p in model.parameters()):,} parameters"),
-        ("epochs", f"{len(rows)} of {payload.training_config.nepochs}"),
+        ("epochs", f"{len(rows)} of {config.nepochs}"),
         (f"lowest {name}", f"{best[name]:.6g} in epoch {best['epoch'] + 1:.0f}"),
     ]
     if "val_residual" in best:

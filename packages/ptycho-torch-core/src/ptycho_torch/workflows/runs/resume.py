@@ -12,8 +12,16 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ptycho_config import SECTIONS, ConfigError, Problem, field_specs, load_config
-from ptycho_torch.config_factory import TrainingPayload
+from ptycho_config import (
+    SECTIONS,
+    ConfigError,
+    Problem,
+    PyTorchExecutionConfig,
+    Resolution,
+    TrainingConfig,
+    field_specs,
+    load_config,
+)
 from ptycho_torch.data.groups.dataset import GroupDataset
 from ptycho_torch.lightning.checkpoint_io import BEST_CHECKPOINTS, LAST_CHECKPOINT
 from ptycho_torch.workflows.runs.standing import read_standing
@@ -86,12 +94,12 @@ def identity_of(datasets: Iterable[GroupDataset], probes: Iterable[Tensor]) -> s
     return digest.hexdigest()
 
 
-def check_same_settings(payload: TrainingPayload, record: Path) -> None:
+def check_same_settings(resolution: Resolution, record: Path) -> None:
     """Refuse settings that would make another run of the one that is continued.
 
     Parameters
     ----------
-    payload
+    resolution
         What is asked for now.
     record
         ``resolved_config.json`` of the run.
@@ -101,8 +109,8 @@ def check_same_settings(payload: TrainingPayload, record: Path) -> None:
     ConfigError
         With every setting that differs, its value then and now.
     """
-    then, now = load_config(record), payload.resolution.values()
-    scheduler = payload.execution_config.scheduler
+    then, now = load_config(record), resolution.values()
+    scheduler = resolution.config(PyTorchExecutionConfig).scheduler
     problems = []
     for section, values in now.items():
         before = then.get(section, {})
@@ -126,17 +134,19 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def resume_point(folder: Path, payload: TrainingPayload, identity: str) -> ResumePoint:
+def resume_point(folder: Path, config: TrainingConfig, identity: str, *, max_time: str | None) -> ResumePoint:
     """Find out where a run stands.
 
     Parameters
     ----------
     folder
         Where its checkpoints are.
-    payload
-        Says how long it may go on.
+    config
+        Says for how many epochs it may go on.
     identity
         Of what was prepared now.
+    max_time
+        Time that all its parts together may take, ``DD:HH:MM:SS``; None: any.
 
     Raises
     ------
@@ -148,7 +158,6 @@ def resume_point(folder: Path, payload: TrainingPayload, identity: str) -> Resum
     if not path.is_file():
         return ResumePoint()
     standing = read_standing(path)
-    config = payload.training_config
     if standing.identity != identity:
         expected = "the data that the run was started with"
         hint = f"frames, positions or probe differ from those that {path} was trained on"
@@ -158,7 +167,8 @@ def resume_point(folder: Path, payload: TrainingPayload, identity: str) -> Resum
         raise ConfigError(
             Problem("nepochs", config.nepochs, f"at least {epochs}, the epochs that the run has behind it")
         )
-    reason = _still_ended(standing.ended, epochs, payload, standing.seconds)
+    reason = "epochs" if epochs >= config.nepochs else ""
+    reason = reason or _still_ended(standing.ended, standing.seconds, max_time)
     return ResumePoint(
         checkpoint=path,
         epochs=epochs,
@@ -171,10 +181,7 @@ def resume_point(folder: Path, payload: TrainingPayload, identity: str) -> Resum
     )
 
 
-def _still_ended(ended: str, epochs: int, payload: TrainingPayload, spent: float) -> str:
-    if epochs >= payload.training_config.nepochs:
-        return "epochs"
-    limit = payload.execution_config.max_time
+def _still_ended(ended: str, spent: float, limit: str | None) -> str:
     if ended == "time":
         return "time" if limit is not None and spent >= _seconds(limit) else ""
     return ended if ended == "patience" else ""
