@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -16,8 +18,14 @@ TEMPORARY_SUFFIX = ".tmp"
 """End of the name of a file that is being written; the name begins with a dot."""
 
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MEGA = 1e6
+
+
 @contextmanager
-def atomic_write(path: str | PathLike[str], mode: Literal["wb", "w"] = "wb") -> Iterator[IO[Any]]:
+def atomic_write(
+    path: str | PathLike[str], mode: Literal["wb", "w"] = "wb", *, buffering: int = -1
+) -> Iterator[IO[Any]]:
     """Open a temporary file beside ``path`` that takes its place when the block ends well.
 
     The temporary name starts with a dot and ends with ``.tmp``, so that patterns like ``*.npz`` never match
@@ -29,7 +37,9 @@ def atomic_write(path: str | PathLike[str], mode: Literal["wb", "w"] = "wb") -> 
     path
         File to create or replace. A symbolic link is followed: the file it points to is replaced.
     mode
-        ``"wb"`` for bytes, ``"w"`` for UTF-8 text with ``\\n`` line ends.
+        ``"wb"`` for bytes, which can be read again, ``"w"`` for UTF-8 text with ``\\n`` line ends.
+    buffering
+        As for :func:`open`.
 
     Yields
     ------
@@ -57,7 +67,8 @@ def atomic_write(path: str | PathLike[str], mode: Literal["wb", "w"] = "wb") -> 
     if mode not in ("wb", "w"):
         raise ValueError(f"mode: expected 'wb' or 'w', got {mode!r}")
     text: dict[str, Any] = {} if mode == "wb" else {"encoding": "utf-8", "newline": "\n"}
-    with atomic_path(path) as temporary, temporary.open(mode, **text) as stream:
+    how = "w+b" if mode == "wb" else mode
+    with atomic_path(path) as temporary, temporary.open(how, buffering, **text) as stream:
         yield stream
 
 
@@ -98,10 +109,24 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, target)
     except OSError as error:
-        if str(error.filename) != str(temporary):
+        ours = error.filename is None or str(error.filename) == str(temporary)
+        if ours and error.errno in _NO_ROOM:
+            raise OSError(error.errno, _no_room(error, temporary), os.fspath(path)) from error
+        if not ours or error.filename is None:
             raise
         # Nobody knows the temporary name.
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     finally:
         # After a successful rename the temporary name is gone; whatever is left here is an unfinished file.
         temporary.unlink(missing_ok=True)
+
+
+def _no_room(error: OSError, temporary: Path) -> str:
+    """What a file takes at least, and what there is for it; the temporary file is removed by this."""
+    written = temporary.stat().st_size if temporary.exists() else 0
+    temporary.unlink(missing_ok=True)
+    free = shutil.disk_usage(temporary.parent).free / _MEGA
+    there = "that is the largest file that may be written here (ulimit -f)"
+    if error.errno != errno.EFBIG:
+        there = f"{free:.3g} MB are free in {temporary.parent}"
+    return f"{os.strerror(error.errno or 0)}: it takes more than {written / _MEGA:.3g} MB, and {there}"

@@ -13,10 +13,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ptycho_torch.atomic import atomic_path
 from ptycho_torch.control import Progress
 from ptycho_torch.data.hdf5.extension import read_own, write_own
-from ptycho_torch.data.hdf5.files import Contents, create_frames, opened
+from ptycho_torch.data.hdf5.files import Contents, opened
 from ptycho_torch.data.hdf5.gathered import (
     Gathered,
     check_energy,
@@ -26,6 +25,7 @@ from ptycho_torch.data.hdf5.gathered import (
 )
 from ptycho_torch.data.hdf5.parts import read_object, read_probe, whole_numbers
 from ptycho_torch.data.hdf5.product import placeholder_object
+from ptycho_torch.data.hdf5.writing import create_frames, new_file
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.example import example_scan
@@ -310,7 +310,8 @@ def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
     """
     geometry = ScanGeometry.from_entries(scan.metadata, scan.N)
     image, origin = placeholder_object(scan)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_file(path) as new:
+        file = new.root
         file.create_dataset("cxi_version", data=_VERSION)
         entry = file.create_group(_ENTRY)
         for name, key in (("title", "name"), ("experiment_description", "comments")):
@@ -332,7 +333,7 @@ def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
         _write_image(file, "image_2", image[None], "layer:y:x", geometry)
         _write_extra(file, scan, geometry, geometry.centre_m((image.shape[0], image.shape[1]), origin))
         write_own(entry, scan)
-        create_frames(detector, "data", scan.diffraction, compression="gzip", progress=progress)
+        create_frames(new, f"{_DETECTOR}/data", scan.diffraction, compression="gzip", progress=progress)
         data = file.create_group(f"{_ENTRY}/data_1")
         data["data"] = h5py.SoftLink(f"/{_FRAMES[1]}")
         data["translation"] = h5py.SoftLink(f"/{_POSITIONS[0]}")

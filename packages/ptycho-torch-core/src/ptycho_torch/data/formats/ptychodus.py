@@ -7,10 +7,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ptycho_torch.atomic import atomic_path
 from ptycho_torch.control import Progress
 from ptycho_torch.data.hdf5.extension import read_own, write_own
-from ptycho_torch.data.hdf5.files import Contents, create_frames, opened
+from ptycho_torch.data.hdf5.files import Contents, opened
 from ptycho_torch.data.hdf5.gathered import (
     Gathered,
     check_energy,
@@ -27,6 +26,7 @@ from ptycho_torch.data.hdf5.parts import (
     whole_numbers,
 )
 from ptycho_torch.data.hdf5.product import write_product
+from ptycho_torch.data.hdf5.writing import create_frames, new_file
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.example import example_scan
@@ -281,18 +281,26 @@ def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
         The metadata lack what it takes to say positions in metres.
     """
     geometry = ScanGeometry.from_entries(scan.metadata, scan.N)
+    is_new = not path.exists()
     path.mkdir(exist_ok=True)
     first, second = files_of(path)
-    with atomic_path(first) as one, atomic_path(second) as other:
-        with h5py.File(other, "w") as file:
-            write_product(file, scan, geometry, numbers_to_write(scan))
-            write_own(file, scan)
-        with h5py.File(one, "w") as file:
-            file.create_dataset("indexes", data=numbers_to_write(scan))
-            patterns = create_frames(file, "patterns", scan.diffraction, progress=progress)
+    try:
+        with new_file(first) as frames, new_file(second) as product:
+            write_product(product.root, scan, geometry, numbers_to_write(scan))
+            write_own(product.root, scan)
+            product.require_written()
+            frames.root.create_dataset("indexes", data=numbers_to_write(scan))
+            patterns = create_frames(frames, "patterns", scan.diffraction, progress=progress)
             for name, value in zip(DETECTOR_PIXEL, geometry.detector_pixel_m, strict=True):
                 patterns.attrs[name] = value
-            file.create_dataset("bad_pixels", data=mask_to_write(scan), compression="lzf")
+            frames.root.create_dataset("bad_pixels", data=mask_to_write(scan), compression="lzf")
+            # Both are whole before either takes its place.
+            for new in (frames, product):
+                new.close()
+    except BaseException:
+        if is_new and not any(path.iterdir()):
+            path.rmdir()
+        raise
 
 
 def make_example(path: Path) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ptycho_torch.atomic import atomic_path
 from ptycho_torch.control import Progress
 from ptycho_torch.data.hdf5.extension import read_own, write_own
-from ptycho_torch.data.hdf5.files import Contents, create_frames, opened
+from ptycho_torch.data.hdf5.files import Contents, opened
 from ptycho_torch.data.hdf5.gathered import Gathered, check_energy, zero_entries
 from ptycho_torch.data.hdf5.parts import mask_to_write, positive, read_object, read_probe
 from ptycho_torch.data.hdf5.product import placeholder_object
+from ptycho_torch.data.hdf5.writing import create_frames, new_file
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.example import example_scan
@@ -143,7 +143,8 @@ def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
     geometry = ScanGeometry.from_entries(scan.metadata, scan.N)
     image, origin = placeholder_object(scan)
     middles = scan.positions + origin - beyond_middle(scan.N)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_file(path) as new:
+        file = new.root
         file.create_dataset("probe", data=scan.probe, compression="lzf")
         file.create_dataset("object", data=image, compression="lzf")
         file.create_dataset("bad_pixels", data=mask_to_write(scan), compression="lzf")
@@ -154,7 +155,7 @@ def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
         file.create_dataset(DISTANCE, data=geometry.distance_m)
         file.create_dataset(ENERGY, data=geometry.energy_eV)
         write_own(file, scan)
-        create_frames(file, "patterns", scan.diffraction, progress=progress)
+        create_frames(new, "patterns", scan.diffraction, progress=progress)
 
 
 def make_example(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Open, search and write HDF5 files, with sentences for what is wrong with them."""
+"""Open and search HDF5 files, with sentences for what is wrong with them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,17 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ptycho_torch.control import Progress
-from ptycho_torch.data.scan.contract import frame_chunks
 from ptycho_torch.data.scan.header import ArrayHeader
-from ptycho_torch.data.scan.lazy import Frames, HDF5Frames
+from ptycho_torch.data.scan.lazy import HDF5Frames
 from ptycho_torch.errors import DataError
 
-__all__ = ["Contents", "StoredArray", "create_frames", "is_hdf5", "opened"]
+__all__ = ["Contents", "StoredArray", "is_hdf5", "opened"]
 
 logger = logging.getLogger(__name__)
 
 _DAMAGED = (OSError, RuntimeError, KeyError)
 """What the HDF5 library raises where the structure of a file is broken."""
 
-_CHUNK_BYTES = 1 << 16
 _LISTED = 40
 
 
@@ -270,44 +267,3 @@ def _missing_filters(data: h5py.Dataset) -> list[str]:
         importlib.import_module("hdf5plugin")
         names = missing()
     return names
-
-
-def create_frames(
-    group: h5py.Group,
-    name: str,
-    frames: Frames,
-    *,
-    compression: str = "lzf",
-    progress: Progress | None = None,
-) -> h5py.Dataset:
-    """Write frames in pieces, packed so that one frame can be read without unpacking many others.
-
-    Parameters
-    ----------
-    group
-        Where to put the dataset.
-    name
-        Of the dataset.
-    frames
-        ``(n, N, N)``, array or stack.
-    compression
-        ``"lzf"``, fast, or ``"gzip"``, which every HDF5 library reads.
-    progress
-        Called with frames written and frames in all.
-    """
-    n, height, width = frames.shape
-    together = min(n, max(1, _CHUNK_BYTES // (height * width * frames.dtype.itemsize)))
-    data = group.create_dataset(
-        name,
-        shape=(n, height, width),
-        dtype=frames.dtype,
-        chunks=(together, height, width),
-        compression=compression,
-        compression_opts=1 if compression == "gzip" else None,
-        shuffle=True,
-    )
-    for part in frame_chunks(frames):
-        data[part] = frames[part]
-        if progress is not None:
-            progress(min(part.stop, n), n)
-    return data

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ptycho_torch.atomic import atomic_path
+from ptycho_torch.data.hdf5.writing import new_file
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.geometry import DISTANCE, ENERGY, ScanGeometry, finite_number
 from ptycho_torch.errors import MissingMetadata, ShapeError
@@ -211,9 +211,9 @@ def save_product(
         geometry = check_product_metadata(metadata, probe.shape[-1])
     except MissingMetadata as error:
         raise MissingMetadata(error.problems, path, error.entries) from error
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_file(path) as new:
         _write(
-            file,
+            new.root,
             image=np.asarray(reconstruction.object),
             origin=np.asarray(reconstruction.origin),
             probe=probe,
@@ -224,4 +224,6 @@ def save_product(
             losses=losses,
             name=Path(path).stem,
         )
-        file.create_dataset("ptycho_torch/weight", data=np.asarray(reconstruction.weight), compression="lzf")
+        new.root.create_dataset(
+            "ptycho_torch/weight", data=np.asarray(reconstruction.weight), compression="lzf"
+        )

@@ -80,7 +80,7 @@ def disk_errors_explained(folder: Path, *, resumable: bool) -> Iterator[None]:
         if error.errno not in _DISK or _is_elsewhere(error.filename, folder):
             raise
         again = "mend that and resume (--resume)" if resumable else "mend that and start again"
-        text = f"{os.strerror(error.errno)}; what was written before is whole: {again}"
+        text = f"{error.strerror or os.strerror(error.errno)}; what was written before is whole: {again}"
         raise OSError(error.errno, text, str(folder)) from error
 
 
