@@ -111,7 +111,8 @@ class RefineConfig(Config):
     )
     refine_batch_size: int | None = setting(
         None,
-        help="frames per step in the first epochs, more in later ones; none means 1/32 of the scan",
+        help="frames per step in the first epochs, more in later ones; none means so many that a step lights "
+        "the whole object",
         ge=1,
         group=_ITERATION,
         jobs=_JOBS,

@@ -43,7 +43,7 @@ from ptycho_torch.refine.placement import SolverPlacement, placement_of
 from ptycho_torch.refine.residual import dose_of
 from ptycho_torch.refine.result import RefineResult, SubPixel
 from ptycho_torch.refine.step import Batching, batch_gradient, detector_ramp, illumination_map
-from ptycho_torch.refine.subsets import deal, z_order
+from ptycho_torch.refine.subsets import deal, overlap, z_order
 from ptycho_torch.refine.unknowns import POSITION_MARGIN_PX, Published, Setup, Step, unknowns_of
 from ptycho_torch.refine.unknowns.base import Frames
 
@@ -129,6 +129,11 @@ class Iteration:
         self.batching = Batching(likelihood=cast(Likelihood, config.likelihood), chunk=chunk)
         self.illumination = self._illumination(every)
 
+    def frames_per_pixel(self) -> float:
+        """How many frames light a pixel of the object: see :func:`ptycho_torch.refine.subsets.overlap`."""
+        squares = self._illumination(np.arange(self.n_frames), order=2)
+        return overlap(self.illumination, squares)
+
     def run_epoch(self, epoch: int, n_subsets: int) -> Misfit:
         """One pass over all frames in ``n_subsets`` steps, then the momentum."""
         for unknown in self.unknowns:
@@ -191,10 +196,10 @@ class Iteration:
         """Frames of a batch that this process works on; their sums are joined by an all-reduce."""
         return indices[self.processes.number :: self.processes.count]
 
-    def _illumination(self, indices: Frames) -> Tensor:
-        """Summed probe intensity of frames."""
+    def _illumination(self, indices: Frames, *, order: int = 1) -> Tensor:
+        """Summed probe intensity of frames, to a power."""
         mine = self._share(indices)
-        total = illumination_map(self.unknowns, self._placement(mine), mine)
+        total = illumination_map(self.unknowns, self._placement(mine), mine, order=order)
         self.processes.sum(total)
         return total
 

@@ -18,7 +18,7 @@ from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.iteration import Iteration
 from ptycho_torch.refine.result import RefinementInterrupted, RefineResult
 from ptycho_torch.refine.settings import check_against, config_of, epochs_of
-from ptycho_torch.refine.subsets import subset_counts
+from ptycho_torch.refine.subsets import first_count, subset_counts
 
 __all__ = ["refine"]
 
@@ -109,8 +109,11 @@ def refine(
         )
     with flushed_denormals(), torch.no_grad():
         solver = Iteration(scan, start, chosen, device=torch.device(device), dtype=dtype)
-        size = chosen.refine_batch_size or max(1, scan.n_frames // 32)
-        plan = subset_counts(scan.n_frames, size, epochs_of(chosen))
+        if chosen.refine_batch_size is None:
+            most = first_count(scan.n_frames, solver.frames_per_pixel())
+        else:
+            most = max(1, round(scan.n_frames / chosen.refine_batch_size))
+        plan = subset_counts(most, epochs_of(chosen))
         return _run(solver, plan, chosen.refine_tolerance, progress)
 
 

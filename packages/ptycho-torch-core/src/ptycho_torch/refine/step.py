@@ -44,14 +44,16 @@ def detector_ramp(n_pixels: int) -> Tensor:
     return ramp[:, None] * ramp[None, :]
 
 
-def illumination_map(unknowns: Unknowns, placement: SolverPlacement, frames: Frames) -> Tensor:
-    """Summed probe intensity of the placed frames, real, ``(height, width)`` of the canvas."""
+def illumination_map(
+    unknowns: Unknowns, placement: SolverPlacement, frames: Frames, *, order: int = 1
+) -> Tensor:
+    """Summed probe intensity of the placed frames, to a power: real, ``(height, width)`` of the canvas."""
     total = unknowns.probe.value.real.new_zeros(placement.shape)
     for start in range(0, len(placement), _MAP_CHUNK):
         chosen = slice(start, start + _MAP_CHUNK)
         part = placement.part(chosen)
         power = (unknowns.light(part, frames[chosen]).abs() ** 2).sum(dim=-3)
-        part.add(power.expand(len(part), -1, -1), total)
+        part.add((power if order == 1 else power**order).expand(len(part), -1, -1), total)
     return total
 
 

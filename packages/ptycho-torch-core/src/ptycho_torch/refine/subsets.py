@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
-__all__ = ["deal", "subset_counts", "z_order"]
+__all__ = ["deal", "first_count", "overlap", "subset_counts", "z_order"]
 
 _BITS = 16
 _LONGEST_FALL = 40
 _SHARE_OF_FALL = 0.75
+_MOST_SUBSETS = 32
+_LEAST_FRAMES_PER_PIXEL = 2 / 3
 
 
 def z_order(positions: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -71,19 +75,59 @@ def deal(
     ]
 
 
-def subset_counts(n_frames: int, batch_size: int, epochs: int) -> list[int]:
+def overlap(illumination: Tensor, squares: Tensor) -> float:
+    r"""How many frames light a pixel of the object, on the mean over the light.
+
+    .. math:: k(q) = \frac{\left(\sum_j p_j(q)\right)^2}{\sum_j p_j(q)^2}
+
+    the participation ratio of the frames j with the light :math:`p_j(q)` at a pixel q: one where a single
+    frame lights it, k where k frames do so equally.
+
+    Parameters
+    ----------
+    illumination, squares
+        Sums of :math:`p_j` and of :math:`p_j^2`, real, ``(height, width)``.
+
+    Returns
+    -------
+    float
+        One or more, or zero where there is no light.
+    """
+    light, power = illumination.double(), squares.double()
+    frames = light.square() / power.clamp(min=torch.finfo(power.dtype).tiny)
+    total = float(light.sum())
+    return float((light * frames).sum()) / total if total > 0 else 0.0
+
+
+def first_count(n_frames: int, frames_per_pixel: float) -> int:
+    """Number of subsets to begin with, so that each of them lights the whole object.
+
+    Dealt out to M subsets, a pixel keeps 1/M of the frames that light it. Down to two thirds of a frame the
+    rims of frames still light what their middles leave out; with less a subset leaves holes, and its steps
+    lead away from the solution. The bound was measured: ``benchmarks/results/refine_subsets.json``.
+
+    Parameters
+    ----------
+    n_frames
+        Frames of the scan.
+    frames_per_pixel
+        From :func:`overlap`.
+    """
+    return max(1, min(_MOST_SUBSETS, n_frames, round(frames_per_pixel / _LEAST_FRAMES_PER_PIXEL)))
+
+
+def subset_counts(most: int, epochs: int) -> list[int]:
     r"""Number of subsets in each epoch, falling to one.
 
     Small batches move the object fast while it is wrong; their steps disagree about the noise, so
-    the last digits need all frames at once. From :math:`M_0 = n/batch\_size` subsets the number falls
+    the last digits need all frames at once. From :math:`M_0` subsets the number falls
     as :math:`M_0^{1 - (k/K)^2}` in epoch k, with K three quarters of the epochs and at most 40.
 
     Parameters
     ----------
-    n_frames, batch_size, epochs
-        Frames of the scan, frames per batch in the first epoch, and epochs to plan.
+    most, epochs
+        Subsets of the first epoch, and epochs to plan.
     """
-    most = max(1, round(n_frames / batch_size))
     fall = min(_LONGEST_FALL, max(1, round(_SHARE_OF_FALL * epochs)))
     shares = (max(0.0, 1 - (epoch / fall) ** 2) for epoch in range(epochs))
     return [max(1, round(most**share)) for share in shares]
