@@ -20,7 +20,6 @@ import torch
 from ptycho_config import ModelConfig, to_dict
 from ptycho_torch.bundle import BUNDLE_NAME, find_bundle, load_bundle, read_manifest, save_bundle
 from ptycho_torch.bundle import archive as bundle_module
-from ptycho_torch.bundle.manifest import LARGEST_TEXT
 from ptycho_torch.errors import BundleError
 from ptycho_torch.models import build_patch_model
 from ptycho_torch.physics import calibrate
@@ -138,7 +137,7 @@ def test_a_directory_and_a_file_name_the_same_bundle(trained, tmp_path):
     assert find_bundle(trained.output_dir) == find_bundle(trained.bundle) == trained.bundle
     with pytest.raises(FileNotFoundError, match="model_path"):
         find_bundle(tmp_path / "absent")
-    with pytest.raises(BundleError, match="found nothing"):
+    with pytest.raises(BundleError, check=lambda error: error.names == (BUNDLE_NAME,)):
         find_bundle(tmp_path)
 
 
@@ -148,7 +147,7 @@ def test_a_truncated_bundle_is_refused(bundle, kept):
     content = bundle.read_bytes()
     bundle.write_bytes(content[: int(kept * len(content))])
     for read in (read_manifest, load_bundle):
-        with pytest.raises(BundleError, match="not a complete zip archive"):
+        with pytest.raises(BundleError, check=lambda error: error.names == ("",) and error.source == bundle):
             read(bundle)
 
 
@@ -157,7 +156,7 @@ def test_damaged_bytes_are_found(bundle):
     for start in range(2000, len(content) - 2000, 1000):
         content[start : start + 20] = bytes(20)
     bundle.write_bytes(bytes(content))
-    with pytest.raises(BundleError, match="damaged"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("weights.pt",)):
         load_bundle(bundle)
 
 
@@ -165,31 +164,31 @@ def test_a_foreign_archive_is_refused(tmp_path):
     path = tmp_path / BUNDLE_NAME
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("holiday.jpg", b"sea")
-    with pytest.raises(BundleError, match=r"no manifest\.json .*holiday\.jpg"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("manifest.json",)):
         load_bundle(tmp_path)
 
 
 @pytest.mark.rule("BUN-008")
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "name"),
     [
-        (lambda m: m.update(backend="tensorflow"), "backend is 'tensorflow', expected 'pytorch'"),
-        (lambda m: m.update(format="other"), "does not describe"),
-        (lambda m: m.update(format_version=3), "format version is 3"),
-        (lambda m: m.pop("configuration"), "lacks or garbles 'configuration'"),
+        (lambda m: m.update(backend="tensorflow"), "backend"),
+        (lambda m: m.update(format="other"), "manifest.json"),
+        (lambda m: m.update(format_version=3), "format_version"),
+        (lambda m: m.pop("configuration"), "manifest.json"),
     ],
 )
-def test_a_manifest_of_another_kind_is_refused(bundle, change, words):
+def test_a_manifest_of_another_kind_is_refused(bundle, change, name):
     _change_manifest(bundle, change)
     for read in (read_manifest, load_bundle):
-        with pytest.raises(BundleError, match=words):
+        with pytest.raises(BundleError, check=lambda error: error.names == (name,)):
             read(bundle)
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]"])
 def test_a_manifest_that_is_no_object_is_refused(bundle, content):
     _rewrite(bundle, manifest_json=content)
-    with pytest.raises(BundleError, match=r"manifest\.json"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("manifest.json",)):
         read_manifest(bundle)
 
 
@@ -207,13 +206,13 @@ def test_a_manifest_that_is_no_object_is_refused(bundle, content):
 )
 def test_settings_that_build_no_model_are_a_bundle_error(bundle, change):
     _change_manifest(bundle, change)
-    with pytest.raises(BundleError, match="model settings cannot be used"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("manifest.json",)):
         load_bundle(bundle)
 
 
 def test_settings_that_do_not_fit_the_weights_are_a_bundle_error(bundle):
     _change_manifest(bundle, lambda manifest: manifest["configuration"]["model"].update(n_filters_scale=2))
-    with pytest.raises(BundleError, match="does not fit the model settings"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("weights.pt",)):
         load_bundle(bundle)
 
 
@@ -222,13 +221,13 @@ def test_changed_weights_are_found(bundle):
     weights = bytearray(_members(bundle)["weights.pt"])
     weights[len(weights) // 2] ^= 1
     _rewrite(bundle, weights_pt=bytes(weights))
-    with pytest.raises(BundleError, match="checksum"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("weights.pt",)):
         load_bundle(bundle)
 
 
 def test_missing_weights_are_found(bundle):
     _rewrite(bundle, weights_pt=None)
-    with pytest.raises(BundleError, match=r"no weights\.pt"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("weights.pt",)):
         load_bundle(bundle)
 
 
@@ -265,7 +264,7 @@ def test_a_pickle_in_place_of_weights_is_never_executed(bundle, tmp_path, dump):
     assert trap.exists()
     trap.unlink()
     _replace_weights(bundle, content)
-    with pytest.raises(BundleError, match="something other than tensors"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("weights.pt",)):
         load_bundle(bundle)
     assert not trap.exists()
 
@@ -273,7 +272,7 @@ def test_a_pickle_in_place_of_weights_is_never_executed(bundle, tmp_path, dump):
 @pytest.mark.parametrize("value", [[1, 2], {"generator": "text"}, {}])
 def test_weights_that_are_no_state_are_refused(bundle, value):
     _replace_weights(bundle, _saved(value))
-    with pytest.raises(BundleError, match="does not fit the model settings"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("weights.pt",)):
         load_bundle(bundle)
 
 
@@ -284,7 +283,7 @@ def test_names_that_leave_the_archive_are_refused_and_nothing_is_written(bundle,
     with zipfile.ZipFile(bundle, "a") as archive:
         archive.writestr(name, b"out")
     for read in (read_manifest, load_bundle):
-        with pytest.raises(BundleError, match="leads out of it"):
+        with pytest.raises(BundleError, check=lambda error: error.names == (name,)):
             read(bundle)
     assert set(tmp_path.parent.rglob("*")) == before
 
@@ -293,7 +292,7 @@ def test_names_that_leave_the_archive_are_refused_and_nothing_is_written(bundle,
 def test_a_member_that_is_there_twice_is_refused(bundle):
     with zipfile.ZipFile(bundle, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("weights.pt", b"which one")
-    with pytest.raises(BundleError, match=r"'weights\.pt' twice"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("weights.pt",)):
         load_bundle(bundle)
 
 
@@ -307,29 +306,38 @@ def test_the_directory_of_an_extracted_bundle_is_a_bundle(bundle, tmp_path):
     assert mine == other == read_manifest(folder)
     assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in ours.state_dict().items())
     (folder / "resolved.json").write_text("{}")
-    with pytest.raises(BundleError, match="checksum"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("resolved.json",)):
         load_bundle(folder)
     (folder / "weights.pt").unlink()
-    with pytest.raises(BundleError, match=r"no weights\.pt"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("weights.pt",)):
         load_bundle(folder)
 
 
 @pytest.mark.rule("BUN-012")
 def test_a_member_that_unpacks_to_absurd_size_is_not_unpacked(bundle):
+    # Blanks behind it would be no fault of a manifest that is read.
+    manifest = _members(bundle)["manifest.json"] + b" " * 65 * 2**20
     with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("manifest.json", bytes(65 * 2**20))
-    with pytest.raises(BundleError, match=f"expected at most {LARGEST_TEXT}"):
+        archive.writestr("manifest.json", manifest)
+    with pytest.raises(BundleError, check=lambda error: error.names == ("manifest.json",)):
         read_manifest(bundle)
 
 
 @pytest.mark.rule("BUN-012")
-def test_weights_that_unpack_to_far_more_than_they_are_stored_in_are_not_unpacked(bundle):
+def test_weights_that_unpack_to_far_more_than_they_are_stored_in_are_not_unpacked(bundle, monkeypatch):
     members = _members(bundle)
     with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", members["manifest.json"])
         archive.writestr("weights.pt", bytes(66 * 2**20))
-    with pytest.raises(BundleError, match="claims to unpack"):
+    unpacked, read = [], zipfile.ZipFile.read
+    monkeypatch.setattr(
+        zipfile.ZipFile,
+        "read",
+        lambda self, member: (unpacked.append(member.filename), read(self, member))[1],
+    )
+    with pytest.raises(BundleError, check=lambda error: error.names == ("weights.pt",)):
         load_bundle(bundle)
+    assert unpacked == ["manifest.json"]
 
 
 @pytest.mark.rule("BUN-012")
@@ -342,7 +350,7 @@ def test_records_of_tensors_that_are_packed_again_are_refused(bundle):
         for name in plain.namelist():
             packed.writestr(name, plain.read(name))
     _replace_weights(bundle, stream.getvalue())
-    with pytest.raises(BundleError, match="is compressed"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("weights.pt",)):
         load_bundle(bundle)
 
 
@@ -357,7 +365,7 @@ def test_records_of_tensors_that_are_packed_again_are_refused(bundle):
 )
 def test_settings_of_a_model_that_the_weights_cannot_hold_build_nothing(bundle, change):
     _change_manifest(bundle, change)
-    with pytest.raises(BundleError, match="they describe a model of"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("manifest.json",)):
         load_bundle(bundle)
 
 
@@ -383,7 +391,7 @@ def test_loading_is_silent(bundle):
 
 def test_a_changed_configuration_is_noticed(bundle):
     _rewrite(bundle, resolved_json=b"{}")
-    with pytest.raises(BundleError, match=r"resolved\.json does not match its checksum"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("resolved.json",)):
         load_bundle(bundle)
 
 

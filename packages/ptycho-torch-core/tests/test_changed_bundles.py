@@ -64,13 +64,13 @@ def test_a_manifest_that_takes_gigabytes_is_not_unpacked_unless_the_limit_is_rai
         archive.extractall(folder)
     for path in (bundle, folder):
         for read in (read_manifest, load_bundle):
-            with pytest.raises(BundleError, match=f"expected at most {LARGEST_TEXT}"):
+            with pytest.raises(BundleError, check=lambda error: error.names == ("manifest.json",)):
                 read(path)
     assert len(read_manifest(bundle, largest_text=2 * LARGEST_TEXT).record["long"]) == LARGEST_TEXT // 4
 
 
 def test_a_bundle_that_nobody_could_read_is_not_written(trained, tmp_path):
-    with pytest.raises(BundleError, match=f"expected at most {LARGEST_TEXT}"):
+    with pytest.raises(BundleError, check=lambda error: error.names == ("manifest.json",)):
         save_bundle(
             tmp_path / BUNDLE_NAME,
             load_bundle(trained.bundle)[0],
@@ -118,7 +118,7 @@ def test_weights_that_are_no_archive_are_refused_in_one_line(bundle, content):
 @pytest.mark.parametrize("name", ["nphotons", "batch_size"])
 def test_training_settings_that_are_no_numbers_are_a_bundle_error(bundle, name, value):
     _change_manifest(bundle, lambda manifest: manifest["configuration"]["training"].update({name: value}))
-    with pytest.raises(BundleError, match=name):
+    with pytest.raises(BundleError, check=lambda error: error.names == (name,)):
         read_manifest(bundle)
 
 

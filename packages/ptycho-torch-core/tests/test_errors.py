@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import ptycho_config.errors
-from ptycho_torch.errors import BundleError, ConfigError, DataError, ShapeError
+from ptycho_torch.errors import BundleError, ConfigError, DataError, Fault, MissingMetadata, ShapeError, fault
 
 
 @pytest.mark.parametrize("kind", [DataError, BundleError])
@@ -24,6 +24,15 @@ def test_several_problems_are_listed(kind):
     error = kind(["first", "second"])
     assert str(error) == "2 problems\n  - first\n  - second"
     assert error.source is None
+
+
+@pytest.mark.parametrize("kind", [DataError, BundleError])
+def test_names_say_what_each_problem_is_about(kind):
+    error = kind(
+        [fault("probe", "all zero"), Fault("no key diff3d", "diff3d"), "the file is empty"], "scan.npz"
+    )
+    assert error.names == ("probe", "diff3d", "")
+    assert error.problems == ("probe: all zero", "no key diff3d", "the file is empty")
 
 
 def test_no_problem_is_a_mistake_of_the_program():
@@ -45,13 +54,19 @@ def test_shape_error_names_expected_and_actual():
 @pytest.mark.rule("PKG-009")
 @pytest.mark.parametrize(
     "error",
-    [DataError(["a", "b"], "x.npz"), BundleError("a"), ShapeError("probe", (1, 2), (3,), "transpose it")],
+    [
+        DataError(["a", fault("probe", "b")], "x.npz"),
+        BundleError(Fault("a", "weights.pt")),
+        MissingMetadata(fault("metadata", "a"), "x.npz", ["a"]),
+        ShapeError("probe", (1, 2), (3,), "transpose it"),
+    ],
 )
 def test_pickling_keeps_the_fields(error):
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == str(error)
     assert vars(copy) == vars(error)
+    assert getattr(copy, "names", None) == getattr(error, "names", None)
 
 
 @pytest.mark.rule("PKG-009")

@@ -8,11 +8,38 @@ from __future__ import annotations
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ptycho_config.errors import ConfigError
 
-__all__ = ["BundleError", "ConfigError", "DataError", "MissingMetadata", "ShapeError"]
+__all__ = ["BundleError", "ConfigError", "DataError", "Fault", "MissingMetadata", "ShapeError", "fault"]
+
+
+class Fault(str):
+    """A problem of a source: a sentence, and the name of what is wrong.
+
+    Parameters
+    ----------
+    sentence
+        What a person reads.
+    name
+        Key of an array, dataset, archive member, entry or argument; empty when it is the source as a whole.
+    """
+
+    name: str
+
+    def __new__(cls, sentence: str, name: str = "") -> Self:
+        made = super().__new__(cls, sentence)
+        made.name = name
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.name)
+
+
+def fault(name: str, sentence: str) -> Fault:
+    """A problem that reads ``name: sentence``, as most do."""
+    return Fault(f"{name}: {sentence}", name)
 
 
 def _listed(source: Path | None, problems: tuple[str, ...]) -> str:
@@ -29,17 +56,25 @@ class _SourceError(ValueError):
     Parameters
     ----------
     problems
-        One sentence per problem, or a single string.
+        One sentence per problem, or a single string; a `Fault` also says what it is about.
     source
         File or directory the problems were found in.
     """
 
     def __init__(self, problems: str | Iterable[str], source: str | PathLike[str] | None = None) -> None:
-        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        said = (problems,) if isinstance(problems, str) else problems
+        self.problems: tuple[Fault, ...] = tuple(
+            problem if isinstance(problem, Fault) else Fault(problem) for problem in said
+        )
         if not self.problems:
             raise TypeError(f"{type(self).__name__} needs at least one problem")
         self.source: Path | None = None if source is None else Path(source)
         super().__init__(_listed(self.source, self.problems))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each problem is about, in their order; empty text where it is the source as a whole."""
+        return tuple(problem.name for problem in self.problems)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Worker processes send exceptions by pickle, which would otherwise replay the joined message only.

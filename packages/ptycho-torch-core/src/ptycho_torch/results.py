@@ -15,7 +15,7 @@ from ptycho_torch.data.formats import npz
 from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.checks import canonical_probe
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, Fault, fault
 from ptycho_torch.reassembly import StitchedObject
 
 __all__ = ["load_object", "load_object_and_probe", "load_probe", "save_reconstruction"]
@@ -106,19 +106,25 @@ def _saved_object(path: str | PathLike[str]) -> StitchedObject:
     prefix = "object" if "object" in arrays else "objectGuess"
     if prefix not in arrays:
         listed = ", ".join(sorted(found)) or "none"
-        raise DataError(f"no key object or objectGuess; keys found: {listed}", source)
+        raise DataError(
+            Fault(f"no key object or objectGuess; keys found: {listed}", "object or objectGuess"), source
+        )
     image = arrays[prefix]
     if image.ndim != 2 or not np.iscomplexobj(image):
         raise DataError(
-            f"{prefix}: expected complex (height, width), got {image.dtype} {image.shape}", source
+            fault(prefix, f"expected complex (height, width), got {image.dtype} {image.shape}"), source
         )
     if not np.isfinite(image).all():
-        raise DataError(f"{prefix}: holds NaN or infinity", source)
+        raise DataError(fault(prefix, "holds NaN or infinity"), source)
     weight = arrays.get("weight", np.ones(image.shape, dtype=np.float32))
     origin = arrays.get("origin" if prefix == "object" else "objectGuess_origin", np.zeros(2))
     if weight.shape != image.shape or origin.shape != (2,):
         raise DataError(
-            f"weight {weight.shape} and origin {origin.shape} do not fit the object {image.shape}", source
+            Fault(
+                f"weight {weight.shape} and origin {origin.shape} do not fit the object {image.shape}",
+                "weight, origin",
+            ),
+            source,
         )
     return StitchedObject(
         object=image.astype(np.complex64),
@@ -130,7 +136,7 @@ def _saved_object(path: str | PathLike[str]) -> StitchedObject:
 def _object_of_scan(scan: Scan, path: str | PathLike[str]) -> StitchedObject:
     image = scan.object_truth
     if image is None:
-        raise DataError("this scan holds no object", Path(path))
+        raise DataError(Fault("this scan holds no object", "object"), Path(path))
     return StitchedObject(
         object=image.astype(np.complex64),
         weight=np.ones(image.shape, dtype=np.float32),

@@ -37,7 +37,7 @@ from ptycho_torch.bundle.manifest import (
     require_small_text,
 )
 from ptycho_torch.bundle.members import open_members
-from ptycho_torch.errors import BundleError
+from ptycho_torch.errors import BundleError, Fault, fault
 
 if TYPE_CHECKING:
     import torch
@@ -93,8 +93,11 @@ def find_bundle(model_path: str | PathLike[str]) -> Path:
         return path
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
     raise BundleError(
-        f"no {BUNDLE_NAME} in this directory (found {found}); give the output directory of a "
-        "training, the bundle file, or the directory it was extracted to",
+        Fault(
+            f"no {BUNDLE_NAME} in this directory (found {found}); give the output directory of a "
+            "training, the bundle file, or the directory it was extracted to",
+            BUNDLE_NAME,
+        ),
         path,
     )
 
@@ -134,8 +137,12 @@ def save_bundle(
     broken = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if broken:
         raise BundleError(
-            f"weights that are NaN or infinite: {', '.join(broken[:_NAMED])}"
-            f"{f' and {len(broken) - _NAMED} more' if len(broken) > _NAMED else ''}; save a model that works",
+            Fault(
+                f"weights that are NaN or infinite: {', '.join(broken[:_NAMED])}"
+                f"{f' and {len(broken) - _NAMED} more' if len(broken) > _NAMED else ''}; save a model that "
+                "works",
+                ", ".join(broken),
+            ),
             path,
         )
     torch.save(state, stream)
@@ -252,7 +259,7 @@ def _empty_model(manifest: Manifest, size: int, path: Path) -> PatchModel:
     except BundleError:
         raise
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise BundleError(f"{MANIFEST_NAME}: model settings cannot be used: {error}", path) from error
+        raise BundleError(fault(MANIFEST_NAME, f"model settings cannot be used: {error}"), path) from error
 
 
 def _state_bytes(config: ModelConfig, calibration: Calibration) -> int:
@@ -273,8 +280,11 @@ def _require_room(needed: int, size: int, path: Path) -> None:
     # Weights that several layers share are stored once.
     if needed > 4 * size + _LARGEST_OVERHEAD:
         raise BundleError(
-            f"{MANIFEST_NAME}: model settings cannot be used: they describe a model of {needed} bytes, but "
-            f"{_WEIGHTS} has {size}; the bundle was changed or damaged",
+            fault(
+                MANIFEST_NAME,
+                f"model settings cannot be used: they describe a model of {needed} bytes, but "
+                f"{_WEIGHTS} has {size}; the bundle was changed or damaged",
+            ),
             path,
         )
 
@@ -285,7 +295,7 @@ def _require_fit(expected: Mapping[str, torch.Tensor], state: object, path: Path
 
     said = f"{_WEIGHTS} does not fit the model settings of the manifest"
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise BundleError(f"{said}: it holds no table of tensors; train again", path)
+        raise BundleError(Fault(f"{said}: it holds no table of tensors; train again", _WEIGHTS), path)
     missing = [name for name in expected if name not in state]
     strange = [str(name) for name in state if name not in expected]
     other = [
@@ -308,9 +318,13 @@ def _require_fit(expected: Mapping[str, torch.Tensor], state: object, path: Path
         if names
     ]
     if found:
-        raise BundleError(f"{said}: {', '.join(found)}; the bundle was changed, train again", path)
+        raise BundleError(
+            Fault(f"{said}: {', '.join(found)}; the bundle was changed, train again", _WEIGHTS), path
+        )
 
 
 def _verify(name: str, content: bytes, manifest: Manifest, path: Path) -> None:
     if hashlib.sha256(content).hexdigest() != manifest.checksums.get(name):
-        raise BundleError(f"{name} does not match its checksum; the file was changed or damaged", path)
+        raise BundleError(
+            Fault(f"{name} does not match its checksum; the file was changed or damaged", name), path
+        )

@@ -11,7 +11,7 @@ from typing import Any
 from ptycho_torch.bundle.checksum import CHECKSUM_ENTRY, checksum_of
 from ptycho_torch.bundle.manifest import LARGEST_TEXT, Manifest, parse_manifest
 from ptycho_torch.bundle.members import DAMAGED
-from ptycho_torch.errors import BundleError
+from ptycho_torch.errors import BundleError, Fault
 from ptycho_torch.inside import OutsideError, inside
 
 __all__ = [
@@ -104,12 +104,13 @@ def plain_tensors(content: bytes, what: str, path: Path) -> Any:
             packed = [info for info in records.infolist() if info.compress_type != zipfile.ZIP_STORED]
     except DAMAGED as error:
         raise BundleError(
-            f"{what} holds something other than tensors, or is damaged ({error})", path
+            Fault(f"{what} holds something other than tensors, or is damaged ({error})", what), path
         ) from error
     if packed:
         # PyTorch stores tensors as they are; what is packed could unpack to any size.
         raise BundleError(
-            f"{what} holds something other than tensors: {packed[0].filename} is compressed", path
+            Fault(f"{what} holds something other than tensors: {packed[0].filename} is compressed", what),
+            path,
         )
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -123,7 +124,11 @@ def plain_tensors(content: bytes, what: str, path: Path) -> Any:
     ) as error:
         # What PyTorch says here is a page that advises to load it all the same.
         raise BundleError(
-            f"{what} holds something other than tensors, or is damaged; nothing of it was run or used", path
+            Fault(
+                f"{what} holds something other than tensors, or is damaged; nothing of it was run or used",
+                what,
+            ),
+            path,
         ) from error
 
 

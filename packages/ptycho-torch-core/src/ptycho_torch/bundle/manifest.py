@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.errors import BundleError
+from ptycho_torch.errors import BundleError, Fault, fault
 
 if TYPE_CHECKING:
     from ptycho_torch.models import PatchModel
@@ -124,8 +124,11 @@ def require_small_text(name: str, size: int, path: Path, limit: int) -> None:
     """
     if size > limit:
         raise BundleError(
-            f"{name} has {size} bytes, expected at most {limit}; a training writes some thousand. If it is "
-            "right, read it with a larger largest_text",
+            Fault(
+                f"{name} has {size} bytes, expected at most {limit}; a training writes some thousand. If it "
+                "is right, read it with a larger largest_text",
+                name,
+            ),
             path,
         )
 
@@ -150,15 +153,18 @@ def parse_manifest(content: bytes, path: Path, *, largest_text: int = LARGEST_TE
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
         said = f"{MANIFEST_NAME} is not JSON ({error}); this is not a model bundle"
-        raise BundleError(said, path) from error
+        raise BundleError(Fault(said, MANIFEST_NAME), path) from error
     if not isinstance(data, dict) or data.get("format") != _FORMAT:
-        raise BundleError(f"{MANIFEST_NAME} does not describe a {_FORMAT}", path)
+        raise BundleError(Fault(f"{MANIFEST_NAME} does not describe a {_FORMAT}", MANIFEST_NAME), path)
     if data.get("backend") != "pytorch":
-        raise BundleError(f"backend is {data.get('backend')!r}, expected 'pytorch'", path)
+        raise BundleError(Fault(f"backend is {data.get('backend')!r}, expected 'pytorch'", "backend"), path)
     if data.get("format_version") != _FORMAT_VERSION:
         raise BundleError(
-            f"format version is {data.get('format_version')!r}, this package reads {_FORMAT_VERSION}; "
-            "install the version of ptycho-torch-core that wrote it",
+            Fault(
+                f"format version is {data.get('format_version')!r}, this package reads {_FORMAT_VERSION}; "
+                "install the version of ptycho-torch-core that wrote it",
+                "format_version",
+            ),
             path,
         )
     try:
@@ -172,7 +178,8 @@ def parse_manifest(content: bytes, path: Path, *, largest_text: int = LARGEST_TE
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(
-            f"{MANIFEST_NAME} lacks or garbles {error}; this is not a complete bundle", path
+            Fault(f"{MANIFEST_NAME} lacks or garbles {error}; this is not a complete bundle", MANIFEST_NAME),
+            path,
         ) from error
     _require_settings(manifest, path)
     return manifest
@@ -181,7 +188,7 @@ def parse_manifest(content: bytes, path: Path, *, largest_text: int = LARGEST_TE
 def _require_settings(manifest: Manifest, path: Path) -> None:
     """Refuse settings that a reconstruction cannot take its numbers from."""
     if "model" not in manifest.configuration:
-        raise BundleError(f"{MANIFEST_NAME}: model settings cannot be used: there are none", path)
+        raise BundleError(fault(MANIFEST_NAME, "model settings cannot be used: there are none"), path)
     training = manifest.configuration.get("training", {})
     for name in ("nphotons", "batch_size"):
         value = training.get(name, 1)
@@ -189,4 +196,4 @@ def _require_settings(manifest: Manifest, path: Path) -> None:
             said = (
                 f"{MANIFEST_NAME}: the training setting {name} is {value!r:.40}, expected a positive number"
             )
-            raise BundleError(f"{said}; the bundle was changed or damaged", path)
+            raise BundleError(Fault(f"{said}; the bundle was changed or damaged", name), path)

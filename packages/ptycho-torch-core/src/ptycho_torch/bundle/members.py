@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from ptycho_torch.errors import BundleError
+from ptycho_torch.errors import BundleError, Fault
 
 __all__ = ["DAMAGED", "Members", "open_members"]
 
@@ -59,19 +59,27 @@ def _require_safe_names(names: list[str], path: Path) -> None:
     for name in names:
         plain = name.replace("\\", "/")
         if plain.startswith("/") or ".." in PurePosixPath(plain).parts or plain[1:2] == ":":
-            raise BundleError(f"the archive holds {name!r}, a name that leads out of it; do not use it", path)
+            raise BundleError(
+                Fault(f"the archive holds {name!r}, a name that leads out of it; do not use it", name), path
+            )
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
-        raise BundleError(f"the archive holds {twice[0]!r} twice; copy or train it again", path)
+        raise BundleError(
+            Fault(f"the archive holds {twice[0]!r} twice; copy or train it again", twice[0]), path
+        )
 
 
 def _missing(name: str, found: list[str], path: Path) -> BundleError:
     listed = ", ".join(found[:_SHOWN]) or "nothing"
-    return BundleError(f"no {name} in the archive (found {listed}); this is not a model bundle", path)
+    return BundleError(
+        Fault(f"no {name} in the archive (found {listed}); this is not a model bundle", name), path
+    )
 
 
 def _too_large(name: str, size: int, limit: int, path: Path) -> BundleError:
-    return BundleError(f"{name} has {size} bytes, expected at most {limit}; this is not a model bundle", path)
+    return BundleError(
+        Fault(f"{name} has {size} bytes, expected at most {limit}; this is not a model bundle", name), path
+    )
 
 
 class _Archive:
@@ -87,14 +95,19 @@ class _Archive:
             raise _too_large(name, info.file_size, limit, self.path)
         if info.file_size > max(_HARMLESS_BYTES, _LARGEST_RATIO * info.compress_size):
             raise BundleError(
-                f"{name} claims to unpack {info.compress_size} bytes to {info.file_size}, which no model "
-                "does; do not use this file",
+                Fault(
+                    f"{name} claims to unpack {info.compress_size} bytes to {info.file_size}, which no model "
+                    "does; do not use this file",
+                    name,
+                ),
                 self.path,
             )
         try:
             return self.archive.read(info)
         except DAMAGED as error:
-            raise BundleError(f"{name} is damaged ({error}); copy or train it again", self.path) from error
+            raise BundleError(
+                Fault(f"{name} is damaged ({error}); copy or train it again", name), self.path
+            ) from error
 
 
 class _Folder:
@@ -111,4 +124,4 @@ class _Folder:
         try:
             return file.read_bytes()
         except OSError as error:
-            raise BundleError(f"{name} cannot be read ({error})", self.path) from error
+            raise BundleError(Fault(f"{name} cannot be read ({error})", name), self.path) from error

@@ -19,7 +19,7 @@ from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.contract import DomainDecision, Scan
 from ptycho_torch.data.scan.header import ArrayHeader
 from ptycho_torch.data.scan.statistics import FrameStatistics, frame_statistics
-from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.errors import DataError, ShapeError, fault
 
 __all__ = [
     "Examination",
@@ -153,7 +153,9 @@ def probe_diameter(probe: npt.NDArray[Any]) -> float:
     intensity = (np.abs(probe).astype(np.float64) ** 2).sum(axis=0)
     peak = float(intensity.max())
     if not (math.isfinite(peak) and peak > 0):
-        raise DataError(f"probe: expected a positive, finite peak intensity, got {peak}; check the probe")
+        raise DataError(
+            fault("probe", f"expected a positive, finite peak intensity, got {peak}; check the probe")
+        )
     intensity /= peak
     area = float(intensity.sum() ** 2 / np.square(intensity).sum())
     return 2.0 * math.sqrt(area / math.pi)

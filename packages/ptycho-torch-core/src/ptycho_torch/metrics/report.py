@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.errors import DataError, ShapeError, fault
 from ptycho_torch.metrics.alignment import Alignment, align
 from ptycho_torch.metrics.frc import FrcCurve, fourier_ring_correlation
 from ptycho_torch.metrics.region import common_region, coverage_region
@@ -153,12 +153,15 @@ def _checked(name: str, array: NDArray[Any]) -> NDArray[Any]:
     if array.ndim != 2 or 0 in array.shape:
         raise ShapeError(name, "(height, width)", array.shape, "pass one object at a time")
     if not np.issubdtype(array.dtype, np.number):
-        raise DataError(f"{name}: expected numbers, got dtype {array.dtype}")
+        raise DataError(fault(name, f"expected numbers, got dtype {array.dtype}"))
     bad = int(np.count_nonzero(~np.isfinite(array)))
     if bad:
         raise DataError(
-            f"{name}: expected finite values, got NaN or inf in {bad} of {array.size} pixels; set pixels "
-            "without data to 0 and mark them with weight 0"
+            fault(
+                name,
+                f"expected finite values, got NaN or inf in {bad} of {array.size} pixels; set pixels "
+                "without data to 0 and mark them with weight 0",
+            )
         )
     return array
 
@@ -183,11 +186,14 @@ def _inputs(
             raise ShapeError("weight", f"the shape {image.shape} of the reconstruction", weight.shape)
         if np.iscomplexobj(weight) or weight.min() < 0:
             raise DataError(
-                f"weight: expected real values of at least 0, got dtype {weight.dtype} with a smallest value "
-                f"of {weight.min()}; pass the weight map that stitching returns"
+                fault(
+                    "weight",
+                    f"expected real values of at least 0, got dtype {weight.dtype} with a smallest value "
+                    f"of {weight.min()}; pass the weight map that stitching returns",
+                )
             )
     if probe_diameter is not None and not (math.isfinite(probe_diameter) and probe_diameter >= 0):
-        raise DataError(f"probe_diameter: expected at least 0 px, got {probe_diameter}")
+        raise DataError(fault("probe_diameter", f"expected at least 0 px, got {probe_diameter}"))
     return image, expected, weight
 
 
@@ -262,7 +268,10 @@ def compare(
     )
     if not np.any(expected[region]):
         raise DataError(
-            "truth: expected values other than 0 in the well-covered region, got only 0; check truth_origin"
+            fault(
+                "truth",
+                "expected values other than 0 in the well-covered region, got only 0; check truth_origin",
+            )
         )
     alignment = align(image, expected, region, offset=offset, max_shift_px=max_shift_px)
     region &= alignment.valid

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, fault
 from ptycho_torch.plotting import style
 
 if TYPE_CHECKING:
@@ -84,7 +84,9 @@ def save_frc_figure(path: str | PathLike[str], report: MetricReport) -> None:
     """
     curve = report.frc
     if curve is None:
-        raise DataError("report: expected a Fourier ring correlation, got none; call compare with frc=True")
+        raise DataError(
+            fault("report", "expected a Fourier ring correlation, got none; call compare with frc=True")
+        )
     figure = style.new_figure(6.0, 4.0)
     axes = figure.subplots()
     # A curve that stays above a threshold is given its last ring for a crossing.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.errors import DataError, ShapeError, fault
 from ptycho_torch.plotting import style
 
 __all__ = ["save_object_figures"]
@@ -52,7 +52,7 @@ def save_object_figures(
     obj = style.checked_image("object", obj)
     covered = style.covered_pixels(weight, obj.shape)
     if not np.isfinite(obj[covered]).all():
-        raise DataError("object: expected finite values where it is covered, got NaN or inf")
+        raise DataError(fault("object", "expected finite values where it is covered, got NaN or inf"))
     start = np.zeros(2) if origin is None else np.asarray(origin, dtype=np.float64)
     if start.shape != (2,):
         raise ShapeError("origin", "two numbers [y, x]", start.shape)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.errors import DataError, ShapeError, fault
 from ptycho_torch.plotting import style
 
 if TYPE_CHECKING:
@@ -105,13 +105,13 @@ def _check(measured: NDArray[Any], predicted: NDArray[Any], patches: NDArray[Any
     if measured.ndim != 3 or shape[1] != shape[2]:
         raise ShapeError("measured", "(n, N, N)", shape)
     if 0 in shape:
-        raise DataError(f"measured: expected at least one frame, got shape {shape}")
+        raise DataError(fault("measured", f"expected at least one frame, got shape {shape}"))
     for name, array in (("predicted", predicted), ("patches", patches)):
         if array.shape != shape:
             raise ShapeError(name, f"{shape} as measured", array.shape)
     for name, array in (("measured", measured), ("predicted", predicted), ("patches", patches)):
         if not np.isfinite(array).all():
-            raise DataError(f"{name}: expected finite values, got NaN or inf")
+            raise DataError(fault(name, "expected finite values, got NaN or inf"))
 
 
 def _draw(path: str | PathLike[str], columns: Sequence[tuple[Any, ...]], labels: Sequence[str]) -> None:

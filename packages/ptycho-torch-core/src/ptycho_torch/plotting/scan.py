@@ -13,7 +13,7 @@ from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.geometry import ScanGeometry
 from ptycho_torch.data.scan.statistics import FrameStatistics
 from ptycho_torch.data.summary import PositionStatistics, ScanSummary
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, fault
 from ptycho_torch.plotting import style
 
 if TYPE_CHECKING:
@@ -86,7 +86,9 @@ def save_scan_figure(
     """
     where = summary.positions
     if where is None:
-        raise DataError("summary: expected that of a sound scan, got one without positions", summary.source)
+        raise DataError(
+            fault("summary", "expected that of a sound scan, got one without positions"), summary.source
+        )
     figure = style.new_figure(13.0, 8.6)
     grid = figure.subplots(2, 3)
     _draw_map(figure, grid[0, 0], scan, frames, where)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptycho_torch.atomic import atomic_write
-from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.errors import DataError, ShapeError, fault
 from ptycho_torch.metrics.alignment import align
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def length_unit(pixel_size_m: float | None, span_px: float) -> tuple[float, str]
     if pixel_size_m is None:
         return 1.0, "px"
     if not (math.isfinite(pixel_size_m) and pixel_size_m > 0):
-        raise DataError(f"pixel_size: expected a positive length in metres, got {pixel_size_m}")
+        raise DataError(fault("pixel_size", f"expected a positive length in metres, got {pixel_size_m}"))
     return (pixel_size_m * 1e6, "µm") if pixel_size_m * span_px >= 1e-6 else (pixel_size_m * 1e9, "nm")
 
 

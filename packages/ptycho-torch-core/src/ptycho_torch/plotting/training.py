@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.errors import DataError, ShapeError, fault
 from ptycho_torch.plotting import style
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def save_training_figure(
         name: np.asarray(values, dtype=np.float64) for name, values in history.items() if name != "epoch"
     }
     if not curves:
-        raise DataError("history: expected at least one curve besides 'epoch', got none")
+        raise DataError(fault("history", "expected at least one curve besides 'epoch', got none"))
     stack = np.zeros((0, 1, 1), complex) if examples is None else np.asarray(examples)
     stack = stack[None] if stack.ndim == 2 else stack[:4]
     if stack.ndim != 3:

@@ -19,7 +19,7 @@ from ptycho_torch.data.groups.grouping import Groups, covering_groups
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import InMemory
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, Fault
 from ptycho_torch.mainguard import require_main_guard
 from ptycho_torch.models import PatchModel
 from ptycho_torch.physics.placement_bilinear import Bilinear
@@ -214,11 +214,8 @@ def reconstruct(
             scan, n_pixels=model.n_pixels, measurement_domain="auto", nphotons=float(model.mean_counts)
         )
     if model.n_pixels != scan.N:
-        raise DataError(
-            f"frames of {scan.N} px do not fit a model of {model.n_pixels} px; read the scan with "
-            f"N={model.n_pixels} or use a model of its size",
-            scan.source,
-        )
+        said = f"frames of {scan.N} px do not fit a model of {model.n_pixels} px; read the scan with "
+        raise DataError(Fault(f"{said}N={model.n_pixels} or use a model of its size", "frames"), scan.source)
     if groups is None:
         groups = covering_groups(scan.positions, model.n_channels, scan_index=scan.scan_index)
     was_training = model.training

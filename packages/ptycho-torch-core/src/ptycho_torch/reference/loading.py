@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.errors import DataError, ShapeError, fault
 from ptycho_torch.reference.manager import LOGGER_NAME, ConfigManager
 
 __all__ = ["DataloaderFormats", "Patterns", "PtychoDataLoader"]
@@ -123,7 +123,7 @@ class PtychoDataLoader:
         if where.shape != (len(counts), 2):
             raise ShapeError("positions", f"({len(counts)}, 2), one for each frame", where.shape)
         if not np.isfinite(where).all():
-            raise DataError("positions: hold NaN or infinity; leave those frames out")
+            raise DataError(fault("positions", "hold NaN or infinity; leave those frames out"))
         return Patterns(counts=counts, probe=light, positions=where)
 
 

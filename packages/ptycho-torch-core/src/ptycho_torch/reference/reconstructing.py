@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from ptycho_torch.data.scan.memory import scan_of
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, Fault
 from ptycho_torch.models import PatchModel
 from ptycho_torch.reference.loading import Patterns
 from ptycho_torch.reference.manager import LOGGER_NAME, ConfigManager
@@ -51,8 +51,11 @@ def reconstruct_patterns(model: PatchModel, patterns: Patterns, manager: ConfigM
     if patterns.counts.shape[1:] != (n_pixels, n_pixels):
         height, width = patterns.counts.shape[1:]
         raise DataError(
-            f"frames of {height} x {width} px do not fit a model of {n_pixels} px; train on frames of "
-            "this size (cropping them would change the pixels of the object)"
+            Fault(
+                f"frames of {height} x {width} px do not fit a model of {n_pixels} px; train on frames of "
+                "this size (cropping them would change the pixels of the object)",
+                "frames",
+            )
         )
     counts = patterns.counts
     lit = _lit(counts)

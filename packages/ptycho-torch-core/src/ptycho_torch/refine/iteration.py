@@ -31,7 +31,7 @@ from torch import Tensor
 
 from ptycho_config import RefineConfig
 from ptycho_torch.data import Scan
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, fault
 from ptycho_torch.physics import calibrate
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.reassembly.processes import Processes
@@ -91,7 +91,7 @@ class Iteration:
     ) -> None:
         mean_counts = float(scan.counts_per_frame().mean())
         if not mean_counts > 0:
-            raise DataError("diffraction: expected counts, got none in any frame", scan.source)
+            raise DataError(fault("diffraction", "expected counts, got none in any frame"), scan.source)
         probe = scan.probe if config.probe_modes is None else with_modes(scan.probe, config.probe_modes)
         calibration = calibrate(torch.from_numpy(probe), mean_counts)
         self.n_pixels, self.n_frames = scan.N, scan.n_frames

@@ -13,7 +13,7 @@ from ptycho_config import RefineConfig
 from ptycho_torch.control import MeasuredProgress
 from ptycho_torch.data import Scan
 from ptycho_torch.denormals import flushed_denormals
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, fault
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.iteration import Iteration
 from ptycho_torch.refine.result import RefinementInterrupted, RefineResult
@@ -104,7 +104,9 @@ def refine(
         raise ValueError(f"dtype: expected torch.complex64 or torch.complex128, got {dtype}")
     if not np.isfinite(scan.positions).all():
         raise DataError(
-            "positions: expected finite values, got NaN or infinity; leave those frames out with take",
+            fault(
+                "positions", "expected finite values, got NaN or infinity; leave those frames out with take"
+            ),
             scan.source,
         )
     with flushed_denormals(), torch.no_grad():

@@ -33,7 +33,7 @@ from ptycho_torch.data.groups.grouping import covering_groups
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import InMemory
-from ptycho_torch.errors import BundleError, ShapeError
+from ptycho_torch.errors import BundleError, ShapeError, fault
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.workflows.jobs.training import TrainingOutcome, train
 from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
@@ -235,7 +235,9 @@ def load_inference_bundle_torch(
         network = from_dict(ModelConfig, manifest.configuration["model"])
         config = from_dict(TrainingConfig, {**manifest.configuration.get("training", {}), "model": network})
     except ConfigError as error:
-        raise BundleError(f"manifest.json: training settings cannot be used: {error}", bundle_dir) from error
+        raise BundleError(
+            fault("manifest.json", f"training settings cannot be used: {error}"), bundle_dir
+        ) from error
     populate_legacy_params(config)
     return {MODEL_NAME: model}, dataclass_to_legacy_dict(config)
 

@@ -37,7 +37,7 @@ from scipy.spatial import cKDTree
 from ptycho_config.errors import ConfigError, Problem
 from ptycho_torch.data.groups.combinations import combinations_by_rank, set_numbers
 from ptycho_torch.data.groups.sampling import Indices, choose_frames
-from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.errors import DataError, ShapeError, fault
 
 __all__ = ["Groups", "channel_order", "covering_groups", "make_groups"]
 
@@ -247,7 +247,9 @@ def _check(positions: Floats, scan_index: Indices, gridsize: int, n_groups: int 
         raise ShapeError("positions", "(n, 2) with n >= 1, [y, x] in px", positions.shape)
     if not np.isfinite(positions).all():
         bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
-        raise DataError(f"positions: {len(bad)} are not finite, the first at index {bad[0]}; leave them out")
+        raise DataError(
+            fault("positions", f"{len(bad)} are not finite, the first at index {bad[0]}; leave them out")
+        )
     if scan_index.shape != (len(positions),):
         raise ShapeError("scan_index", f"({len(positions)},), one per position", scan_index.shape)
     problems = []

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, Fault
 from ptycho_torch.physics.placement_bilinear import Bilinear
 
 __all__ = ["LabelSource", "labels_of"]
@@ -72,7 +72,10 @@ def labels_of(scan: Scan) -> LabelSource:
     """
     if scan.labels is None and scan.object_truth is None:
         raise DataError(
-            "no labels: supervised training needs the key Y (n, N, N) or objectGuess (height, width)",
+            Fault(
+                "no labels: supervised training needs the key Y (n, N, N) or objectGuess (height, width)",
+                "Y or objectGuess",
+            ),
             scan.source,
         )
     source = LabelSource(
@@ -93,7 +96,11 @@ def _check_cover(scan: Scan) -> None:
     low, high = np.floor(corner.min(axis=0)), np.ceil(corner.max(axis=0)) + scan.N
     if (low < 0).any() or (high > scan.object_truth.shape).any():
         raise DataError(
-            f"objectGuess of shape {scan.object_truth.shape} does not cover the patches, which reach from "
-            f"index {low.astype(int).tolist()} to {high.astype(int).tolist()}; give a larger object or Y",
+            Fault(
+                f"objectGuess of shape {scan.object_truth.shape} does not cover the patches, which reach "
+                f"from index {low.astype(int).tolist()} to {high.astype(int).tolist()}; give a larger "
+                "object or Y",
+                "objectGuess",
+            ),
             scan.source,
         )

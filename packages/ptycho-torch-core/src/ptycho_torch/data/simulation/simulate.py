@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ptycho_torch.data.scan.contract import DomainDecision, Scan
 from ptycho_torch.data.simulation.scenes import OBJECTS, defocused_probe, object_shape, raster_positions
-from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.errors import DataError, Fault, ShapeError, fault
 
 __all__ = ["expected_intensity", "simulate_scan", "simulate_scene"]
 
@@ -85,9 +85,12 @@ def expected_intensity(
     outside = (corners.min(axis=1) < 0) | (corners > np.array(obj.shape) - N).any(axis=1)
     if outside.any():
         raise DataError(
-            f"positions: {np.count_nonzero(outside)} of {len(positions)} patches of {N} px reach beyond the "
-            f"object of {obj.shape[0]} x {obj.shape[1]} px, the first at index "
-            f"{int(np.flatnonzero(outside)[0])}; make the object larger or move the scan"
+            fault(
+                "positions",
+                f"{np.count_nonzero(outside)} of {len(positions)} patches of {N} px reach beyond the "
+                f"object of {obj.shape[0]} x {obj.shape[1]} px, the first at index "
+                f"{int(np.flatnonzero(outside)[0])}; make the object larger or move the scan",
+            )
         )
     truth, modes = obj.astype(np.complex128), probe.astype(np.complex128)
     intensity = np.empty((len(positions), N, N))
@@ -164,7 +167,9 @@ def simulate_scan(
     intensity = expected_intensity(obj, probe, positions, object_origin=object_origin)
     mean = float(intensity.sum(axis=(1, 2)).mean())
     if not mean > 0:
-        raise DataError("no light reaches the detector: probe or object is zero over the scan")
+        raise DataError(
+            Fault("no light reaches the detector: probe or object is zero over the scan", "probe or object")
+        )
     scale = photons / mean
     expected = intensity * scale
     counts: npt.NDArray[Any] = expected.astype(np.float32)

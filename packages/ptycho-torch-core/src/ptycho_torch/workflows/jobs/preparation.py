@@ -19,7 +19,7 @@ from ptycho_torch.data.groups.sampling import shares, split_validation
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import ScanSource
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, Fault
 from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.models import PatchModel, build_patch_model
 from ptycho_torch.physics.scaling import calibrate
@@ -222,7 +222,9 @@ def _labels(scan: Scan, model: PatchModel) -> LabelSource:
     predicted = float((model.predict_counts(source.patches(sample)) * model.measured).sum())
     counts = float(scan.diffraction[sample].sum(dtype=np.float64))
     if not predicted > 0:
-        raise DataError("the labels transmit no light; expected object patches near one", scan.source)
+        raise DataError(
+            Fault("the labels transmit no light; expected object patches near one", "labels"), scan.source
+        )
     return replace(source, scale=(counts / predicted) ** 0.5)
 
 
