@@ -22,6 +22,7 @@ SECTION_TEXT = {
     "model": "What network is trained, and through which physics. Stored in the bundle.",
     "training": "What is learned, from which data, towards which loss.",
     "inference": "Which scan is reconstructed with which trained model.",
+    "orientation": "How frames and positions are turned against each other when a scan is opened.",
     "refine": "How an object is refined against all frames: by `refine`, and by `infer` with `--refine N`.",
     "refine_data": "Which scan `refine` reconstructs without a network.",
     "execution": "Where and how a run is executed. Never part of a model's identity.",

@@ -24,6 +24,7 @@ from ptycho_config.io import dump_config, load_config, to_json, to_yaml, write_r
 from ptycho_config.keys import JOBS, LEGACY_SPELLINGS, SECTIONS, schema_of_job
 from ptycho_config.legacy import KEY_MAPPINGS, dataclass_to_legacy_dict, update_legacy_dict
 from ptycho_config.model import ModelConfig
+from ptycho_config.orientation import OrientationConfig
 from ptycho_config.overrides import LAYERS, parse_assignments, resolve
 from ptycho_config.profiles import Profile, get_profile, profiles
 from ptycho_config.provenance import Fact, Provenance, Resolution
@@ -47,6 +48,7 @@ __all__ = [
     "FieldSpec",
     "InferenceConfig",
     "ModelConfig",
+    "OrientationConfig",
     "Problem",
     "Profile",
     "Provenance",

@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from ptycho_config import InferenceConfig, field_specs, setting
+from ptycho_config import InferenceConfig, OrientationConfig, field_specs, setting
 from ptycho_torch_cli.console import UsageError, progress_of, run_command
 from ptycho_torch_cli.formats import (
     SCAN_HELP,
@@ -17,7 +17,7 @@ from ptycho_torch_cli.formats import (
     wrong_targets_are_usage,
 )
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
-from ptycho_torch_cli.shared import validate_paths
+from ptycho_torch_cli.shared import orientation_of, validate_paths
 
 __all__ = ["Conversion", "build_parser", "main"]
 
@@ -57,6 +57,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("target", metavar="TARGET", help="file to write, or folder for a pair")
     add_settings(parser, "conversion", Conversion, heading="Conversion")
     add_settings(parser, "reading", InferenceConfig, only={"reader"}, heading="Reading")
+    add_settings(parser, "orientation", OrientationConfig)
     group = parser.add_argument_group("Run")
     add_writing_flags(group)
     add_switch(group, "--overwrite", "replace the target if it exists")
@@ -87,6 +88,7 @@ def _convert(args: argparse.Namespace) -> int:
             metadata=metadata,
             overwrite=args.overwrite,
             progress=progress,
+            orientation=orientation_of(args),
             **asked,
         )
     header = read_scan_header(target, reader=asked.get("reader"))

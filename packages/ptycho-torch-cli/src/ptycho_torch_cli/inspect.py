@@ -11,11 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_config import InferenceConfig, spec_of
+from ptycho_config import InferenceConfig, OrientationConfig, spec_of
 from ptycho_torch_cli.console import note, progress_of, run_command
 from ptycho_torch_cli.formats import SCAN_HELP, format_names
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
-from ptycho_torch_cli.shared import check_target, validate_paths
+from ptycho_torch_cli.shared import check_target, orientation_of, validate_paths
 
 if TYPE_CHECKING:
     from ptycho_torch.data.summary import Examination, ScanSummary
@@ -47,6 +47,7 @@ def build_parser() -> CommandParser:
     add_switch(group, "--overwrite", "replace the picture if it exists")
     add_switch(group, "--quiet", "no progress, no log lines; warnings remain")
     add_settings(parser, "reading", InferenceConfig, only={"measurement_domain", "reader"}, heading="Reading")
+    add_settings(parser, "orientation", OrientationConfig)
     add_common_flags(parser)
     return parser
 
@@ -67,7 +68,13 @@ def _inspect(args: argparse.Namespace) -> int:
     default = spec_of(InferenceConfig, "measurement_domain").default
     domain = getattr(args, "measurement_domain", default)
     with progress_of("frame", name="counting", quiet=args.quiet, brief=True) as progress:
-        found = examine_scan(args.file, measurement_domain=domain, progress=progress, reader=reader)
+        found = examine_scan(
+            args.file,
+            measurement_domain=domain,
+            progress=progress,
+            reader=reader,
+            orientation=orientation_of(args),
+        )
     summary = found.summary
     print(json.dumps(_as_data(summary), indent=2) if args.json else _as_text(summary))
     if picture is not None:

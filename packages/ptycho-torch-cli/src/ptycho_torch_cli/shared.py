@@ -10,7 +10,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ptycho_config import Config, ConfigError, Problem, PyTorchExecutionConfig
+from ptycho_config import (
+    Config,
+    ConfigError,
+    OrientationConfig,
+    Problem,
+    PyTorchExecutionConfig,
+    field_specs,
+)
 from ptycho_torch_cli.console import UsageError, note
 from ptycho_torch_cli.layers import problems_of_layers, typed_settings
 
@@ -19,6 +26,7 @@ __all__ = [
     "check_target",
     "cli_layer",
     "missing_files_are_usage",
+    "orientation_of",
     "print_resolution",
     "require_sound_layers",
     "resolve_accelerator",
@@ -100,6 +108,12 @@ def build_execution_config_from_args(args: argparse.Namespace) -> PyTorchExecuti
     """
     flags_only = argparse.Namespace(**{**vars(args), "assignments": []})
     return PyTorchExecutionConfig(**cli_layer(flags_only, {"execution": PyTorchExecutionConfig}))
+
+
+def orientation_of(args: argparse.Namespace) -> OrientationConfig:
+    """How a command that is no job turns the scan that it reads: what was typed."""
+    names = [spec.name for spec in field_specs(OrientationConfig)]
+    return OrientationConfig(**{name: getattr(args, name) for name in names if name in args})
 
 
 Paths: TypeAlias = Mapping[str, str | PathLike[str] | tuple[Path, ...] | None]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ptycho_config import (
     Fact,
     InferenceConfig,
+    OrientationConfig,
     PyTorchExecutionConfig,
     RefineConfig,
     Resolution,
+    field_specs,
     resolve,
     schema_of_job,
 )
@@ -92,15 +94,17 @@ def create_inference_payload(
     schema = schema_of_job("infer")
     required = ("model_path",) if is_in_memory(test_data_file) else ("model_path", "test_data_file")
     scans: list[ScanSource] = []
+    turned: list[str] = []
 
     def facts(stated: Resolution) -> dict[str, Fact]:
         asked = stated.config(InferenceConfig)
         require_file(asked.reader, "reader")
         scan = source_of(test_data_file, asked.test_data_file, "test_data_file")
         scans.extend([] if scan is None else [scan])
-        return _facts_of_bundle(asked.model_path, stated)
+        return _facts_of_bundle(asked.model_path, stated, turned)
 
     done = noted(resolve(schema, required=required, facts=facts, job="infer", **layers), arguments)
+    done = replace(done, notes=(*done.notes, *turned))
     inference, refinement = done.config(InferenceConfig), done.config(RefineConfig)
     execution = done.config(PyTorchExecutionConfig)
     check_supported(inference.model, inference, execution)
@@ -111,6 +115,7 @@ def create_inference_payload(
         test_data=scans[0],
         refine_config=refinement,
         execution_config=execution,
+        orientation_config=done.config(OrientationConfig),
         overrides_applied=done.overrides_applied,
         provenance=done.provenance,
         notes=done.notes,
@@ -118,11 +123,30 @@ def create_inference_payload(
     )
 
 
-def _facts_of_bundle(model_path: Path | None, stated: Resolution) -> dict[str, Fact]:
-    """The network of a bundle, as settings that nobody has to state."""
+def _facts_of_bundle(model_path: Path | None, stated: Resolution, notes: list[str]) -> dict[str, Fact]:
+    """The network and the orientation of a bundle, as settings that nobody has to state."""
     if model_path is None:
         return {}
     source = str(find_bundle(model_path))
-    values = read_manifest(model_path).configuration["model"]
+    configuration = read_manifest(model_path).configuration
+    values = configuration["model"]
     require_size(stated, values.get("N"), source)
-    return {f"model.{name}": Fact(value, source) for name, value in values.items()}
+    facts = {f"model.{name}": Fact(value, source) for name, value in values.items()}
+    return facts | _orientation_of(configuration.get("orientation", {}), stated, source, notes)
+
+
+def _orientation_of(
+    trained: Mapping[str, Any], stated: Resolution, source: str, notes: list[str]
+) -> dict[str, Fact]:
+    """What the scans of the training were turned by, where nobody states it for this one; with a note."""
+    facts = {}
+    for spec in field_specs(OrientationConfig):
+        address = f"orientation.{spec.name}"
+        asked, value = stated.provenance[address], trained.get(spec.name, spec.default)
+        if asked.layer == "default":
+            facts[address] = Fact(value, source)
+        if asked.layer == "default" and value != spec.default:
+            notes.append(f"{spec.name}: {value}, as in the training of {source}")
+        elif asked.layer != "default" and value != asked.value:
+            notes.append(f"{spec.name}: {asked.value} [{asked.layer}]; the training of {source} had {value}")
+    return facts

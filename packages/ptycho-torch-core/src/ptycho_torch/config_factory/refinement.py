@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptycho_config import (
+    OrientationConfig,
     PyTorchExecutionConfig,
     RefineConfig,
     RefineDataConfig,
@@ -81,6 +82,7 @@ def create_refinement_payload(
         data_config=data,
         refine_config=refinement,
         execution_config=execution,
+        orientation_config=done.config(OrientationConfig),
         overrides_applied=done.overrides_applied,
         provenance=done.provenance,
         notes=done.notes,

@@ -8,7 +8,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ptycho_config import ConfigError, Fact, Problem, PyTorchExecutionConfig, Resolution, load_config
+from ptycho_config import (
+    ConfigError,
+    Fact,
+    OrientationConfig,
+    Problem,
+    PyTorchExecutionConfig,
+    Resolution,
+    load_config,
+)
 from ptycho_torch.data.opening import ScanHeader, read_scan_header, scan_files
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import InMemory, ScanSource, is_in_memory, name_of
@@ -39,6 +47,7 @@ class Payload:
     """What every payload of a factory holds; the attributes are told by its subclasses."""
 
     execution_config: PyTorchExecutionConfig
+    orientation_config: OrientationConfig
     overrides_applied: Mapping[str, Any]
     provenance: Mapping[str, Any] = field(repr=False)
     notes: tuple[str, ...] = ()

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ptycho_config import PyTorchExecutionConfig, Resolution, TrainingConfig, resolve, schema_of_job
+from ptycho_config import (
+    OrientationConfig,
+    PyTorchExecutionConfig,
+    Resolution,
+    TrainingConfig,
+    resolve,
+    schema_of_job,
+)
 from ptycho_torch.config_factory.legacy import populate_legacy_params
 from ptycho_torch.config_factory.sources import (
     AnyPath,
@@ -37,6 +44,8 @@ class TrainingPayload(Payload):
         The scans: the paths of ``training_config``, folders of scans opened up, or what was given in memory.
     execution_config
         Where and how it runs; always an instance.
+    orientation_config
+        How frames and positions are turned and scaled when a scan is opened.
     overrides_applied
         Each setting that differs from its default, and every execution setting, with its value.
     provenance
@@ -127,6 +136,7 @@ def create_training_payload(
         train_data=sources["train_data_file"] or (),
         test_data=sources["test_data_file"],
         execution_config=execution,
+        orientation_config=done.config(OrientationConfig),
         overrides_applied=done.overrides_applied,
         provenance=done.provenance,
         notes=done.notes,

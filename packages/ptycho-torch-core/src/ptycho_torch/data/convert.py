@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ptycho_config import OrientationConfig
 from ptycho_torch.control import Progress, stage_of
 from ptycho_torch.data.format_registry import Format, format_for_target, format_named
 from ptycho_torch.data.recognition import recognised
@@ -116,6 +117,7 @@ def convert(
     overwrite: bool = False,
     progress: Progress | None = None,
     reader: str | PathLike[str] | None = None,
+    orientation: OrientationConfig | None = None,
 ) -> Path:
     """Write the scan at ``source`` in another format, in counts.
 
@@ -140,6 +142,8 @@ def convert(
         Called with frames written and frames in all; reading is a stage of its own.
     reader
         Python file with a format of the caller's own, to read or to write.
+    orientation
+        How frames and positions are turned and scaled; the target holds them so.
 
     Returns
     -------
@@ -165,7 +169,9 @@ def convert(
         raise DataError("source and target are the same file; give another target", destination)
     target_format(destination, kind.name, overwrite=overwrite, reader=reader)
     reading = stage_of(progress, "reading", "frame")
-    scan = origin.read(located, measurement_domain=measurement_domain, N=N, progress=reading)
+    scan = origin.read(
+        located, measurement_domain=measurement_domain, N=N, progress=reading, orientation=orientation
+    )
     if metadata:
         scan = replace(scan, metadata={**scan.metadata, **metadata})
     write_scan(destination, scan, format=kind.name, overwrite=overwrite, reader=reader, progress=progress)

@@ -32,6 +32,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from ptycho_config import OrientationConfig
 from ptycho_config.errors import ConfigError, Problem, suggest
 from ptycho_torch.errors import DataError
 
@@ -167,9 +168,14 @@ class Format:
         measurement_domain: str = "auto",
         N: int | None = None,
         progress: Progress | None = None,
+        orientation: OrientationConfig | None = None,
     ) -> Scan:
-        """As `FormatModule.read`."""
-        return self.load().read(located, measurement_domain=measurement_domain, N=N, progress=progress)
+        """As `FormatModule.read`, turned and scaled as ``orientation`` says."""
+        # Formats are listed by commands that answer without NumPy.
+        from ptycho_torch.data.scan.orientation import oriented
+
+        scan = self.load().read(located, measurement_domain=measurement_domain, N=N, progress=progress)
+        return oriented(scan, orientation)
 
     def write(self, path: str | PathLike[str], scan: Scan, *, progress: Progress | None = None) -> None:
         """Write a scan; complete or not at all.

@@ -7,6 +7,7 @@ from os import PathLike
 
 import numpy as np
 
+from ptycho_config import OrientationConfig
 from ptycho_torch.control import Progress
 from ptycho_torch.data.recognition import locate_scan, recognised, scan_files
 from ptycho_torch.data.scan.assemble import FRAME_KEYS, metadata_in
@@ -14,6 +15,7 @@ from ptycho_torch.data.scan.checks import probe_size_from_shape
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.header import Located, ScanHeader
 from ptycho_torch.data.scan.memory import InMemory, named_arrays, scan_of
+from ptycho_torch.data.scan.orientation import oriented
 from ptycho_torch.errors import DataError
 
 __all__ = ["Located", "ScanHeader", "locate_scan", "open_scan", "read_scan_header", "scan_files"]
@@ -26,6 +28,7 @@ def open_scan(
     N: int | None = None,
     progress: Progress | None = None,
     reader: str | PathLike[str] | None = None,
+    orientation: OrientationConfig | None = None,
 ) -> Scan:
     """Open one scan, check it against the data contract and give it out in counts.
 
@@ -46,6 +49,9 @@ def open_scan(
         Called with frames checked and frames in all.
     reader
         Python file with a format of the caller's own, see `ptycho_torch.data.format_registry`.
+    orientation
+        How frames and positions are turned and scaled; as they are when left out. Noted in the metadata, see
+        `ptycho_torch.data.scan.orientation`.
 
     Returns
     -------
@@ -63,9 +69,12 @@ def open_scan(
         The reader is none.
     """
     if isinstance(path, (Scan, Mapping)):
-        return scan_of(path, measurement_domain=measurement_domain, N=N, progress=progress)
+        scan = scan_of(path, measurement_domain=measurement_domain, N=N, progress=progress)
+        return oriented(scan, orientation)
     format, located = recognised(path, reader)
-    return format.read(located, measurement_domain=measurement_domain, N=N, progress=progress)
+    return format.read(
+        located, measurement_domain=measurement_domain, N=N, progress=progress, orientation=orientation
+    )
 
 
 def read_scan_header(

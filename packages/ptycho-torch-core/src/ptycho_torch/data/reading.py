@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ptycho_config import OrientationConfig
 from ptycho_torch.control import Progress
 from ptycho_torch.data.opening import open_scan
 from ptycho_torch.data.scan.contract import Scan
@@ -27,6 +28,7 @@ def read_scan(
     nphotons: float,
     progress: Progress | None = None,
     reader: Path | None = None,
+    orientation: OrientationConfig | None = None,
 ) -> Scan:
     """Read a scan for a model of ``n_pixels``; amplitudes of unknown dose get ``nphotons`` per frame.
 
@@ -44,6 +46,8 @@ def read_scan(
         Called with frames checked and frames in all.
     reader
         Python file with a format of the caller's own.
+    orientation
+        How frames and positions are turned and scaled.
 
     Raises
     ------
@@ -53,7 +57,12 @@ def read_scan(
         If the scan breaks the data contract.
     """
     scan = open_scan(
-        source, measurement_domain=measurement_domain, N=n_pixels, progress=progress, reader=reader
+        source,
+        measurement_domain=measurement_domain,
+        N=n_pixels,
+        progress=progress,
+        reader=reader,
+        orientation=orientation,
     )
     name = name_of(source)
     logger.info("%s: %d frames of %d px, %s", name, scan.n_frames, scan.N, scan.domain.reason)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from ptycho_config import OrientationConfig
 from ptycho_torch.control import Progress, stage_of
 from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.contract import DomainDecision, Scan
@@ -279,12 +280,13 @@ def inspect_scan(
     measurement_domain: str = "auto",
     N: int | None = None,
     reader: str | PathLike[str] | None = None,
+    orientation: OrientationConfig | None = None,
 ) -> ScanSummary:
     """Summary of a scan file; what is wrong with the data is returned, not raised.
 
     Parameters
     ----------
-    path, measurement_domain, N, reader
+    path, measurement_domain, N, reader, orientation
         As for `ptycho_torch.data.opening.open_scan`.
 
     Raises
@@ -292,7 +294,9 @@ def inspect_scan(
     FileNotFoundError
         There is no such file or directory.
     """
-    return examine_scan(path, measurement_domain=measurement_domain, N=N, reader=reader).summary
+    return examine_scan(
+        path, measurement_domain=measurement_domain, N=N, reader=reader, orientation=orientation
+    ).summary
 
 
 def examine_scan(
@@ -302,12 +306,13 @@ def examine_scan(
     N: int | None = None,
     progress: Progress | None = None,
     reader: str | PathLike[str] | None = None,
+    orientation: OrientationConfig | None = None,
 ) -> Examination:
     """Summary of a scan file, with the scan itself and what its frames hold, to draw them for example.
 
     Parameters
     ----------
-    path, measurement_domain, N, reader
+    path, measurement_domain, N, reader, orientation
         As for `ptycho_torch.data.opening.open_scan`.
     progress
         Called with frames summed up and frames in all; reading is a stage of its own.
@@ -325,7 +330,13 @@ def examine_scan(
         headers.update(format.header(located).arrays)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            scan = format.read(located, measurement_domain=measurement_domain, N=N, progress=reading)
+            scan = format.read(
+                located,
+                measurement_domain=measurement_domain,
+                N=N,
+                progress=reading,
+                orientation=orientation,
+            )
     except DataError as error:
         return Examination(summary=ScanSummary(source=source, headers=headers, problems=error.problems))
     frames = frame_statistics(scan, progress=progress)

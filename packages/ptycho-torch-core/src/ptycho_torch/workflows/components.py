@@ -365,6 +365,7 @@ def _reconstructed(
         measurement_domain=config.measurement_domain,
         nphotons=config.nphotons,
         reader=config.reader,
+        orientation=payload.orientation_config,
     )
     announce_product(scan)
     device = resolve_accelerator(execution.accelerator)

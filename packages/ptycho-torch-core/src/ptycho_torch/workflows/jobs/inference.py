@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from ptycho_config import InferenceConfig, PyTorchExecutionConfig, RefineConfig, Resolution, evolve
+from ptycho_config import PyTorchExecutionConfig, RefineConfig, Resolution, evolve
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.control import MeasuredProgress, Progress, ShouldStop, stage_of
 from ptycho_torch.data.groups.grouping import Groups, make_groups
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.memory import ScanSource, name_of
+from ptycho_torch.data.scan.memory import name_of
 from ptycho_torch.metrics import MetricReport
 from ptycho_torch.reassembly import Processes, StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult
@@ -142,9 +142,7 @@ def infer(
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training: Any = manifest.configuration.get("training", {})
     reading = stage_of(progress, "reading", "frame")
-    scan, groups = _read(
-        payload.test_data, config, nphotons=float(training.get("nphotons", 1e9)), progress=reading
-    )
+    scan, groups = _read(payload, nphotons=float(training.get("nphotons", 1e9)), progress=reading)
     announce_product(scan)
     kept = Intermediates() if config.debug else None
     work = Reconstruction.asked_for(
@@ -195,17 +193,17 @@ def _find_place(path: Path, *, overwrite: bool) -> RunDirectory:
     return RunDirectory.beside(path, _COMMAND, INFERENCE_FILES)
 
 
-def _read(
-    source: ScanSource, config: InferenceConfig, *, nphotons: float, progress: Progress | None
-) -> tuple[Scan, Groups]:
+def _read(payload: InferencePayload, *, nphotons: float, progress: Progress | None) -> tuple[Scan, Groups]:
     """The scan, and the groups of frames that are solved together."""
+    config = payload.inference_config
     scan = read_scan(
-        source,
+        payload.test_data,
         n_pixels=config.model.N,
         measurement_domain=config.measurement_domain,
         nphotons=nphotons,
         progress=progress,
         reader=config.reader,
+        orientation=payload.orientation_config,
     )
     groups = make_groups(
         scan.positions,

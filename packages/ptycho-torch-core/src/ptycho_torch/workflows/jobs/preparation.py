@@ -105,7 +105,7 @@ def prepare_training(payload: TrainingPayload, *, progress: Progress | None = No
         If more frames are asked for than exist or the architecture is unknown.
     """
     config, execution = payload.training_config, payload.execution_config
-    scans = tuple(_read(source, config, progress) for source in payload.train_data)
+    scans = tuple(_read(source, payload, progress) for source in payload.train_data)
     groups = _training_groups(scans, config)
     splits = [
         split_validation(
@@ -130,7 +130,7 @@ def prepare_training(payload: TrainingPayload, *, progress: Progress | None = No
             for number, (scan, found, (_, rows)) in enumerate(zip(scans, groups, splits, strict=True))
         ]
     else:
-        test_scans = tuple(_read(source, config, progress) for source in payload.test_data)
+        test_scans = tuple(_read(source, payload, progress) for source in payload.test_data)
         aside = [_validation(scan, model, labelled) for scan in test_scans]
     validation = _together(aside)
     logger.info(
@@ -228,7 +228,8 @@ def _labels(scan: Scan, model: PatchModel) -> LabelSource:
     return replace(source, scale=(counts / predicted) ** 0.5)
 
 
-def _read(source: ScanSource, config: TrainingConfig, progress: Progress | None) -> Scan:
+def _read(source: ScanSource, payload: TrainingPayload, progress: Progress | None) -> Scan:
+    config = payload.training_config
     return read_scan(
         source,
         n_pixels=config.model.N,
@@ -236,4 +237,5 @@ def _read(source: ScanSource, config: TrainingConfig, progress: Progress | None)
         nphotons=config.nphotons,
         progress=progress,
         reader=config.reader,
+        orientation=payload.orientation_config,
     )

@@ -117,6 +117,7 @@ def refine_scan(
         measurement_domain=data.measurement_domain,
         nphotons=data.nphotons,
         reader=data.reader,
+        orientation=payload.orientation_config,
     )
     announce_product(scan)
     start = None if data.start_file is None else load_object(data.start_file, reader=data.reader)
