@@ -41,6 +41,7 @@ from ptycho_torch.workflows.processes.spreading import Reconstruction, reconstru
 from ptycho_torch.workflows.runs.directory import RunDirectory
 from ptycho_torch.workflows.runs.leaving import Leaving
 from ptycho_torch.workflows.runs.saving import (
+    ARRAYS,
     RECONSTRUCTION_FILES,
     Reconstructed,
     announce_product,
@@ -281,7 +282,8 @@ def save_outputs(
     ShapeError
         If the arrays have another shape than what was reconstructed.
     ResultsIncomplete
-        If a file could not be written; all others have been.
+        If a file could not be written; all others have been. Without ``reconstruction.npz`` no older result
+        is replaced.
     """
     stitched = results.get("reconstruction")
     if amplitude is None or phase is None or not isinstance(stitched, StitchedObject):
@@ -307,6 +309,7 @@ def save_outputs(
     with run.at_work() as work:
         leaving = Leaving(work)
         write_results(leaving, made, pictures=pictures)
+        leaving.require(ARRAYS)
         files = run.publish()
     leaving.require_all(run.path, files)
     return files

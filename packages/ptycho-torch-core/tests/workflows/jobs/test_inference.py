@@ -357,3 +357,39 @@ def test_of_an_evaluation_the_other_files_are_written(outcome, tiny_scan_file, t
     assert list(caught.value.failures) == ["comparison.png"]
     assert {path.name for path in caught.value.files} == {"metrics.json", "frc.png"}
     assert all(path.is_file() for path in caught.value.files)
+
+
+@pytest.mark.rule("RUN-008")
+def test_without_its_arrays_a_reconstruction_replaces_nothing(inference):
+    older = infer(inference(), pictures=False)
+    before = {path.name: path.read_bytes() for path in older.output_dir.iterdir()}
+
+    def in_the_way(done, total):
+        arrays = older.output_dir / "incomplete-infer" / "reconstruction.npz"
+        if not arrays.is_symlink():
+            arrays.symlink_to(arrays.parent / "absent" / arrays.name)
+
+    with pytest.raises(ResultsIncomplete) as caught:
+        infer(inference(), overwrite=True, progress=in_the_way, pictures=False)
+    assert list(caught.value.failures) == ["reconstruction.npz"]
+    assert {path.name for path in caught.value.files} == {"metrics.json", "resolved_config.json"}
+    assert all(path.is_file() for path in caught.value.files)
+    after = {path.name: path.read_bytes() for path in older.output_dir.iterdir() if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.rule("RUN-008")
+def test_without_its_scores_an_evaluation_replaces_nothing(outcome, tiny_scan_file, tmp_path, monkeypatch):
+    pair = outcome.output_dir / "reconstruction.npz", tiny_scan_file
+    older = evaluate(*pair, output_dir=tmp_path / "scores")
+    before = {path.name: path.read_bytes() for path in older.files}
+
+    def fails(path, report):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(evaluation, "write_metrics", fails)
+    with pytest.raises(ResultsIncomplete) as caught:
+        evaluate(*pair, output_dir=tmp_path / "scores", overwrite=True)
+    assert list(caught.value.failures) == ["metrics.json"]
+    assert {path.name: path.read_bytes() for path in older.files} == before
+    assert caught.value.folder == tmp_path / "scores" / "incomplete-evaluate"

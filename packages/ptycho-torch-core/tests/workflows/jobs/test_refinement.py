@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from ptycho_torch.refine import RefinementInterrupted, forward_residual
 from ptycho_torch.workflows import ResultsIncomplete, evaluate, infer, refine_scan
 from ptycho_torch.workflows.jobs.refinement import refine_in_processes
 
+LIMITED = Path(__file__).with_name("limited_refinement.py")
 FILES = {
     "report.html", "comparison.png",
     "reconstruction.npz", "amplitude.png", "phase.png", "refinement.png", "metrics.json",
@@ -297,3 +300,44 @@ def test_a_file_that_cannot_be_written_loses_no_other(refinement):
     assert list(caught.value.failures) == ["refinement.png"]
     assert {path.name for path in caught.value.files} == FILES - {"refinement.png"}
     assert all(path.is_file() for path in caught.value.files)
+
+
+@pytest.mark.rule("RUN-008")
+def test_without_its_arrays_a_refinement_replaces_nothing(refinement, tiny_scan_file, tmp_path):
+    older = refine_scan(refinement(refine_epochs=1), pictures=False)
+    before = contents(older.output_dir)
+    # An array takes more than the largest file that the process may write, its scores do not.
+    place = [str(tiny_scan_file), str(older.output_dir)]
+    told = subprocess.run(
+        [sys.executable, str(LIMITED), "20000", *place], capture_output=True, text=True, check=True
+    )
+    error = json.loads(told.stdout)
+    assert "reconstruction.npz" in error["failures"]
+    assert error["folder"] == str(older.output_dir / "incomplete-refine")
+    assert sorted(error["files"]) == ["metrics.json", "resolved_config.json"]
+    after = contents(older.output_dir)
+    assert {name: after[name] for name in before} == before
+    assert {name for name in after if "incomplete-refine" in name} >= {
+        f"incomplete-refine/{name}" for name in error["files"]
+    }
+    again = refine_scan(refinement(refine_epochs=1), overwrite=True, pictures=False)
+    assert not (again.output_dir / "incomplete-refine").exists()
+
+
+@pytest.mark.rule("RUN-008")
+def test_without_its_arrays_an_interrupted_refinement_names_no_arrays(refinement):
+    payload = refinement(refine_epochs=3)
+    folder = payload.data_config.output_dir
+
+    def interrupted(done, total, residual):
+        [work] = [path for path in folder.iterdir() if path.is_dir()]
+        (work / "reconstruction.npz").symlink_to(folder / "absent" / "reconstruction.npz")
+        raise KeyboardInterrupt
+
+    with pytest.raises(ResultsIncomplete) as caught:
+        refine_scan(payload, progress=interrupted, pictures=False)
+    assert list(caught.value.failures) == ["reconstruction.npz"]
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -61,7 +61,8 @@ def evaluate(
     ConfigError
         If the directory holds other results.
     ResultsIncomplete
-        If a file could not be written; all others have been.
+        If a file could not be written; all others have been. Without ``metrics.json`` no older result
+        is replaced.
     """
     run = None
     if output_dir is not None:
@@ -86,6 +87,7 @@ def evaluate(
             save_comparison_figure(path, report)
         with leaving.file(_FRC) as path:
             save_frc_figure(path, report)
+        leaving.require(METRICS)
         files = run.publish()
     leaving.require_all(run.path, files)
     return EvaluationOutcome(report=report, files=files)

@@ -128,7 +128,8 @@ def infer(
     RefinementInterrupted
         On Ctrl-C in a refinement; what its last complete epoch reached has been written and is named.
     ResultsIncomplete
-        If a file could not be written; all others have been.
+        If a file could not be written; all others have been. Without ``reconstruction.npz`` no older result
+        is replaced.
     """
     config, execution = payload.inference_config, payload.execution_config
     assert config.model_path is not None
@@ -173,6 +174,7 @@ def infer(
         if kept is not None:
             with leaving.file(_INTERMEDIATE) as path:
                 kept.save(path, groups, work.model)
+        leaving.require(ARRAYS)
         outcome = _outcome(run, final, network, result, speed)
         if not interrupted:
             leaving.require_all(run.path, outcome.files)

@@ -104,7 +104,8 @@ def refine_scan(
     RefinementInterrupted
         On Ctrl-C; what the last complete epoch reached has been written and is named.
     ResultsIncomplete
-        If a file could not be written; all others have been.
+        If a file could not be written; all others have been. Without ``reconstruction.npz`` no older result
+        is replaced.
     """
     data, execution = payload.data_config, payload.execution_config
     assert data.scan_file is not None
@@ -131,6 +132,7 @@ def refine_scan(
         origin = _origin(made, data.scan_file.name, list(command or ()))
         leaving = Leaving(work)
         write_results(leaving, made, run=origin, pictures=pictures)
+        leaving.require(ARRAYS)
         files = run.publish()
     if interrupted:
         raise RefinementInterrupted(result, run.path / ARRAYS)

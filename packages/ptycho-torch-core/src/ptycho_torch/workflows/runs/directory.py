@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ptycho_config import ConfigError, Problem, load_config
 from ptycho_torch.html_report import REPORT_NAME
+from ptycho_torch.workflows.runs.leaving import ResultsIncomplete
 from ptycho_torch.workflows.runs.lock import held_lock, require_nobody_at_work
 from ptycho_torch.workflows.runs.place import (
     disk_errors_explained,
@@ -146,7 +147,7 @@ class RunDirectory:
     def at_work(self) -> Iterator[Path]:
         """Hold the lock of the directory, with the working folder ready; yields the working folder.
 
-        A run that fails leaves nothing there, unless it can be resumed or its results were complete.
+        A run that fails leaves nothing there, unless it can be resumed or had made results.
 
         Raises
         ------
@@ -167,6 +168,9 @@ class RunDirectory:
                 self._open()
                 try:
                     yield self.work
+                except ResultsIncomplete:
+                    # What could be written is worth keeping, here if it was not put in place.
+                    raise
                 except BaseException:
                     if not self.resumable and not pending(self.path):
                         remove_staging(self.path, self.command)

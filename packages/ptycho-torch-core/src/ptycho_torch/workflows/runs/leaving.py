@@ -13,10 +13,14 @@ __all__ = ["Leaving", "ResultsIncomplete"]
 logger = logging.getLogger(__name__)
 
 _AGAIN = "run again with --overwrite (overwrite=True)"
+_NOTHING_REPLACED = "start the same run again; the output directory is as it was before"
 
 
 class ResultsIncomplete(RuntimeError):
-    """The work was done, and not all of its files could be written; the others are in their place.
+    """The work was done, and not all of its files could be written.
+
+    The others are in their place. Without the main result, such as the arrays of a reconstruction, they stay
+    in the working folder, and older results where they are.
 
     Attributes
     ----------
@@ -68,6 +72,25 @@ class Leaving:
             logger.debug("how writing %s failed", name, exc_info=error)
             self.failures[name] = error
 
+    def require(self, name: str) -> None:
+        """End the run if its main result could not be written: nothing older may make room for the rest.
+
+        Called before anything is put in place. What was written stays in the folder until the next run.
+
+        Parameters
+        ----------
+        name
+            File that the others belong to.
+
+        Raises
+        ------
+        ResultsIncomplete
+            If that file could not be written; it names the folder, and what lies there.
+        """
+        if name in self.failures:
+            made = tuple(path for path in sorted(self.folder.iterdir()) if _is_result(path))
+            self.require_all(self.folder, made, hint=_NOTHING_REPLACED)
+
     def require_all(self, folder: Path, files: tuple[Path, ...], *, hint: str = _AGAIN) -> None:
         """Say which files are missing, once all others are in their place.
 
@@ -88,6 +111,10 @@ class Leaving:
         if self.failures:
             reasons = {name: _words(error) for name, error in self.failures.items()}
             raise ResultsIncomplete(folder, reasons, files, hint) from next(iter(self.failures.values()))
+
+
+def _is_result(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".")
 
 
 def _words(error: Exception) -> str:
