@@ -154,6 +154,11 @@ def recognised(
     source = Path(path)
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or directory; give the path of a scan")
+    if not (source.is_file() or source.is_dir()):
+        # Opening a pipe would wait for somebody who writes.
+        raise DataError(
+            "a pipe, socket or device, expected a file or a folder; copy its content to a file", source
+        )
     with Candidate(source) as candidate:
         if not candidate.is_folder and not candidate.start:
             raise DataError("the file is empty; expected a scan", source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from ptycho_torch.data.formats.npz import infer_probe_size, load_scan, read_npz_headers, save_scan
+from ptycho_torch.data.limits import larger_arrays
 from ptycho_torch.data.scan.contract import DomainDecision, Scan
 from ptycho_torch.errors import DataError
 
@@ -243,3 +245,24 @@ def test_objects_are_refused_and_never_unpickled(arrays, tmp_path, key):
 def test_json_in_bytes_is_read(arrays, write):
     arrays["_metadata"] = np.array([json.dumps({"a": "ü"}).encode()])
     assert load_scan(write(arrays)).metadata == {"a": "ü"}
+
+
+def test_arrays_that_claim_more_than_there_is_memory_are_not_loaded(tmp_path):
+    path = tmp_path / "scan.npz"
+    save_scan(path, replace(_random_scan(3), object_truth=None))
+    with zipfile.ZipFile(path, "a") as archive:
+        header = {"descr": "<c8", "fortran_order": False, "shape": (30_000, 30_000)}
+        stream = io.BytesIO()
+        np.lib.format.write_array_header_1_0(stream, header)
+        archive.writestr("objectGuess.npy", stream.getvalue())
+    # A table of contents can say what it likes about the size of a member.
+    claimed = 30_000 * 30_000 * 8 + len(stream.getvalue())
+    content = path.read_bytes()
+    place = content.rindex(b"PK\x01\x02")
+    patched = content[: place + 24] + min(claimed, 2**32 - 2).to_bytes(4, "little") + content[place + 28 :]
+    path.write_bytes(patched)
+    with pytest.raises(DataError, match="objectGuess"):
+        load_scan(path)
+    save_scan(path, _random_scan(3))
+    with larger_arrays(10), pytest.raises(DataError, match="larger_arrays"):
+        load_scan(path)

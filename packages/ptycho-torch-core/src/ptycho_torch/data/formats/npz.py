@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.control import Progress
+from ptycho_torch.data.limits import largest_array_bytes, memory_bytes, too_large
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.assemble import FRAME_KEYS, KNOWN_KEYS, assemble_scan, metadata_in
 from ptycho_torch.data.scan.checks import probe_size_from_shape
@@ -132,6 +133,12 @@ def _read_headers(archive: zipfile.ZipFile, problems: list[str]) -> dict[str, Ar
         else:
             headers[key] = ArrayHeader(shape, dtype)
     return headers
+
+
+def _limit(key: str) -> int:
+    """Bytes that an array may take: frames fill the memory at most, all others a part of it."""
+    largest = largest_array_bytes()
+    return max(largest, memory_bytes()) if key in (*FRAME_KEYS, "Y") else largest
 
 
 def recognise(candidate: Candidate) -> Located | str:
@@ -249,9 +256,13 @@ def read_arrays(
     arrays: dict[str, npt.NDArray[Any]] = {}
     with _archive(path) as (_, archive):
         members = _members(archive)
-        for key in _read_headers(archive, problems):
+        for key, (shape, dtype) in _read_headers(archive, problems).items():
             if keys is not None and key not in keys:
                 logger.debug("%s: key %s is not part of the data contract and is not read", path, key)
+                continue
+            said = too_large(math.prod(shape) * dtype.itemsize, limit=_limit(key))
+            if said is not None:
+                problems.append(f"{key}: an array of shape {shape} {said}")
                 continue
             try:
                 with archive.open(members[key]) as stream:

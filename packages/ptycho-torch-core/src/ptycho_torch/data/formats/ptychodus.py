@@ -202,6 +202,8 @@ def _read_positions(contents: Contents, found: Gathered) -> None:
         )
         return
     pixel = _object_pixel(contents, found)
+    if found.object is not None and not found.object.size:
+        contents.report("object: holds no value; its size and centre place the positions")
     if pixel is None or found.object is None or found.object.ndim != 2:
         return
     y_m, x_m = (contents.attribute(name, "object") for name in ("center_y_m", "center_x_m"))

@@ -12,8 +12,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from ptycho_torch.data.hdf5.files import Contents
+from ptycho_torch.data.hdf5.kinds import dtype_of
 from ptycho_torch.data.hdf5.product import placeholder_object
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.errors import DataError
@@ -30,6 +32,16 @@ _OF_SCAN = {
     "object_origin": "object_truth_origin",
 }
 _ARRAYS = (*_OF_SCAN, "file_origin")
+_PER_FRAME = ("positions", "positions_nominal", "scan_index", "frame_index")
+_SHAPES: dict[str, tuple[tuple[str | int, ...], str]] = {
+    "positions": (("n", 2), "iuf"),
+    "positions_nominal": (("n", 2), "iuf"),
+    "scan_index": (("n",), "iu"),
+    "frame_index": (("n",), "iu"),
+    "object_origin": ((2,), "iuf"),
+    "file_origin": ((2,), "iuf"),
+}
+_REMEDY = f"repair it, or delete the group {GROUP}, and the rest of the file is read"
 
 
 def json_of(metadata: Any) -> str:
@@ -72,21 +84,51 @@ def read_own(contents: Contents, parent: str = "") -> dict[str, Any] | None:
         Path of the group it was stored in.
     """
     prefix = f"{parent}/{GROUP}" if parent else GROUP
-    group = contents.file.get(prefix)
-    if not isinstance(group, h5py.Group) or any(name not in group for name in (*_ARRAYS, "metadata")):
+    if any(contents.dataset(f"{prefix}/{name}") is None for name in (*_ARRAYS, "metadata")):
         return None
-    result: dict[str, Any] = {name: contents.array(f"{prefix}/{name}") for name in _ARRAYS}
+    before = len(contents.problems)
+    result: dict[str, Any] = {name: _checked(contents, f"{prefix}/{name}", name) for name in _ARRAYS}
     result["labels"] = contents.stored(f"{prefix}/labels")
-    if any(result[name] is None for name in _ARRAYS):
-        return None
-    try:
-        result["metadata"] = json.loads(group["metadata"].asstr()[()])
-    except (ValueError, TypeError) as error:
-        contents.report(f"{prefix}/metadata: not valid JSON ({error})")
-        return None
-    if not isinstance(result["metadata"], dict):
-        contents.report(f"{prefix}/metadata: expected a JSON object with names and values")
-        return None
+    result["metadata"] = _metadata(contents, f"{prefix}/metadata")
     for name in ("has_object", "has_bad_pixels"):
-        result[name] = bool(np.asarray(group.attrs.get(name, True)))
-    return result
+        result[name] = contents.flag(name, prefix, default=True)
+    lengths = {len(result[name]) for name in _PER_FRAME if result[name] is not None}
+    if len(lengths) > 1:
+        contents.report(f"{prefix}: {', '.join(_PER_FRAME)} are of different lengths; {_REMEDY}")
+    return result if len(contents.problems) == before else None
+
+
+def _checked(contents: Contents, path: str, name: str) -> npt.NDArray[Any] | None:
+    """One array of the group, None with a problem where it is of another kind or shape."""
+    values = contents.array(path)
+    if values is None:
+        return None
+    axes, kinds = _SHAPES[name]
+    fits = values.ndim == len(axes) and all(
+        axis in ("n", length) for axis, length in zip(axes, values.shape, strict=True)
+    )
+    if fits and values.dtype.kind in kinds and np.isfinite(values).all():
+        return values
+    wanted = "whole numbers" if kinds == "iu" else "finite numbers"
+    contents.report(
+        f"{path}: expected {wanted} of shape ({', '.join(map(str, axes))}), got {values.dtype} of shape "
+        f"{values.shape}; {_REMEDY}"
+    )
+    return None
+
+
+def _metadata(contents: Contents, path: str) -> dict[str, Any]:
+    data = contents.dataset(path)
+    dtype = None if data is None else dtype_of(data)
+    if data is None or dtype is None or h5py.check_string_dtype(dtype) is None or data.shape != ():
+        contents.report(f"{path}: expected one text; {_REMEDY}")
+        return {}
+    try:
+        found = json.loads(data.asstr()[()])
+    except (ValueError, RecursionError) as error:
+        contents.report(f"{path}: not valid JSON ({error}); {_REMEDY}")
+        return {}
+    if not isinstance(found, dict):
+        contents.report(f"{path}: expected a JSON object with names and values; {_REMEDY}")
+        return {}
+    return found

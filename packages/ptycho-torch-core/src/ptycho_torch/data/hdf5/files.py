@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.hdf5.kinds import dtype_of, why_no_frames, why_no_numbers, why_too_large
 from ptycho_torch.data.scan.header import ArrayHeader
 from ptycho_torch.data.scan.lazy import HDF5Frames
 from ptycho_torch.errors import DataError
@@ -90,7 +91,8 @@ def _headers(file: h5py.File) -> dict[str, ArrayHeader]:
         if isinstance(item, h5py.Dataset):
             # A name that is no UTF-8, as in a damaged file, comes as bytes.
             text = name.decode(errors="replace") if isinstance(name, bytes) else name
-            found[text] = ArrayHeader(tuple(item.shape or ()), item.dtype)
+            dtype = dtype_of(item)
+            found[text] = ArrayHeader(tuple(item.shape or ()), np.dtype(object) if dtype is None else dtype)
 
     file.visititems(note)
     return found
@@ -189,22 +191,33 @@ class Contents:
     def stored(self, name: str) -> StoredArray | None:
         """A dataset that is left in the file, None when it is absent."""
         data = self.dataset(name)
-        if data is None:
+        if data is None or not self._holds_numbers(data, name):
             return None
         return StoredArray(
             path=self.path, name=name, label=self.label, shape=tuple(data.shape or ()), dtype=data.dtype
         )
 
     def array(self, name: str, layer: int | None = None) -> npt.NDArray[Any] | None:
-        """Values of a dataset, or of one index of its first axis; None when absent or not to be read."""
+        """Numbers of a dataset, or of one index of its first axis; None when absent or not to be read."""
         data = self.dataset(name)
-        if data is None:
+        if data is None or not self._holds_numbers(data, name):
+            return None
+        said = why_too_large(data, data.shape if layer is None else data.shape[1:])
+        if said is not None:
+            self.report(f"{name}: an array of shape {data.shape} {said}")
             return None
         try:
             return np.asarray(data[() if layer is None else layer])
         except (OSError, TypeError) as error:
             self.report(f"{name}: cannot be read ({error}); copy or write the file again")
             return None
+
+    def _holds_numbers(self, data: h5py.Dataset, name: str) -> bool:
+        """Whether there are numbers in a dataset; a problem if not."""
+        kind = why_no_numbers(data)
+        if kind is not None:
+            self.report(f"{name}: expected numbers, but it holds {kind}; store it as an array of numbers")
+        return kind is None
 
     def number(self, name: str) -> float | None:
         """Single real number of a dataset, None when it is absent or none."""
@@ -216,14 +229,39 @@ class Contents:
         item = self.file.get(of)
         if item is None or name not in item.attrs:
             return None
-        return self._single(np.asarray(item.attrs[name]), name if of == "/" else f"{of}: attribute {name}")
+        said = name if of == "/" else f"{of}: attribute {name}"
+        values = self._attribute(item, name, said)
+        return None if values is None else self._single(values, said)
+
+    def flag(self, name: str, of: str, *, default: bool) -> bool:
+        """Yes or no of an attribute, with a problem when it is something else; ``default`` without one."""
+        item = self.file.get(of)
+        if item is None or name not in item.attrs:
+            return default
+        said = f"{of}: attribute {name}"
+        values = self._attribute(item, name, said)
+        if values is None or (values.size == 1 and values.dtype.kind in "biu"):
+            return default if values is None else bool(values.reshape(-1)[0])
+        self.report(f"{said}: expected true or false, got {values.dtype} of shape {values.shape}")
+        return default
+
+    def _attribute(self, item: Any, name: str, said: str) -> npt.NDArray[Any] | None:
+        try:
+            return np.asarray(item.attrs[name])
+        except (OSError, TypeError, ValueError) as error:
+            self.report(f"{said}: cannot be read ({error}); store one number")
+            return None
 
     def text(self, name: str) -> str | None:
         """Text of a root attribute, None when it is absent."""
-        value = self.file.attrs.get(name)
-        if value is None:
+        try:
+            value = self.file.attrs.get(name)
+        except (OSError, TypeError, ValueError):
+            # Of a type that Python has no value for: no text.
             return None
-        return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+        if isinstance(value, bytes):
+            return value.decode("utf-8", errors="replace")
+        return value if isinstance(value, str) else None
 
     def _single(self, values: npt.NDArray[Any], name: str) -> float | None:
         if values.size == 1 and values.dtype.kind in "iuf":
@@ -234,7 +272,7 @@ class Contents:
     def frames(self, name: str) -> HDF5Frames | None:
         """Frames of a dataset ``(n, H, W)``, left in the file."""
         data = self.dataset(name)
-        if data is None:
+        if data is None or not self._holds_numbers(data, name):
             return None
         unreadable = _missing_filters(data)
         if unreadable:
@@ -245,6 +283,10 @@ class Contents:
             return None
         if data.ndim != 3 or 0 in data.shape:
             self.report(f"{name}: expected shape (frames, N, N) with at least one frame, got {data.shape}")
+            return None
+        said = why_no_frames(data)
+        if said is not None:
+            self.report(f"{name}: {said}")
             return None
         return HDF5Frames(self.path, name)
 

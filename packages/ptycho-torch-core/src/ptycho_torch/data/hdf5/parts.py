@@ -16,9 +16,16 @@ __all__ = ["mask_to_write", "numbers_to_write", "positive", "read_object", "read
 
 
 def read_probe(contents: Contents, name: str, found: Gathered) -> None:
-    """Modes (P, H, W) of a probe (coherent, incoherent, H, W); it varies over the scan when coherent > 1."""
-    probe = contents.array(name)
-    if probe is not None and probe.ndim == 4:
+    """Modes (P, H, W) of a probe (coherent, incoherent, H, W), which varies over the scan if coherent > 1."""
+    stored = contents.stored(name)
+    if stored is not None and found.frames is not None and stored.ndim >= 2:
+        side, frame = max(stored.shape[-2:]), max(found.frames.shape[1:])
+        if side > frame:
+            said = f"the probe ({side} px) is larger than the frames ({frame} px)"
+            contents.report(f"{name}: {said}; crop the probe to the frames")
+            return
+    probe = None if stored is None else contents.array(name)
+    if probe is not None and probe.ndim == 4 and probe.size:
         if probe.shape[0] > 1:
             found.remarks.append(
                 f"{contents.path.name}: the probe varies over the scan in {probe.shape[0]} parts; the first "

@@ -1,0 +1,78 @@
+"""What a dataset holds and what it would take to read it, seen from its header."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ptycho_torch.data.limits import LARGEST_FRAME_PX, too_large
+
+__all__ = ["dtype_of", "why_no_frames", "why_no_numbers", "why_too_large"]
+
+_LARGEST_CHUNK_BYTES = 1 << 30
+_MOST_FRAMES = 20_000_000
+
+
+def dtype_of(data: h5py.Dataset) -> np.dtype[Any] | None:
+    """Type of the values, None where NumPy has none for it."""
+    try:
+        return data.dtype
+    except TypeError:
+        return None
+
+
+def why_no_numbers(data: h5py.Dataset) -> str | None:
+    """What a dataset holds instead of numbers, None when it holds numbers."""
+    dtype = dtype_of(data)
+    if dtype is None:
+        return "values of a type that NumPy does not know"
+    if data.shape is None:
+        return "nothing"
+    named = {
+        "text": h5py.check_string_dtype(dtype),
+        "references": h5py.check_ref_dtype(dtype),
+        "lists of various lengths": h5py.check_vlen_dtype(dtype),
+        "names of an enumeration": h5py.check_enum_dtype(dtype),
+    }
+    for kind, found in named.items():
+        if found is not None:
+            return kind
+    if dtype.kind in "biufc":
+        return None
+    return f"values of several parts ({dtype})" if dtype.kind == "V" else f"values of type {dtype}"
+
+
+def why_too_large(data: h5py.Dataset, shape: tuple[int, ...]) -> str | None:
+    """What to say of a part of a dataset, of this shape, that is not to be loaded; None when it can be."""
+    said = too_large(math.prod(shape) * data.dtype.itemsize)
+    return said or _packed_too_large(data)
+
+
+def _packed_too_large(data: h5py.Dataset) -> str | None:
+    """What to say of pieces that unpack to more than memory is to be taken for."""
+    if data.chunks is None:
+        return None
+    said = too_large(math.prod(data.chunks) * data.dtype.itemsize, limit=_LARGEST_CHUNK_BYTES)
+    return None if said is None else f"is packed in pieces of shape {data.chunks}, each of which {said}"
+
+
+def why_no_frames(data: h5py.Dataset) -> str | None:
+    """What to say of frames that no detector makes, or that are not there; None when they can be.
+
+    Parameters
+    ----------
+    data
+        Numbers of shape ``(n, H, W)``.
+    """
+    n, height, width = data.shape
+    if max(height, width) > LARGEST_FRAME_PX:
+        return f"frames of {height} x {width} px, expected at most {LARGEST_FRAME_PX} px; crop or bin them"
+    if n > _MOST_FRAMES:
+        return f"{n} frames, expected at most {_MOST_FRAMES}; split the scan"
+    if not (data.is_virtual or data.external or data.id.get_storage_size()):
+        return "no frame was ever written; copy or measure them again"
+    said = _packed_too_large(data)
+    return None if said is None else f"the array of shape {data.shape} {said}"

@@ -1,0 +1,74 @@
+"""How large the parts of a scan may be, so that a size is looked at before memory is taken for it.
+
+A file may claim any size; a few bytes are enough to claim terabytes. What no scan has, and what this machine
+has no memory for, is refused by its header alone. `larger_arrays` raises the limits for a block.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+__all__ = ["LARGEST_FRAME_PX", "larger_arrays", "largest_array_bytes", "memory_bytes", "too_large"]
+
+LARGEST_FRAME_PX = 16384
+"""Edge of a frame; px. The largest detectors have a third of it."""
+
+_GIGA = 1 << 30
+_LARGEST_ARRAY_BYTES = 4 * _GIGA
+_SHARE = 0.25
+_UNKNOWN_MEMORY = 8 * _GIGA
+
+_stated: ContextVar[int | None] = ContextVar("largest_array_bytes", default=None)
+
+
+def memory_bytes() -> int:
+    """Memory of this machine; 8 GiB where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return _UNKNOWN_MEMORY
+
+
+def largest_array_bytes() -> int:
+    """Bytes that one array beside the frames may take: 4 GiB, but no more than a quarter of the memory."""
+    stated = _stated.get()
+    return min(_LARGEST_ARRAY_BYTES, int(_SHARE * memory_bytes())) if stated is None else stated
+
+
+@contextmanager
+def larger_arrays(n_bytes: int) -> Iterator[None]:
+    """Let arrays of a scan take up to ``n_bytes`` in this block, in this thread.
+
+    Examples
+    --------
+    >>> with larger_arrays(64 << 30):
+    ...     largest_array_bytes() >> 30
+    64
+    """
+    token = _stated.set(n_bytes)
+    try:
+        yield
+    finally:
+        _stated.reset(token)
+
+
+def too_large(n_bytes: int, *, limit: int | None = None) -> str | None:
+    """What to say of an array of so many bytes, None where it may be.
+
+    Parameters
+    ----------
+    n_bytes
+        Bytes in memory.
+    limit
+        Bytes that it may take; `largest_array_bytes` when left out.
+    """
+    allowed = largest_array_bytes() if limit is None else limit
+    if n_bytes <= allowed:
+        return None
+    return (
+        f"takes {n_bytes / _GIGA:.3g} GiB of memory, expected at most {allowed / _GIGA:.3g} GiB; crop or "
+        "repair it. If it is right, read it within ptycho_torch.data.limits.larger_arrays"
+    )
