@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.data.format_registry import Format, formats
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, fault
 
 if TYPE_CHECKING:
     import h5py
@@ -171,7 +171,7 @@ def recognised(
         if found:
             raise DataError(_two_formats(candidate, [format.name for format, _ in found]), source)
         head = _head(candidate)
-    raise DataError([head, *(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())], source)
+    raise DataError([head, *(fault(", ".join(names), reason) for reason, names in reasons.items())], source)
 
 
 def _asked(

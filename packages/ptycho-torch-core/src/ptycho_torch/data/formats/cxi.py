@@ -40,6 +40,7 @@ from ptycho_torch.data.scan.geometry import (
     energy_joule_from_eV,
 )
 from ptycho_torch.data.scan.header import Located, ScanHeader
+from ptycho_torch.errors import Fault, fault
 
 __all__ = ["header", "make_example", "read", "recognise", "write"]
 
@@ -114,7 +115,7 @@ def _read_detector(contents: Contents, found: Gathered) -> None:
     if mask is not None and mask.dtype.kind in "biu":
         found.bad_pixels = (mask.astype(np.int64) & ~_HARMLESS) != 0
     elif mask is not None:
-        contents.report(f"{_DETECTOR}/mask: expected integers, got {mask.dtype}")
+        contents.report(fault(f"{_DETECTOR}/mask", f"expected integers, got {mask.dtype}"))
 
 
 def _read_optics(contents: Contents, found: Gathered) -> None:
@@ -137,7 +138,7 @@ def _read_optics(contents: Contents, found: Gathered) -> None:
         if np.isfinite(value) and value != 0:
             found.metadata[entry] = abs(value)
         else:
-            contents.report(f"{name}: expected a positive length in metres, got {value:g}")
+            contents.report(fault(name, f"expected a positive length in metres, got {value:g}"))
 
 
 def _extra_pair(contents: Contents, y: str, x: str) -> Pair | None:
@@ -156,8 +157,11 @@ def _object_pixel(contents: Contents, found: Gathered) -> Pair | None:
         if stated is not None and min(stated) > 0:
             return stated
         contents.report(
-            f"missing {', '.join(missing)}; energy ({_SOURCE}/energy, J), distance and pixel sizes "
-            f"({_DETECTOR}/distance, x_pixel_size, y_pixel_size, m) turn positions in metres into pixels"
+            Fault(
+                f"missing {', '.join(missing)}; energy ({_SOURCE}/energy, J), distance and pixel sizes "
+                f"({_DETECTOR}/distance, x_pixel_size, y_pixel_size, m) turn positions in metres into pixels",
+                ", ".join(missing),
+            )
         )
         return None
     energy, distance = float(known[ENERGY] or 0.0), float(known[DISTANCE] or 0.0)
@@ -198,7 +202,9 @@ def _read_positions(contents: Contents, found: Gathered) -> None:
     if values is None:
         return
     if values.ndim != 2 or values.shape[1] not in (2, 3) or not len(values) or values.dtype.kind not in "iuf":
-        contents.report(f"{name}: expected real x, y, z of shape (n, 3), got {values.dtype} {values.shape}")
+        contents.report(
+            fault(name, f"expected real x, y, z of shape (n, 3), got {values.dtype} {values.shape}")
+        )
         return
     if found.frames is not None:
         # CXI does not number frames: the n-th position number means the n-th frame.
@@ -207,12 +213,14 @@ def _read_positions(contents: Contents, found: Gathered) -> None:
     if indexes is not None:
         found.position_index = whole_numbers(indexes, f"{_EXTRA}/probe_position_indexes", contents)
     elif found.frames is not None and len(values) != len(found.frames):
-        contents.report(f"{name}: {len(values)} positions, expected {len(found.frames)}, one per frame")
+        contents.report(fault(name, f"{len(values)} positions, expected {len(found.frames)}, one per frame"))
         return
     if found.position_index is not None and len(found.position_index) != len(values):
         contents.report(
-            f"{_EXTRA}/probe_position_indexes: {len(found.position_index)} entries, expected {len(values)}, "
-            "one per position"
+            fault(
+                f"{_EXTRA}/probe_position_indexes",
+                f"{len(found.position_index)} entries, expected {len(values)}, one per position",
+            )
         )
         return
     if pixel is None:

@@ -27,7 +27,7 @@ from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
 from ptycho_torch.data.scan.lazy import Frames
 from ptycho_torch.data.scan.memory import contract_arrays
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, Fault, fault
 
 __all__ = [
     "header",
@@ -118,17 +118,22 @@ def _read_headers(archive: zipfile.ZipFile, problems: list[str]) -> dict[str, Ar
             with archive.open(info) as stream:
                 (shape, dtype), offset = _header(stream)
         except _DAMAGED as error:
-            problems.append(f"{key}: damaged array ({error}); copy or write the file again")
+            problems.append(fault(key, f"damaged array ({error}); copy or write the file again"))
             continue
         if dtype.hasobject:
             problems.append(
-                f"{key}: holds Python objects (dtype {dtype}), which are pickled and never loaded; store "
-                "numbers, or text as a string array"
+                fault(
+                    key,
+                    f"holds Python objects (dtype {dtype}), which are pickled and never loaded; store "
+                    "numbers, or text as a string array",
+                )
             )
         elif offset + math.prod(shape) * dtype.itemsize != info.file_size:
             problems.append(
-                f"{key}: damaged array, its header promises shape {shape} but {info.file_size} bytes are "
-                "stored"
+                fault(
+                    key,
+                    f"damaged array, its header promises shape {shape} but {info.file_size} bytes are stored",
+                )
             )
         else:
             headers[key] = ArrayHeader(shape, dtype)
@@ -218,12 +223,17 @@ def infer_probe_size(path: str | PathLike[str]) -> int:
     """
     headers = read_npz_headers(path)
     if "probeGuess" not in headers:
-        raise DataError(f"missing key probeGuess; keys found: {', '.join(sorted(headers)) or 'none'}", path)
+        raise DataError(
+            Fault(
+                f"missing key probeGuess; keys found: {', '.join(sorted(headers)) or 'none'}", "probeGuess"
+            ),
+            path,
+        )
     shape = headers["probeGuess"][0]
     size = probe_size_from_shape(shape)
     if size is None:
         raise DataError(
-            f"probeGuess: expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}", path
+            fault("probeGuess", f"expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}"), path
         )
     return size
 
@@ -262,7 +272,7 @@ def read_arrays(
                 continue
             said = too_large(math.prod(shape) * dtype.itemsize, limit=_limit(key))
             if said is not None:
-                problems.append(f"{key}: an array of shape {shape} {said}")
+                problems.append(fault(key, f"an array of shape {shape} {said}"))
                 continue
             try:
                 with archive.open(members[key]) as stream:
@@ -270,7 +280,7 @@ def read_arrays(
                     # The checksum of a member is only compared at its end.
                     stream.read()
             except _DAMAGED as error:
-                problems.append(f"{key}: damaged array ({error}); copy or write the file again")
+                problems.append(fault(key, f"damaged array ({error}); copy or write the file again"))
     return arrays, tuple(members), problems
 
 

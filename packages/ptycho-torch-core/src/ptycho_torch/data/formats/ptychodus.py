@@ -39,6 +39,7 @@ from ptycho_torch.data.scan.geometry import (
     conjugate_pixel_m,
 )
 from ptycho_torch.data.scan.header import Located, ScanHeader
+from ptycho_torch.errors import Fault, fault
 
 __all__ = ["files_of", "header", "make_example", "read", "recognise", "write"]
 
@@ -150,7 +151,7 @@ def _read_diffraction(contents: Contents, found: Gathered) -> None:
     if found.frames is not None and found.frame_index is not None:
         n, numbered = len(found.frames), len(found.frame_index)
         if n != numbered:
-            contents.report(f"indexes: {numbered} entries, expected {n}, one per pattern")
+            contents.report(fault("indexes", f"{numbered} entries, expected {n}, one per pattern"))
             found.frame_index = None
     found.bad_pixels = contents.array("bad_pixels")
     for entry in DETECTOR_PIXEL:
@@ -183,10 +184,17 @@ def _require_plain_far_field(contents: Contents) -> None:
     """Report what this package has no model for, which would be read as a far field without a word."""
     far_field = contents.file.attrs.get("far_field")
     if far_field is not None and not bool(np.asarray(far_field).all()):
-        contents.report("attribute far_field is false: near-field scans cannot be reconstructed here")
+        contents.report(
+            Fault("attribute far_field is false: near-field scans cannot be reconstructed here", "far_field")
+        )
     tilt = contents.attribute("tilt_angle_deg")
     if tilt:
-        contents.report(f"attribute tilt_angle_deg is {tilt:g}: the detector must not be tilted, expected 0")
+        contents.report(
+            Fault(
+                f"attribute tilt_angle_deg is {tilt:g}: the detector must not be tilted, expected 0",
+                "tilt_angle_deg",
+            )
+        )
 
 
 def _read_positions(contents: Contents, found: Gathered) -> None:
@@ -197,18 +205,22 @@ def _read_positions(contents: Contents, found: Gathered) -> None:
     real = {x.dtype.kind, y.dtype.kind} <= {*"iuf"}
     if not (real and x.ndim == 1 and x.shape == y.shape == indexes.shape):
         contents.report(
-            f"{', '.join(_POSITIONS)}: expected real numbers of one length, got shapes {indexes.shape}, "
-            f"{x.shape} and {y.shape}"
+            fault(
+                ", ".join(_POSITIONS),
+                f"expected real numbers of one length, got shapes {indexes.shape}, {x.shape} and {y.shape}",
+            )
         )
         return
     pixel = _object_pixel(contents, found)
     if found.object is not None and not found.object.size:
-        contents.report("object: holds no value; its size and centre place the positions")
+        contents.report(fault("object", "holds no value; its size and centre place the positions"))
     if pixel is None or found.object is None or found.object.ndim != 2:
         return
     y_m, x_m = (contents.attribute(name, "object") for name in ("center_y_m", "center_x_m"))
     if y_m is None or x_m is None:
-        contents.report("object: attributes center_x_m and center_y_m are missing; they place the positions")
+        contents.report(
+            fault("object", "attributes center_x_m and center_y_m are missing; they place the positions")
+        )
         return
     shape = (found.object.shape[0], found.object.shape[1])
     found.metadata |= zero_entries(pixel, (y_m, x_m), shape)
@@ -253,8 +265,11 @@ def _object_pixel(contents: Contents, found: Gathered) -> Pair | None:
         return y, x
     missing = [name for name in (ENERGY, DISTANCE, *DETECTOR_PIXEL) if name not in known]
     contents.report(
-        "object: attributes pixel_width_m and pixel_height_m are missing, and the pixel size cannot be "
-        f"computed without {', '.join(missing) or 'parallel illumination'}"
+        fault(
+            "object",
+            "attributes pixel_width_m and pixel_height_m are missing, and the pixel size cannot be "
+            f"computed without {', '.join(missing) or 'parallel illumination'}",
+        )
     )
     return None
 

@@ -26,6 +26,7 @@ from ptycho_torch.data.scan.geometry import (
     conjugate_pixel_m,
 )
 from ptycho_torch.data.scan.header import Located, ScanHeader
+from ptycho_torch.errors import fault
 
 __all__ = ["header", "make_example", "read", "recognise", "write"]
 
@@ -95,8 +96,10 @@ def _gather(located: Located) -> Gathered:
                 found.positions = np.stack([y, x], axis=1).astype(np.float64)
             else:
                 contents.report(
-                    f"{', '.join(_POSITIONS)}: expected real numbers of one length, got shapes {x.shape} and "
-                    f"{y.shape}"
+                    fault(
+                        ", ".join(_POSITIONS),
+                        f"expected real numbers of one length, got shapes {x.shape} and {y.shape}",
+                    )
                 )
         _read_geometry(contents, found)
         found.own = read_own(contents)

@@ -18,7 +18,7 @@ from ptycho_torch.data.hdf5.files import Contents
 from ptycho_torch.data.hdf5.kinds import dtype_of
 from ptycho_torch.data.hdf5.product import placeholder_object
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, fault
 
 __all__ = ["GROUP", "json_of", "read_own", "write_own"]
 
@@ -56,7 +56,7 @@ def json_of(metadata: Any) -> str:
         return json.dumps(dict(metadata))
     except TypeError as error:
         raise DataError(
-            f"metadata: cannot be written as JSON ({error}); keep to text, numbers, lists and dicts"
+            fault("metadata", f"cannot be written as JSON ({error}); keep to text, numbers, lists and dicts")
         ) from error
 
 
@@ -94,7 +94,7 @@ def read_own(contents: Contents, parent: str = "") -> dict[str, Any] | None:
         result[name] = contents.flag(name, prefix, default=True)
     lengths = {len(result[name]) for name in _PER_FRAME if result[name] is not None}
     if len(lengths) > 1:
-        contents.report(f"{prefix}: {', '.join(_PER_FRAME)} are of different lengths; {_REMEDY}")
+        contents.report(fault(prefix, f"{', '.join(_PER_FRAME)} are of different lengths; {_REMEDY}"))
     return result if len(contents.problems) == before else None
 
 
@@ -111,8 +111,11 @@ def _checked(contents: Contents, path: str, name: str) -> npt.NDArray[Any] | Non
         return values
     wanted = "whole numbers" if kinds == "iu" else "finite numbers"
     contents.report(
-        f"{path}: expected {wanted} of shape ({', '.join(map(str, axes))}), got {values.dtype} of shape "
-        f"{values.shape}; {_REMEDY}"
+        fault(
+            path,
+            f"expected {wanted} of shape ({', '.join(map(str, axes))}), got {values.dtype} of shape "
+            f"{values.shape}; {_REMEDY}",
+        )
     )
     return None
 
@@ -121,14 +124,14 @@ def _metadata(contents: Contents, path: str) -> dict[str, Any]:
     data = contents.dataset(path)
     dtype = None if data is None else dtype_of(data)
     if data is None or dtype is None or h5py.check_string_dtype(dtype) is None or data.shape != ():
-        contents.report(f"{path}: expected one text; {_REMEDY}")
+        contents.report(fault(path, f"expected one text; {_REMEDY}"))
         return {}
     try:
         found = json.loads(data.asstr()[()])
     except (ValueError, RecursionError) as error:
-        contents.report(f"{path}: not valid JSON ({error}); {_REMEDY}")
+        contents.report(fault(path, f"not valid JSON ({error}); {_REMEDY}"))
         return {}
     if not isinstance(found, dict):
-        contents.report(f"{path}: expected a JSON object with names and values; {_REMEDY}")
+        contents.report(fault(path, f"expected a JSON object with names and values; {_REMEDY}"))
         return {}
     return found

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ptycho_torch.data.hdf5.kinds import dtype_of, why_no_frames, why_no_numbers, why_too_large
 from ptycho_torch.data.scan.header import ArrayHeader
 from ptycho_torch.data.scan.lazy import HDF5Frames
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, Fault, fault
 
 __all__ = ["Contents", "StoredArray", "is_hdf5", "opened"]
 
@@ -154,9 +154,9 @@ class Contents:
         self.label = label
         self.path = Path(file.filename)
 
-    def report(self, sentence: str) -> None:
+    def report(self, problem: Fault) -> None:
         """Note a problem of this file."""
-        self.problems.append(f"{self.label}: {sentence}" if self.label else sentence)
+        self.problems.append(Fault(f"{self.label}: {problem}", problem.name) if self.label else problem)
 
     def headers(self) -> dict[str, ArrayHeader]:
         """Shape and dtype of every dataset; no array is loaded."""
@@ -173,7 +173,11 @@ class Contents:
         missing = [name for name in names if self.dataset(name) is None]
         if missing:
             kind = "dataset" if len(missing) == 1 else "datasets"
-            self.report(f"missing {kind} {', '.join(missing)}; datasets found: {self.found()}")
+            self.report(
+                Fault(
+                    f"missing {kind} {', '.join(missing)}; datasets found: {self.found()}", ", ".join(missing)
+                )
+            )
         return not missing
 
     def dataset(self, name: str) -> h5py.Dataset | None:
@@ -204,19 +208,21 @@ class Contents:
             return None
         said = why_too_large(data, data.shape if layer is None else data.shape[1:])
         if said is not None:
-            self.report(f"{name}: an array of shape {data.shape} {said}")
+            self.report(fault(name, f"an array of shape {data.shape} {said}"))
             return None
         try:
             return np.asarray(data[() if layer is None else layer])
         except (OSError, TypeError) as error:
-            self.report(f"{name}: cannot be read ({error}); copy or write the file again")
+            self.report(fault(name, f"cannot be read ({error}); copy or write the file again"))
             return None
 
     def _holds_numbers(self, data: h5py.Dataset, name: str) -> bool:
         """Whether there are numbers in a dataset; a problem if not."""
         kind = why_no_numbers(data)
         if kind is not None:
-            self.report(f"{name}: expected numbers, but it holds {kind}; store it as an array of numbers")
+            self.report(
+                fault(name, f"expected numbers, but it holds {kind}; store it as an array of numbers")
+            )
         return kind is None
 
     def number(self, name: str) -> float | None:
@@ -242,14 +248,14 @@ class Contents:
         values = self._attribute(item, name, said)
         if values is None or (values.size == 1 and values.dtype.kind in "biu"):
             return default if values is None else bool(values.reshape(-1)[0])
-        self.report(f"{said}: expected true or false, got {values.dtype} of shape {values.shape}")
+        self.report(fault(said, f"expected true or false, got {values.dtype} of shape {values.shape}"))
         return default
 
     def _attribute(self, item: Any, name: str, said: str) -> npt.NDArray[Any] | None:
         try:
             return np.asarray(item.attrs[name])
         except (OSError, TypeError, ValueError) as error:
-            self.report(f"{said}: cannot be read ({error}); store one number")
+            self.report(fault(said, f"cannot be read ({error}); store one number"))
             return None
 
     def text(self, name: str) -> str | None:
@@ -266,7 +272,7 @@ class Contents:
     def _single(self, values: npt.NDArray[Any], name: str) -> float | None:
         if values.size == 1 and values.dtype.kind in "iuf":
             return float(values.reshape(-1)[0])
-        self.report(f"{name}: expected one real number, got {values.dtype} of shape {values.shape}")
+        self.report(fault(name, f"expected one real number, got {values.dtype} of shape {values.shape}"))
         return None
 
     def frames(self, name: str) -> HDF5Frames | None:
@@ -277,16 +283,21 @@ class Contents:
         unreadable = _missing_filters(data)
         if unreadable:
             self.report(
-                f"{name}: packed with {', '.join(unreadable)}, which this installation of HDF5 cannot read; "
-                "install the package hdf5plugin"
+                fault(
+                    name,
+                    f"packed with {', '.join(unreadable)}, which this installation of HDF5 cannot read; "
+                    "install the package hdf5plugin",
+                )
             )
             return None
         if data.ndim != 3 or 0 in data.shape:
-            self.report(f"{name}: expected shape (frames, N, N) with at least one frame, got {data.shape}")
+            self.report(
+                fault(name, f"expected shape (frames, N, N) with at least one frame, got {data.shape}")
+            )
             return None
         said = why_no_frames(data)
         if said is not None:
-            self.report(f"{name}: {said}")
+            self.report(fault(name, said))
             return None
         return HDF5Frames(self.path, name)
 

@@ -35,7 +35,7 @@ from ptycho_torch.data.scan.geometry import (
 )
 from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
 from ptycho_torch.data.scan.lazy import HDF5Frames
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, Fault, fault
 
 __all__ = ["Gathered", "pair_by_index", "positions_from_metres"]
 
@@ -89,8 +89,12 @@ def pair_by_index(
         rows = np.flatnonzero((frame_index >= numbers[0]) & (frame_index <= numbers[-1]))
     if not rows.size:
         problems.append(
-            f"no frame has a position: frames are numbered {frame_index.min()} to {frame_index.max()}, "
-            f"positions {position_index.min()} to {position_index.max()}; the files are of different scans"
+            Fault(
+                f"no frame has a position: frames are numbered {frame_index.min()} to {frame_index.max()}, "
+                f"positions {position_index.min()} to {position_index.max()}; the files are of different "
+                "scans",
+                "positions",
+            )
         )
         return rows, positions[:0]
     alone = int((frame_index >= 0).sum()) - rows.size
@@ -148,14 +152,20 @@ def positions_from_metres(
     spans = f"x spans {np.ptp(x_m):g} m, y spans {np.ptp(y_m):g} m, an object pixel is {pixel_m[1]:g} m wide"
     if extent.max() < 1.0:
         problems.append(
-            f"positions: all {len(positions)} positions lie inside one pixel ({spans}); they and the pixel "
-            "size must be metres"
+            fault(
+                "positions",
+                f"all {len(positions)} positions lie inside one pixel ({spans}); they and the pixel "
+                "size must be metres",
+            )
         )
         return None
     if extent.max() > _LARGEST_EXTENT_PX:
         problems.append(
-            f"positions: they reach over {extent.max():.3g} object pixels ({spans}); they must be metres, so "
-            "multiply micrometres by 1e-6 and pixels by the object pixel size"
+            fault(
+                "positions",
+                f"they reach over {extent.max():.3g} object pixels ({spans}); they must be metres, so "
+                "multiply micrometres by 1e-6 and pixels by the object pixel size",
+            )
         )
         return None
     return positions
@@ -348,10 +358,13 @@ class Gathered:
             result["bad_pixels"] = self.bad_pixels
         return result
 
-    def _translated(self, problem: str) -> str:
+    def _translated(self, problem: Fault) -> Fault:
+        return Fault(self._in_the_file(problem), self._in_the_file(problem.name))
+
+    def _in_the_file(self, said: str) -> str:
         for ours, theirs in self.names.items():
-            problem = re.sub(rf"\b{ours}\b", theirs, problem)
-        return problem
+            said = re.sub(rf"\b{ours}\b", theirs, said)
+        return said
 
 
 def zero_entries(pixel_m: Pair, centre_m: Pair, shape: tuple[int, int]) -> dict[str, float]:
@@ -366,8 +379,10 @@ def check_energy(energy_eV: float | None, name: str, problems: list[str]) -> flo
         return None
     if not 1e-3 < energy_eV < 1e9:
         problems.append(
-            f"{name}: a photon energy of {energy_eV:g} eV; expected electronvolts in {ENERGY} and joules in "
-            "CXI"
+            fault(
+                name,
+                f"a photon energy of {energy_eV:g} eV; expected electronvolts in {ENERGY} and joules in CXI",
+            )
         )
         return None
     return energy_eV

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ptycho_torch.data.hdf5.files import Contents
 from ptycho_torch.data.hdf5.gathered import Gathered
 from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.errors import fault
 
 __all__ = ["mask_to_write", "numbers_to_write", "positive", "read_object", "read_probe", "whole_numbers"]
 
@@ -22,7 +23,7 @@ def read_probe(contents: Contents, name: str, found: Gathered) -> None:
         side, frame = max(stored.shape[-2:]), max(found.frames.shape[1:])
         if side > frame:
             said = f"the probe ({side} px) is larger than the frames ({frame} px)"
-            contents.report(f"{name}: {said}; crop the probe to the frames")
+            contents.report(fault(name, f"{said}; crop the probe to the frames"))
             return
     probe = None if stored is None else contents.array(name)
     if probe is not None and probe.ndim == 4 and probe.size:
@@ -51,7 +52,7 @@ def whole_numbers(values: npt.NDArray[Any], name: str, contents: Contents) -> np
     """Numbers of frames or positions as (n,) int64, None with a problem when they are not."""
     if values.ndim != 1 or not values.size or values.dtype.kind not in "iu":
         contents.report(
-            f"{name}: expected integers of shape (n,), got {values.dtype} of shape {values.shape}"
+            fault(name, f"expected integers of shape (n,), got {values.dtype} of shape {values.shape}")
         )
         return None
     return values.astype(np.int64)
@@ -60,7 +61,7 @@ def whole_numbers(values: npt.NDArray[Any], name: str, contents: Contents) -> np
 def positive(value: float | None, name: str, contents: Contents) -> float | None:
     """The number when it is positive, None with a problem when it is not."""
     if value is not None and not (np.isfinite(value) and value > 0):
-        contents.report(f"{name}: expected a positive number, got {value:g}")
+        contents.report(fault(name, f"expected a positive number, got {value:g}"))
         return None
     return value
 

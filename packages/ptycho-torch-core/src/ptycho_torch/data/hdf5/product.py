@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ptycho_torch.data.hdf5.writing import new_file
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.geometry import DISTANCE, ENERGY, ScanGeometry, finite_number
-from ptycho_torch.errors import MissingMetadata, ShapeError
+from ptycho_torch.errors import Fault, MissingMetadata, ShapeError
 
 if TYPE_CHECKING:
     from ptycho_torch.reassembly import StitchedObject
@@ -44,7 +44,7 @@ def check_product_metadata(metadata: Mapping[str, Any], n_pixels: int) -> ScanGe
         With every entry that is missing or not of its kind.
     """
     problems = {
-        entry: f"metadata: {entry} is {metadata[entry]!r}; expected a number"
+        entry: Fault(f"metadata: {entry} is {metadata[entry]!r}; expected a number", entry)
         for entry in (*_NUMBERS, *_PHOTONS, _FOCUS)
         if metadata.get(entry) is not None and finite_number(metadata[entry]) is None
     }

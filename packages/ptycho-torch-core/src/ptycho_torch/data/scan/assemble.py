@@ -18,7 +18,7 @@ from ptycho_torch.data.scan.crop import CROP_ENTRY, crop_detector, crop_frames, 
 from ptycho_torch.data.scan.domain import decide_domain, to_counts
 from ptycho_torch.data.scan.geometry import rescaled_entries
 from ptycho_torch.data.scan.lazy import Frames, FrameStack
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, Fault, fault
 
 __all__ = [
     "DOMAIN_ENTRY",
@@ -93,7 +93,10 @@ def _report_missing(keys: set[str], problems: list[str]) -> None:
     if missing:
         found = ", ".join(sorted(keys)) or "none"
         problems.append(
-            f"missing {'key' if len(missing) == 1 else 'keys'} {', '.join(missing)}; keys found: {found}"
+            Fault(
+                f"missing {'key' if len(missing) == 1 else 'keys'} {', '.join(missing)}; keys found: {found}",
+                ", ".join(missing),
+            )
         )
 
 
@@ -105,7 +108,7 @@ def _pair(
     present = [name for name in names if name in arrays]
     if suffix and len(present) == 1:
         missing = next(name for name in names if name not in arrays)
-        draft.problems.append(f"{missing}: missing beside {present[0]}; store both or neither")
+        draft.problems.append(fault(missing, f"missing beside {present[0]}; store both or neither"))
         return None
     columns = [checks.canonical_coordinate(arrays[name], name, draft.problems) for name in present]
     y, x = (columns[0], columns[1]) if len(columns) == 2 else (None, None)
@@ -113,7 +116,7 @@ def _pair(
         return None
     if y.size != x.size:
         draft.problems.append(
-            f"{names[1]}, {names[0]}: {x.size} and {y.size} entries, expected one of each per frame"
+            fault(f"{names[1]}, {names[0]}", f"{x.size} and {y.size} entries, expected one of each per frame")
         )
         return None
     return np.stack([y, x], axis=1)
@@ -138,13 +141,18 @@ def _statements(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> str | 
             stated["its own key"] = text
     if len(set(stated.values())) > 1:
         draft.problems.append(
-            f"measurement_domain: _metadata says {stated['_metadata']!r}, the key says "
-            f"{stated['its own key']!r}; correct one of them"
+            fault(
+                "measurement_domain",
+                f"_metadata says {stated['_metadata']!r}, the key says "
+                f"{stated['its own key']!r}; correct one of them",
+            )
         )
     draft.stated_domain = next(iter(stated.values()), None)
     axis = draft.metadata.pop(FRAME_AXIS_ENTRY, None)
     if axis not in (None, "first", "last"):
-        draft.problems.append(f"_metadata: {FRAME_AXIS_ENTRY} is {axis!r}, expected 'first' or 'last'")
+        draft.problems.append(
+            fault("_metadata", f"{FRAME_AXIS_ENTRY} is {axis!r}, expected 'first' or 'last'")
+        )
     return axis
 
 
@@ -179,8 +187,10 @@ def _optional(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> None:
             found[ORIGIN_KEY] = origin.astype(np.float64)
         else:
             problems.append(
-                f"{ORIGIN_KEY}: expected two finite numbers [y, x], got {origin.dtype} of shape "
-                f"{origin.shape}"
+                fault(
+                    ORIGIN_KEY,
+                    f"expected two finite numbers [y, x], got {origin.dtype} of shape {origin.shape}",
+                )
             )
     for name in ("scan_index", FRAME_INDEX_KEY):
         if draft.positions is not None and name in arrays:
@@ -192,7 +202,9 @@ def _optional(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> None:
     if draft.frames is not None and "Y" in arrays:
         labels = checks.canonical_complex(arrays["Y"], "Y", ("frames", "N", "N"), problems)
         if labels is not None and labels.shape != draft.frames.shape:
-            problems.append(f"Y: expected one patch per frame, {draft.frames.shape}, got {labels.shape}")
+            problems.append(
+                fault("Y", f"expected one patch per frame, {draft.frames.shape}, got {labels.shape}")
+            )
         elif labels is not None:
             found["Y"] = labels
     draft.optional = {name: value for name, value in found.items() if value is not None}
@@ -206,20 +218,28 @@ def _sizes(draft: _Draft, N: int | None) -> bool:
     before = len(draft.problems)
     if N is not None and size < N:
         draft.problems.append(
-            f"N: {N} was asked for but the frames are {size} x {size} px; ask for {size} or less"
+            fault("N", f"{N} was asked for but the frames are {size} x {size} px; ask for {size} or less")
         )
     if N is not None and size > N and (N < 2 or N % 2 or size % 2):
-        draft.problems.append(f"N: cropping frames of {size} px to {N} needs even sizes; ask for an even N")
+        draft.problems.append(
+            fault("N", f"cropping frames of {size} px to {N} needs even sizes; ask for an even N")
+        )
     if probe_size > size:
         draft.problems.append(
-            f"probeGuess: the probe ({probe_size} px) is larger than the frames ({size} px); crop the probe "
-            "to the frames"
+            fault(
+                "probeGuess",
+                f"the probe ({probe_size} px) is larger than the frames ({size} px); crop the probe "
+                "to the frames",
+            )
         )
     elif probe_size != size and probe_size != N:
         draft.problems.append(
-            f"probeGuess: the probe is {probe_size} px but the frames are {size} px; store a probe of the "
-            f"size of the frames, or ask for N={probe_size} to crop the frames to a probe that was made for "
-            "cropped frames"
+            fault(
+                "probeGuess",
+                f"the probe is {probe_size} px but the frames are {size} px; store a probe of the "
+                f"size of the frames, or ask for N={probe_size} to crop the frames to a probe that was made "
+                "for cropped frames",
+            )
         )
     return len(draft.problems) == before
 
@@ -281,8 +301,10 @@ def assemble_scan(
         and draft.nominal.shape != draft.positions.shape
     ):
         draft.problems.append(
-            f"xcoords_start, ycoords_start: {len(draft.nominal)} entries, expected {len(draft.positions)} as "
-            "xcoords"
+            fault(
+                "xcoords_start, ycoords_start",
+                f"{len(draft.nominal)} entries, expected {len(draft.positions)} as xcoords",
+            )
         )
     if draft.positions is not None:
         checks.check_positions(draft.positions, draft.problems)
@@ -316,7 +338,7 @@ def _values(
         bad = None if bad is None else crop_middle(bad, N)
         if bad is not None and bad.all():
             draft.problems.append(
-                f"bad_pixels: every pixel of the central {N} x {N} is marked as not measured"
+                fault("bad_pixels", f"every pixel of the central {N} x {N} is marked as not measured")
             )
             return None
     try:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ptycho_torch.control import Progress
 from ptycho_torch.data.scan.contract import frame_chunks
 from ptycho_torch.data.scan.lazy import Frames, FrameStack
+from ptycho_torch.errors import fault
 
 __all__ = [
     "canonical_bad_pixels",
@@ -62,11 +63,11 @@ def frames_first(
     shape = frames.shape
     if frames.dtype.kind not in "biuf":
         problems.append(
-            f"{name}: expected a real dtype, got {frames.dtype}; frames are intensities or their roots"
+            fault(name, f"expected a real dtype, got {frames.dtype}; frames are intensities or their roots")
         )
         return None
     if frames.ndim != 3 or 0 in shape:
-        problems.append(f"{name}: expected shape (frames, N, N) with at least one frame, got {shape}")
+        problems.append(fault(name, f"expected shape (frames, N, N) with at least one frame, got {shape}"))
         return None
     if n_positions is None:
         return None
@@ -76,9 +77,12 @@ def frames_first(
     if first and last and shape[0] == shape[1]:
         if stated not in ("first", "last"):
             problems.append(
-                f"{name}: shape {shape} with {n_positions} positions is ambiguous, the frame axis may be the "
-                "first or the last; state it with "
-                '"frame_axis": "first" or "last" in _metadata'
+                fault(
+                    name,
+                    f"shape {shape} with {n_positions} positions is ambiguous, the frame axis may be the "
+                    "first or the last; state it with "
+                    '"frame_axis": "first" or "last" in _metadata',
+                )
             )
             return None
         first = stated == "first"
@@ -86,15 +90,21 @@ def frames_first(
         first = shape[1] == shape[2]
     if not (first or last):
         problems.append(
-            f"{name}: shape {shape} has no frame axis of the length of xcoords ({n_positions}); expected "
-            f"({n_positions}, N, N)"
+            fault(
+                name,
+                f"shape {shape} has no frame axis of the length of xcoords ({n_positions}); expected "
+                f"({n_positions}, N, N)",
+            )
         )
         return None
     found = frames if first else np.moveaxis(np.asarray(frames), 2, 0)
     if found.shape[1] != found.shape[2]:
         problems.append(
-            f"{name}: frames are {found.shape[1]} x {found.shape[2]} px, expected square frames; crop them "
-            "around the zero frequency"
+            fault(
+                name,
+                f"frames are {found.shape[1]} x {found.shape[2]} px, expected square frames; crop them "
+                "around the zero frequency",
+            )
         )
         return None
     return found
@@ -144,18 +154,24 @@ def check_frame_values(
             progress(min(part.stop, n), n)
     if broken.any():
         problems.append(
-            f"{name}: NaN or infinity in {_indices(broken, 'frames')}; repair these pixels or mark them in "
-            "bad_pixels"
+            fault(
+                name,
+                f"NaN or infinity in {_indices(broken, 'frames')}; repair these pixels or mark them in "
+                "bad_pixels",
+            )
         )
     if negative.any():
         problems.append(
-            f"{name}: negative counts, down to {lowest:g}, in {_indices(negative, 'frames')}; counts and "
-            "amplitudes are zero or more, so set background-subtracted pixels to zero or mark them in "
-            "bad_pixels"
+            fault(
+                name,
+                f"negative counts, down to {lowest:g}, in {_indices(negative, 'frames')}; counts and "
+                "amplitudes are zero or more, so set background-subtracted pixels to zero or mark them in "
+                "bad_pixels",
+            )
         )
     if empty.any():
         problems.append(
-            f"{name}: all-zero frames: {_indices(empty)}; remove these frames and their positions"
+            fault(name, f"all-zero frames: {_indices(empty)}; remove these frames and their positions")
         )
     return sums
 
@@ -165,16 +181,18 @@ def canonical_coordinate(
 ) -> npt.NDArray[np.float64] | None:
     """One coordinate per frame as (n,) float64, finite; px."""
     if values.ndim != 1 or values.size == 0:
-        problems.append(f"{name}: expected shape (frames,) with at least one position, got {values.shape}")
+        problems.append(
+            fault(name, f"expected shape (frames,) with at least one position, got {values.shape}")
+        )
         return None
     if values.dtype.kind not in "iuf":
         hint = "; store numbers, not text" if values.dtype.kind in "US" else ""
-        problems.append(f"{name}: expected a real dtype, got {values.dtype}{hint}")
+        problems.append(fault(name, f"expected a real dtype, got {values.dtype}{hint}"))
         return None
     finite = np.isfinite(values)
     if not finite.all():
         problems.append(
-            f"{name}: positions that are not finite: {_indices(~finite)}; remove them and their frames"
+            fault(name, f"positions that are not finite: {_indices(~finite)}; remove them and their frames")
         )
         return None
     return values.astype(np.float64)
@@ -191,9 +209,12 @@ def check_positions(positions: npt.NDArray[np.float64], problems: Problems) -> N
     extent = np.ptp(positions, axis=0)
     if positions.shape[0] > 1 and extent.max() < 1.0:
         problems.append(
-            f"xcoords, ycoords: all {positions.shape[0]} positions lie inside one pixel (x spans "
-            f"{extent[1]:g}, y spans {extent[0]:g}); they must be object pixels, so divide positions in "
-            "metres by the object pixel size"
+            fault(
+                "xcoords, ycoords",
+                f"all {positions.shape[0]} positions lie inside one pixel (x spans "
+                f"{extent[1]:g}, y spans {extent[0]:g}); they must be object pixels, so divide positions in "
+                "metres by the object pixel size",
+            )
         )
 
 
@@ -214,20 +235,24 @@ def canonical_probe(probe: npt.NDArray[Any], problems: Problems) -> npt.NDArray[
         if len(shape) == 3 and shape[0] == shape[1]:
             hint = "; move the mode axis to the front with numpy.moveaxis(probe, -1, 0)"
         problems.append(
-            f"probeGuess: expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}{hint}"
+            fault("probeGuess", f"expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}{hint}")
         )
         return None
     if probe.dtype.kind not in "cf":
-        problems.append(f"probeGuess: expected a complex dtype, got {probe.dtype}")
+        problems.append(fault("probeGuess", f"expected a complex dtype, got {probe.dtype}"))
         return None
     if not np.isfinite(probe).all():
         problems.append(
-            f"probeGuess: NaN or infinity in {int(np.count_nonzero(~np.isfinite(probe)))} of {probe.size} "
-            "pixels"
+            fault(
+                "probeGuess",
+                f"NaN or infinity in {int(np.count_nonzero(~np.isfinite(probe)))} of {probe.size} pixels",
+            )
         )
         return None
     if not probe.any():
-        problems.append("probeGuess: the probe is zero everywhere; store a guess of the illumination")
+        problems.append(
+            fault("probeGuess", "the probe is zero everywhere; store a guess of the illumination")
+        )
         return None
     if probe.ndim == 3 and shape[2] == 1 and shape[1] != 1:
         probe = probe[:, :, 0]
@@ -241,16 +266,18 @@ def canonical_complex(
     """Optional complex array of the rank of ``axes`` as complex64, finite."""
     if values.ndim != len(axes) or 0 in values.shape:
         problems.append(
-            f"{name}: expected shape ({', '.join(axes)}), got {values.shape}; leave the key out if there is "
-            "none"
+            fault(
+                name,
+                f"expected shape ({', '.join(axes)}), got {values.shape}; leave the key out if there is none",
+            )
         )
         return None
     if values.dtype.kind not in "cf":
-        problems.append(f"{name}: expected a complex dtype, got {values.dtype}")
+        problems.append(fault(name, f"expected a complex dtype, got {values.dtype}"))
         return None
     broken = int(np.count_nonzero(~np.isfinite(values)))
     if broken:
-        problems.append(f"{name}: NaN or infinity in {broken} of {values.size} pixels")
+        problems.append(fault(name, f"NaN or infinity in {broken} of {values.size} pixels"))
         return None
     return np.ascontiguousarray(values, dtype=np.complex64)
 
@@ -260,10 +287,10 @@ def canonical_index(
 ) -> npt.NDArray[np.int64] | None:
     """One whole number per frame as (n,) int64: the scan it belongs to, or its number in the measurement."""
     if values.shape != (n,):
-        problems.append(f"{name}: expected shape ({n},), one entry per position, got {values.shape}")
+        problems.append(fault(name, f"expected shape ({n},), one entry per position, got {values.shape}"))
         return None
     if values.dtype.kind not in "biuf" or not np.array_equal(values, np.rint(values)):
-        problems.append(f"{name}: expected integers, got {values.dtype} with other values")
+        problems.append(fault(name, f"expected integers, got {values.dtype} with other values"))
         return None
     return values.astype(np.int64)
 
@@ -273,16 +300,18 @@ def canonical_bad_pixels(
 ) -> npt.NDArray[np.bool_] | None:
     """Mask of pixels that were not measured as (size, size) bool."""
     if values.shape != (size, size):
-        problems.append(f"bad_pixels: expected shape ({size}, {size}) as the frames, got {values.shape}")
+        problems.append(
+            fault("bad_pixels", f"expected shape ({size}, {size}) as the frames, got {values.shape}")
+        )
         return None
     if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
         problems.append(
-            f"bad_pixels: expected True and False, got {values.dtype} with other values than 0 and 1"
+            fault("bad_pixels", f"expected True and False, got {values.dtype} with other values than 0 and 1")
         )
         return None
     mask = values.astype(np.bool_)
     if mask.all():
-        problems.append("bad_pixels: every pixel is marked as not measured; True means not measured")
+        problems.append(fault("bad_pixels", "every pixel is marked as not measured; True means not measured"))
         return None
     return mask
 
@@ -290,13 +319,13 @@ def canonical_bad_pixels(
 def parse_text(values: npt.NDArray[Any], name: str, problems: Problems) -> str | None:
     """Single string from a zero-dimensional or one-element array."""
     if values.size != 1 or values.dtype.kind not in "US":
-        problems.append(f"{name}: expected one string, got {values.dtype} of shape {values.shape}")
+        problems.append(fault(name, f"expected one string, got {values.dtype} of shape {values.shape}"))
         return None
     value = values.reshape(-1)[0]
     try:
         return value.decode("utf-8") if isinstance(value, bytes) else str(value)
     except UnicodeDecodeError as error:
-        problems.append(f"{name}: bytes that are not UTF-8 ({error})")
+        problems.append(fault(name, f"bytes that are not UTF-8 ({error})"))
         return None
 
 
@@ -308,11 +337,11 @@ def parse_metadata(values: npt.NDArray[Any], problems: Problems) -> dict[str, An
     try:
         parsed = json.loads(text)
     except json.JSONDecodeError as error:
-        problems.append(f"_metadata: not valid JSON ({error})")
+        problems.append(fault("_metadata", f"not valid JSON ({error})"))
         return {}
     if not isinstance(parsed, dict):
         problems.append(
-            f"_metadata: expected a JSON object with names and values, got {type(parsed).__name__}"
+            fault("_metadata", f"expected a JSON object with names and values, got {type(parsed).__name__}")
         )
         return {}
     return parsed

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ptycho_torch.data.scan.contract import Domain, DomainDecision, frame_chunks
 from ptycho_torch.data.scan.lazy import ConvertedFrames, Frames, FrameStack
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, Fault, fault
 
 __all__ = ["DOMAINS", "decide_domain", "to_counts"]
 
@@ -83,7 +83,7 @@ def _gather(frames: Frames, bad_pixels: npt.NDArray[np.bool_] | None) -> _Eviden
     )
 
 
-def _contradiction(domain: Domain, said_by: str, evidence: _Evidence) -> str | None:
+def _contradiction(domain: Domain, said_by: str, evidence: _Evidence) -> Fault | None:
     """Sentence that says why a stated domain cannot be right, or None."""
     if domain == "counts":
         wrong = (
@@ -92,15 +92,17 @@ def _contradiction(domain: Domain, said_by: str, evidence: _Evidence) -> str | N
             and evidence.n_fractional >= _MIN_FRACTIONAL
         )
         if wrong:
-            return (
-                f"measurement_domain: {said_by} says 'counts', but the values are not integers while their "
-                "squares are, so they are amplitudes; state 'amplitude' or 'auto'"
+            return fault(
+                "measurement_domain",
+                f"{said_by} says 'counts', but the values are not integers while their "
+                "squares are, so they are amplitudes; state 'amplitude' or 'auto'",
             )
     elif evidence.integer_valued and evidence.largest > 1:
         kind = "have an integer dtype" if evidence.integer_dtype else "are all integers"
-        return (
-            f"measurement_domain: {said_by} says 'amplitude', but the values {kind} up to "
-            f"{evidence.largest:g}, as only counts do; state 'counts' or 'auto'"
+        return fault(
+            "measurement_domain",
+            f"{said_by} says 'amplitude', but the values {kind} up to "
+            f"{evidence.largest:g}, as only counts do; state 'counts' or 'auto'",
         )
     return None
 
@@ -159,7 +161,7 @@ def decide_domain(
     for said_by, value in (("the caller", requested), ("the file", in_file or "auto")):
         if value not in DOMAINS:
             raise DataError(
-                f"measurement_domain: {said_by} says {value!r}, expected one of {', '.join(DOMAINS)}"
+                fault("measurement_domain", f"{said_by} says {value!r}, expected one of {', '.join(DOMAINS)}")
             )
     stated = {
         said_by: value
@@ -168,8 +170,11 @@ def decide_domain(
     }
     if len(set(stated.values())) > 1:
         raise DataError(
-            f"measurement_domain: the caller says {requested!r} but the file says {in_file!r}; leave it at "
-            "'auto' to follow the file, or correct the file"
+            fault(
+                "measurement_domain",
+                f"the caller says {requested!r} but the file says {in_file!r}; leave it at "
+                "'auto' to follow the file, or correct the file",
+            )
         )
     if not stated and in_layout is not None:
         stated = {"the file format": in_layout}

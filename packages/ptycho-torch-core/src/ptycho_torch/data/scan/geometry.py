@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptycho_torch.errors import MissingMetadata
+from ptycho_torch.errors import Fault, MissingMetadata
 
 __all__ = [
     "GEOMETRY_ENTRIES",
@@ -164,13 +164,14 @@ class ScanGeometry:
         for name in NEEDED_ENTRIES:
             if not _is_positive(metadata.get(name)):
                 said = f"is {metadata[name]!r}" if _is_stated(metadata, name) else "is missing"
-                problems[name] = (
+                problems[name] = Fault(
                     f"metadata: {name} {said}; expected a positive number, because this format stores "
-                    "positions in metres"
+                    "positions in metres",
+                    name,
                 )
         zero = [finite_number(metadata[name]) if _is_stated(metadata, name) else 0.0 for name in ZERO]
         problems |= {
-            name: f"metadata: {name} is {metadata[name]!r}; expected a number"
+            name: Fault(f"metadata: {name} is {metadata[name]!r}; expected a number", name)
             for name, value in zip(ZERO, zero, strict=True)
             if value is None
         }

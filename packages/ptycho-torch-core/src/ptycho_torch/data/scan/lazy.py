@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, fault
 
 __all__ = ["ConvertedFrames", "FrameStack", "Frames", "HDF5Frames", "scaled_frames", "take_frames"]
 
@@ -171,7 +171,7 @@ class HDF5Frames(FrameStack):
         self._handle: tuple[int, Any, Any] | None = None
         data = self._data()
         if data.ndim != 3:
-            raise DataError(f"{dataset}: expected shape (frames, N, N), got {data.shape}", self.path)
+            raise DataError(fault(dataset, f"expected shape (frames, N, N), got {data.shape}"), self.path)
         self.dtype = data.dtype
         self.rows = np.arange(data.shape[0]) if rows is None else np.asarray(rows, dtype=np.int64)
         self.frames_per_chunk = 1 if data.chunks is None else int(data.chunks[0])
@@ -263,8 +263,10 @@ class HDF5Frames(FrameStack):
             self._data().read_direct(out, here)
         except OSError as error:
             raise DataError(
-                f"{self.dataset}: frames {first} to {last - 1} cannot be read ({error}); copy or write the "
-                "file again",
+                fault(
+                    self.dataset,
+                    f"frames {first} to {last - 1} cannot be read ({error}); copy or write the file again",
+                ),
                 self.path,
             ) from error
 

@@ -21,7 +21,7 @@ from ptycho_torch.data.scan.assemble import (
     assemble_scan,
 )
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, fault
 
 __all__ = ["InMemory", "ScanSource", "contract_arrays", "is_in_memory", "name_of", "named_arrays", "scan_of"]
 
@@ -66,7 +66,7 @@ def contract_arrays(scan: Scan) -> dict[str, Any]:
         metadata = json.dumps({**scan.metadata, "measurement_domain": "counts", FRAME_AXIS_ENTRY: "first"})
     except TypeError as error:
         raise DataError(
-            f"metadata: cannot be written as JSON ({error}); keep to text, numbers, lists and dicts",
+            fault("metadata", f"cannot be written as JSON ({error}); keep to text, numbers, lists and dicts"),
             scan.source,
         ) from error
     arrays: dict[str, Any] = {
@@ -106,10 +106,10 @@ def named_arrays(
                 continue
             array = np.asarray(value)
         except (TypeError, ValueError) as error:
-            problems[name] = f"{name}: is no array of numbers ({error})"
+            problems[name] = fault(name, f"is no array of numbers ({error})")
             continue
         if array.dtype.hasobject:
-            problems[name] = f"{name}: holds Python objects (dtype {array.dtype}); give numbers, or text"
+            problems[name] = fault(name, f"holds Python objects (dtype {array.dtype}); give numbers, or text")
             continue
         arrays[name] = array
     return arrays, problems
@@ -154,8 +154,11 @@ def scan_of(
         )
     if measurement_domain not in ("auto", data.domain.domain):
         raise DataError(
-            f"measurement_domain: {measurement_domain!r} was stated, but the scan came from "
-            f"{data.domain.domain} ({data.domain.reason}); leave it at 'auto'",
+            fault(
+                "measurement_domain",
+                f"{measurement_domain!r} was stated, but the scan came from "
+                f"{data.domain.domain} ({data.domain.reason}); leave it at 'auto'",
+            ),
             data.source,
         )
     checked = assemble_scan(contract_arrays(data), N=N, source=data.source, progress=progress)
