@@ -159,3 +159,16 @@ def test_progress_draws_a_bar_on_a_terminal(
     assert out == ""
     assert "predicting: 100%" in err
     assert "patterns/s" in err
+
+
+def test_a_warning_is_one_line_though_a_library_formats_warnings_its_own_way(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(args: argparse.Namespace) -> int:
+        # As Lightning does when it is loaded.
+        monkeypatch.setattr(warnings, "formatwarning", lambda message, *_: f"/somewhere.py:7: {message}")
+        warnings.warn("the object is flat", UserWarning, stacklevel=1)
+        return 0
+
+    assert ended(work) == 0
+    assert capsys.readouterr().err == "UserWarning: the object is flat\n"

@@ -155,7 +155,14 @@ def _messages(*, quiet: bool) -> Iterator[None]:
             warnings.filterwarnings("ignore", module=_CHATTY)
             for category in (ImportWarning, PendingDeprecationWarning, ResourceWarning):
                 warnings.simplefilter("ignore", category)
-        warnings.formatwarning = _warning_line
+        show = warnings.showwarning
+
+        def show_as_line(*args: Any, **rest: Any) -> None:
+            # Lightning puts a format of its own in place when it is loaded, which names source files.
+            warnings.formatwarning = _warning_line
+            show(*args, **rest)
+
+        warnings.showwarning = show_as_line
         try:
             yield
         finally:

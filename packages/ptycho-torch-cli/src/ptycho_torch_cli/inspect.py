@@ -62,7 +62,8 @@ def _inspect(args: argparse.Namespace) -> int:
     validate_paths({"FILE": args.file, "--reader": reader}, folders=("FILE",))
     picture = getattr(args, "plot", None)
     if picture is not None:
-        check_target("--plot", Path(picture), suffix=".png", overwrite=args.overwrite)
+        inputs = [args.file] if reader is None else [args.file, reader]
+        check_target("--plot", Path(picture), suffix=".png", overwrite=args.overwrite, inputs=inputs)
     from ptycho_torch.data.summary import examine_scan
 
     default = spec_of(InferenceConfig, "measurement_domain").default

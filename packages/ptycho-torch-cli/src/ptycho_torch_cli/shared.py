@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -187,7 +187,9 @@ def validate_paths(paths: Paths, *, folders: tuple[str, ...] = ()) -> None:
         raise ConfigError(problems)
 
 
-def check_target(name: str, path: Path, *, suffix: str, overwrite: bool) -> None:
+def check_target(
+    name: str, path: Path, *, suffix: str, overwrite: bool, inputs: Sequence[str | Path] = ()
+) -> None:
     """Check that a file may be written; nothing is written.
 
     Parameters
@@ -200,6 +202,8 @@ def check_target(name: str, path: Path, *, suffix: str, overwrite: bool) -> None
         What its name must end in.
     overwrite
         Whether it may exist.
+    inputs
+        What the command reads.
 
     Raises
     ------
@@ -213,6 +217,9 @@ def check_target(name: str, path: Path, *, suffix: str, overwrite: bool) -> None
         problems.append(Problem(name, str(path), "a file", "this is a directory"))
     elif path.exists() and not overwrite:
         problems.append(Problem(name, str(path), "a new file", "it exists; --overwrite replaces it"))
+    from ptycho_torch.outputs import output_problems
+
+    problems += output_problems(name, path, inputs)
     if not path.parent.is_dir():
         problems.append(Problem(name, str(path), "a file in a folder that exists", "create it first"))
     if problems:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -14,7 +14,8 @@ from ptycho_torch.control import Progress, stage_of
 from ptycho_torch.data.format_registry import Format, format_for_target, format_named
 from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import ConfigError
+from ptycho_torch.outputs import output_problems
 
 __all__ = ["convert", "target_format", "write_scan"]
 
@@ -27,6 +28,7 @@ def target_format(
     *,
     overwrite: bool = False,
     reader: str | PathLike[str] | None = None,
+    inputs: Iterable[str | PathLike[str]] = (),
 ) -> Format:
     """Format that a scan is to be written in, once nothing stands in its way; nothing is written.
 
@@ -40,6 +42,8 @@ def target_format(
         Whether files may be there.
     reader
         Python file with a format of the caller's own.
+    inputs
+        Files that are read in the same call.
 
     Raises
     ------
@@ -52,7 +56,7 @@ def target_format(
     DataError
         The name of the target means no format.
     ConfigError
-        No format has that name, or the reader is none.
+        No format has that name, the reader is none, or the target is an input or a file of another kind.
     """
     found = format_for_target(target, reader) if format is None else format_named(format, reader)
     for path in found.files_of(target):
@@ -61,6 +65,10 @@ def target_format(
     parent = Path(target).parent
     if not parent.is_dir():
         raise FileNotFoundError(f"{parent}: no such directory; create it, or give another target")
+    read = [*inputs, *([] if reader is None else [reader])]
+    problems = [item for path in found.files_of(target) for item in output_problems("target", path, read)]
+    if problems:
+        raise ConfigError(problems)
     there = [path for path in found.files_of(target) if path.exists()]
     if there and not overwrite:
         raise FileExistsError(f"{there[0]}: exists already; give another target or ask to overwrite")
@@ -157,17 +165,14 @@ def convert(
     FileExistsError
         The target exists and ``overwrite`` is not set.
     DataError
-        The source is refused, the target is the source, or metadata are missing; nothing is written.
+        The source is refused, or metadata are missing; nothing is written.
     ConfigError
-        No format has that name, or the reader is none.
+        No format has that name, the reader is none, or the target is the source or a file of another kind.
     """
     destination = Path(target)
     kind = target_format(destination, format, overwrite=True, reader=reader)
     origin, located = recognised(source, reader)
-    used = {path.resolve() for path in located.files}
-    if used & {path.resolve() for path in kind.files_of(destination)}:
-        raise DataError("source and target are the same file; give another target", destination)
-    target_format(destination, kind.name, overwrite=overwrite, reader=reader)
+    target_format(destination, kind.name, overwrite=overwrite, reader=reader, inputs=located.files)
     reading = stage_of(progress, "reading", "frame")
     scan = origin.read(
         located, measurement_domain=measurement_domain, N=N, progress=reading, orientation=orientation

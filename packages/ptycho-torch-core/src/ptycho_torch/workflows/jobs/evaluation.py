@@ -66,7 +66,10 @@ def evaluate(
     """
     run = None
     if output_dir is not None:
-        run = RunDirectory.check(Path(output_dir), "evaluate", EVALUATION_FILES, overwrite=overwrite)
+        read = [path for path in (reconstruction_file, truth_file, reader) if path is not None]
+        run = RunDirectory.check(
+            Path(output_dir), "evaluate", EVALUATION_FILES, overwrite=overwrite, inputs=read
+        )
     ours, probe = load_object_and_probe(reconstruction_file, reader=reader)
     truth = load_object(truth_file, reader=reader)
     report = compare(

@@ -135,7 +135,8 @@ def infer(
     assert config.model_path is not None
     device = resolve_accelerator(execution.accelerator)
     require_importable_script(execution, device)
-    run = _find_place(config.output_dir, overwrite=overwrite)
+    inputs = (config.model_path, payload.test_data, config.reader)
+    run = _find_place(config.output_dir, overwrite=overwrite, inputs=inputs)
     require_compiler(execution, device)
     model, manifest = load_bundle(config.model_path, device=device)
     if device == "cuda":
@@ -189,9 +190,9 @@ def infer(
     return outcome
 
 
-def _find_place(path: Path, *, overwrite: bool) -> RunDirectory:
+def _find_place(path: Path, *, overwrite: bool, inputs: Sequence[Any]) -> RunDirectory:
     if is_first_process():
-        return RunDirectory.check(path, _COMMAND, INFERENCE_FILES, overwrite=overwrite)
+        return RunDirectory.check(path, _COMMAND, INFERENCE_FILES, overwrite=overwrite, inputs=inputs)
     return RunDirectory.beside(path, _COMMAND, INFERENCE_FILES)
 
 

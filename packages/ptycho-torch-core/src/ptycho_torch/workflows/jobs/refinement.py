@@ -109,7 +109,8 @@ def refine_scan(
     """
     data, execution = payload.data_config, payload.execution_config
     assert data.scan_file is not None
-    run = RunDirectory.check(data.output_dir, _COMMAND, REFINEMENT_FILES, overwrite=overwrite)
+    inputs = (data.scan_file, data.start_file, data.reader)
+    run = RunDirectory.check(data.output_dir, _COMMAND, REFINEMENT_FILES, overwrite=overwrite, inputs=inputs)
     device = resolve_accelerator(execution.accelerator)
     count_devices(execution.devices, device)
     scan = read_scan(

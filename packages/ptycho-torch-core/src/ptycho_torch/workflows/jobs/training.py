@@ -180,7 +180,7 @@ def train(
     accelerator = resolve_accelerator(execution.accelerator)
     # First of all: a script that is run again must not get as far as to find its own output directory taken.
     require_importable_script(execution, accelerator)
-    run = _find_place(config.output_dir, payload.resolution, overwrite=overwrite, resume=resume)
+    run = _find_place(payload, overwrite=overwrite, resume=resume)
     require_means(execution, accelerator)
     resolve_strategy(execution, accelerator)
     prepared = prepare_training(payload, progress=stage_of(progress, "reading", "frame"))
@@ -222,13 +222,17 @@ def train(
     )
 
 
-def _find_place(path: Path, resolution: Resolution, *, overwrite: bool, resume: bool) -> RunDirectory:
+def _find_place(payload: TrainingPayload, *, overwrite: bool, resume: bool) -> RunDirectory:
+    path, resolution = payload.training_config.output_dir, payload.resolution
     if resume:
         run = RunDirectory.resume(path, _COMMAND, TRAINING_FILES, writes=is_first_process())
         check_same_settings(resolution, run.work / RESOLVED_NAME)
         return run
     if is_first_process():
-        return RunDirectory.check(path, _COMMAND, TRAINING_FILES, overwrite=overwrite, resumable=True)
+        read = (*payload.train_data, *(payload.test_data or ()), payload.training_config.reader)
+        return RunDirectory.check(
+            path, _COMMAND, TRAINING_FILES, overwrite=overwrite, resumable=True, inputs=read
+        )
     return RunDirectory.beside(path, _COMMAND, TRAINING_FILES)
 
 

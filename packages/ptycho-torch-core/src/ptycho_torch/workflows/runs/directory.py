@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ptycho_config import ConfigError, Problem, load_config
 from ptycho_torch.html_report import REPORT_NAME
+from ptycho_torch.outputs import output_problems
 from ptycho_torch.workflows.runs.leaving import ResultsIncomplete
 from ptycho_torch.workflows.runs.lock import held_lock, require_nobody_at_work
 from ptycho_torch.workflows.runs.place import (
@@ -81,19 +83,39 @@ class RunDirectory:
 
     @classmethod
     def check(
-        cls, path: Path, command: str, names: Sequence[str], *, overwrite: bool, resumable: bool = False
+        cls,
+        path: Path,
+        command: str,
+        names: Sequence[str],
+        *,
+        overwrite: bool,
+        resumable: bool = False,
+        inputs: Sequence[Any] = (),
     ) -> RunDirectory:
         """Decide where a run may write; finishes what a killed run was putting in place, and writes no more.
+
+        Parameters
+        ----------
+        path, command, names, overwrite, resumable
+            As in the class.
+        inputs
+            What the run reads; what is no path counts for nothing.
 
         Raises
         ------
         ConfigError
-            If the directory holds results of this command and ``overwrite`` is off, if it holds one of the
+            If one of the names is that of an input, if the directory holds results of this command and
+            ``overwrite`` is off, if it holds one of the
             names and no run of this command wrote it, if another run is at work there, if the path is a
             file, or if it cannot be written.
         """
         _settle(path, command)
         work = _decide(path, command, names, overwrite=overwrite, resumable=resumable)
+        read = [item for item in inputs if isinstance(item, str | os.PathLike)]
+        written = _targets(names, command, path, resumable=resumable).values()
+        problems = [item for name in written for item in output_problems("output_dir", path / name, read)]
+        if problems:
+            raise ConfigError(problems)
         return cls(
             path=path,
             command=command,
