@@ -147,7 +147,16 @@ SCANS = {
     "cannot be read (": lambda b: b.inspect(_with_a_broken_block(b)),
     "the file changed while it was in use": lambda b: _changed_meanwhile(b),
     "truncated HDF5 file": lambda b: (_truncated(b.pair() / "diffraction.h5"), b.inspect("pair")),
-    "another program is writing this file": lambda b: _while_it_is_written(b),
+    "being written by another program": lambda b: _while_it_is_written(b),
+    "a link into": lambda b: b.inspect(_cxi_with_frames(b, h5py.ExternalLink("raw.h5", "data"))),
+    "which this file does not hold": lambda b: b.inspect(_cxi_with_frames(b, h5py.SoftLink("/raw"))),
+    "a virtual dataset over": lambda b: b.inspect(_virtual(b)),
+    "contradict each other": lambda b: b.inspect(_cxi_with(b, "instrument_1/source_1/wavelength", 1e-9)),
+    "the unit is stated as": lambda b: b.inspect(_cxi_in_stones(b)),
+    "the detector is tilted": lambda b: b.inspect(
+        _cxi_with(b, "instrument_1/detector_1/basis_vectors", [[0, -1e-4, 0], [-1e-4, 0, 1e-4]])
+    ),
+    "scans in one file": lambda b: b.inspect(_cxi_with(b, "../entry_2/data_1/data", np.ones((2, 4, 4)))),
     "because this format stores positions in metres": lambda b: convert("scan.npz", "out"),
     "stands for no format": lambda b: convert("scan.npz", "out.tiff"),
     "source and target are the same file": lambda b: convert("scan.npz", "scan.npz", overwrite=True),
@@ -224,6 +233,40 @@ def _cxi_without_distance(bench) -> str:
         file["entry_1/instrument_1/source_1/illumination"] = arrays["probeGuess"]
         file["entry_1/sample_1/geometry_1/translation"] = np.zeros((36, 3))
     return "bare.cxi"
+
+
+def _cxi_with(bench, name, value, units=None) -> str:
+    """The bare file with one thing more below its entry."""
+    path = _cxi_without_distance(bench)
+    with h5py.File(path, "a") as file:
+        file["entry_1/instrument_1/source_1/energy"] = 1.4e-15
+        name = name.removeprefix("../") if name.startswith("../") else f"entry_1/{name}"
+        file[name] = np.asarray(value) if isinstance(value, (list, float)) else value
+        if units is not None:
+            file[name].attrs["units"] = units
+    return path
+
+
+def _cxi_in_stones(bench) -> str:
+    return _cxi_with(bench, "instrument_1/detector_1/distance", 1.0, "stone")
+
+
+def _cxi_with_frames(bench, link) -> str:
+    path = _cxi_without_distance(bench)
+    with h5py.File(path, "a") as file:
+        del file["entry_1/data_1/data"]
+        file["entry_1/data_1/data"] = link
+    return path
+
+
+def _virtual(bench) -> str:
+    layout = h5py.VirtualLayout((36, 64, 64), np.uint16)
+    layout[:] = h5py.VirtualSource("raw.h5", "data", (36, 64, 64))
+    path = _cxi_without_distance(bench)
+    with h5py.File(path, "a") as file:
+        del file["entry_1/data_1/data"]
+        file.create_virtual_dataset("entry_1/data_1/data", layout)
+    return path
 
 
 def _with_a_broken_block(bench) -> str:

@@ -18,6 +18,7 @@ from ptycho_config import (
     PyTorchExecutionConfig,
     field_specs,
 )
+from ptycho_torch.data.paths import inside_of
 from ptycho_torch_cli.console import UsageError, note
 from ptycho_torch_cli.layers import problems_of_layers, typed_settings
 
@@ -179,7 +180,7 @@ def validate_paths(paths: Paths, *, folders: tuple[str, ...] = ()) -> None:
         for path in (given if isinstance(given, tuple) else (given,))
     ]
     for name, path in named:
-        if not path.exists():
+        if not inside_of(path)[0].exists():
             problems.append(Problem(name, str(path), "a file that exists", "there is no such file"))
         elif path.is_dir() and name not in folders:
             problems.append(Problem(name, str(path), "a file", "this is a directory"))

@@ -18,6 +18,7 @@ from ptycho_config import (
     load_config,
 )
 from ptycho_torch.data.opening import ScanHeader, read_scan_header, scan_files
+from ptycho_torch.data.paths import inside_of
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import InMemory, ScanSource, is_in_memory, name_of
 
@@ -111,7 +112,7 @@ def source_of(given: AnyPath | InMemory | None, path: Path | None, name: str) ->
     """The scan in memory, or the path that was resolved: a file, or a directory with the files of a scan."""
     if isinstance(given, (Scan, Mapping)):
         return given
-    if path is not None and not path.exists():
+    if path is not None and not inside_of(path)[0].exists():
         raise FileNotFoundError(f"{name}: {path}: no such file or directory")
     return path
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ptycho_torch.data.format_registry import Format, formats
+from ptycho_torch.data.paths import inside_of
 from ptycho_torch.errors import DataError, fault
 
 if TYPE_CHECKING:
@@ -38,16 +39,18 @@ class Candidate:
     Parameters
     ----------
     path
-        File or directory that exists.
+        File or directory that exists, or a group in a file, ``scan.cxi:/entry_2``.
 
     Attributes
     ----------
     path
-        The same.
+        The file or directory.
+    inside
+        What is meant in the file; empty when the path says nothing about it.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path, self.inside = inside_of(path)
         self._stack = ExitStack()
 
     def __enter__(self) -> Candidate:
@@ -96,8 +99,19 @@ class Candidate:
 
     def hdf5_names(self, group: str = "/") -> frozenset[str]:
         """Names in a group of the HDF5 file; empty when there is no such group, or no such file."""
-        item: Any = None if self.hdf5 is None else self.hdf5.get(group)
-        return frozenset(item) if hasattr(item, "keys") else frozenset()
+        try:
+            item: Any = None if self.hdf5 is None else self.hdf5.get(group)
+        except (KeyError, OSError):  # a link that leads out of the file to nowhere
+            item = None
+        if not hasattr(item, "keys"):
+            return frozenset()
+        # A name that is no UTF-8, as in a damaged file, comes as bytes.
+        return frozenset(n.decode(errors="replace") if isinstance(n, bytes) else n for n in item)
+
+    def holds(self, name: str) -> bool:
+        """Whether the HDF5 file has something of that name, be it a link that leads nowhere."""
+        group, _, last = name.rpartition("/")
+        return last in self.hdf5_names(group or "/")
 
     def npz_names(self) -> frozenset[str]:
         """Names of the arrays of an NPZ archive; empty when this is none, or a damaged one."""
@@ -151,7 +165,7 @@ def recognised(
     path: str | PathLike[str], reader: str | PathLike[str] | None = None
 ) -> tuple[Format, Located]:
     """The format that knows what is at ``path``, and where the scan is; raises as `locate_scan`."""
-    source = Path(path)
+    source = inside_of(path)[0]
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or directory; give the path of a scan")
     if not (source.is_file() or source.is_dir()):
@@ -159,7 +173,7 @@ def recognised(
         raise DataError(
             "a pipe, socket or device, expected a file or a folder; copy its content to a file", source
         )
-    with Candidate(source) as candidate:
+    with Candidate(path) as candidate:
         if not candidate.is_folder and not candidate.start:
             raise DataError("the file is empty; expected a scan", source)
         found, reasons = _asked(candidate, reader)
@@ -167,6 +181,12 @@ def recognised(
             format, located = found[0]
             if reader is not None and not format.is_stated:
                 logger.info("%s: read as %s, not with %s", source, format.name, reader)
+            if candidate.inside and not located.inside:
+                raise DataError(
+                    f"{candidate.inside}: a file of the format {format.name} holds one scan; give the path "
+                    f"of the file",
+                    source,
+                )
             return format, located
         if found:
             raise DataError(_two_formats(candidate, [format.name for format, _ in found]), source)

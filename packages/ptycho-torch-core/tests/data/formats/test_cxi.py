@@ -91,6 +91,10 @@ REFUSED = [
     (_without("entry_1/data_1"), None),
     (
         _without(f"{DETECTOR}/data"),
+        f"entry_1/data_1/data: a link to /{DETECTOR}/data, which this file does not hold",
+    ),
+    (
+        lambda file: [file.__delitem__("entry_1/data_1"), file.__delitem__(f"{DETECTOR}/data")],
         "missing dataset entry_1/data_1/data; datasets found: cxi_version, entry_1/",
     ),
     (_without("entry_1/instrument_1/source_1/illumination"), "missing dataset entry_1/image_1/data"),

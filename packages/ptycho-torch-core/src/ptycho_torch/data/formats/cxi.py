@@ -14,15 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.control import Progress
+from ptycho_torch.data.hdf5.entries import CXINames, entry_of
 from ptycho_torch.data.hdf5.extension import read_own, write_own
 from ptycho_torch.data.hdf5.files import Contents, opened
-from ptycho_torch.data.hdf5.gathered import (
-    Gathered,
-    check_energy,
-    check_pixel,
-    positions_from_metres,
-    zero_entries,
-)
+from ptycho_torch.data.hdf5.gathered import Gathered, check_pixel, positions_from_metres, zero_entries
+from ptycho_torch.data.hdf5.optics import read_axes, read_beam, read_lengths
 from ptycho_torch.data.hdf5.parts import read_object, read_probe, whole_numbers
 from ptycho_torch.data.hdf5.product import placeholder_object
 from ptycho_torch.data.hdf5.writing import create_frames, new_file
@@ -36,7 +32,6 @@ from ptycho_torch.data.scan.geometry import (
     Pair,
     ScanGeometry,
     conjugate_pixel_m,
-    energy_eV_from_joule,
     energy_joule_from_eV,
 )
 from ptycho_torch.data.scan.header import Located, ScanHeader
@@ -51,28 +46,11 @@ TARGETS = (".cxi",)
 
 _FILES = ("diffraction.cxi", "product.cxi")
 
-_ENTRY = "entry_1"
-_DETECTOR = f"{_ENTRY}/instrument_1/detector_1"
-_SOURCE = f"{_ENTRY}/instrument_1/source_1"
-_FRAMES = (f"{_ENTRY}/data_1/data", f"{_DETECTOR}/data")
-_POSITIONS = (f"{_ENTRY}/sample_1/geometry_1/translation", f"{_ENTRY}/data_1/translation")
-_PROBE = (f"{_ENTRY}/image_1/data", f"{_SOURCE}/illumination")
-_OBJECT = f"{_ENTRY}/image_2/data"
-_EXTRA = f"{_ENTRY}/ptychodus"
-
+_WRITTEN = CXINames()
 _VERSION = 160
 _INVALID = 0x1
 _HARMLESS = 0x20 | 0x800
 """Bits of the mask that mark peaks and signal, which are measured."""
-
-_NAMES = {
-    "diff3d": _FRAMES[0],
-    "xcoords": f"{_POSITIONS[0]} x",
-    "ycoords": f"{_POSITIONS[0]} y",
-    "probeGuess": _PROBE[0],
-    "objectGuess": _OBJECT,
-    "bad_pixels": f"{_DETECTOR}/mask",
-}
 
 
 def recognise(candidate: Candidate) -> Located | str:
@@ -84,70 +62,65 @@ def recognise(candidate: Candidate) -> Located | str:
     reason = candidate.why_not_hdf5()
     if reason is not None:
         return reason
-    entry = candidate.hdf5_names(_ENTRY)
+    names = CXINames(entry_of(candidate))
+    entry = candidate.hdf5_names(names.entry)
     if not entry and "cxi_version" not in candidate.hdf5_names():
-        return f"neither {_ENTRY} nor cxi_version"
-    return _with_its_other_half(candidate, entry)
+        return f"neither {names.entry} nor cxi_version"
+    return _with_its_other_half(candidate, names, entry)
 
 
-def _with_its_other_half(candidate: Candidate, entry: frozenset[str]) -> Located:
+def _with_its_other_half(candidate: Candidate, names: CXINames, entry: frozenset[str]) -> Located:
     """One file, or both halves of a scan whose one half was named."""
     path, has_rest = candidate.path, bool(entry & {"sample_1", "image_1"})
+    files: tuple[Path, ...] = (path,)
     if not has_rest and entry & {"instrument_1", "data_1"}:
         other = path.with_name(path.name.replace("diffraction", "product"))
         if other != path and other.is_file():
-            return Located(NAME, (path, other))
-    names = candidate.hdf5_names(f"{_ENTRY}/data_1") | candidate.hdf5_names(_DETECTOR)
-    if has_rest and "data" not in names:
+            files = (path, other)
+    if has_rest and not any(candidate.holds(frames) for frames in names.frames):
         other = path.with_name(path.name.replace("product", "diffraction"))
         if other != path and other.is_file():
-            return Located(NAME, (other, path))
-    return Located(NAME, (path,))
+            files = (other, path)
+    return Located(NAME, files, names.entry)
 
 
-def _read_detector(contents: Contents, found: Gathered) -> None:
-    name = contents.first(*_FRAMES)
+def _read_detector(contents: Contents, found: Gathered, names: CXINames) -> None:
+    name = contents.require_first(*names.frames)
     if name is None:
-        contents.require(_FRAMES[0])
         return
     found.frames = contents.frames(name)
-    mask = contents.array(f"{_DETECTOR}/mask")
+    mask = contents.array(f"{names.detector}/mask")
     if mask is not None and mask.dtype.kind in "biu":
         found.bad_pixels = (mask.astype(np.int64) & ~_HARMLESS) != 0
     elif mask is not None:
-        contents.report(fault(f"{_DETECTOR}/mask", f"expected integers, got {mask.dtype}"))
+        contents.report(fault(f"{names.detector}/mask", f"expected integers, got {mask.dtype}"))
 
 
-def _read_optics(contents: Contents, found: Gathered) -> None:
+def _read_optics(contents: Contents, found: Gathered, names: CXINames) -> None:
     """Energy, distance and detector pixels from whichever file has them."""
-    energy_J = contents.number(f"{_SOURCE}/energy")
-    if energy_J is not None and ENERGY not in found.metadata:
-        name = f"{_SOURCE}/energy"
-        energy = check_energy(energy_eV_from_joule(energy_J), name, found.problems)
-        if energy is not None:
-            found.metadata[ENERGY] = energy
-    lengths = {
-        DISTANCE: f"{_DETECTOR}/distance",
-        DETECTOR_PIXEL[0]: f"{_DETECTOR}/y_pixel_size",
-        DETECTOR_PIXEL[1]: f"{_DETECTOR}/x_pixel_size",
-    }
-    for entry, name in lengths.items():
-        value = contents.number(name)
-        if value is None or entry in found.metadata:
-            continue
-        if np.isfinite(value) and value != 0:
-            found.metadata[entry] = abs(value)
-        else:
-            contents.report(fault(name, f"expected a positive length in metres, got {value:g}"))
+    read_beam(
+        contents,
+        found,
+        energies=names.energies,
+        wavelengths=names.wavelengths,
+        particle=f"{names.source}/probe",
+    )
+    read_lengths(
+        contents,
+        found,
+        distance=f"{names.detector}/distance",
+        pixel_y=f"{names.detector}/y_pixel_size",
+        pixel_x=f"{names.detector}/x_pixel_size",
+    )
 
 
-def _extra_pair(contents: Contents, y: str, x: str) -> Pair | None:
-    values = contents.number(f"{_EXTRA}/{y}"), contents.number(f"{_EXTRA}/{x}")
+def _extra_pair(contents: Contents, names: CXINames, y: str, x: str) -> Pair | None:
+    values = contents.quantity(f"{names.extra}/{y}", "m"), contents.quantity(f"{names.extra}/{x}", "m")
     return None if values[0] is None or values[1] is None else (values[0], values[1])
 
 
-def _object_pixel(contents: Contents, found: Gathered) -> Pair | None:
-    stated = _extra_pair(contents, "object_pixel_height_m", "object_pixel_width_m")
+def _object_pixel(contents: Contents, found: Gathered, names: CXINames) -> Pair | None:
+    stated = _extra_pair(contents, names, "object_pixel_height_m", "object_pixel_width_m")
     known = {name: found.metadata.get(name) for name in (ENERGY, DISTANCE, *DETECTOR_PIXEL)}
     missing = [name for name, value in known.items() if value is None]
     if found.frames is None:
@@ -158,8 +131,9 @@ def _object_pixel(contents: Contents, found: Gathered) -> Pair | None:
             return stated
         contents.report(
             Fault(
-                f"missing {', '.join(missing)}; energy ({_SOURCE}/energy, J), distance and pixel sizes "
-                f"({_DETECTOR}/distance, x_pixel_size, y_pixel_size, m) turn positions in metres into pixels",
+                f"missing {', '.join(missing)}; energy ({names.source}/energy, J), distance and pixel sizes "
+                f"({names.detector}/distance, x_pixel_size, y_pixel_size, m) turn positions in metres "
+                "into pixels",
                 ", ".join(missing),
             )
         )
@@ -176,62 +150,60 @@ def _object_pixel(contents: Contents, found: Gathered) -> Pair | None:
     return y, x
 
 
-def _read_images(contents: Contents, found: Gathered) -> None:
-    name = contents.first(*_PROBE)
-    if name is None:
-        contents.require(_PROBE[0])
-    else:
+def _read_images(contents: Contents, found: Gathered, names: CXINames) -> None:
+    name = contents.require_first(*names.probe)
+    if name is not None:
         read_probe(contents, name, found)
-    image = contents.stored(_OBJECT)
+    image = contents.stored(names.object)
     if image is not None and image.dtype.kind == "c" and image.size:
-        read_object(contents, _OBJECT, found)
-    for name, entry in ((f"{_ENTRY}/title", "name"), (f"{_ENTRY}/experiment_description", "comments")):
-        data = contents.dataset(name)
-        if data is not None and h5py.check_string_dtype(data.dtype) is not None and data.size == 1:
-            text = data[()] if data.shape == () else data[0]
-            found.metadata[entry] = text.decode("utf-8", errors="replace")
+        read_object(contents, names.object, found)
+    for part, entry in (("title", "name"), ("experiment_description", "comments")):
+        text = contents.string(f"{names.entry}/{part}")
+        if text is not None:
+            found.metadata[entry] = text
 
 
-def _read_positions(contents: Contents, found: Gathered) -> None:
-    name = contents.first(*_POSITIONS)
+def _read_positions(contents: Contents, found: Gathered, names: CXINames) -> None:
+    name = contents.require_first(*names.positions)
     if name is None:
-        contents.require(_POSITIONS[0])
         return
-    values = contents.array(name)
-    pixel = _object_pixel(contents, found)
+    axes = read_axes(contents, found, f"{names.detector}/basis_vectors")
+    values = contents.quantities(name, "m")
+    pixel = _object_pixel(contents, found, names)
     if values is None:
         return
-    if values.ndim != 2 or values.shape[1] not in (2, 3) or not len(values) or values.dtype.kind not in "iuf":
-        contents.report(
-            fault(name, f"expected real x, y, z of shape (n, 3), got {values.dtype} {values.shape}")
-        )
+    if values.ndim != 2 or values.shape[1] not in (2, 3) or not len(values):
+        contents.report(fault(name, f"expected real x, y, z of shape (n, 3), got shape {values.shape}"))
         return
     if found.frames is not None:
         # CXI does not number frames: the n-th position number means the n-th frame.
         found.frame_index = np.arange(len(found.frames))
-    indexes = contents.array(f"{_EXTRA}/probe_position_indexes")
+    numbered = f"{names.extra}/probe_position_indexes"
+    indexes = contents.array(numbered)
     if indexes is not None:
-        found.position_index = whole_numbers(indexes, f"{_EXTRA}/probe_position_indexes", contents)
+        found.position_index = whole_numbers(indexes, numbered, contents)
+    elif found.frames is not None and found.frames.is_growing:
+        pass  # those that are complete are taken
     elif found.frames is not None and len(values) != len(found.frames):
         contents.report(fault(name, f"{len(values)} positions, expected {len(found.frames)}, one per frame"))
         return
     if found.position_index is not None and len(found.position_index) != len(values):
         contents.report(
-            fault(
-                f"{_EXTRA}/probe_position_indexes",
-                f"{len(found.position_index)} entries, expected {len(values)}, one per position",
-            )
+            fault(numbered, f"{len(found.position_index)} entries, expected {len(values)}, one per position")
         )
         return
     if pixel is None:
         return
-    yx = values[:, [1, 0]].astype(np.float64)
-    centre = _extra_pair(contents, "object_center_y_m", "object_center_x_m")
+    yx = values[:, [1, 0]]
+    if axes is not None:
+        yx = yx @ axes.T
+    centre = _extra_pair(contents, names, "object_center_y_m", "object_center_x_m")
     shape = (1, 1) if found.object is None else (found.object.shape[0], found.object.shape[1])
     if centre is None or found.object is None:
         # Without an object any coordinate zero will do; the middle keeps the numbers small.
         found.object, shape = None, (1, 1)
-        middle = (yx.min(axis=0) + yx.max(axis=0)) / 2
+        real = yx[np.isfinite(yx).all(axis=1)]
+        middle = (real.min(axis=0) + real.max(axis=0)) / 2 if len(real) else np.zeros(2)
         centre = (float(middle[0]), float(middle[1]))
     found.metadata |= zero_entries(pixel, centre, shape)
     found.positions = positions_from_metres(
@@ -266,31 +238,32 @@ def _gather(located: Located) -> Gathered:
         A file is damaged.
     """
     first, *rest = located.files
-    found = Gathered(located=located, names=_NAMES)
+    names = CXINames(located.inside)
+    found = Gathered(located=located, names=names.of_contract())
     with opened(first) as file:
         contents = Contents(file, found.problems, first.name if rest else "")
-        _read_detector(contents, found)
-        _read_optics(contents, found)
+        _read_detector(contents, found, names)
+        _read_optics(contents, found, names)
         if not rest:
-            _read_rest(contents, found)
+            _read_rest(contents, found, names)
     for path in rest:
         with opened(path) as file:
             contents = Contents(file, found.problems, path.name)
-            _read_optics(contents, found)
-            _read_rest(contents, found)
+            _read_optics(contents, found, names)
+            _read_rest(contents, found, names)
     return found.settle()
 
 
-def _read_rest(contents: Contents, found: Gathered) -> None:
-    _read_images(contents, found)
-    _read_positions(contents, found)
-    found.own = read_own(contents, _ENTRY)
+def _read_rest(contents: Contents, found: Gathered, names: CXINames) -> None:
+    _read_images(contents, found, names)
+    _read_positions(contents, found, names)
+    found.own = read_own(contents, names.entry)
 
 
 def _write_image(
     file: h5py.File, name: str, values: npt.NDArray[Any], axes: str, geometry: ScanGeometry
 ) -> None:
-    image = file.create_group(f"{_ENTRY}/{name}")
+    image = file.create_group(f"{_WRITTEN.entry}/{name}")
     data = image.create_dataset("data", data=values)
     data.attrs["axes"] = axes
     image.create_dataset("data_space", data="real")
@@ -321,12 +294,12 @@ def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
     with new_file(path) as new:
         file = new.root
         file.create_dataset("cxi_version", data=_VERSION)
-        entry = file.create_group(_ENTRY)
+        entry = file.create_group(_WRITTEN.entry)
         for name, key in (("title", "name"), ("experiment_description", "comments")):
             if scan.metadata.get(key):
                 entry.create_dataset(name, data=str(scan.metadata[key]))
-        file.create_dataset(f"{_SOURCE}/energy", data=energy_joule_from_eV(geometry.energy_eV))
-        detector = file.create_group(_DETECTOR)
+        file.create_dataset(f"{_WRITTEN.source}/energy", data=energy_joule_from_eV(geometry.energy_eV))
+        detector = file.create_group(_WRITTEN.detector)
         detector.create_dataset("distance", data=geometry.distance_m)
         pixel_y, pixel_x = geometry.detector_pixel_m
         detector.create_dataset("x_pixel_size", data=pixel_x)
@@ -335,21 +308,23 @@ def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
             detector.create_dataset("mask", data=np.where(scan.bad_pixels, _INVALID, 0).astype(np.uint32))
         places = np.zeros((scan.n_frames, 3))
         places[:, [1, 0]] = geometry.middles_m(scan.positions, scan.N)
-        file.create_dataset(_POSITIONS[0], data=places)
+        file.create_dataset(_WRITTEN.positions[0], data=places)
         _write_image(file, "image_1", scan.probe[None], "coherent:incoherent:y:x", geometry)
-        file[_PROBE[1]] = h5py.SoftLink(f"/{_PROBE[0]}")
+        file[_WRITTEN.probe[1]] = h5py.SoftLink(f"/{_WRITTEN.probe[0]}")
         _write_image(file, "image_2", image[None], "layer:y:x", geometry)
         _write_extra(file, scan, geometry, geometry.centre_m((image.shape[0], image.shape[1]), origin))
         write_own(entry, scan)
-        create_frames(new, f"{_DETECTOR}/data", scan.diffraction, compression="gzip", progress=progress)
-        data = file.create_group(f"{_ENTRY}/data_1")
-        data["data"] = h5py.SoftLink(f"/{_FRAMES[1]}")
-        data["translation"] = h5py.SoftLink(f"/{_POSITIONS[0]}")
+        create_frames(
+            new, f"{_WRITTEN.detector}/data", scan.diffraction, compression="gzip", progress=progress
+        )
+        data = file.create_group(f"{_WRITTEN.entry}/data_1")
+        data["data"] = h5py.SoftLink(f"/{_WRITTEN.frames[1]}")
+        data["translation"] = h5py.SoftLink(f"/{_WRITTEN.positions[0]}")
 
 
 def _write_extra(file: h5py.File, scan: Scan, geometry: ScanGeometry, centre_m: Pair) -> None:
     """What the standard has no place for, where ptychodus looks for it."""
-    extra = file.create_group(_EXTRA)
+    extra = file.create_group(_WRITTEN.extra)
     extra.create_dataset("probe_position_indexes", data=np.arange(scan.n_frames))
     for name in ("probe", "object"):
         for axis, pixel in zip(("height", "width"), geometry.object_pixel_m, strict=True):
@@ -366,11 +341,11 @@ def make_example(path: Path) -> None:
     places[:, [1, 0]] = geometry.middles_m(scan.positions, scan.N)
     with h5py.File(path, "w") as file:
         file["cxi_version"] = _VERSION
-        file[f"{_SOURCE}/energy"] = energy_joule_from_eV(geometry.energy_eV)
-        file[_PROBE[1]] = scan.probe
-        detector = file.create_group(_DETECTOR)
+        file[f"{_WRITTEN.source}/energy"] = energy_joule_from_eV(geometry.energy_eV)
+        file[_WRITTEN.probe[1]] = scan.probe
+        detector = file.create_group(_WRITTEN.detector)
         detector["distance"] = geometry.distance_m
         detector["y_pixel_size"], detector["x_pixel_size"] = geometry.detector_pixel_m
         detector.create_dataset("data", data=scan.diffraction[:], chunks=True, compression="gzip")
-        file[_POSITIONS[0]] = places
-        file[_FRAMES[0]] = h5py.SoftLink(f"/{_FRAMES[1]}")
+        file[_WRITTEN.positions[0]] = places
+        file[_WRITTEN.frames[0]] = h5py.SoftLink(f"/{_WRITTEN.frames[1]}")

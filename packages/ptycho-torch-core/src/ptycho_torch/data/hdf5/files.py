@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import math
 from collections.abc import Iterator
@@ -16,9 +15,12 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ptycho_torch.data.hdf5.kinds import dtype_of, why_no_frames, why_no_numbers, why_too_large
+from ptycho_torch.data.hdf5.kinds import as_numbers, why_no_frames, why_no_numbers, why_too_large
+from ptycho_torch.data.hdf5.links import broken_link, headers_and_links, missing_parts
+from ptycho_torch.data.hdf5.units import UNITS, scale_of, stated_unit
 from ptycho_torch.data.scan.header import ArrayHeader
 from ptycho_torch.data.scan.lazy import HDF5Frames
+from ptycho_torch.data.scan.stored import missing_filters, open_hdf5
 from ptycho_torch.errors import DataError, Fault, fault
 
 __all__ = ["Contents", "StoredArray", "is_hdf5", "opened"]
@@ -55,7 +57,7 @@ def opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
     if not source.is_file():
         raise DataError("not a file; give the path of one HDF5 file", source)
     try:
-        file = h5py.File(source, "r")
+        file = open_hdf5(source)
     except PermissionError:
         raise
     except OSError as error:
@@ -77,25 +79,20 @@ def _why_not(source: Path, said: str) -> str:
     if "truncated file" in said:
         return f"truncated HDF5 file, only {size} bytes are there; copy or write the file again"
     if "lock" in said:
-        return f"another program is writing this file ({said}); wait until it is closed"
+        return (
+            "being written by another program; wait until it is closed, or let that program write in SWMR "
+            "mode, "
+            "so that the frames written so far can be read"
+        )
+    if "not already open for SWMR" in said:
+        return (
+            "being written, or left open by a program that ended without closing it; wait for the program, "
+            "or "
+            f"release the file with: h5clear --status {source}"
+        )
     if not is_hdf5(source):
         return "the content is not HDF5"
     return f"damaged HDF5 file ({said}); copy or write the file again"
-
-
-def _headers(file: h5py.File) -> dict[str, ArrayHeader]:
-    """Every dataset of the file by its name; links that lead nowhere are left out."""
-    found: dict[str, ArrayHeader] = {}
-
-    def note(name: str | bytes, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            # A name that is no UTF-8, as in a damaged file, comes as bytes.
-            text = name.decode(errors="replace") if isinstance(name, bytes) else name
-            dtype = dtype_of(item)
-            found[text] = ArrayHeader(tuple(item.shape or ()), np.dtype(object) if dtype is None else dtype)
-
-    file.visititems(note)
-    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,17 +157,26 @@ class Contents:
 
     def headers(self) -> dict[str, ArrayHeader]:
         """Shape and dtype of every dataset; no array is loaded."""
-        return _headers(self.file)
+        return headers_and_links(self.file)[0]
 
     def found(self) -> str:
-        """Names of the datasets, for a message."""
-        names = sorted(self.headers())
+        """Names of the datasets, and where links out of the file lead, for a message."""
+        headers, links = headers_and_links(self.file)
+        names = [f"{name} -> {links[name]}" if name in links else name for name in sorted({*headers, *links})]
         listed = ", ".join(names[:_LISTED]) or "none"
         return listed if len(names) <= _LISTED else f"{listed} and {len(names) - _LISTED} more"
 
     def require(self, *names: str) -> bool:
-        """Whether all these datasets are there; a problem that names the missing ones if not."""
-        missing = [name for name in names if self.dataset(name) is None]
+        """Whether all these datasets are there; a problem that names the missing ones if not.
+
+        Of a link that leads nowhere, it is said what it leads to.
+        """
+        absent = [name for name in names if self.dataset(name) is None]
+        broken = {name: broken_link(self.file, name) for name in absent}
+        for name, sentence in broken.items():
+            if sentence is not None:
+                self.report(Fault(sentence, name))
+        missing = [name for name in absent if broken[name] is None]
         if missing:
             kind = "dataset" if len(missing) == 1 else "datasets"
             self.report(
@@ -178,7 +184,7 @@ class Contents:
                     f"missing {kind} {', '.join(missing)}; datasets found: {self.found()}", ", ".join(missing)
                 )
             )
-        return not missing
+        return not absent
 
     def dataset(self, name: str) -> h5py.Dataset | None:
         """Dataset of that name, None when there is none."""
@@ -191,6 +197,13 @@ class Contents:
     def first(self, *names: str) -> str | None:
         """The first of ``names`` that is a dataset."""
         return next((name for name in names if self.dataset(name) is not None), None)
+
+    def require_first(self, *names: str) -> str | None:
+        """The first of ``names`` that is a dataset; a problem where none is, about a broken link if any."""
+        found = self.first(*names)
+        if found is None:
+            self.require(next((name for name in names if broken_link(self.file, name)), names[0]))
+        return found
 
     def stored(self, name: str) -> StoredArray | None:
         """A dataset that is left in the file, None when it is absent."""
@@ -211,7 +224,9 @@ class Contents:
             self.report(fault(name, f"an array of shape {data.shape} {said}"))
             return None
         try:
-            return np.asarray(data[() if layer is None else layer])
+            if not self._can_unpack(data, name):
+                return None
+            return as_numbers(np.asarray(data[() if layer is None else layer]))
         except (OSError, TypeError) as error:
             self.report(fault(name, f"cannot be read ({error}); copy or write the file again"))
             return None
@@ -229,6 +244,50 @@ class Contents:
         """Single real number of a dataset, None when it is absent or none."""
         values = self.array(name)
         return None if values is None else self._single(values, name)
+
+    def quantities(self, name: str, result: str, default: str = "") -> npt.NDArray[np.float64] | None:
+        """Real numbers of a dataset in the unit ``result``, by the unit that the file states beside them.
+
+        Parameters
+        ----------
+        name
+            Of the dataset.
+        result
+            ``"m"`` or ``"eV"``.
+        default
+            Unit where the file states none; ``result`` when left out.
+        """
+        data, values = self.dataset(name), self.array(name)
+        if data is None or values is None:
+            return None
+        unit = stated_unit(data) or default or result
+        factor = scale_of(unit, result)
+        if factor is None:
+            self.report(fault(name, f"the unit is stated as {unit!r}; expected {UNITS[result]}"))
+            return None
+        if values.dtype.kind not in "iuf":
+            self.report(fault(name, f"expected real numbers, got {values.dtype} of shape {values.shape}"))
+            return None
+        return values.astype(np.float64) if factor == 1 else values * factor
+
+    def quantity(self, name: str, result: str, default: str = "") -> float | None:
+        """As `quantities`, a single one; repeats of one number are that number."""
+        values = self.quantities(name, result, default)
+        if (
+            values is not None
+            and values.size > 1
+            and np.isclose(values, values.flat[0], rtol=1e-6, atol=0).all()
+        ):
+            values = values.reshape(-1)[:1]
+        return None if values is None else self._single(values, name)
+
+    def string(self, name: str) -> str | None:
+        """Text of a dataset, None when it is absent or no text."""
+        data = self.dataset(name)
+        if data is None or h5py.check_string_dtype(data.dtype) is None or data.size != 1:
+            return None
+        text = data[()] if data.shape == () else data.asstr("utf-8", errors="replace")[:].reshape(-1)[0]
+        return text.decode("utf-8", errors="replace") if isinstance(text, bytes) else str(text)
 
     def attribute(self, name: str, of: str = "/") -> float | None:
         """Single real number of an attribute of a dataset or of the root, None when it is absent or none."""
@@ -269,6 +328,18 @@ class Contents:
             return value.decode("utf-8", errors="replace")
         return value if isinstance(value, str) else None
 
+    def _can_unpack(self, data: h5py.Dataset, name: str) -> bool:
+        unreadable = missing_filters(data)
+        if unreadable:
+            self.report(
+                fault(
+                    name,
+                    f"packed with {', '.join(unreadable)}, which this installation of HDF5 cannot read; "
+                    "install the package hdf5plugin",
+                )
+            )
+        return not unreadable
+
     def _single(self, values: npt.NDArray[Any], name: str) -> float | None:
         if values.size == 1 and values.dtype.kind in "iuf":
             return float(values.reshape(-1)[0])
@@ -280,15 +351,11 @@ class Contents:
         data = self.dataset(name)
         if data is None or not self._holds_numbers(data, name):
             return None
-        unreadable = _missing_filters(data)
-        if unreadable:
-            self.report(
-                fault(
-                    name,
-                    f"packed with {', '.join(unreadable)}, which this installation of HDF5 cannot read; "
-                    "install the package hdf5plugin",
-                )
-            )
+        if not self._can_unpack(data, name):
+            return None
+        absent = missing_parts(data)
+        if absent is not None:
+            self.report(fault(name, absent))
             return None
         if data.ndim != 3 or 0 in data.shape:
             self.report(
@@ -300,23 +367,3 @@ class Contents:
             self.report(fault(name, said))
             return None
         return HDF5Frames(self.path, name)
-
-
-def _missing_filters(data: h5py.Dataset) -> list[str]:
-    """Names of the filters that are needed to read ``data`` and are not there."""
-
-    def missing() -> list[str]:
-        plist = data.id.get_create_plist()
-        filters = [plist.get_filter(i) for i in range(plist.get_nfilters())]
-        return [
-            name.decode(errors="replace") or f"filter {code}"
-            for code, _, _, name in filters
-            if not h5py.h5z.filter_avail(code)
-        ]
-
-    names = missing()
-    if names and importlib.util.find_spec("hdf5plugin") is not None:
-        # Importing it registers the filters of detector makers with the HDF5 library of this process.
-        importlib.import_module("hdf5plugin")
-        names = missing()
-    return names

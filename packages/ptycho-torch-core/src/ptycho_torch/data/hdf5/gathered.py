@@ -238,6 +238,7 @@ class Gathered:
         """Choose the rows that are frames with a position, and take over what was stored exactly."""
         if self.positions is not None and self.frames is not None:
             self.positions = self.positions + beyond_middle(self.frames.shape[1])
+        self._keep_complete()
         whole = self._pair()
         if self.own is not None and not (whole and self._belongs(self.own)):
             self.own = None
@@ -294,6 +295,23 @@ class Gathered:
             )
         except DataError as error:
             raise DataError([self._translated(problem) for problem in error.problems], self.source) from error
+
+    def _keep_complete(self) -> None:
+        """Of a file that a writer fills, keep what is complete: as many frames as positions, in order."""
+        frames, positions = self.frames, self.positions
+        if frames is None or not frames.is_growing:
+            return
+        n = len(frames) if positions is None else min(len(frames), len(positions))
+        self.remarks.append(f"the file is being written; the {n} frames that are complete so far are read")
+        if n == 0:
+            self.problems.append(
+                Fault("the file is being written, and no frame is complete yet; wait for the first ones")
+            )
+        self.frames = frames.take(np.arange(n))
+        self.positions = None if positions is None else positions[:n]
+        for name in ("frame_index", "position_index"):
+            index = getattr(self, name)
+            setattr(self, name, None if index is None else index[:n])
 
     def _pair(self) -> bool:
         """Pair frames and positions; whether all of both are used in the order stored."""

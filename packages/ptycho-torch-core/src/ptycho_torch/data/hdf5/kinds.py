@@ -7,13 +7,16 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from ptycho_torch.data.limits import LARGEST_FRAME_PX, too_large
 
-__all__ = ["dtype_of", "why_no_frames", "why_no_numbers", "why_too_large"]
+__all__ = ["as_numbers", "dtype_of", "why_no_frames", "why_no_numbers", "why_too_large"]
 
 _LARGEST_CHUNK_BYTES = 1 << 30
 _MOST_FRAMES = 20_000_000
+_COMPLEX = (("real", "imag"), ("re", "im"), ("r", "i"))
+_COLUMNS = (("x", "y"), ("x", "y", "z"))
 
 
 def dtype_of(data: h5py.Dataset) -> np.dtype[Any] | None:
@@ -35,14 +38,25 @@ def why_no_numbers(data: h5py.Dataset) -> str | None:
         "text": h5py.check_string_dtype(dtype),
         "references": h5py.check_ref_dtype(dtype),
         "lists of various lengths": h5py.check_vlen_dtype(dtype),
-        "names of an enumeration": h5py.check_enum_dtype(dtype),
     }
     for kind, found in named.items():
         if found is not None:
             return kind
-    if dtype.kind in "biufc":
+    if dtype.kind in "biufc" or _parts(dtype) in (*_COMPLEX, *_COLUMNS):
         return None
     return f"values of several parts ({dtype})" if dtype.kind == "V" else f"values of type {dtype}"
+
+
+def _parts(dtype: np.dtype[Any]) -> tuple[str, ...]:
+    return tuple(name.lower() for name in dtype.names or ())
+
+
+def as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Complex numbers from pairs of parts, columns from named coordinates; other values as they are."""
+    fields, parts = tuple(values.dtype.names or ()), _parts(values.dtype)
+    if parts in _COMPLEX:
+        return np.asarray(values[fields[0]] + 1j * values[fields[1]])
+    return np.stack([values[name] for name in fields], axis=-1) if parts in _COLUMNS else values
 
 
 def why_too_large(data: h5py.Dataset, shape: tuple[int, ...]) -> str | None:
@@ -67,6 +81,8 @@ def why_no_frames(data: h5py.Dataset) -> str | None:
     data
         Numbers of shape ``(n, H, W)``.
     """
+    if data.dtype.names is not None:
+        return f"values of several parts ({data.dtype}), expected one number per pixel"
     n, height, width = data.shape
     if max(height, width) > LARGEST_FRAME_PX:
         return f"frames of {height} x {width} px, expected at most {LARGEST_FRAME_PX} px; crop or bin them"

@@ -26,6 +26,8 @@ __all__ = [
     "ScanGeometry",
     "beyond_middle",
     "conjugate_pixel_m",
+    "electron_wavelength_m",
+    "energy_eV_of_wavelength",
     "energy_joule_from_eV",
     "finite_number",
     "rescaled_entries",
@@ -37,6 +39,7 @@ Pair = tuple[float, float]
 _PLANCK_J_S = 6.62607015e-34
 _LIGHT_M_PER_S = 299792458.0
 _ELECTRONVOLT_J = 1.602176634e-19
+_ELECTRON_REST_eV = 510998.95
 
 ENERGY, DISTANCE = "photon_energy_eV", "detector_object_distance_m"
 DETECTOR_PIXEL = ("detector_pixel_height_m", "detector_pixel_width_m")
@@ -62,6 +65,17 @@ def beyond_middle(n_pixels: int) -> float:
 def wavelength_m(energy_eV: float) -> float:
     """Wavelength of photons of ``energy_eV``, ``h c / E``; m."""
     return _PLANCK_J_S * _LIGHT_M_PER_S / (energy_eV * _ELECTRONVOLT_J)
+
+
+def energy_eV_of_wavelength(length_m: float) -> float:
+    """Energy of photons of a wavelength; eV."""
+    return _PLANCK_J_S * _LIGHT_M_PER_S / (length_m * _ELECTRONVOLT_J)
+
+
+def electron_wavelength_m(energy_eV: float) -> float:
+    """Wavelength of electrons of a kinetic energy, ``h c / sqrt(E (E + 2 m c^2))``; m."""
+    momentum_eV = math.sqrt(energy_eV * (energy_eV + 2 * _ELECTRON_REST_eV))
+    return wavelength_m(momentum_eV)
 
 
 def energy_joule_from_eV(energy_eV: float) -> float:

@@ -29,10 +29,13 @@ class Located:
         Name of the format.
     files
         Every file of the scan, that with the frames first.
+    inside
+        Group or dataset of the file that holds the scan, where one file holds several; empty otherwise.
     """
 
     format: str
     files: tuple[Path, ...]
+    inside: str = ""
 
     @property
     def frames(self) -> Path:

@@ -157,6 +157,11 @@ class HDF5Frames(FrameStack):
     rows
         int64, ``(n,)``: which frames, in which order; None: all as stored.
 
+    Attributes
+    ----------
+    is_growing
+        Whether a writer adds frames to the file; those that it held at first are the frames here.
+
     Raises
     ------
     DataError
@@ -168,6 +173,7 @@ class HDF5Frames(FrameStack):
         self.path = Path(path).resolve()
         self.dataset = dataset
         self._fingerprint = self._identify()
+        self.is_growing = False
         self._handle: tuple[int, Any, Any] | None = None
         data = self._data()
         if data.ndim != 3:
@@ -187,6 +193,7 @@ class HDF5Frames(FrameStack):
                 self.frames_per_chunk,
                 dataset,
             )
+        self._let_go()
 
     def _identify(self) -> tuple[int, int]:
         status = self.path.stat()
@@ -199,14 +206,18 @@ class HDF5Frames(FrameStack):
         return self._handle[2]
 
     def _open(self) -> tuple[Any, Any]:
-        import h5py
+        from ptycho_torch.data.scan.stored import missing_filters, open_hdf5
 
-        if self._identify() != self._fingerprint:
+        if not self.is_growing and self._identify() != self._fingerprint:
             raise DataError("the file changed while it was in use; read the scan again", self.path)
         # The library's own cache of chunks scatters what it keeps over the heap, which then grows with the
         # file instead of the cache; blocks are kept here instead.
-        file = h5py.File(self.path, "r", rdcc_nbytes=0)
-        return file, file[self.dataset]
+        file = open_hdf5(self.path, rdcc_nbytes=0)
+        self.is_growing = self.is_growing or bool(file.swmr_mode)
+        data = file[self.dataset]
+        # Each process that reads needs the filters for itself.
+        missing_filters(data)
+        return file, data
 
     def close(self) -> None:
         """Release the file; the next read opens it again."""
@@ -269,6 +280,13 @@ class HDF5Frames(FrameStack):
                 ),
                 self.path,
             ) from error
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close a file that grows: the library would keep the length that it has seen first."""
+        if self.is_growing and self._handle is not None:
+            self._handle[1].close()
+            self._handle = None
 
     def _like(self, rows: Rows, shape: tuple[int, int, int], window: tuple[int, int]) -> HDF5Frames:
         other = object.__new__(HDF5Frames)

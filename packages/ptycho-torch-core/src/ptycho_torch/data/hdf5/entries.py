@@ -1,0 +1,120 @@
+"""Names of the CXI standard below one entry of a file, and which entry of several is meant."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ptycho_torch.data.recognition import Candidate
+from ptycho_torch.errors import DataError
+
+__all__ = ["CXINames", "entries_with_frames", "entry_of"]
+
+_ENTRY = re.compile(r"entry(_\d+)?")
+
+
+@dataclass(frozen=True)
+class CXINames:
+    """Where the standard puts what.
+
+    Attributes
+    ----------
+    entry
+        Name of the entry, ``entry_1`` in a file with one scan.
+    """
+
+    entry: str = "entry_1"
+
+    @property
+    def detector(self) -> str:
+        """Group of the detector."""
+        return f"{self.entry}/instrument_1/detector_1"
+
+    @property
+    def source(self) -> str:
+        """Group of the source."""
+        return f"{self.entry}/instrument_1/source_1"
+
+    @property
+    def beam(self) -> str:
+        """Group of the beam, which NeXus tells from the source."""
+        return f"{self.entry}/instrument_1/beam_1"
+
+    @property
+    def extra(self) -> str:
+        """Group of ptychodus."""
+        return f"{self.entry}/ptychodus"
+
+    @property
+    def frames(self) -> tuple[str, str]:
+        """Frames."""
+        return f"{self.entry}/data_1/data", f"{self.detector}/data"
+
+    @property
+    def positions(self) -> tuple[str, str]:
+        """Positions."""
+        return f"{self.entry}/sample_1/geometry_1/translation", f"{self.entry}/data_1/translation"
+
+    @property
+    def probe(self) -> tuple[str, str]:
+        """Probe."""
+        return f"{self.entry}/image_1/data", f"{self.source}/illumination"
+
+    @property
+    def object(self) -> str:
+        """Object."""
+        return f"{self.entry}/image_2/data"
+
+    @property
+    def energies(self) -> tuple[str, ...]:
+        """Energies; that of the source may be that of the electrons of a storage ring."""
+        beam = (f"{self.beam}/incident_beam_energy", f"{self.beam}/incident_energy", f"{self.beam}/energy")
+        return *beam, f"{self.entry}/instrument_1/monochromator_1/energy", f"{self.source}/energy"
+
+    @property
+    def wavelengths(self) -> tuple[str, ...]:
+        """Wavelengths."""
+        beam = (f"{self.beam}/incident_wavelength", f"{self.beam}/wavelength")
+        return *beam, f"{self.entry}/instrument_1/monochromator_1/wavelength", f"{self.source}/wavelength"
+
+    def of_contract(self) -> dict[str, str]:
+        """Name in the data contract to name in the file."""
+        return {
+            "diff3d": self.frames[0],
+            "xcoords": f"{self.positions[0]} x",
+            "ycoords": f"{self.positions[0]} y",
+            "probeGuess": self.probe[0],
+            "objectGuess": self.object,
+            "bad_pixels": f"{self.detector}/mask",
+        }
+
+
+def entries_with_frames(candidate: Candidate) -> list[str]:
+    """Entries of a file that have frames, in the order of their numbers."""
+    named = [name for name in candidate.hdf5_names() if _ENTRY.fullmatch(name)]
+    named.sort(key=lambda name: int(name.partition("_")[2] or 0))
+    return [name for name in named if any(candidate.holds(frames) for frames in CXINames(name).frames)]
+
+
+def entry_of(candidate: Candidate) -> str:
+    """The entry that is meant: the one that the path names, else the only one with frames, else the first.
+
+    Raises
+    ------
+    DataError
+        Several entries have frames and the path names none of them, or one that has none.
+    """
+    found = entries_with_frames(candidate)
+    listed = ", ".join(found) or "none"
+    if candidate.inside:
+        if candidate.inside in found:
+            return candidate.inside
+        raise DataError(
+            f"{candidate.inside}: no entry with frames; those with frames: {listed}", candidate.path
+        )
+    if len(found) > 1:
+        raise DataError(
+            f"{len(found)} scans in one file, {listed}; name one as {candidate.path.name}:/{found[0]}",
+            candidate.path,
+        )
+    return found[0] if found else "entry_1"

@@ -1,0 +1,214 @@
+"""Beam and detector as files state them: energies, wavelengths and axes must not contradict each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ptycho_torch.data.hdf5.files import Contents
+from ptycho_torch.data.hdf5.gathered import Gathered, check_energy
+from ptycho_torch.data.scan.geometry import (
+    DETECTOR_PIXEL,
+    DISTANCE,
+    ENERGY,
+    electron_wavelength_m,
+    energy_eV_of_wavelength,
+    wavelength_m,
+)
+from ptycho_torch.errors import Fault, fault
+
+__all__ = ["read_axes", "read_beam", "read_lengths"]
+
+_RING_eV = (1e8, 1e12)
+"""Energies between are those of electrons in a storage ring: nobody images with photons of this energy."""
+
+_SAME = 0.01
+_TILTED = 0.02
+_PIXEL_DIFFERS = 0.01
+_UNIT_VECTOR = 0.5
+
+
+def read_beam(
+    contents: Contents,
+    found: Gathered,
+    *,
+    energies: Sequence[str],
+    wavelengths: Sequence[str] = (),
+    particle: str = "",
+    default: str = "J",
+) -> None:
+    """Photon energy, from every dataset that states it or the wavelength; those that contradict are refused.
+
+    Electrons are given the energy of photons of their wavelength, with a remark, because only the wavelength
+    matters.
+
+    Parameters
+    ----------
+    contents, found
+        The file, and where the energy is put.
+    energies, wavelengths
+        Datasets, those that are believed first at the front. An energy of a storage ring is passed over.
+    particle
+        Dataset with the name of what shines.
+    default
+        Unit of an energy without one.
+    """
+    if ENERGY in found.metadata:
+        return
+    are_electrons = bool(particle) and "electron" in (contents.string(particle) or "").lower()
+    stated_eV, lengths_m = _energies(contents, found, energies, default), _wavelengths(contents, wavelengths)
+    if stated_eV and lengths_m and not are_electrons:
+        energy, length = stated_eV[0][1], lengths_m[0][1]
+        are_electrons = not _alike(wavelength_m(energy), length) and _alike(
+            electron_wavelength_m(energy), length
+        )
+    if are_electrons:
+        as_photons = [
+            (name, energy_eV_of_wavelength(electron_wavelength_m(value))) for name, value in stated_eV
+        ]
+    else:
+        as_photons = stated_eV
+    as_photons = [*as_photons, *((name, energy_eV_of_wavelength(value)) for name, value in lengths_m)]
+    if not as_photons:
+        return
+    first, energy = as_photons[0]
+    for name, other in as_photons[1:]:
+        if not _alike(energy, other):
+            contents.report(
+                Fault(
+                    f"{first} and {name} contradict each other: {energy:.5g} eV and {other:.5g} eV as the "
+                    f"energy of "
+                    f"photons, {wavelength_m(energy):.4g} m and {wavelength_m(other):.4g} m as their "
+                    f"wavelength; correct one",
+                    f"{first}, {name}",
+                )
+            )
+            return
+    if are_electrons:
+        found.remarks.append(
+            f"the beam is of electrons with a wavelength of {wavelength_m(energy):.4g} m; {ENERGY} is that "
+            f"of photons "
+            f"of this wavelength, {energy:.6g} eV"
+        )
+    found.metadata[ENERGY] = energy
+
+
+def _alike(one: float, other: float) -> bool:
+    return abs(one / other - 1) <= _SAME
+
+
+def _energies(
+    contents: Contents, found: Gathered, names: Sequence[str], default: str
+) -> list[tuple[str, float]]:
+    result = []
+    for name in names:
+        value = contents.quantity(name, "eV", default)
+        if value is None or _RING_eV[0] <= value < _RING_eV[1]:
+            continue
+        if check_energy(value, name, found.problems) is not None:
+            result.append((name, value))
+    return result
+
+
+def _wavelengths(contents: Contents, names: Sequence[str]) -> list[tuple[str, float]]:
+    result = []
+    for name in names:
+        value = contents.quantity(name, "m")
+        if value is None:
+            continue
+        if math.isfinite(value) and 1e-13 < value < 1e-3:
+            result.append((name, value))
+        else:
+            contents.report(fault(name, f"a wavelength of {value:g} m; state its unit in an attribute units"))
+    return result
+
+
+def read_lengths(contents: Contents, found: Gathered, *, distance: str, pixel_y: str, pixel_x: str) -> None:
+    """Distance and detector pixels, where an earlier file has not stated them; m."""
+    lengths = {DISTANCE: distance, DETECTOR_PIXEL[0]: pixel_y, DETECTOR_PIXEL[1]: pixel_x}
+    for entry, name in lengths.items():
+        value = contents.quantity(name, "m")
+        if value is None or entry in found.metadata:
+            continue
+        if np.isfinite(value) and value != 0:
+            found.metadata[entry] = abs(value)
+        else:
+            contents.report(fault(name, f"expected a positive length in metres, got {value:g}"))
+
+
+def read_axes(contents: Contents, found: Gathered, name: str) -> npt.NDArray[np.float64] | None:
+    """From the place of the sample to the place of the beam on it, along rows and columns of the detector.
+
+    The first vector points from row to row, the second from column to column, in the coordinates of the
+    sample: z along the beam, y up. A detector that is mounted straight has its rows along -y and its columns
+    along -x, and where the sample is moved to +x, the beam meets it at -x; so this is the unit matrix for
+    such a detector.
+
+    Returns
+    -------
+    matrix or None
+        (2, 2), from ``[y, x]`` to ``[row, column]``; None where the file states no axes.
+    """
+    values = contents.quantities(name, "m")
+    if values is None:
+        return None
+    vectors = _two_vectors(values)
+    if vectors is None:
+        contents.report(
+            fault(name, f"expected two vectors of shape (2, 3), the same for all frames, got {values.shape}")
+        )
+        return None
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not np.isfinite(vectors).all() or not (lengths > 0).all():
+        contents.report(fault(name, f"expected two vectors with a direction, got {vectors.tolist()}"))
+        return None
+    axes = vectors / lengths[:, None]
+    if np.abs(axes[:, 2]).max() > _TILTED or abs(axes[0] @ axes[1]) > _TILTED:
+        contents.report(
+            fault(
+                name,
+                f"the detector is tilted against the beam, or its axes are not at a right angle "
+                f"({np.round(axes, 3).tolist()}); bring such frames to a straight detector first",
+            )
+        )
+        return None
+    _compare_lengths(contents, found, name, lengths)
+    # Rows of the result: slow and fast axis; columns: y and x.
+    matrix = -axes[:, [1, 0]]
+    if not np.allclose(matrix, np.eye(2), atol=_TILTED):
+        how = "mirrored" if np.linalg.det(matrix) < 0 else "turned"
+        found.remarks.append(
+            f"{name}: the detector is mounted {how}; the positions are taken along its rows and columns"
+        )
+    return matrix
+
+
+def _two_vectors(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    if values.ndim == 3 and len(values):
+        if not np.allclose(values, values[:1], rtol=1e-6, atol=0):
+            return None
+        values = values[0]
+    if values.shape == (3, 2):
+        values = values.T
+    return values if values.shape == (2, 3) else None
+
+
+def _compare_lengths(
+    contents: Contents, found: Gathered, name: str, lengths: npt.NDArray[np.float64]
+) -> None:
+    """The lengths of the vectors are those of a pixel; vectors of length one are directions alone."""
+    for entry, length in zip(DETECTOR_PIXEL, lengths.tolist(), strict=True):
+        if length > _UNIT_VECTOR:
+            continue
+        stated = found.metadata.setdefault(entry, length)
+        if abs(length / stated - 1) > _PIXEL_DIFFERS:
+            contents.report(
+                fault(
+                    name,
+                    f"a pixel of {length:.4g} m, but {entry} is stated as {stated:.4g} m; correct one "
+                    f"of them",
+                )
+            )
