@@ -117,7 +117,7 @@ def untrained(folder: Path, scan: Path, accelerator: str, gridsize: int) -> floa
     """Error of a reconstruction by a network that has learned nothing."""
     settings = {"gridsize": gridsize, **on_device(accelerator, gridsize)}
     payload = create_training_payload(scan, folder / "untrained", overrides=settings)
-    model, loaded = prepare_training(payload).model.to(accelerator), load_scan(scan)
+    model, loaded = prepare_training(payload.task).model.to(accelerator), load_scan(scan)
     report = compare_with_truth(reconstruct(model, loaded), loaded, model.probe.detach().cpu().numpy())
     if report is None:
         raise RuntimeError(f"{scan}: nothing to compare with")

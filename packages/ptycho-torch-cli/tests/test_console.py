@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ptycho_config import MISSING, ConfigError, Problem
-from ptycho_torch_cli.console import Progress, UsageError, run_command
+from ptycho_torch_cli.console import ProgressDisplay, UsageError, run_command
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags
 
 
@@ -113,7 +113,7 @@ def test_progress_writes_lines_now_and_then(
 ) -> None:
     clock = iter([0.0, 1.0, 6.0, 7.0, 8.0])
     monkeypatch.setattr("ptycho_torch_cli.console.time.monotonic", lambda: next(clock))
-    progress = Progress("pattern")
+    progress = ProgressDisplay("pattern")
     for done in (10, 20, 70, 80, 90):
         progress(done, 90)
     progress.close()
@@ -129,7 +129,7 @@ def test_stages_are_told_apart_and_short_ones_say_nothing(
 ) -> None:
     clock = iter([0.0, 1.0, 2.0, 10.0, 20.0, 21.0, 30.0, 31.0])
     monkeypatch.setattr("ptycho_torch_cli.console.time.monotonic", lambda: next(clock))
-    progress = Progress("pattern", name="predicting")
+    progress = ProgressDisplay("pattern", name="predicting")
     reading = progress.stage("reading", "frame")
     for done in (10, 90):
         reading(done, 90)
@@ -151,7 +151,7 @@ def test_progress_draws_a_bar_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    progress = Progress("pattern", name="predicting")
+    progress = ProgressDisplay("pattern", name="predicting")
     progress(45, 90)
     progress(90, 90)
     progress.close()

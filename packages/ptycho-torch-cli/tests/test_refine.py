@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ptycho_torch_cli import inference
+from ptycho_torch_cli.console import ProgressDisplay
 from ptycho_torch_cli.refine import main
 
 
@@ -69,16 +70,11 @@ def test_wrong_usage_is_listed_together(tmp_path: Path, capsys: pytest.CaptureFi
 def test_ctrl_c_keeps_what_was_reached(
     scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ptycho_torch_cli import refine
+    def interrupted(_: ProgressDisplay, done: int, total: int, residual: float) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
 
-    def interrupting(_: object):
-        def progress(done: int, total: int, residual: float) -> None:
-            if done == 2:
-                raise KeyboardInterrupt
-
-        return progress
-
-    monkeypatch.setattr(refine, "with_residual", interrupting)
+    monkeypatch.setattr(ProgressDisplay, "__call__", interrupted)
     output = tmp_path / "result"
     assert main(["--data", str(scan_file), "--output-dir", str(output), "--accelerator", "cpu"]) == 130
     assert f"what was reached is kept: {output / 'reconstruction.npz'}" in capsys.readouterr().err

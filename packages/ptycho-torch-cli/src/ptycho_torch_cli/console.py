@@ -18,7 +18,7 @@ from ptycho_torch_cli.parsers import CommandParser
 from ptycho_torch_cli.signals import INTERRUPTED, interruptible
 
 __all__ = [
-    "Progress",
+    "ProgressDisplay",
     "UsageError",
     "calm_lightning",
     "is_first_process",
@@ -180,7 +180,7 @@ def calm_lightning() -> Iterator[None]:
         yield
 
 
-class Progress:
+class ProgressDisplay:
     """Progress through a known number of items: a bar on a terminal, a line now and then elsewhere.
 
     Parameters
@@ -195,6 +195,8 @@ class Progress:
         Draw a bar; None: on a terminal.
     brief
         Say nothing of what ends within the first seconds, and leave no bar behind.
+    measure
+        Name of what the work measures, such as "residual".
     """
 
     def __init__(
@@ -205,14 +207,16 @@ class Progress:
         interval_s: float = 5.0,
         bar: bool | None = None,
         brief: bool = False,
+        measure: str = "",
     ) -> None:
         self._units = f"{unit}es" if unit.endswith(("s", "tch")) else f"{unit}s"
         self._name = name
         self._interval_s = interval_s
         self._brief = brief
+        self._measure = measure
         self._as_bar = bar
         self._bar: Any = None
-        self._stage: Progress | None = None
+        self._stage: ProgressDisplay | None = None
         self._first: tuple[float, int] | None = None
         self._last = 0.0
         self._spoke = False
@@ -222,8 +226,9 @@ class Progress:
         """Whether progress is a bar."""
         return sys.stderr.isatty() if self._as_bar is None else self._as_bar
 
-    def __call__(self, done: int, total: int, remark: str = "") -> None:
-        """Show that ``done`` of ``total`` items are done, and a remark beside it."""
+    def __call__(self, done: int, total: int, measured: float | None = None, /) -> None:
+        """Show that ``done`` of ``total`` items are done, and what was measured."""
+        remark = "" if measured is None else f"{self._measure} {measured:.4f}".strip()
         if self.wants_bar:
             self._draw(done, total, remark)
             return
@@ -238,13 +243,15 @@ class Progress:
             head = f"{self._name}: " if self._name else ""
             note(f"{head}{done}/{total} {self._units}{self._pace(now, done, total)}{beside}")
 
-    def stage(self, name: str, unit: str) -> Progress:
+    def stage(self, name: str, unit: str) -> ProgressDisplay:
         """Progress of another part of the work, of which nothing is said while it is short."""
         if self._stage is not None:
             self._stage.close()
         if self._bar is not None and self._bar.n >= self._bar.total:
             self.close()
-        self._stage = Progress(unit, name=name, interval_s=self._interval_s, bar=self._as_bar, brief=True)
+        self._stage = ProgressDisplay(
+            unit, name=name, interval_s=self._interval_s, bar=self._as_bar, brief=True
+        )
         return self._stage
 
     def _pace(self, now: float, done: int, total: int) -> str:
@@ -283,9 +290,11 @@ class Progress:
 
 
 @contextlib.contextmanager
-def progress_of(unit: str, *, name: str, quiet: bool, brief: bool = False) -> Iterator[Progress | None]:
+def progress_of(
+    unit: str, *, name: str, quiet: bool, brief: bool = False, measure: str = ""
+) -> Iterator[ProgressDisplay | None]:
     """Progress that ends with the block; None when nothing may be shown."""
-    progress = None if quiet else Progress(unit, name=name, brief=brief)
+    progress = None if quiet else ProgressDisplay(unit, name=name, brief=brief, measure=measure)
     try:
         yield progress
     finally:

@@ -22,7 +22,6 @@ from ptycho_torch_cli.shared import (
     print_resolution,
     require_sound_layers,
     wants_quiet,
-    with_residual,
 )
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def _infer(args: argparse.Namespace) -> int:
     with (
         calm_lightning(),
         progress_of(unit, name="predicting", quiet=quiet) as progress,
-        progress_of("epoch", name="refining", quiet=quiet) as epochs,
+        progress_of("epoch", name="refining", quiet=quiet, measure="residual") as epochs,
     ):
         from ptycho_torch.workflows import infer
 
@@ -93,7 +92,7 @@ def _infer(args: argparse.Namespace) -> int:
             payload,
             overwrite=args.overwrite,
             progress=progress,
-            refine_progress=None if epochs is None else with_residual(epochs),
+            refine_progress=epochs,
             command=args.command_line,
         )
     if is_first_process():

@@ -22,7 +22,6 @@ from ptycho_torch_cli.shared import (
     print_resolution,
     require_sound_layers,
     wants_quiet,
-    with_residual,
 )
 
 if TYPE_CHECKING:
@@ -77,13 +76,15 @@ def _refine(args: argparse.Namespace) -> int:
     if args.dry_run:
         print_resolution(payload)
         return 0
-    with calm_lightning(), progress_of("epoch", name="refining", quiet=wants_quiet(args)) as progress:
+    quiet = wants_quiet(args)
+    shown = progress_of("epoch", name="refining", quiet=quiet, measure="residual")
+    with calm_lightning(), shown as progress:
         from ptycho_torch.workflows import refine_scan
 
         outcome = refine_scan(
             payload,
             overwrite=args.overwrite,
-            progress=None if progress is None else with_residual(progress),
+            progress=progress,
             command=args.command_line,
         )
     print(_report(outcome))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -33,7 +33,6 @@ __all__ = [
     "resolve_accelerator",
     "validate_paths",
     "wants_quiet",
-    "with_residual",
 ]
 
 
@@ -239,15 +238,6 @@ def missing_files_are_usage() -> Iterator[None]:
 def wants_quiet(args: argparse.Namespace) -> bool:
     """Whether progress and log lines were switched off."""
     return bool(args.quiet or args.disable_mlflow)
-
-
-def with_residual(progress: Callable[[int, int, str], None]) -> Callable[[int, int, float], None]:
-    """Progress of a refinement: epochs done, epochs in all, forward residual."""
-
-    def show(done: int, total: int, residual: float) -> None:
-        progress(done, total, f"residual {residual:.4f}")
-
-    return show
 
 
 def print_resolution(payload: Any) -> None:

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptycho_config import PyTorchExecutionConfig, evolve, field_specs, schema_of_job
-from ptycho_torch_cli.console import Progress, UsageError, calm_lightning, is_first_process, run_command
+from ptycho_torch_cli.console import (
+    ProgressDisplay,
+    UsageError,
+    calm_lightning,
+    is_first_process,
+    run_command,
+)
 from ptycho_torch_cli.parsers import (
     CommandParser,
     add_common_flags,
@@ -150,13 +156,13 @@ def _wants_bar(payload: TrainingPayload) -> bool | None:
     return payload.execution_config.enable_progress_bar if decided else None
 
 
-class _BatchProgress(Progress):
+class _BatchProgress(ProgressDisplay):
     """The bar of a training; without a bar the lines of the epochs say more than lines of batches."""
 
-    def __call__(self, done: int, total: int, remark: str = "") -> None:
+    def __call__(self, done: int, total: int, measured: float | None = None, /) -> None:
         """Show that ``done`` of ``total`` batches are done."""
         if self.wants_bar:
-            super().__call__(done, total, remark)
+            super().__call__(done, total, measured)
 
 
 def _line_beside_bar(text: str) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 __all__ = [
-    "MeasuredProgress",
     "Progress",
     "RunCancelled",
     "ShouldStop",
@@ -16,25 +15,27 @@ __all__ = [
     "stop_if_asked",
 ]
 
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with what is done and what there is in all."""
-
-MeasuredProgress: TypeAlias = Callable[[int, int, float], None]
-"""Progress of a refinement: called with epochs done, epochs in all, and the forward residual."""
-
 ShouldStop: TypeAlias = Callable[[], bool]
 """Asked after every batch; a true answer ends the run. ``threading.Event().is_set`` is one."""
 
 
-class StagedProgress(Protocol):
+class Progress(Protocol):
+    """Function that hears how far a run is.
+
+    The third argument is given where the work measures how good its result is: a refinement gives the
+    forward residual of each epoch. Where nothing is measured, two arguments are given.
+    """
+
+    def __call__(self, done: int, total: int, measured: float | None = None, /) -> None:
+        """Hear what is done, what there is in all, and what was measured."""
+
+
+class StagedProgress(Progress, Protocol):
     """Progress that tells the stages of a run apart, such as reading and stitching.
 
     Wherever `Progress` is taken, an object of this kind is asked for a counter of each stage; a plain
     function hears of the main stage only.
     """
-
-    def __call__(self, done: int, total: int) -> None:
-        """Hear of the main stage."""
 
     def stage(self, name: str, unit: str) -> Progress:
         """Counter of another stage: what is done, and what is counted, in the singular."""

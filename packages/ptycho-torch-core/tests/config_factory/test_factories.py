@@ -172,7 +172,7 @@ def test_the_default_number_of_groups_is_what_there_is(payload):
 def test_the_default_number_of_groups_heeds_the_subsample(payload):
     made = payload(n_subsample=12)
     assert made.training_config.n_groups == 12
-    assert len(preparation.prepare_training(made).train) == 11
+    assert len(preparation.prepare_training(made.task).train) == 11
 
 
 @pytest.mark.rule("CFG-044")
@@ -190,7 +190,7 @@ def test_a_smaller_N_crops_with_a_warning_and_a_note(tmp_path):
         made = create_training_payload(tmp_path / "wide.npz", tmp_path / "run", {"N": 32})
     assert any("cropped" in note for note in made.notes)
     with pytest.warns(UserWarning, match="frames of 48 x 48 px were cropped"):
-        prepared = preparation.prepare_training(made)
+        prepared = preparation.prepare_training(made.task)
     assert prepared.scans[0].diffraction.shape[1:] == prepared.scans[0].probe.shape[1:] == (32, 32)
 
 
@@ -218,7 +218,7 @@ def test_the_legacy_dictionary_is_filled_before_data_are_read_or_a_model_is_buil
     filled = dict(cfg)
     assert (filled["N"], filled["nepochs"], filled["probe.trainable"]) == (32, 1, False)
     assert filled["train_data_file_path"] == str(made.training_config.train_data_file)
-    preparation.prepare_training(made)
+    preparation.prepare_training(made.task)
     assert seen == [("open_scan", filled), ("build_patch_model", filled)]
 
 

@@ -108,7 +108,7 @@ def test_when_it_speaks(ratios, epochs_said):
 @pytest.mark.rule("PHY-037")
 @pytest.mark.parametrize("architecture", ["cnn", "unrolled"])
 def test_channels_that_answer_to_nothing_are_counted(payload, architecture):
-    prepared = prepare_training(payload(architecture=architecture))
+    prepared = prepare_training(payload(architecture=architecture).task)
     model, batch = prepared.model, prepared.train.__getitems__(range(4))
     alive = dead_fraction(model, batch)
     assert alive < 0.5
@@ -126,7 +126,7 @@ def test_half_of_the_channels(payload):
             maps = torch.cat([amplitude, -amplitude.abs() - 1], dim=1)
             return torch.relu(maps)[:, :1] + 0j
 
-    prepared = prepare_training(payload())
+    prepared = prepare_training(payload().task)
     batch = prepared.train.__getitems__(range(4))
     prepared.model.generator = _Half()
     assert dead_fraction(prepared.model, batch) == 0.5
@@ -137,6 +137,6 @@ def test_a_network_without_rectifiers_has_no_such_share(payload):
         def forward(self, amplitude, optics, offsets=None):
             return torch.ones_like(amplitude) + 0j
 
-    prepared = prepare_training(payload())
+    prepared = prepare_training(payload().task)
     prepared.model.generator = _Linear()
     assert math.isnan(dead_fraction(prepared.model, prepared.train.__getitems__([0, 1])))

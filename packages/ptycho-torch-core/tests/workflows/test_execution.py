@@ -200,7 +200,7 @@ def test_adaptive_clipping_bounds_each_step_by_the_weights(payload):
     # One step of plain gradient descent at rate one moves the weights by the clipped gradient.
     settings = {"optimizer": "sgd", "momentum": 0.0, "batch_size": 30, "gradient_clip_algorithm": "adaptive"}
     execution = {"val_fraction": 0.0, "learning_rate": 1.0}
-    start = prepare_training(payload("start", execution, **settings)).model
+    start = prepare_training(payload("start", execution, **settings).task).model
 
     def largest(name, **more):
         ended = train(payload(name, {**execution, **more}, **settings)).model
@@ -221,7 +221,7 @@ def test_values_of_a_complex_probe_can_be_clipped(payload):
     settings = {"optimizer": "sgd", "momentum": 0.0, "probe_trainable": True, "probe_learning_rate": 1.0}
     execution = {"val_fraction": 0.0, "learning_rate": 1.0, "gradient_clip_val": 1e-5}
     made = payload(execution=execution, gradient_clip_algorithm="value", batch_size=30, **settings)
-    start = prepare_training(made).model
+    start = prepare_training(made.task).model
     moved = (train(made).model.probe_modes - start.probe_modes).detach()
     largest = float(torch.view_as_real(moved).abs().max())
     assert largest == pytest.approx(1e-5, rel=0.2)

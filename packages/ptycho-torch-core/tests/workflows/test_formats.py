@@ -135,7 +135,7 @@ def test_header_and_reader_count_the_same_frames(tmp_path, sources, make, cpu):
     assert header.n_frames == scan.n_frames == 27
     made = create_training_payload(path, tmp_path / "run", {"nepochs": 1, "n_filters_scale": 1}, cpu())
     assert made.training_config.n_groups == 27
-    assert len(prepare_training(made).train) + len(prepare_training(made).validation) == 27
+    assert len(prepare_training(made.task).train) + len(prepare_training(made.task).validation) == 27
 
 
 @pytest.mark.rule("DATA-018")

@@ -40,7 +40,7 @@ def test_training_on_groups_lowers_the_loss(grouped):
 
 @pytest.mark.rule("DATA-070")
 def test_a_group_is_four_neighbouring_frames_and_not_one_repeated(payload, tiny_scan):
-    data = prepare_training(payload(gridsize=2)).train
+    data = prepare_training(payload(gridsize=2).task).train
     assert data.groups.shape[1] == 4
     assert all(len(set(group)) == 4 for group in data.groups.tolist())
     batch = data.__getitems__(range(len(data)))
@@ -59,14 +59,14 @@ def test_the_default_makes_as_many_groups_as_differ(payload):
     made = payload(gridsize=2)
     assert made.training_config.n_groups is None
     assert made.provenance["n_groups"].layer == "data"
-    prepared = prepare_training(made)
+    prepared = prepare_training(made.task)
     assert len(prepared.train) + len(prepared.validation) == 30
     assert payload(gridsize=2, n_groups=7).training_config.n_groups == 7
 
 
 def test_four_frames_are_one_group(tmp_path, payload, tiny_scan):
     save_scan(tmp_path / "four.npz", tiny_scan.take(np.arange(4)))
-    prepared = prepare_training(payload(scan=tmp_path / "four.npz", gridsize=2))
+    prepared = prepare_training(payload(scan=tmp_path / "four.npz", gridsize=2).task)
     assert (len(prepared.train), len(prepared.validation)) == (1, 0)
     assert sorted(prepared.train.groups[0].tolist()) == [0, 1, 2, 3]
 
@@ -74,12 +74,12 @@ def test_four_frames_are_one_group(tmp_path, payload, tiny_scan):
 def test_three_frames_are_no_group(tmp_path, payload, tiny_scan):
     save_scan(tmp_path / "three.npz", tiny_scan.take(np.arange(3)))
     with pytest.raises(ConfigError, check=lambda error: error.fields == ("gridsize",)):
-        prepare_training(payload(scan=tmp_path / "three.npz", gridsize=2))
+        prepare_training(payload(scan=tmp_path / "three.npz", gridsize=2).task)
 
 
 @pytest.mark.rule("DATA-062")
 def test_validation_groups_are_none_of_those_trained_on(payload):
-    made = prepare_training(payload(gridsize=2, execution={"val_fraction": 0.3}))
+    made = prepare_training(payload(gridsize=2, execution={"val_fraction": 0.3}).task)
     train_groups, others = (set(map(tuple, part.groups.tolist())) for part in (made.train, made.validation))
     assert (len(train_groups), len(others)) == (21, 9)
     assert not train_groups & others
@@ -87,7 +87,7 @@ def test_validation_groups_are_none_of_those_trained_on(payload):
 
 def test_a_test_file_is_validated_on_in_groups_that_use_every_frame(tmp_path, payload, tiny_scan):
     save_scan(tmp_path / "other.npz", tiny_scan.take(np.arange(9)))
-    made = prepare_training(payload(gridsize=2, test_data_file=str(tmp_path / "other.npz")))
+    made = prepare_training(payload(gridsize=2, test_data_file=str(tmp_path / "other.npz")).task)
     assert set(made.validation.groups.ravel()) == set(range(9))
     np.testing.assert_array_equal(made.validation.frames, tiny_scan.diffraction[:9])
 
@@ -97,9 +97,9 @@ def test_oversampling_makes_several_groups_per_frame(payload):
     with pytest.raises(
         ConfigError, check=lambda error: error.fields == ("n_groups",) and error.problems[0].value == 50
     ):
-        prepare_training(payload(gridsize=2, n_groups=50))
+        prepare_training(payload(gridsize=2, n_groups=50).task)
     made = prepare_training(
-        payload(gridsize=2, n_groups=50, enable_oversampling=True, execution={"val_fraction": 0.0})
+        payload(gridsize=2, n_groups=50, enable_oversampling=True, execution={"val_fraction": 0.0}).task
     )
     assert len(set(map(tuple, made.train.groups.tolist()))) == 50
 
@@ -107,10 +107,10 @@ def test_oversampling_makes_several_groups_per_frame(payload):
 def test_a_larger_pool_reaches_farther(payload):
     reach = {}
     for pool in (3, 16):
-        made = prepare_training(payload(gridsize=2, neighbor_pool_size=pool))
+        made = prepare_training(payload(gridsize=2, neighbor_pool_size=pool).task)
         reach[pool] = float(np.linalg.norm(made.train.offsets, axis=-1).mean())
     assert reach[16] > 1.3 * reach[3]
-    counted = prepare_training(payload(gridsize=2, neighbor_count=16))
+    counted = prepare_training(payload(gridsize=2, neighbor_count=16).task)
     assert float(np.linalg.norm(counted.train.offsets, axis=-1).mean()) == pytest.approx(reach[16])
 
 
@@ -179,7 +179,7 @@ def test_predicted_patches_of_a_group_agree_where_they_overlap(grouped):
 @pytest.mark.rule("PHY-042")
 def test_without_object_big_the_patches_of_a_group_stay_apart(payload):
     models = {
-        big: prepare_training(payload(gridsize=2, object_big=big)).model.merges for big in (True, False)
+        big: prepare_training(payload(gridsize=2, object_big=big).task).model.merges for big in (True, False)
     }
     assert models == {True: True, False: False}
 
@@ -221,5 +221,5 @@ def test_a_stream_makes_few_passes_and_stays_close(trained, tiny_scan, monkeypat
 def test_groups_of_different_scans_do_not_mix(payload, tmp_path, tiny_scan):
     both = replace(tiny_scan, scan_index=(np.arange(30) >= 15).astype(np.int64))
     save_scan(tmp_path / "both.npz", both)
-    data = prepare_training(payload(scan=tmp_path / "both.npz", gridsize=2)).train
+    data = prepare_training(payload(scan=tmp_path / "both.npz", gridsize=2).task).train
     assert all(len(set(both.scan_index[group])) == 1 for group in data.groups)

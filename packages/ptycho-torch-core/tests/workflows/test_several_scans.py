@@ -57,10 +57,10 @@ def trained_on_both(tmp_path_factory, folder):
 
 @pytest.mark.rule("DATA-091")
 def test_each_scan_has_its_own_gauge_and_groups_never_mix(payload, folder, scans):
-    made = prepare_training(payload(scan=[folder / "a.npz", folder / "b.npz"]))
+    made = prepare_training(payload(scan=[folder / "a.npz", folder / "b.npz"]).task)
     assert [float(made.model.on(i).mean_counts) for i in (0, 1)] == pytest.approx([1e5, 1e6], rel=0.1)
     for number, scan in enumerate(scans):
-        alone = prepare_training(payload(scan=folder / f"{'ab'[number]}.npz"))
+        alone = prepare_training(payload(scan=folder / f"{'ab'[number]}.npz").task)
         view = made.model.on(number)
         torch.testing.assert_close(view.probe, alone.model.probe)
         torch.testing.assert_close(view.intensity_scale, alone.model.intensity_scale)
@@ -72,7 +72,7 @@ def test_each_scan_has_its_own_gauge_and_groups_never_mix(payload, folder, scans
 
 
 def test_a_batch_is_predicted_with_the_probe_of_its_scan(payload, folder):
-    made = prepare_training(payload(scan=folder))
+    made = prepare_training(payload(scan=folder).task)
     first, last = made.train.__getitems__([0]), made.train.__getitems__([len(made.train) - 1])
     assert (first["scan"], last["scan"]) == (0, 1)
     with torch.no_grad():
@@ -83,14 +83,14 @@ def test_a_batch_is_predicted_with_the_probe_of_its_scan(payload, folder):
 
 @pytest.mark.rule("DATA-092")
 def test_numbers_of_groups_count_over_all_scans(payload, folder):
-    made = prepare_training(payload(scan=folder, n_groups=20, execution={"val_fraction": 0.0}))
+    made = prepare_training(payload(scan=folder, n_groups=20, execution={"val_fraction": 0.0}).task)
     assert made.train.parts == (12, 8)
 
 
 @pytest.mark.rule("DATA-090")
 def test_a_folder_a_list_and_scans_in_memory_are_the_same_data(payload, folder, scans):
     made = [
-        prepare_training(payload(scan=source))
+        prepare_training(payload(scan=source).task)
         for source in (folder, [folder / "a.npz", folder / "b.npz"], list(scans))
     ]
     for other in made[1:]:
@@ -138,7 +138,7 @@ def test_a_new_scan_brings_its_own_probe(trained_on_both, tiny_scan, other_probe
 
 @pytest.mark.rule("DATA-093")
 def test_a_probe_that_was_refined_is_known_by_what_the_file_said(payload, folder, scans):
-    model = prepare_training(payload(scan=folder, probe_trainable=True)).model
+    model = prepare_training(payload(scan=folder, probe_trainable=True).task).model
     with torch.no_grad():
         model.scans[0].probe_modes.copy_(torch.roll(model.scans[0].probe_modes, 4, dims=-1))
     assert closest_scan(model, scans[0]) == (0, pytest.approx(1, abs=1e-5))
@@ -169,13 +169,13 @@ def test_infer_says_which_scan_it_took(trained_on_both, folder, tmp_path, caplog
 
 
 def test_validation_on_another_file_uses_the_closest_training_scan(payload, folder):
-    made = prepare_training(payload(scan=folder, test_data_file=str(folder / "b.npz")))
+    made = prepare_training(payload(scan=folder, test_data_file=str(folder / "b.npz")).task)
     assert [part.scan for part in made.validation.scans] == [1]
     assert made.train.parts == (30, 20)
 
 
 def test_labels_are_cut_for_each_scan(payload, folder, scans):
-    made = prepare_training(payload(scan=folder, model_type="supervised"))
+    made = prepare_training(payload(scan=folder, model_type="supervised").task)
     for number, part in enumerate(made.train.scans):
         batch = part.__getitems__([0])
         with torch.no_grad():
@@ -196,7 +196,7 @@ def test_scans_of_different_sizes_are_refused_unless_a_size_is_stated(tmp_path, 
 @pytest.mark.rule("DATA-092")
 def test_fewer_groups_than_scans_are_refused(payload, folder):
     with pytest.raises(ConfigError, check=lambda error: error.fields == ("n_groups",)):
-        prepare_training(payload(scan=folder, n_groups=1))
+        prepare_training(payload(scan=folder, n_groups=1).task)
 
 
 @pytest.mark.rule("DATA-090")
@@ -213,5 +213,7 @@ def test_a_folder_without_scans_is_refused(tmp_path, payload):
 
 
 def test_one_scan_in_a_list_is_that_scan(payload, tiny_scan_file):
-    listed, plain = (prepare_training(payload(scan=source)) for source in ([tiny_scan_file], tiny_scan_file))
+    listed, plain = (
+        prepare_training(payload(scan=source).task) for source in ([tiny_scan_file], tiny_scan_file)
+    )
     np.testing.assert_array_equal(listed.train.groups, plain.train.groups)

@@ -48,7 +48,7 @@ def test_learning_from_labels_approaches_the_truth(gridsize, payload, tiny_scan)
 def test_labels_come_in_the_gauge_of_the_model(factor, tmp_path, payload, tiny_scan):
     scaled = replace(tiny_scan, object_truth=(factor * tiny_scan.object_truth).astype(np.complex64))
     save_scan(tmp_path / "scaled.npz", scaled)
-    prepared = prepare_training(payload(scan=tmp_path / "scaled.npz", model_type="supervised"))
+    prepared = prepare_training(payload(scan=tmp_path / "scaled.npz", model_type="supervised").task)
     batch = _first_labels(prepared)
     predicted = prepared.model.predict_counts(batch["labels"])
     assert float(predicted.sum()) == pytest.approx(float(batch["counts"].sum()), rel=0.01)
@@ -61,7 +61,7 @@ def test_labels_stay_in_the_gauge_with_bad_pixels_and_a_blur(tmp_path, payload, 
     frames = np.where(bad, 0, tiny_scan.diffraction)
     save_scan(tmp_path / "bad.npz", replace(tiny_scan, bad_pixels=bad, diffraction=frames))
     prepared = prepare_training(
-        payload(scan=tmp_path / "bad.npz", model_type="supervised", gaussian_smoothing_sigma=1.0)
+        payload(scan=tmp_path / "bad.npz", model_type="supervised", gaussian_smoothing_sigma=1.0).task
     )
     batch = _first_labels(prepared)
     predicted = prepared.model.predict_counts(batch["labels"]) * prepared.model.measured
@@ -69,7 +69,7 @@ def test_labels_stay_in_the_gauge_with_bad_pixels_and_a_blur(tmp_path, payload, 
 
 
 def test_labels_are_those_of_their_frames(payload, tiny_scan):
-    prepared = prepare_training(payload(model_type="supervised", gridsize=2))
+    prepared = prepare_training(payload(model_type="supervised", gridsize=2).task)
     batch = _first_labels(prepared)
     predicted = prepared.model.predict_counts(batch["labels"]).sqrt().flatten(2)
     measured = batch["counts"].sqrt().flatten(2)
@@ -88,7 +88,7 @@ def test_a_weight_for_labels_adds_them_to_the_physics(payload):
 
 
 def test_without_need_no_labels_are_cut(payload):
-    assert "labels" not in _first_labels(prepare_training(payload()))
+    assert "labels" not in _first_labels(prepare_training(payload().task))
 
 
 def test_without_labels_nothing_is_written(tmp_path, payload, tiny_scan):
@@ -103,4 +103,4 @@ def test_labels_without_light_are_refused(tmp_path, payload, tiny_scan):
     dark = replace(tiny_scan, object_truth=np.zeros_like(tiny_scan.object_truth))
     save_scan(tmp_path / "dark.npz", dark)
     with pytest.raises(DataError, match="the labels transmit no light"):
-        prepare_training(payload(scan=tmp_path / "dark.npz", model_type="supervised"))
+        prepare_training(payload(scan=tmp_path / "dark.npz", model_type="supervised").task)

@@ -26,6 +26,7 @@ from ptycho_torch.config_factory.sources import (
     merged_layers,
     noted,
     require_file,
+    require_path,
     require_size,
     source_of,
 )
@@ -43,6 +44,8 @@ class InferencePayload(Payload):
     ----------
     inference_config
         Bundle, data and output; ``inference_config.model`` is the network of the bundle.
+    model_path
+        Bundle, as stated.
     test_data
         The scan: the path of ``inference_config``, or what was given in memory.
     refine_config
@@ -50,6 +53,7 @@ class InferencePayload(Payload):
     """
 
     inference_config: InferenceConfig
+    model_path: Path
     test_data: ScanSource = field(repr=False)
     refine_config: RefineConfig
 
@@ -112,6 +116,7 @@ def create_inference_payload(
     populate_legacy_params(inference)
     return InferencePayload(
         inference_config=inference,
+        model_path=require_path(inference.model_path, "model_path"),
         test_data=scans[0],
         refine_config=refinement,
         execution_config=execution,

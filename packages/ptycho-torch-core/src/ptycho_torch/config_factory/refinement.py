@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ptycho_config import (
@@ -14,7 +15,7 @@ from ptycho_config import (
     resolve,
     schema_of_job,
 )
-from ptycho_torch.config_factory.sources import AnyPath, Payload, merged_layers, require_file, source_of
+from ptycho_torch.config_factory.sources import AnyPath, Payload, merged_layers, require_file, require_scan
 from ptycho_torch.config_factory.support import check_supported
 
 __all__ = ["RefinementPayload", "create_refinement_payload"]
@@ -30,11 +31,14 @@ class RefinementPayload(Payload):
     ----------
     data_config
         Scan, start and output.
+    scan_file
+        The scan: the path of ``data_config``.
     refine_config
         What is fitted, and how.
     """
 
     data_config: RefineDataConfig
+    scan_file: Path
     refine_config: RefineConfig
 
 
@@ -74,12 +78,13 @@ def create_refinement_payload(
     done = resolve(schema, required=("scan_file",), job="refine", **layers)
     data, refinement = done.config(RefineDataConfig), done.config(RefineConfig)
     execution = done.config(PyTorchExecutionConfig)
-    source_of(None, data.scan_file, "scan_file")
+    scan = require_scan(data.scan_file, "scan_file")
     require_file(data.start_file, "start_file")
     require_file(data.reader, "reader")
     check_supported(execution)
     return RefinementPayload(
         data_config=data,
+        scan_file=scan,
         refine_config=refinement,
         execution_config=execution,
         orientation_config=done.config(OrientationConfig),

@@ -30,6 +30,8 @@ __all__ = [
     "merged_layers",
     "noted",
     "require_file",
+    "require_path",
+    "require_scan",
     "require_size",
     "source_of",
     "sources_of",
@@ -100,6 +102,35 @@ def require_file(path: Path | None, name: str) -> None:
         raise FileNotFoundError(f"{name}: {path}: {what}")
 
 
+def require_path(path: Path | None, name: str) -> Path:
+    """A path that the job cannot do without.
+
+    Raises
+    ------
+    ConfigError
+        If nobody stated it.
+    """
+    if path is None:
+        raise ConfigError(Problem(name, None, "a path", "state it"))
+    return path
+
+
+def require_scan(path: Path | None, name: str) -> Path:
+    """A path of a scan that the job cannot do without: a file, or a directory with the files of a scan.
+
+    Raises
+    ------
+    ConfigError
+        If nobody stated it.
+    FileNotFoundError
+        If there is nothing.
+    """
+    found = require_path(path, name)
+    if not inside_of(found)[0].exists():
+        raise FileNotFoundError(f"{name}: {found}: no such file or directory")
+    return found
+
+
 def holds_memory(given: Sources | None) -> bool:
     """Whether this is a scan in memory, or a list with one in it."""
     if is_in_memory(given) or given is None or isinstance(given, (str, PathLike)):
@@ -112,9 +143,7 @@ def source_of(given: AnyPath | InMemory | None, path: Path | None, name: str) ->
     """The scan in memory, or the path that was resolved: a file, or a directory with the files of a scan."""
     if isinstance(given, (Scan, Mapping)):
         return given
-    if path is not None and not inside_of(path)[0].exists():
-        raise FileNotFoundError(f"{name}: {path}: no such file or directory")
-    return path
+    return None if path is None else require_scan(path, name)
 
 
 def sources_of(

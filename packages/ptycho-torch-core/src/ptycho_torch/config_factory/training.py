@@ -29,7 +29,30 @@ from ptycho_torch.config_factory.sources import (
 from ptycho_torch.config_factory.support import check_supported
 from ptycho_torch.data.scan.memory import ScanSource
 
-__all__ = ["TrainingPayload", "create_training_payload"]
+__all__ = ["TrainingPayload", "TrainingTask", "create_training_payload"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingTask:
+    """What a training computes with: its settings and its scans, without how they came about.
+
+    Attributes
+    ----------
+    config
+        What is learned; ``config.model`` is the network.
+    execution
+        Where and how it runs.
+    orientation
+        How the frames and positions of these scans are turned.
+    train_data, test_data
+        Scans to learn from, and to validate on; None: some of the training data are set aside.
+    """
+
+    config: TrainingConfig
+    execution: PyTorchExecutionConfig
+    orientation: OrientationConfig
+    train_data: tuple[ScanSource, ...] = field(repr=False)
+    test_data: tuple[ScanSource, ...] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +82,17 @@ class TrainingPayload(Payload):
     training_config: TrainingConfig
     train_data: tuple[ScanSource, ...] = field(repr=False)
     test_data: tuple[ScanSource, ...] | None = field(repr=False)
+
+    @property
+    def task(self) -> TrainingTask:
+        """What the training computes with."""
+        return TrainingTask(
+            config=self.training_config,
+            execution=self.execution_config,
+            orientation=self.orientation_config,
+            train_data=self.train_data,
+            test_data=self.test_data,
+        )
 
 
 def create_training_payload(

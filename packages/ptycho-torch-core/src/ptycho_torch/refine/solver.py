@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ptycho_config import RefineConfig
-from ptycho_torch.control import MeasuredProgress
+from ptycho_torch.control import Progress
 from ptycho_torch.data import Scan
 from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.errors import DataError, fault
@@ -32,7 +32,7 @@ def refine(
     config: RefineConfig | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.complex64,
-    progress: MeasuredProgress | None = None,
+    progress: Progress | None = None,
     **settings: Any,
 ) -> RefineResult:
     """Refine an object against all measured frames of a scan.
@@ -123,7 +123,7 @@ def _run(
     solver: Iteration,
     plan: Sequence[int],
     tolerance: float,
-    progress: MeasuredProgress | None,
+    progress: Progress | None,
 ) -> RefineResult:
     """Epochs until the plan ends, the objective stops falling, or somebody interrupts."""
     objectives: list[float] = []

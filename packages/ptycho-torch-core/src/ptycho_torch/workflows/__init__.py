@@ -13,14 +13,10 @@ from ptycho_torch.workflows.components import (
     train_cdi_model_torch,
 )
 from ptycho_torch.workflows.jobs.evaluation import EvaluationOutcome, evaluate
+from ptycho_torch.workflows.jobs.fitting import TrainingFailed, TrainingInterrupted
 from ptycho_torch.workflows.jobs.inference import InferenceOutcome, infer
 from ptycho_torch.workflows.jobs.refinement import RefinementOutcome, refine_scan
-from ptycho_torch.workflows.jobs.training import (
-    TrainingFailed,
-    TrainingInterrupted,
-    TrainingOutcome,
-    train,
-)
+from ptycho_torch.workflows.jobs.training import TrainingOutcome, train
 from ptycho_torch.workflows.processes.beside import ProcessDied
 from ptycho_torch.workflows.runs.leaving import ResultsIncomplete
 

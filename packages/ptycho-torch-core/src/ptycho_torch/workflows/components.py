@@ -28,12 +28,14 @@ from ptycho_config import (
 )
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import TrainingPayload, create_training_payload, populate_legacy_params
+from ptycho_torch.config_factory.training import TrainingTask
 from ptycho_torch.control import Progress, ShouldStop
 from ptycho_torch.data.groups.grouping import covering_groups
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.memory import InMemory
+from ptycho_torch.data.scan.memory import InMemory, ScanSource
 from ptycho_torch.errors import BundleError, ShapeError, fault
+from ptycho_torch.models import PatchModel
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.workflows.jobs.training import TrainingOutcome, train
 from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
@@ -107,14 +109,7 @@ def run_cdi_example_torch(
         When ``should_stop`` said so. A training that was complete is kept.
     """
     payload = _payload_of(train_data, test_data, config, execution_config)
-    if do_stitching and payload.test_data is None:
-        hint = "give the scan to reconstruct, which may be the training scan"
-        raise ConfigError(Problem("test_data", None, "a scan, because do_stitching is on", hint))
-    if do_stitching and payload.test_data is not None and len(payload.test_data) > 1:
-        hint = "reconstruct the others with load_inference_bundle_torch and reconstruct"
-        raise ConfigError(
-            Problem("test_data", f"{len(payload.test_data)} scans", "one scan to reconstruct", hint)
-        )
+    source = _only_scan(payload.test_data) if do_stitching else None
     outcome = train(
         payload,
         callbacks=callbacks,
@@ -123,10 +118,10 @@ def run_cdi_example_torch(
         overwrite=overwrite,
         resume=resume,
     )
-    results = _results_of(outcome, payload)
-    if not do_stitching:
+    results = _results_of(outcome) | {"payload": payload}
+    if source is None:
         return None, None, results
-    results |= _reconstructed(outcome, payload, should_stop, progress)
+    results |= _reconstructed(outcome.model, source, payload.task, should_stop=should_stop, progress=progress)
     return results["recon_amp"], results["recon_phase"], results
 
 
@@ -193,7 +188,7 @@ def train_cdi_model_torch(
         overwrite=overwrite,
         resume=resume,
     )
-    return _results_of(outcome, payload)
+    return _results_of(outcome) | {"payload": payload}
 
 
 def load_inference_bundle_torch(
@@ -339,7 +334,18 @@ def _payload_of(
     )
 
 
-def _results_of(outcome: TrainingOutcome, payload: TrainingPayload) -> dict[str, Any]:
+def _only_scan(test_data: Sequence[ScanSource] | None) -> ScanSource:
+    """The scan to reconstruct after a training."""
+    if test_data is None:
+        hint = "give the scan to reconstruct, which may be the training scan"
+        raise ConfigError(Problem("test_data", None, "a scan, because do_stitching is on", hint))
+    if len(test_data) > 1:
+        hint = "reconstruct the others with load_inference_bundle_torch and reconstruct"
+        raise ConfigError(Problem("test_data", f"{len(test_data)} scans", "one scan to reconstruct", hint))
+    return test_data[0]
+
+
+def _results_of(outcome: TrainingOutcome) -> dict[str, Any]:
     names = dict.fromkeys(name for row in outcome.history for name in row)
     return {
         "backend": "pytorch",
@@ -350,29 +356,29 @@ def _results_of(outcome: TrainingOutcome, payload: TrainingPayload) -> dict[str,
         "best_checkpoint": outcome.best_checkpoint,
         "output_dir": outcome.output_dir,
         "files": outcome.files,
-        "payload": payload,
     }
 
 
 def _reconstructed(
-    outcome: TrainingOutcome,
-    payload: TrainingPayload,
+    trained: PatchModel,
+    source: ScanSource,
+    task: TrainingTask,
+    *,
     should_stop: ShouldStop | None,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    config, execution = payload.training_config, payload.execution_config
-    assert payload.test_data is not None
+    config, execution = task.config, task.execution
     scan: Scan = read_scan(
-        payload.test_data[0],
+        source,
         n_pixels=config.model.N,
         measurement_domain=config.measurement_domain,
         nphotons=config.nphotons,
         reader=config.reader,
-        orientation=payload.orientation_config,
+        orientation=task.orientation,
     )
     announce_product(scan)
     device = resolve_accelerator(execution.accelerator)
-    model = outcome.model.to(device).eval()
+    model = trained.to(device).eval()
     try:
         work = Reconstruction.asked_for(
             model,

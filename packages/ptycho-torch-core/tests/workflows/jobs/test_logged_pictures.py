@@ -54,7 +54,7 @@ def test_every_n_epochs_files_lie_beside_the_table(payload):
 def test_pictures_show_what_the_network_draws(payload):
     execution = {"val_fraction": 0.3, "recon_log_every_n_epochs": 1, "recon_log_num_patches": 1}
     made = payload(nepochs=1, execution={**execution, "learning_rate": 3e-3})
-    validation = training_module.prepare_training(made).validation
+    validation = training_module.prepare_training(made.task).validation
     outcome = train(made)
     batch = validation.__getitems__([0])
     with torch.no_grad():

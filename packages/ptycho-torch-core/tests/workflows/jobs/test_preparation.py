@@ -48,41 +48,43 @@ def test_amplitudes_of_unknown_dose_get_the_stated_photons(tmp_path, tiny_scan, 
 
 
 def test_validation_frames_are_set_aside_from_the_chosen_ones(payload):
-    made = prepare_training(payload(n_groups=20, execution={"val_fraction": 0.25}))
+    made = prepare_training(payload(n_groups=20, execution={"val_fraction": 0.25}).task)
     train, validation = (set(part.groups[:, 0].tolist()) for part in (made.train, made.validation))
     assert (len(train), len(validation)) == (15, 5)
     assert not train & validation
-    other = prepare_training(payload(n_groups=20, execution={"val_fraction": 0.25, "val_seed": 1}))
+    other = prepare_training(payload(n_groups=20, execution={"val_fraction": 0.25, "val_seed": 1}).task)
     assert set(other.validation.groups[:, 0].tolist()) != validation
 
 
 def test_a_test_file_is_validated_on_whole(tmp_path, payload, tiny_scan):
     save_scan(tmp_path / "other.npz", tiny_scan.take(np.arange(7)))
-    made = prepare_training(payload(test_data_file=str(tmp_path / "other.npz")))
+    made = prepare_training(payload(test_data_file=str(tmp_path / "other.npz")).task)
     assert (len(made.train), len(made.validation)) == (30, 7)
     np.testing.assert_array_equal(made.validation.frames, tiny_scan.diffraction[:7])
 
 
 def test_the_seeds_choose_frames_and_weights(payload):
     chosen = [
-        prepare_training(payload(n_groups=10, **seeds)).train.groups[:, 0].tolist()
+        prepare_training(payload(n_groups=10, **seeds).task).train.groups[:, 0].tolist()
         for seeds in ({"seed": 0}, {"seed": 1}, {"seed": 1, "subsample_seed": 0})
     ]
     assert chosen[0] == chosen[2] != chosen[1]
-    first, again, other = (prepare_training(payload(seed=s)).model.state_dict() for s in (3, 3, 4))
+    first, again, other = (prepare_training(payload(seed=s).task).model.state_dict() for s in (3, 3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
 def test_sequential_sampling_takes_the_first_frames(payload):
-    made = prepare_training(payload(n_groups=10, sequential_sampling=True, execution={"val_fraction": 0.0}))
+    made = prepare_training(
+        payload(n_groups=10, sequential_sampling=True, execution={"val_fraction": 0.0}).task
+    )
     assert made.train.groups[:, 0].tolist() == list(range(10))
     assert len(made.validation) == 0
 
 
 @pytest.mark.rule("PHY-013")
 def test_the_gauge_comes_from_the_training_frames(payload, tiny_scan):
-    made = prepare_training(payload(n_groups=10))
+    made = prepare_training(payload(n_groups=10).task)
     mean = tiny_scan.counts_per_frame()[made.train.groups[:, 0]].mean()
     assert float(made.model.mean_counts) == pytest.approx(mean)
     assert float(made.model.intensity_scale) == pytest.approx(mean / 256)
@@ -94,9 +96,9 @@ def test_bad_pixels_reach_the_model(tmp_path, payload, tiny_scan):
     frames = tiny_scan.diffraction.copy()
     frames[:, 4, 7] = 0
     save_scan(tmp_path / "bad.npz", replace(tiny_scan, bad_pixels=bad, diffraction=frames))
-    made = prepare_training(payload(scan=tmp_path / "bad.npz"))
+    made = prepare_training(payload(scan=tmp_path / "bad.npz").task)
     np.testing.assert_array_equal(made.model.measured.numpy(), ~bad)
 
 
 def test_the_repr_of_what_was_prepared_is_short(payload):
-    assert len(repr(prepare_training(payload()))) < 300
+    assert len(repr(prepare_training(payload().task))) < 300

@@ -127,7 +127,7 @@ def test_accumulated_batches_equal_one_large_batch(payload):
     execution = {"val_fraction": 0.0, "learning_rate": 0.1}
     large = train(payload("large", execution, batch_size=24, **settings))
     small = train(payload("small", {**execution, "accum_steps": 4}, batch_size=6, **settings))
-    start = training_module.prepare_training(payload("start", execution, **settings)).model.state_dict()
+    start = training_module.prepare_training(payload("start", execution, **settings).task).model.state_dict()
     moved = 0.0
     for name, value in large.model.state_dict().items():
         if value.is_floating_point():
@@ -143,7 +143,7 @@ def test_clipping_bounds_the_gradients(payload, algorithm, bound):
     # One step of plain gradient descent at rate one moves the weights by the clipped gradient.
     settings = {"optimizer": "sgd", "momentum": 0.0, "gradient_clip_algorithm": algorithm, "batch_size": 30}
     execution = {"val_fraction": 0.0, "learning_rate": 1.0}
-    start = training_module.prepare_training(payload("start", execution, **settings)).model
+    start = training_module.prepare_training(payload("start", execution, **settings).task).model
 
     def step(name, **more):
         ended = train(payload(name, {**execution, **more}, **settings)).model
@@ -300,7 +300,7 @@ def test_mixed_precision_trains(payload):
 @pytest.mark.rule("PHY-014")
 def test_a_trainable_probe_changes_and_keeps_its_power(payload):
     outcome = train(payload(probe_trainable=True, probe_learning_rate=0.01))
-    start = training_module.prepare_training(payload("start")).model
+    start = training_module.prepare_training(payload("start").task).model
     probe = outcome.model.probe.detach()
     assert (probe - start.probe).abs().max() > 1e-3
     assert float(probe.abs().square().sum()) == pytest.approx(256, rel=1e-5)

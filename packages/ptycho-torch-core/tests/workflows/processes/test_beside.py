@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import distributed
 
-from ptycho_config import ConfigError
-from ptycho_torch.workflows.processes.beside import ProcessDied, beside, count_devices
+from ptycho_torch.workflows.processes.beside import ProcessDied, beside
 
 
 class DiesOnArrival:
@@ -66,9 +65,3 @@ def test_one_process_makes_no_group():
     with beside(1, "cpu", add_one, (DiesOnArrival(),)) as device:
         assert device == "cpu"
         assert not distributed.is_initialized()
-
-
-def test_a_device_type_with_one_device_takes_one_process():
-    with pytest.raises(ConfigError) as caught:
-        count_devices(2, "mps")
-    assert [problem.field for problem in caught.value.problems] == ["devices"]

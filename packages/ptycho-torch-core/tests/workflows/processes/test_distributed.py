@@ -21,7 +21,8 @@ from ptycho_torch.data.simulation.simulate import simulate_scan, simulate_scene
 from ptycho_torch.reassembly import Processes
 from ptycho_torch.workflows import train
 from ptycho_torch.workflows.processes import distributed
-from ptycho_torch.workflows.processes.distributed import resolve_devices, resolve_strategy
+from ptycho_torch.workflows.processes.device import count_devices
+from ptycho_torch.workflows.processes.distributed import resolve_strategy
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 NODES = Path(__file__).with_name("two_nodes.py")
@@ -161,19 +162,36 @@ def test_two_nodes_give_the_result_of_one(alone, wide_scan_file, alone_on_two, f
         ({"devices": 3}, "cuda", {}, 3, "auto"),
         ({"devices": 1, "strategy": "ddp"}, "cpu", {}, 1, "auto"),
         ({"strategy": "ddp"}, "cpu", {}, 1, "auto"),
-        ({"strategy": "ddp"}, "cuda", {}, "auto", "ddp"),
-        ({"num_nodes": 2}, "cuda", TOLD, "auto", "auto"),
+        ({"strategy": "ddp"}, "cuda", {}, 4, "ddp"),
+        ({"num_nodes": 2}, "cuda", TOLD, 4, "auto"),
         ({"num_nodes": 2}, "cpu", TOLD, 1, "auto"),
         ({}, "cpu", {"LOCAL_WORLD_SIZE": "4"}, 4, "auto"),
     ],
 )
 def test_how_many_processes_a_run_has(stated, accelerator, environment, devices, strategy, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     execution = PyTorchExecutionConfig(**stated)
-    assert resolve_devices(execution, accelerator) == devices
+    assert count_devices(execution, accelerator) == devices
     assert resolve_strategy(execution, accelerator) == strategy
+
+
+@pytest.mark.parametrize("joins", [True, False])
+@pytest.mark.parametrize(("accelerator", "asked"), [("mps", 2), ("cuda", 5)])
+def test_more_devices_than_there_are_are_refused(accelerator, asked, joins, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with pytest.raises(ConfigError) as caught:
+        count_devices(PyTorchExecutionConfig(devices=asked), accelerator, joins=joins)
+    assert [(problem.field, problem.value) for problem in caught.value.problems] == [("devices", asked)]
+
+
+def test_a_job_that_starts_its_own_processes_joins_no_others(monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert count_devices(PyTorchExecutionConfig(strategy="ddp"), "cuda", joins=False) == 1
+    assert count_devices(PyTorchExecutionConfig(devices=3), "cuda", joins=False) == 3
 
 
 def test_parameters_without_a_gradient_are_looked_for_where_there_may_be_some():

@@ -10,14 +10,21 @@ from typing import Any
 
 import torch
 
-from ptycho_config import PyTorchExecutionConfig, RefineConfig, Resolution, evolve
+from ptycho_config import (
+    InferenceConfig,
+    OrientationConfig,
+    PyTorchExecutionConfig,
+    RefineConfig,
+    Resolution,
+    evolve,
+)
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import InferencePayload
-from ptycho_torch.control import MeasuredProgress, Progress, ShouldStop, stage_of
+from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.groups.grouping import Groups, make_groups
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.memory import name_of
+from ptycho_torch.data.scan.memory import ScanSource, name_of
 from ptycho_torch.metrics import MetricReport
 from ptycho_torch.reassembly import Processes, StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult
@@ -91,7 +98,7 @@ def infer(
     overwrite: bool = False,
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
-    refine_progress: MeasuredProgress | None = None,
+    refine_progress: Progress | None = None,
     pictures: bool = True,
     command: Sequence[str] | None = None,
 ) -> InferenceOutcome:
@@ -132,19 +139,21 @@ def infer(
         is replaced.
     """
     config, execution = payload.inference_config, payload.execution_config
-    assert config.model_path is not None
     device = resolve_accelerator(execution.accelerator)
     require_importable_script(execution, device)
     inputs = (config.model_path, payload.test_data, config.reader)
     run = _find_place(config.output_dir, overwrite=overwrite, inputs=inputs)
     require_compiler(execution, device)
-    model, manifest = load_bundle(config.model_path, device=device)
+    model, manifest = load_bundle(payload.model_path, device=device)
     if device == "cuda":
         # What convolutions on a GPU turn their input to anyway.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training: Any = manifest.configuration.get("training", {})
     reading = stage_of(progress, "reading", "frame")
-    scan, groups = _read(payload, nphotons=float(training.get("nphotons", 1e9)), progress=reading)
+    nphotons = float(training.get("nphotons", 1e9))
+    scan, groups = _read(
+        payload.test_data, config, payload.orientation_config, nphotons=nphotons, progress=reading
+    )
     announce_product(scan)
     kept = Intermediates() if config.debug else None
     work = Reconstruction.asked_for(
@@ -165,7 +174,7 @@ def infer(
         )
         speed = network.frames.n_frames / seconds
         facts = [
-            ("model", str(config.model_path)),
+            ("model", str(payload.model_path)),
             *_facts(final, scan, f"{speed:.0f} patterns/s on {device}"),
         ]
         title = f"Reconstruction of {name_of(payload.test_data)}"
@@ -196,17 +205,23 @@ def _find_place(path: Path, *, overwrite: bool, inputs: Sequence[Any]) -> RunDir
     return RunDirectory.beside(path, _COMMAND, INFERENCE_FILES)
 
 
-def _read(payload: InferencePayload, *, nphotons: float, progress: Progress | None) -> tuple[Scan, Groups]:
+def _read(
+    source: ScanSource,
+    config: InferenceConfig,
+    orientation: OrientationConfig,
+    *,
+    nphotons: float,
+    progress: Progress | None,
+) -> tuple[Scan, Groups]:
     """The scan, and the groups of frames that are solved together."""
-    config = payload.inference_config
     scan = read_scan(
-        payload.test_data,
+        source,
         n_pixels=config.model.N,
         measurement_domain=config.measurement_domain,
         nphotons=nphotons,
         progress=progress,
         reader=config.reader,
-        orientation=payload.orientation_config,
+        orientation=orientation,
     )
     groups = make_groups(
         scan.positions,
@@ -242,7 +257,7 @@ def _refined(
     config: RefineConfig,
     execution: PyTorchExecutionConfig,
     device: str,
-    progress: MeasuredProgress | None,
+    progress: Progress | None,
 ) -> tuple[Reconstructed, RefineResult | None, bool]:
     """Refine the object of the network, if the settings ask for it; the last value: on Ctrl-C."""
     if config.refine_epochs == "auto":

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ptycho_config import TrainingConfig
-from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.config_factory.training import TrainingTask
 from ptycho_torch.control import Progress
 from ptycho_torch.data.groups.dataset import GroupDataset, ScanGroups, SeveralScans
 from ptycho_torch.data.groups.grouping import Groups, covering_groups, make_groups
@@ -87,12 +87,12 @@ class PreparedTraining:
         return tuple(self.model.on(number).probe_modes.detach() for number in range(len(self.scans)))
 
 
-def prepare_training(payload: TrainingPayload, *, progress: Progress | None = None) -> PreparedTraining:
+def prepare_training(task: TrainingTask, *, progress: Progress | None = None) -> PreparedTraining:
     """Read the data, choose frames, calibrate and build the model; writes nothing.
 
     Parameters
     ----------
-    payload
+    task
         Settings, and where the data are.
     progress
         Called with frames checked and frames in all of each scan that is read.
@@ -104,13 +104,13 @@ def prepare_training(payload: TrainingPayload, *, progress: Progress | None = No
     ConfigError
         If more frames are asked for than exist or the architecture is unknown.
     """
-    config, execution = payload.training_config, payload.execution_config
-    scans = tuple(_read(source, payload, progress) for source in payload.train_data)
+    config, execution = task.config, task.execution
+    scans = tuple(_read(source, task, progress) for source in task.train_data)
     groups = _training_groups(scans, config)
     splits = [
         split_validation(
             np.arange(len(found)),
-            execution.val_fraction if payload.test_data is None else 0.0,
+            execution.val_fraction if task.test_data is None else 0.0,
             seed=execution.val_seed,
         )
         for found in groups
@@ -124,13 +124,13 @@ def prepare_training(payload: TrainingPayload, *, progress: Progress | None = No
         ]
     )
     test_scans: tuple[Scan, ...] = ()
-    if payload.test_data is None:
+    if task.test_data is None:
         aside = [
             _dataset(scan, found, rows, model.on(number), number, labelled=labelled)
             for number, (scan, found, (_, rows)) in enumerate(zip(scans, groups, splits, strict=True))
         ]
     else:
-        test_scans = tuple(_read(source, payload, progress) for source in payload.test_data)
+        test_scans = tuple(_read(source, task, progress) for source in task.test_data)
         aside = [_validation(scan, model, labelled) for scan in test_scans]
     validation = _together(aside)
     logger.info(
@@ -228,8 +228,8 @@ def _labels(scan: Scan, model: PatchModel) -> LabelSource:
     return replace(source, scale=(counts / predicted) ** 0.5)
 
 
-def _read(source: ScanSource, payload: TrainingPayload, progress: Progress | None) -> Scan:
-    config = payload.training_config
+def _read(source: ScanSource, task: TrainingTask, progress: Progress | None) -> Scan:
+    config = task.config
     return read_scan(
         source,
         n_pixels=config.model.N,
@@ -237,5 +237,5 @@ def _read(source: ScanSource, payload: TrainingPayload, progress: Progress | Non
         nphotons=config.nphotons,
         progress=progress,
         reader=config.reader,
-        orientation=payload.orientation_config,
+        orientation=task.orientation,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ptycho_config import PyTorchExecutionConfig, RefineConfig, Resolution
 from ptycho_torch.config_factory.refinement import RefinementPayload
-from ptycho_torch.control import MeasuredProgress
+from ptycho_torch.control import Progress
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.metrics import MetricReport
@@ -17,8 +17,8 @@ from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual, refine
 from ptycho_torch.refine.settings import check_against
 from ptycho_torch.results import load_object
-from ptycho_torch.workflows.processes.beside import beside, count_devices
-from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
+from ptycho_torch.workflows.processes.beside import beside
+from ptycho_torch.workflows.processes.device import count_devices, numerics, resolve_accelerator
 from ptycho_torch.workflows.runs.directory import RunDirectory
 from ptycho_torch.workflows.runs.leaving import Leaving
 from ptycho_torch.workflows.runs.saving import (
@@ -74,7 +74,7 @@ def refine_scan(
     payload: RefinementPayload,
     *,
     overwrite: bool = False,
-    progress: MeasuredProgress | None = None,
+    progress: Progress | None = None,
     pictures: bool = True,
     command: Sequence[str] | None = None,
 ) -> RefinementOutcome:
@@ -108,13 +108,12 @@ def refine_scan(
         is replaced.
     """
     data, execution = payload.data_config, payload.execution_config
-    assert data.scan_file is not None
-    inputs = (data.scan_file, data.start_file, data.reader)
+    inputs = (payload.scan_file, data.start_file, data.reader)
     run = RunDirectory.check(data.output_dir, _COMMAND, REFINEMENT_FILES, overwrite=overwrite, inputs=inputs)
     device = resolve_accelerator(execution.accelerator)
-    count_devices(execution.devices, device)
+    count_devices(execution, device, joins=False)
     scan = read_scan(
-        data.scan_file,
+        payload.scan_file,
         n_pixels=None,
         measurement_domain=data.measurement_domain,
         nphotons=data.nphotons,
@@ -130,7 +129,7 @@ def refine_scan(
         except RefinementInterrupted as stop:
             result, interrupted = stop.result, True
         made = refined_record(result, scan, payload.resolution, device=device)
-        origin = _origin(made, data.scan_file.name, list(command or ()))
+        origin = _origin(made, payload.scan_file.name, list(command or ()))
         leaving = Leaving(work)
         write_results(leaving, made, run=origin, pictures=pictures)
         leaving.require(ARRAYS)
@@ -198,7 +197,7 @@ def refine_in_processes(
     config: RefineConfig,
     execution: PyTorchExecutionConfig,
     device_type: str,
-    progress: MeasuredProgress | None,
+    progress: Progress | None,
 ) -> RefineResult:
     """Refine with the settings of a configuration, in as many processes as it asks for.
 
@@ -218,7 +217,7 @@ def refine_in_processes(
     ConfigError
         If there are fewer devices than asked for, or fewer frames than processes or frames per step.
     """
-    count = count_devices(execution.devices, device_type)
+    count = count_devices(execution, device_type, joins=False)
     check_against(config, scan, n_processes=count)
     with beside(count, device_type, _refine_share, (scan, start, config)) as device:
         return refine(scan, start, config=config, device=device, progress=progress)

@@ -23,7 +23,8 @@ from ptycho_torch.lightning.loggers import LOGS, logger_kind
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.quiet import quiet_lightning
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining
-from ptycho_torch.workflows.processes.distributed import resolve_devices, resolve_strategy
+from ptycho_torch.workflows.processes.device import count_devices
+from ptycho_torch.workflows.processes.distributed import resolve_strategy
 from ptycho_torch.workflows.processes.meeting import cluster_environment
 from ptycho_torch.workflows.runs.standing import UNREADABLE, unusable_checkpoint
 
@@ -107,7 +108,7 @@ def build_trainer(
         return pl.Trainer(
             default_root_dir=work,
             accelerator=accelerator,
-            devices=resolve_devices(execution, accelerator),
+            devices=count_devices(execution, accelerator),
             num_nodes=execution.num_nodes,
             strategy=resolve_strategy(
                 execution,

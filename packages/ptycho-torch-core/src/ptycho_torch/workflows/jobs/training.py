@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from torch.multiprocessing.spawn import ProcessRaisedException
+from lightning.pytorch.callbacks import Callback
 
 from ptycho_config import (
     ConfigError,
@@ -24,38 +21,25 @@ from ptycho_config import (
 )
 from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
 from ptycho_torch.bundle.checkpoint import checkpoint_content
-from ptycho_torch.config_factory import TrainingPayload
+from ptycho_torch.config_factory.training import TrainingPayload, TrainingTask
 from ptycho_torch.control import Progress, ShouldStop, stage_of
-from ptycho_torch.lightning.callbacks import History, monitored_metric, standard_callbacks
-from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT
+from ptycho_torch.lightning.callbacks import monitored_metric, standard_callbacks
 from ptycho_torch.lightning.checkpoints import SelfDescription
-from ptycho_torch.lightning.control import Beginning, RunControl
-from ptycho_torch.lightning.datamodule import ScanDataModule
-from ptycho_torch.lightning.finite import WeightsNotFinite
+from ptycho_torch.lightning.control import RunControl
 from ptycho_torch.lightning.loggers import LOGS, relocate_logs
-from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.objective import Objective
-from ptycho_torch.lightning.quiet import QuietCopies
 from ptycho_torch.models import PatchModel
+from ptycho_torch.workflows.jobs.fitting import CHECKPOINTS, ROWS, control_of, fit, require_finite
 from ptycho_torch.workflows.jobs.logged_pictures import reconstruction_images
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining, prepare_training
-from ptycho_torch.workflows.jobs.trainer import build_trainer, run_trainer
 from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES, write_training_pictures
-from ptycho_torch.workflows.processes.copies import (
-    reached,
-    require_importable_script,
-    require_sendable,
-    starts_copies,
-    told_by_copy,
-)
+from ptycho_torch.workflows.processes.copies import require_importable_script, require_sendable
 from ptycho_torch.workflows.processes.device import numerics, require_means, resolve_accelerator
 from ptycho_torch.workflows.processes.distributed import (
     from_first_process,
     is_first_process,
     resolve_strategy,
 )
-from ptycho_torch.workflows.processes.meeting import awaited
-from ptycho_torch.workflows.runs.beginning import nothing_left_unless
 from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, RunDirectory
 from ptycho_torch.workflows.runs.leaving import Leaving
 from ptycho_torch.workflows.runs.resume import (
@@ -66,27 +50,12 @@ from ptycho_torch.workflows.runs.resume import (
     resume_point,
 )
 
-__all__ = ["TRAINING_FILES", "TrainingFailed", "TrainingInterrupted", "TrainingOutcome", "train"]
+__all__ = ["TRAINING_FILES", "TrainingOutcome", "train"]
 
 logger = logging.getLogger(__name__)
 
 _COMMAND = "train"
-_CHECKPOINTS = "checkpoints"
-_ROWS = ".history.json"
-TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, *TRAINING_PICTURES, _CHECKPOINTS, LOGS, _ROWS)
-
-
-class TrainingFailed(RuntimeError):
-    """The optimisation itself went wrong; the data and the settings could be read."""
-
-
-class TrainingInterrupted(KeyboardInterrupt):
-    """Training was interrupted; ``checkpoint`` is the last one kept, or ``None``."""
-
-    def __init__(self, checkpoint: Path | None) -> None:
-        self.checkpoint = checkpoint
-        kept = "no checkpoint was written yet" if checkpoint is None else f"last checkpoint: {checkpoint}"
-        super().__init__(f"training was interrupted; {kept}; resume (--resume) to go on")
+TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, *TRAINING_PICTURES, CHECKPOINTS, LOGS, ROWS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,14 +145,15 @@ def train(
     OSError
         If the disk is full or write-protected; what was there before is whole.
     """
-    config, execution = payload.training_config, payload.execution_config
+    task, settings = payload.task, payload.resolution
+    config, execution = task.config, task.execution
     accelerator = resolve_accelerator(execution.accelerator)
     # First of all: a script that is run again must not get as far as to find its own output directory taken.
     require_importable_script(execution, accelerator)
-    run = _find_place(payload, overwrite=overwrite, resume=resume)
+    run = _find_place(task, settings, overwrite=overwrite, resume=resume)
     require_means(execution, accelerator)
     resolve_strategy(execution, accelerator)
-    prepared = prepare_training(payload, progress=stage_of(progress, "reading", "frame"))
+    prepared = prepare_training(task, progress=stage_of(progress, "reading", "frame"))
     require_sendable(execution, accelerator, generator=type(prepared.model.generator), callbacks=callbacks)
     identity = identity_of(prepared.datasets, prepared.probes)
     monitor = monitored_metric(
@@ -193,43 +163,41 @@ def train(
     )
     images = reconstruction_images(execution, prepared, run.work / LOGS, batch_size=config.batch_size)
     with run.at_work() as work:
-        point = _begin(run, payload.resolution, identity, command=list(command or ()))
-        rows: Sequence[Mapping[str, float]] = list(point.rows)
+        point = _begin(run, settings, identity, command=list(command or ()))
         with numerics():
             if not point.ended:
                 standard = standard_callbacks(
-                    execution, work / _CHECKPOINTS, monitor=monitor, identity=identity
+                    execution, work / CHECKPOINTS, monitor=monitor, identity=identity
                 )
-                described = SelfDescription(payload.resolution.values(), record or {})
-                control = _control(execution, accelerator, work, should_stop, progress)
-                with control as (asked, heard):
+                described = SelfDescription(settings.values(), record or {})
+                with control_of(execution, accelerator, work, should_stop, progress) as (asked, heard):
                     all_callbacks = [*standard, described, *images, *callbacks, RunControl(asked, heard)]
-                    point, rows = _fit(config, execution, prepared, work, accelerator, all_callbacks, point)
-            _require_finite(rows, work)
+                    point = fit(point, task, prepared, run, accelerator, all_callbacks)
+            require_finite(point.rows, work)
             drawing = stage_of(progress, "predicting", "group")
             best, files, state = from_first_process(
-                lambda: _conclude(payload, prepared, run, point, rows, drawing, record or {})
+                lambda: _conclude(task, settings, record or {}, prepared, run, point, drawing)
             )
     prepared.model.cpu().load_state_dict(state)
     return TrainingOutcome(
         output_dir=run.path,
         bundle=run.path / BUNDLE_NAME,
         best_checkpoint=best,
-        metrics={name: value for row in rows for name, value in row.items()},
+        metrics={name: value for row in point.rows for name, value in row.items()},
         files=files,
         model=prepared.model,
-        history=rows,
+        history=point.rows,
     )
 
 
-def _find_place(payload: TrainingPayload, *, overwrite: bool, resume: bool) -> RunDirectory:
-    path, resolution = payload.training_config.output_dir, payload.resolution
+def _find_place(task: TrainingTask, settings: Resolution, *, overwrite: bool, resume: bool) -> RunDirectory:
+    path = task.config.output_dir
     if resume:
         run = RunDirectory.resume(path, _COMMAND, TRAINING_FILES, writes=is_first_process())
-        check_same_settings(resolution, run.work / RESOLVED_NAME)
+        check_same_settings(settings, run.work / RESOLVED_NAME)
         return run
     if is_first_process():
-        read = (*payload.train_data, *(payload.test_data or ()), payload.training_config.reader)
+        read = (*task.train_data, *(task.test_data or ()), task.config.reader)
         return RunDirectory.check(
             path, _COMMAND, TRAINING_FILES, overwrite=overwrite, resumable=True, inputs=read
         )
@@ -237,29 +205,27 @@ def _find_place(payload: TrainingPayload, *, overwrite: bool, resume: bool) -> R
 
 
 def _conclude(
-    payload: TrainingPayload,
+    task: TrainingTask,
+    settings: Resolution,
+    record: Mapping[str, Any],
     prepared: PreparedTraining,
     run: RunDirectory,
     point: ResumePoint,
-    rows: Sequence[Mapping[str, float]],
     drawing: Progress | None,
-    record: Mapping[str, Any],
 ) -> tuple[Path | None, tuple[Path, ...], dict[str, Any]]:
     """Write what is missing; returns the best checkpoint, all files, and the best weights."""
-    resolution = payload.resolution
     _load_best(prepared.model, point.best)
     made_from, leaving = _checksum(point.checkpoint), Leaving(run.work)
     if is_first_process() and not (point.ended and run.is_complete(made_from)):
         # Without the model there is nothing to draw, so a failure here ends the run.
         bundle = run.work / BUNDLE_NAME
-        save_bundle(bundle, prepared.model, resolution.values(), resolution.to_dict(), record)
-        config, sources = payload.training_config, payload.train_data
-        write_training_pictures(leaving, config, sources, prepared, rows, drawing)
+        save_bundle(bundle, prepared.model, settings.values(), settings.to_dict(), record)
+        write_training_pictures(leaving, task.config, task.train_data, prepared, point.rows, drawing)
     relocate_logs(run.work / LOGS, run.path / LOGS)
     # A run with files missing was made from no checkpoint, so that resuming it writes them.
     files = run.publish("" if leaving.failures else made_from)
     leaving.require_all(run.path, files, hint="resume (--resume) to write them")
-    best = None if point.best is None else run.path / _CHECKPOINTS / point.best.name
+    best = None if point.best is None else run.path / CHECKPOINTS / point.best.name
     return best, files, prepared.model.state_dict()
 
 
@@ -268,12 +234,12 @@ def _begin(run: RunDirectory, resolution: Resolution, identity: str, *, command:
     point = ResumePoint()
     if run.resumed:
         config, limit = resolution.config(TrainingConfig), resolution.config(PyTorchExecutionConfig).max_time
-        point = resume_point(run.work / _CHECKPOINTS, config, identity, max_time=limit)
+        point = resume_point(run.work / CHECKPOINTS, config, identity, max_time=limit)
         if _announce(run, point, config.nepochs):
             return point
         if is_first_process():
             run.begin()
-            remove_strays(run.work / _CHECKPOINTS, point)
+            remove_strays(run.work / CHECKPOINTS, point)
     if is_first_process():
         write_resolved(run.work / RESOLVED_NAME, resolution, installed_versions(), command)
     return point
@@ -310,99 +276,6 @@ def _checksum(checkpoint: Path | None) -> str:
         return ""
     with checkpoint.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _control(
-    execution: PyTorchExecutionConfig,
-    accelerator: str,
-    work: Path,
-    should_stop: ShouldStop | None,
-    progress: Progress | None,
-) -> AbstractContextManager[tuple[ShouldStop | None, Progress | None]]:
-    """What the processes that train ask and report to."""
-    if not starts_copies(execution, accelerator):
-        return nullcontext((should_stop, progress))
-    last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"
-    return reached("training", should_stop, progress, checkpoint=last)
-
-
-def _fit(
-    config: TrainingConfig,
-    execution: PyTorchExecutionConfig,
-    prepared: PreparedTraining,
-    work: Path,
-    accelerator: str,
-    callbacks: Sequence[Callback],
-    point: ResumePoint,
-) -> tuple[ResumePoint, list[dict[str, float]]]:
-    """Train from a point to the end; returns where the run stands then, and the metrics of every epoch."""
-    # Rows come back from processes that the trainer starts only through a file.
-    copies = starts_copies(execution, accelerator)
-    history = History(work / _ROWS if copies else None)
-    beginning = Beginning(copies=copies)
-    all_callbacks = [*callbacks, history, beginning, QuietCopies()]
-    trainer = build_trainer(
-        config, execution, prepared, work, accelerator, all_callbacks, continue_at=point.step or None
-    )
-    has_validation = len(prepared.validation) > 0
-    module = PtychoModule(prepared.model, config, execution, has_validation=has_validation)
-    data = ScanDataModule(
-        prepared.train,
-        prepared.validation,
-        batch_size=config.batch_size,
-        execution=execution,
-        seed=config.seed,
-    )
-    # Processes beside the first one have written nothing.
-    names = TRAINING_FILES if is_first_process() else ()
-    with (
-        nothing_left_unless(lambda: beginning.seen, work, _COMMAND, names),
-        nullcontext() if copies else awaited(trainer.strategy),
-        _broken_weights_told(work),
-    ):
-        if run_trainer(trainer, module, data, point.checkpoint, beginning):
-            raise TrainingInterrupted(_last_checkpoint(work))
-    history.collect()
-    keeper = trainer.checkpoint_callback
-    best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) else ""
-    done = ResumePoint(
-        checkpoint=_last_checkpoint(work), best=Path(best) if best else None, rows=history.rows
-    )
-    return done, history.rows
-
-
-def _last_checkpoint(work: Path) -> Path | None:
-    last = work / _CHECKPOINTS / f"{LAST_CHECKPOINT}.ckpt"
-    return last if last.is_file() else None
-
-
-@contextmanager
-def _broken_weights_told(work: Path) -> Iterator[None]:
-    """Say of weights that became no numbers, in this process or in a copy of it, what is left."""
-    try:
-        yield
-    except WeightsNotFinite as error:
-        raise _failed(str(error), work) from error
-    except ProcessRaisedException as error:
-        told = told_by_copy(error, WeightsNotFinite)
-        if told is None:
-            raise
-        raise _failed(told, work) from error
-
-
-def _failed(what: str, work: Path) -> TrainingFailed:
-    last = _last_checkpoint(work)
-    kept = "no checkpoint was written before" if last is None else f"the last checkpoint before is {last}"
-    return TrainingFailed(f"{what}; lower the learning rate or set a gradient clip value; {kept}")
-
-
-def _require_finite(rows: Sequence[Mapping[str, float]], work: Path) -> None:
-    if not rows:
-        raise TrainingFailed("training ended before the first epoch was complete; allow more time")
-    for name, word in (("train_loss", "training"), ("val_loss", "validation")):
-        loss = rows[-1].get(name, 0.0)
-        if not math.isfinite(loss):
-            raise _failed(f"the {word} loss became {loss} in epoch {int(rows[-1]['epoch']) + 1}", work)
 
 
 def _load_best(model: PatchModel, path: Path | None) -> None:

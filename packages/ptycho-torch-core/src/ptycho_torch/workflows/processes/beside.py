@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import distributed
 
-from ptycho_config import ConfigError, Problem
 from ptycho_torch.mainguard import require_main_guard
 
-__all__ = ["ProcessDied", "beside", "count_devices"]
+__all__ = ["ProcessDied", "beside"]
 
 _LOOK_EVERY_S = 0.05
+_END_AFTER_CLOSING_S = 2.0
 
 
 class ProcessDied(RuntimeError):
@@ -49,22 +49,6 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def count_devices(devices: int | str, device_type: str) -> int:
-    """Processes that a setting asks for; ``"auto"`` is one.
-
-    Raises
-    ------
-    ConfigError
-        If there are fewer GPUs, or the device type takes one process only.
-    """
-    count = 1 if isinstance(devices, str) else devices
-    there = {"cpu": count, "cuda": torch.cuda.device_count()}.get(device_type, 1)
-    if count > there:
-        hint = "take fewer devices, or the accelerator 'cpu', where every process counts as one"
-        raise ConfigError(Problem("devices", devices, f"at most {there} on {device_type}", hint))
-    return count
 
 
 @contextmanager
@@ -120,8 +104,8 @@ def beside(
             try:
                 yield _join(0, count, device_type, store)
             except RuntimeError:
-                # Of a process that is gone, the others see a closed connection.
-                _require_sound(others, patience_s=_LOOK_EVERY_S)
+                # Of a process that is gone, the others see a closed connection, and its end only later.
+                _require_sound(others, patience_s=_END_AFTER_CLOSING_S)
                 raise
             for other in others:
                 other.join()

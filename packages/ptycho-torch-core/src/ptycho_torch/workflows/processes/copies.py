@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 from torch.multiprocessing.spawn import ProcessRaisedException
@@ -20,7 +21,8 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
 from ptycho_torch.control import Progress, RunCancelled, ShouldStop, stage_of
 from ptycho_torch.mainguard import require_main_guard
-from ptycho_torch.workflows.processes.distributed import is_interactive, resolve_devices
+from ptycho_torch.workflows.processes.device import count_devices
+from ptycho_torch.workflows.processes.distributed import is_interactive
 
 __all__ = ["reached", "require_importable_script", "require_sendable", "starts_copies", "told_by_copy"]
 
@@ -46,7 +48,7 @@ def starts_copies(execution: PyTorchExecutionConfig, accelerator: str) -> bool:
     accelerator
         Device type, resolved.
     """
-    if resolve_devices(execution, accelerator) == 1 and execution.num_nodes == 1:
+    if count_devices(execution, accelerator) == 1 and execution.num_nodes == 1:
         return False
     if execution.strategy == "auto":
         return is_interactive() and execution.num_nodes == 1
@@ -207,13 +209,13 @@ class _Listener:
                 self.failures.append(error)
                 self.wish.set()
 
-    def _pass_on(self, stage: tuple[str, str] | None, done: int, total: int) -> None:
+    def _pass_on(self, stage: tuple[str, str] | None, *said: Any) -> None:
         if stage is not None and stage not in self._counters:
             self._counters[stage] = stage_of(self.progress, *stage)
         counter = self._counters[stage]
         # After a failure the copies are heard out, and no more: they must not wait for a reader.
         if counter is not None and not self.failures:
-            counter(done, total)
+            counter(*said)
 
 
 class _Report:
@@ -222,11 +224,14 @@ class _Report:
     def __init__(self, end: Connection) -> None:
         self.end = end
 
-    def __call__(self, done: int, total: int) -> None:
-        self._say(None, done, total)
+    def __call__(self, done: int, total: int, measured: float | None = None, /) -> None:
+        self._say(None, done, total, measured)
 
     def stage(self, name: str, unit: str) -> Progress:
         return partial(self._say, (name, unit))
 
-    def _say(self, stage: tuple[str, str] | None, done: int, total: int) -> None:
-        self.end.send((stage, done, total))
+    def _say(
+        self, stage: tuple[str, str] | None, done: int, total: int, measured: float | None = None, /
+    ) -> None:
+        said = (done, total) if measured is None else (done, total, measured)
+        self.end.send((stage, *said))

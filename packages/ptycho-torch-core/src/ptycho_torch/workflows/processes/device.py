@@ -1,19 +1,21 @@
-"""Which device a run uses, decided when the run starts."""
+"""Which devices a run uses, decided when the run starts."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
 from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.lightning.compiling import compiler_failure
 from ptycho_torch.lightning.loggers import logger_kind
 
-__all__ = ["numerics", "require_compiler", "require_means", "resolve_accelerator"]
+__all__ = ["count_devices", "numerics", "require_compiler", "require_means", "resolve_accelerator"]
 
 
 def resolve_accelerator(accelerator: str) -> str:
@@ -56,6 +58,46 @@ def resolve_accelerator(accelerator: str) -> str:
         hint = f"torch {torch.__version__} sees none; install a build for your GPU or use 'auto'"
         raise ConfigError(Problem("accelerator", accelerator, "a device that is there", hint))
     return found
+
+
+def count_devices(execution: PyTorchExecutionConfig, accelerator: str, *, joins: bool = True) -> int:
+    """Devices of each machine that share a job, one process each.
+
+    Parameters
+    ----------
+    execution
+        ``devices="auto"`` takes as many as torchrun or SLURM has started processes for; all GPUs if a
+        strategy was chosen or there are several machines; else one.
+    accelerator
+        Device type, resolved.
+    joins
+        Whether the job joins processes that were started by others, and is spread by a strategy. For one
+        that starts its own, ``"auto"`` is one.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer devices than asked for.
+    """
+    if execution.devices != "auto":
+        return _require_devices(int(execution.devices), accelerator)
+    if not joins:
+        return 1
+    started = os.environ.get("LOCAL_WORLD_SIZE")
+    if started is None and SLURMEnvironment.detect():
+        started = os.environ.get("SLURM_NTASKS_PER_NODE")
+    if started is not None:
+        return int(started)
+    spread = execution.strategy != "auto" or execution.num_nodes > 1
+    return torch.cuda.device_count() if spread and accelerator == "cuda" else 1
+
+
+def _require_devices(count: int, accelerator: str) -> int:
+    there = {"cpu": count, "cuda": torch.cuda.device_count()}.get(accelerator, 1)
+    if count > there:
+        hint = "take fewer devices, or the accelerator 'cpu', where every process counts as one"
+        raise ConfigError(Problem("devices", count, f"at most {there} on {accelerator}", hint))
+    return count
 
 
 def require_means(execution: PyTorchExecutionConfig, accelerator: str) -> None:

@@ -2,56 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch.distributed as dist
-from lightning.fabric.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.strategies import StrategyRegistry
 
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
 from ptycho_torch.reassembly import Processes
+from ptycho_torch.workflows.processes.device import count_devices
 from ptycho_torch.workflows.processes.meeting import require_meeting_place
 
 __all__ = [
     "from_first_process",
     "is_first_process",
     "is_interactive",
-    "resolve_devices",
     "resolve_strategy",
 ]
 
 Value = TypeVar("Value")
-
-
-def resolve_devices(execution: PyTorchExecutionConfig, accelerator: str) -> int | str:
-    """Devices of each machine.
-
-    Parameters
-    ----------
-    execution
-        ``devices="auto"`` takes as many as torchrun or SLURM has started processes for; all GPUs if a
-        strategy was chosen or there are several machines; else one.
-    accelerator
-        Device type, resolved.
-
-    Returns
-    -------
-    int or "auto"
-        As a Lightning trainer takes it.
-    """
-    if execution.devices != "auto":
-        return execution.devices
-    started = os.environ.get("LOCAL_WORLD_SIZE")
-    if started is None and SLURMEnvironment.detect():
-        started = os.environ.get("SLURM_NTASKS_PER_NODE")
-    if started is not None:
-        return int(started)
-    spread = execution.strategy != "auto" or execution.num_nodes > 1
-    return "auto" if spread and accelerator != "cpu" else 1
 
 
 def resolve_strategy(
@@ -83,7 +54,7 @@ def resolve_strategy(
     if name != "auto" and name not in StrategyRegistry.available_strategies():
         hint = "ddp starts the command once more per device, ddp_spawn starts copies of this process"
         raise ConfigError(Problem("strategy", name, "auto, ddp, ddp_spawn or another of Lightning", hint))
-    several = resolve_devices(execution, accelerator) != 1 or execution.num_nodes > 1
+    several = count_devices(execution, accelerator) != 1 or execution.num_nodes > 1
     if not several:
         # One process needs no strategy, and ddp would start a process group for it.
         return "auto" if name in ("auto", "ddp", "ddp_spawn") else name

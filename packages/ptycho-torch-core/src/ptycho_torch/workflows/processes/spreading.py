@@ -24,7 +24,8 @@ from ptycho_torch.prediction.reconstruction import Observe, forward_residual_of,
 from ptycho_torch.prediction.scan_match import model_for
 from ptycho_torch.reassembly import Processes, StitchedObject
 from ptycho_torch.workflows.processes.copies import reached, require_sendable, starts_copies
-from ptycho_torch.workflows.processes.distributed import resolve_devices, resolve_strategy
+from ptycho_torch.workflows.processes.device import count_devices
+from ptycho_torch.workflows.processes.distributed import resolve_strategy
 from ptycho_torch.workflows.processes.meeting import awaited, cluster_environment
 
 __all__ = ["Reconstruction", "reconstruct_in_processes"]
@@ -145,7 +146,7 @@ def reconstruct_in_processes(
     ConfigError
         If patches are to be observed that lie in several processes, or the strategy cannot be used.
     """
-    devices = resolve_devices(execution, device)
+    devices = count_devices(execution, device)
     if devices == 1 and execution.num_nodes == 1:
         return _reconstruct(None, work)
     if work.observe is not None:
