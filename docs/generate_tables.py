@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ptycho_config import SECTIONS, FieldSpec, field_specs, markdown_table, profiles
 from ptycho_torch.data.format_registry import markdown_table as format_table
+from ptycho_torch.reference.configs import CONFIG_CLASSES
+from ptycho_torch.reference.keywords import Keyword, keywords
 from ptycho_torch_cli.__main__ import COMMANDS
 from ptycho_torch_cli.parsers import CommandParser
 
@@ -131,6 +133,30 @@ def _flag_page() -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
+KEYWORD_HEAD = """# Keywords of ptychodus
+
+What becomes of each keyword that ptychodus states, and that programs written against the torch modules of
+PtychoPINN state: the setting that takes its value, or why it has no effect. A keyword without effect is
+accepted; a training lists all of them in one line of its log. What is left out of a call has the default
+given here. See [Under ptychodus](../ptychodus.md).
+"""
+KEYWORD_ROWS = ("| keyword | default | becomes | how, or why it has no effect |", "|---|---|---|---|")
+
+
+def _keyword_row(entry: Keyword) -> str:
+    becomes = ", ".join(f"`{name}`" for name in entry.becomes) or "no effect"
+    return f"| `{entry.name}` | `{entry.default!r}` | {becomes} | {_cell(entry.note)} |"
+
+
+def _keyword_page() -> str:
+    lines = [KEYWORD_HEAD]
+    for owner in CONFIG_CLASSES:
+        rows = [_keyword_row(entry) for entry in keywords(owner)]
+        table = [*KEYWORD_ROWS, *rows] if rows else ["It has no keywords."]
+        lines += [f"## {owner.__name__}", "", str(owner.__doc__), "", *table, ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
 def _format_page() -> str:
     """The page of formats, with its table renewed."""
     text = (HERE / "formats.md").read_text(encoding="utf-8")
@@ -146,6 +172,7 @@ def pages() -> dict[str, str]:
         "config/effects.md": _effect_page(),
         "config/profiles.md": _profile_page(),
         "config/flags.md": _flag_page(),
+        "config/ptychodus-keywords.md": _keyword_page(),
         "formats.md": _format_page(),
     }
 

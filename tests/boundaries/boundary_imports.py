@@ -70,8 +70,10 @@ PHYSICS_MAY_USE = (
     *("ptycho_torch.physics", "ptycho_torch.types", "ptycho_torch.errors"),
 )
 REFERENCE_NAMES = tuple(
-    f"ptycho_torch.{name}" for name in ("api", "config_params", "model", "lightning_utils")
+    f"ptycho_torch.{name}"
+    for name in ("api", "config_params", "model", "lightning_utils", "train", "inference", "config_bridge")
 )
+PROGRAMS_OF_THE_REFERENCE = ("ptycho_torch.train", "ptycho_torch.inference")
 EVERYWHERE = ("ptycho_config", "ptycho_torch", "ptycho_torch_cli")
 RULES = (
     Rule(
@@ -83,6 +85,8 @@ RULES = (
         "dependencies point one way: the command line knows core, core does not know the command line",
         where=("ptycho_torch",),
         forbidden=("ptycho_torch_cli",),
+        # Started as programs, with `python -m`, they hand over to the command that took their place.
+        except_in=PROGRAMS_OF_THE_REFERENCE,
     ),
     Rule(
         "`ptycho` is another program: its presence promises a TensorFlow backend",
@@ -138,6 +142,7 @@ RULES = (
         where=(
             *("ptycho_torch.data.formats", "ptycho_torch.data.hdf5", "ptycho_torch.data.scan"),
             *("ptycho_torch.data.format_registry", "ptycho_torch.data.recognition"),
+            *("ptycho_torch.data.npz_archive", "ptycho_torch.data.plain_pickle"),
             *("ptycho_torch.data.opening", "ptycho_torch.data.convert", "ptycho_torch.data.summary"),
         ),
         forbidden=("torch", *LIGHTNING),
@@ -173,7 +178,8 @@ RULES = (
 def imports_of(module: Module) -> list[Import]:
     """Return everything a module imports, relative names made absolute.
 
-    `from a import b` counts as `a.b`, because `b` may be a module; `import_module("a.b")` counts too.
+    `from a import b` counts as `a.b`, because `b` may be a module; `import_module("a.b")` and
+    `run_module("a.b")` count too.
     """
     tree = ast.parse(module.path.read_text(encoding="utf-8"), filename=str(module.path))
     return [
@@ -219,7 +225,7 @@ def _targets(node: ast.AST, module: Module) -> list[str]:
     if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
         function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         target = node.args[0].value
-        if function in {"import_module", "__import__"} and isinstance(target, str):
+        if function in {"import_module", "__import__", "run_module"} and isinstance(target, str):
             return [target]
     return []
 

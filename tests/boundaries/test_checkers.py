@@ -110,6 +110,7 @@ def test_permitted_import(write: Write, name: str, source: str) -> None:
         ("import x.y as z", ["x.y"]),
         ("__import__('x')", ["x"]),
         ("from importlib import import_module\nimport_module('x.y')", ["importlib.import_module", "x.y"]),
+        ("import runpy\nrunpy.run_module('x.y', run_name='z')", ["runpy", "x.y"]),
     ],
 )
 def test_imported_names_are_absolute(write: Write, source: str, targets: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from importlib import import_module
 
 import pytest
@@ -10,6 +11,7 @@ from pages import text
 
 from ptycho_config import (
     LEGACY_SPELLINGS,
+    SECTIONS,
     FieldSpec,
     InferenceConfig,
     ModelConfig,
@@ -17,6 +19,7 @@ from ptycho_config import (
     TrainingConfig,
     dataclass_to_legacy_dict,
     field_specs,
+    profiles,
 )
 from ptycho_config.legacy import KEY_MAPPINGS
 from ptycho_torch_cli.__main__ import COMMANDS
@@ -100,3 +103,49 @@ def test_flags_on_the_page_are_accepted() -> None:
     accepted = {flag for parser in _parsers() for action in parser._actions for flag in action.option_strings}
     for there, here in _rows("flag"):
         assert {word.split()[0] for word in (*there, *here)} <= accepted
+
+
+def test_defaults_that_differ_are_those_of_the_settings() -> None:
+    defaults = {spec.name: spec.default for section in SECTIONS.values() for spec in field_specs(section)}
+    rows = re.findall(
+        r"^\| `(\w+)`[^|]*\| `([^`]+)`[^|]*\| `([^`]+)`", _section("Defaults that differ"), re.M
+    )
+    assert len(rows) >= 5
+    for name, there, here in rows:
+        assert defaults[name] == literal_eval(here), name
+        assert literal_eval(there) != literal_eval(here), name
+
+
+def test_flags_without_counterpart_are_refused() -> None:
+    accepted = {
+        flag: action for parser in _parsers() for action in parser._actions for flag in action.option_strings
+    }
+    rows = [
+        row.split("|")[1]
+        for row in _section("Flags without counterpart").splitlines()
+        if row.startswith("| `")
+    ]
+    flags = re.findall(r"`(--[\w-]+) ?([\w.]*)`", " ".join(rows))
+    assert len(flags) > 10
+    for flag, value in flags:
+        action = accepted.get(flag)
+        if value:
+            assert value not in {*profiles(), *(getattr(action, "choices", None) or ())}, flag
+        else:
+            assert action is None, flag
+
+
+def _section(title: str) -> str:
+    return re.split(r"^## ", text(PAGE).partition(f"## {title}\n")[2], flags=re.MULTILINE)[0]
+
+
+OURS = ("api.base_api", "config_params", "model", "lightning_utils", "train", "inference", "config_bridge")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_modules_that_are_given_for_programs_of_ptychopinn_are_on_the_page(name: str) -> None:
+    cells = " ".join(row.split("|")[1] for row in text(PAGE).splitlines() if row.startswith("|"))
+    assert f"`ptycho_torch.{name}" in cells
+    module = import_module(f"ptycho_torch.{name}")
+    for given in module.__all__:
+        assert given in text(PAGE) or given == "DataloaderFormats", given

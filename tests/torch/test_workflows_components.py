@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import numpy as np
@@ -152,6 +153,25 @@ class TestRunCdiExample:
         assert all(_equal(found[0], other) for other in found[1:])
 
     @pytest.mark.rule("EMB-004")
+    @pytest.mark.rule("EMB-003")
+    def test_an_object_of_another_program_is_taken_for_the_scan_that_it_holds(self, scan, config, cpu):
+        held = {name.replace("_metadata", "metadata"): part for name, part in _arrays(scan).items()}
+        given = SimpleNamespace(**held, norm_Y_I=None, Y=None, sample_indices=None)
+        _, _, results = run_cdi_example_torch(given, given, config("first"), execution_config=cpu())
+        expected = train_cdi_model_torch(
+            _arrays(scan), _arrays(scan), config("second"), execution_config=cpu()
+        )
+        assert _equal(_weights(results), _weights(expected))
+
+    @pytest.mark.parametrize("given", [object(), 3, [object()]], ids=["object", "number", "list"])
+    def test_any_other_object_is_refused_in_words(self, given, scan, config, tmp_path):
+        for data in ((given, None), (scan, given)):
+            with pytest.raises(ConfigError) as caught:
+                run_cdi_example_torch(*data, config("run"))
+            name = "train_data_file" if data[0] is given else "test_data_file"
+            assert caught.value.fields == (name,)
+        assert not (tmp_path / "run").exists()
+
     def test_paths_of_the_configuration_are_used_when_no_data_are_given(self, scan_file, config, cpu):
         settings = config("run", train_data_file=scan_file, test_data_file=scan_file)
         amplitude, _, results = run_cdi_example_torch(

@@ -185,6 +185,18 @@ def test_a_manifest_of_another_kind_is_refused(bundle, change, name):
             read(bundle)
 
 
+@pytest.mark.parametrize("weights", ["diffraction_to_obj/model.pth", "diffraction_to_obj/saved_model.pb"])
+def test_a_bundle_of_ptychopinn_is_called_one(tmp_path, weights):
+    path = tmp_path / BUNDLE_NAME
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("manifest.dill", weights, "diffraction_to_obj/params.dill"):
+            archive.writestr(name, b"pickled")
+    for read in (read_manifest, load_bundle):
+        with pytest.raises(BundleError, match="train again") as caught:
+            read(tmp_path)
+        assert caught.value.names == ("manifest.dill",)
+
+
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]"])
 def test_a_manifest_that_is_no_object_is_refused(bundle, content):
     _rewrite(bundle, manifest_json=content)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.data.formats import npz
+from ptycho_torch.data.npz_archive import read_arrays
 from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.checks import canonical_probe
 from ptycho_torch.data.scan.contract import Scan
@@ -99,7 +100,7 @@ def load_object_and_probe(
 def _saved_object(path: str | PathLike[str]) -> StitchedObject:
     """Object of an archive: of a reconstruction, or of a scan whose frames need not be read for it."""
     keys = ("object", "weight", "origin", "objectGuess", "objectGuess_origin")
-    arrays, found, problems = npz.read_arrays(path, keys)
+    arrays, found, problems = read_arrays(path, keys)
     source = Path(path)
     if problems:
         raise DataError(problems, source)
@@ -166,7 +167,7 @@ def load_probe(path: str | PathLike[str], *, reader: str | PathLike[str] | None 
 
 
 def _saved_probe(path: str | PathLike[str]) -> np.ndarray | None:
-    arrays, _, problems = npz.read_arrays(path, ("probe", "probeGuess"))
+    arrays, _, problems = read_arrays(path, ("probe", "probeGuess"))
     if problems:
         raise DataError(problems, Path(path))
     found = arrays.get("probe", arrays.get("probeGuess"))

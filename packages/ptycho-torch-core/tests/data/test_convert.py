@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import h5py
@@ -321,3 +322,50 @@ def test_product_takes_null_for_left_out_and_any_text(tmp_path, result, optics):
         assert file.attrs["tilt_angle_deg"] == 0.0
         assert file.attrs["probe_photon_count"] == pytest.approx(3e5)
         assert (file.attrs["name"], file.attrs["comments"]) == ("a b", "")
+
+
+@pytest.fixture
+def of_ptychopinn(arrays, tmp_path):
+    """Write an archive as PtychoPINN does: JSON as one pickled object, an unknown object as ``None``."""
+
+    def write_objects(metadata, **changed):
+        path = tmp_path / "theirs.npz"
+        objects = {"_metadata": np.array(metadata, dtype=object), "objectGuess": np.array(None, dtype=object)}
+        np.savez_compressed(path, **{**arrays, **objects, **changed}, allow_pickle=True)
+        return path
+
+    return write_objects
+
+
+STATED = {"schema_version": "1.0.0", "physics_parameters": {"nphotons": 2e5}, "data_transformations": []}
+
+
+@pytest.mark.rule("DATA-003")
+@pytest.mark.parametrize("metadata", [json.dumps(STATED, indent=2), STATED], ids=["text", "dict"])
+def test_pickled_metadata_are_refused_and_can_be_converted(of_ptychopinn, metadata, tmp_path, arrays):
+    theirs, ours = of_ptychopinn(metadata), tmp_path / "ours.npz"
+    with pytest.raises(DataError) as caught:
+        open_scan(theirs)
+    assert "ptycho-torch convert" in str(caught.value)
+    convert(theirs, ours)
+    scan = open_scan(ours)
+    assert scan.metadata == {**STATED, "nphotons": 2e5}
+    assert scan.object_truth is None
+    np.testing.assert_array_equal(scan.diffraction, arrays["diff3d"])
+
+
+class _Bomb:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was run",))
+
+
+@pytest.mark.rule("DATA-003")
+@pytest.mark.parametrize("key", ["_metadata", "probeGuess", "anything"])
+def test_a_conversion_runs_nothing_either(of_ptychopinn, tmp_path, key):
+    bomb = np.array(None, dtype=object)
+    bomb[()] = _Bomb()
+    theirs, ours = of_ptychopinn("{}", **{key: bomb}), tmp_path / "ours.npz"
+    with pytest.raises(DataError) as caught:
+        convert(theirs, ours)
+    assert caught.value.names == (key,)
+    assert not ours.exists()

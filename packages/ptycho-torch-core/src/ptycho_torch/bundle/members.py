@@ -18,6 +18,7 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotI
 """What zipfile raises on damaged, encrypted or unsupported members."""
 
 _SHOWN = 8
+_OF_PTYCHOPINN = "manifest.dill"
 _LARGEST_RATIO = 200
 _HARMLESS_BYTES = 64 * 2**20
 
@@ -71,6 +72,9 @@ def _require_safe_names(names: list[str], path: Path) -> None:
 
 def _missing(name: str, found: list[str], path: Path) -> BundleError:
     listed = ", ".join(found[:_SHOWN]) or "nothing"
+    if _OF_PTYCHOPINN in found:
+        said = f"a bundle of PtychoPINN (it holds {listed}), whose pickled parts are never read; train again"
+        return BundleError(Fault(said, _OF_PTYCHOPINN), path)
     return BundleError(
         Fault(f"no {name} in the archive (found {listed}); this is not a model bundle", name), path
     )

@@ -29,9 +29,10 @@ from ptycho_torch.config_factory.sources import (
     require_path,
     require_size,
     source_of,
+    taken,
 )
 from ptycho_torch.config_factory.support import check_refinement_is_asked, check_supported
-from ptycho_torch.data.scan.memory import InMemory, ScanSource, is_in_memory
+from ptycho_torch.data.scan.memory import HoldsScan, InMemory, ScanSource, is_in_memory
 
 __all__ = ["InferencePayload", "create_inference_payload"]
 
@@ -60,7 +61,7 @@ class InferencePayload(Payload):
 
 def create_inference_payload(
     model_path: AnyPath | None,
-    test_data_file: AnyPath | InMemory | None,
+    test_data_file: AnyPath | InMemory | HoldsScan | None,
     output_dir: AnyPath | None,
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
@@ -93,17 +94,18 @@ def create_inference_payload(
     BundleError
         If the path holds no bundle or the bundle is damaged; a ``ValueError``.
     """
-    arguments = {"model_path": model_path, "test_data_file": test_data_file, "output_dir": output_dir}
+    test_data: AnyPath | InMemory | None = taken(test_data_file, "test_data_file")
+    arguments = {"model_path": model_path, "test_data_file": test_data, "output_dir": output_dir}
     layers = merged_layers(arguments, overrides, execution_config, cli, config_file, profile)
     schema = schema_of_job("infer")
-    required = ("model_path",) if is_in_memory(test_data_file) else ("model_path", "test_data_file")
+    required = ("model_path",) if is_in_memory(test_data) else ("model_path", "test_data_file")
     scans: list[ScanSource] = []
     turned: list[str] = []
 
     def facts(stated: Resolution) -> dict[str, Fact]:
         asked = stated.config(InferenceConfig)
         require_file(asked.reader, "reader")
-        scan = source_of(test_data_file, asked.test_data_file, "test_data_file")
+        scan = source_of(test_data, asked.test_data_file, "test_data_file")
         scans.extend([] if scan is None else [scan])
         return _facts_of_bundle(asked.model_path, stated, turned)
 

@@ -20,7 +20,15 @@ from ptycho_config import (
 from ptycho_torch.data.opening import ScanHeader, read_scan_header, scan_files
 from ptycho_torch.data.paths import inside_of
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.memory import InMemory, ScanSource, is_in_memory, name_of
+from ptycho_torch.data.scan.memory import (
+    HoldsScan,
+    InMemory,
+    ScanSource,
+    in_memory,
+    is_in_memory,
+    name_of,
+    not_in_memory,
+)
 
 __all__ = [
     "AnyPath",
@@ -35,6 +43,7 @@ __all__ = [
     "require_size",
     "source_of",
     "sources_of",
+    "taken",
     "training_facts",
 ]
 
@@ -42,7 +51,7 @@ _PHOTONS = ("nphotons", "probe_photon_count")
 """Metadata that say how many photons a frame holds: ours first, then that of ptychodus."""
 
 AnyPath: TypeAlias = str | PathLike[str]
-Sources: TypeAlias = AnyPath | InMemory | Sequence[AnyPath | InMemory]
+Sources: TypeAlias = AnyPath | InMemory | HoldsScan | Sequence[AnyPath | InMemory | HoldsScan]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +140,38 @@ def require_scan(path: Path | None, name: str) -> Path:
     return found
 
 
+def taken(given: object, name: str) -> Any:
+    """Paths as they are, and scans in memory by the names of the data contract; also in a list.
+
+    Parameters
+    ----------
+    given
+        What a caller gave as data.
+    name
+        Argument, for the message.
+
+    Raises
+    ------
+    ConfigError
+        If it is, or holds, anything else.
+    """
+    if isinstance(given, (list, tuple)):
+        return [taken(item, name) for item in given]
+    if given is None or isinstance(given, (str, PathLike)):
+        return given
+    scan = in_memory(given)
+    if scan is None:
+        expected = "a path, a Scan, arrays by their names, or an object with these as attributes"
+        hint = f"it has no {', '.join(not_in_memory(given))}"
+        raise ConfigError(Problem(name, type(given).__name__, expected, hint))
+    return scan
+
+
 def holds_memory(given: Sources | None) -> bool:
     """Whether this is a scan in memory, or a list with one in it."""
     if is_in_memory(given) or given is None or isinstance(given, (str, PathLike)):
         return is_in_memory(given)
-    assert isinstance(given, Sequence)
-    return any(is_in_memory(item) for item in given)
+    return isinstance(given, Sequence) and any(is_in_memory(item) for item in given)
 
 
 def source_of(given: AnyPath | InMemory | None, path: Path | None, name: str) -> ScanSource | None:

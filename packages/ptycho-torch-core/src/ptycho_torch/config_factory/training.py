@@ -24,6 +24,7 @@ from ptycho_torch.config_factory.sources import (
     noted,
     require_file,
     sources_of,
+    taken,
     training_facts,
 )
 from ptycho_torch.config_factory.support import check_supported
@@ -111,9 +112,10 @@ def create_training_payload(
     Parameters
     ----------
     train_data_file
-        Scan to learn from: a path, or a scan in memory (see `ptycho_torch.data.scan.memory`), beside which
-        the setting of that name is ``None``. A folder of scans or a list of any of these trains on all of
-        them. ``None`` leaves it to the other layers.
+        Scan to learn from: a path, or a scan in memory (see `ptycho_torch.data.scan.memory`), which may be an
+        object of another program that has its arrays as attributes, and beside which the setting of that name
+        is ``None``. A folder of scans or a list of any of these trains on all of them. ``None`` leaves it
+        to the other layers.
     output_dir
         Folder of the run. ``None`` leaves it to the other layers.
     overrides
@@ -142,6 +144,8 @@ def create_training_payload(
     DataError
         If the data file cannot be read; a ``ValueError``.
     """
+    train_data_file = taken(train_data_file, "train_data_file")
+    test_data_file = taken(test_data_file, "test_data_file")
     arguments = {
         "train_data_file": train_data_file,
         "output_dir": output_dir,

@@ -129,7 +129,8 @@ def convert(
 ) -> Path:
     """Write the scan at ``source`` in another format, in counts.
 
-    A format keeps everything that a scan holds: converting back gives the same arrays and metadata.
+    A format keeps everything that a scan holds: converting back gives the same arrays and metadata. Metadata
+    that PtychoPINN pickled are read here, and nowhere else; they are written as text.
 
     Parameters
     ----------
@@ -175,7 +176,12 @@ def convert(
     target_format(destination, kind.name, overwrite=overwrite, reader=reader, inputs=located.files)
     reading = stage_of(progress, "reading", "frame")
     scan = origin.read(
-        located, measurement_domain=measurement_domain, N=N, progress=reading, orientation=orientation
+        located,
+        measurement_domain=measurement_domain,
+        N=N,
+        progress=reading,
+        orientation=orientation,
+        to_convert=True,
     )
     if metadata:
         scan = replace(scan, metadata={**scan.metadata, **metadata})

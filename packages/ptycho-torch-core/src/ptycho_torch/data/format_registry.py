@@ -70,7 +70,8 @@ class FormatModule(Protocol):
     """What a module of a format holds beside its facts.
 
     Optional: ``write(path, scan, *, progress)``, which writes what `read` gives back exactly, complete or not
-    at all; and ``files_of(path)``, the files that this writes, where they are not just ``path``.
+    at all; ``files_of(path)``, the files that this writes, where they are not just ``path``; and
+    ``read_to_convert``, as ``read``, for files that `read` refuses for a reason that a conversion mends.
     """
 
     def recognise(self, candidate: Candidate) -> Located | str:
@@ -169,12 +170,15 @@ class Format:
         N: int | None = None,
         progress: Progress | None = None,
         orientation: OrientationConfig | None = None,
+        to_convert: bool = False,
     ) -> Scan:
-        """As `FormatModule.read`, turned and scaled as ``orientation`` says."""
+        """As `FormatModule.read`, or its ``read_to_convert``, turned and scaled as ``orientation`` says."""
         # Formats are listed by commands that answer without NumPy.
         from ptycho_torch.data.scan.orientation import oriented
 
-        scan = self.load().read(located, measurement_domain=measurement_domain, N=N, progress=progress)
+        module = self.load()
+        read = getattr(module, "read_to_convert", module.read) if to_convert else module.read
+        scan = read(located, measurement_domain=measurement_domain, N=N, progress=progress)
         return oriented(scan, orientation)
 
     def write(self, path: str | PathLike[str], scan: Scan, *, progress: Progress | None = None) -> None:

@@ -14,15 +14,22 @@ from ptycho_torch.data.scan.assemble import FRAME_KEYS, metadata_in
 from ptycho_torch.data.scan.checks import probe_size_from_shape
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.header import Located, ScanHeader
-from ptycho_torch.data.scan.memory import InMemory, named_arrays, scan_of
+from ptycho_torch.data.scan.memory import (
+    HoldsScan,
+    InMemory,
+    in_memory,
+    named_arrays,
+    not_in_memory,
+    scan_of,
+)
 from ptycho_torch.data.scan.orientation import oriented
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, Fault
 
 __all__ = ["Located", "ScanHeader", "locate_scan", "open_scan", "read_scan_header", "scan_files"]
 
 
 def open_scan(
-    path: str | PathLike[str] | InMemory,
+    path: str | PathLike[str] | InMemory | HoldsScan,
     *,
     measurement_domain: str = "auto",
     N: int | None = None,
@@ -38,7 +45,8 @@ def open_scan(
     Parameters
     ----------
     path
-        As for `locate_scan`, or a scan in memory, see `ptycho_torch.data.scan.memory`.
+        As for `locate_scan`, or a scan in memory, see `ptycho_torch.data.scan.memory`: a `Scan`, arrays by
+        name, or an object that has them as attributes.
     measurement_domain
         ``"auto"``, ``"counts"`` or ``"amplitude"``: what the caller states about the frames. Frames of HDF5
         files are counts unless the caller says otherwise.
@@ -68,17 +76,18 @@ def open_scan(
     ConfigError
         The reader is none.
     """
-    if isinstance(path, (Scan, Mapping)):
-        scan = scan_of(path, measurement_domain=measurement_domain, N=N, progress=progress)
+    source = _path_or_scan(path)
+    if isinstance(source, (Scan, Mapping)):
+        scan = scan_of(source, measurement_domain=measurement_domain, N=N, progress=progress)
         return oriented(scan, orientation)
-    format, located = recognised(path, reader)
+    format, located = recognised(source, reader)
     return format.read(
         located, measurement_domain=measurement_domain, N=N, progress=progress, orientation=orientation
     )
 
 
 def read_scan_header(
-    path: str | PathLike[str] | InMemory, *, reader: str | PathLike[str] | None = None
+    path: str | PathLike[str] | InMemory | HoldsScan, *, reader: str | PathLike[str] | None = None
 ) -> ScanHeader:
     """Sizes of the scan at ``path``, or in memory, without looking at its frames.
 
@@ -96,13 +105,25 @@ def read_scan_header(
     ConfigError
         The reader is none.
     """
-    if isinstance(path, (Scan, Mapping)):
-        return _header_in_memory(path)
-    format, located = recognised(path, reader)
+    source = _path_or_scan(path)
+    if isinstance(source, (Scan, Mapping)):
+        return _header_in_memory(source)
+    format, located = recognised(source, reader)
     header = format.header(located)
     if header.problems:
         raise DataError(header.problems, located.frames)
     return header
+
+
+def _path_or_scan(given: str | PathLike[str] | InMemory | HoldsScan) -> str | PathLike[str] | InMemory:
+    if isinstance(given, (str, PathLike)):
+        return given
+    scan = in_memory(given)
+    if scan is None:
+        lacks = ", ".join(not_in_memory(given))
+        said = "expected a path, a Scan, arrays by their names, or an object with these attributes"
+        raise DataError(Fault(f"{said}; {type(given).__name__} has no {lacks}", type(given).__name__))
+    return scan
 
 
 def _header_in_memory(data: InMemory) -> ScanHeader:

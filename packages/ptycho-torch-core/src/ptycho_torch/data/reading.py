@@ -11,7 +11,7 @@ from ptycho_config import OrientationConfig
 from ptycho_torch.control import Progress
 from ptycho_torch.data.opening import open_scan
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.memory import ScanSource, name_of
+from ptycho_torch.data.scan.memory import HoldsScan, ScanSource, name_of
 
 __all__ = ["read_scan"]
 
@@ -21,7 +21,7 @@ _SAMPLE_FRAMES = 16
 
 
 def read_scan(
-    source: ScanSource,
+    source: ScanSource | HoldsScan,
     *,
     n_pixels: int | None,
     measurement_domain: str,

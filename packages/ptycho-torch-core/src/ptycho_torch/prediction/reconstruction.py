@@ -18,7 +18,7 @@ from ptycho_torch.data.groups.dataset import Batch, GroupDataset, as_is
 from ptycho_torch.data.groups.grouping import Groups, covering_groups
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.memory import InMemory
+from ptycho_torch.data.scan.memory import HoldsScan, InMemory
 from ptycho_torch.errors import DataError, Fault
 from ptycho_torch.mainguard import require_main_guard
 from ptycho_torch.models import PatchModel
@@ -128,7 +128,7 @@ class _PatchStream:
 
 def reconstruct(
     model: PatchModel,
-    scan: InMemory,
+    scan: InMemory | HoldsScan,
     *,
     groups: Groups | None = None,
     batch_size: int = 16,

@@ -33,7 +33,7 @@ from ptycho_torch.control import Progress, ShouldStop
 from ptycho_torch.data.groups.grouping import covering_groups
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.memory import InMemory, ScanSource
+from ptycho_torch.data.scan.memory import HoldsScan, InMemory, ScanSource
 from ptycho_torch.errors import BundleError, ShapeError, fault
 from ptycho_torch.models import PatchModel
 from ptycho_torch.reassembly import StitchedObject
@@ -62,7 +62,7 @@ __all__ = [
 MODEL_NAME = "diffraction_to_obj"
 """Name of the model that turns frames into object patches."""
 
-ScanLike = str | PathLike[str] | InMemory
+ScanLike = str | PathLike[str] | InMemory | HoldsScan
 
 
 def run_cdi_example_torch(
@@ -142,8 +142,9 @@ def train_cdi_model_torch(
     Parameters
     ----------
     train_data
-        Scan to learn from: a path, a :class:`~ptycho_torch.data.Scan`, or arrays by their names in the data
-        contract. It takes the place of ``config.train_data_file``; None uses that.
+        Scan to learn from: a path, a :class:`~ptycho_torch.data.Scan`, arrays by their names in the data
+        contract, or an object that has these as attributes, such as a ``RawData``. It takes the place
+        of ``config.train_data_file``; None uses that.
     test_data
         Scan to validate on, in the same forms and with ``config.test_data_file`` likewise. None where the
         configuration has none either: a part of the training data is set aside.

@@ -12,6 +12,7 @@ import pytest
 
 from ptycho_torch.data.formats.npz import infer_probe_size, load_scan, read_npz_headers, save_scan
 from ptycho_torch.data.limits import larger_arrays
+from ptycho_torch.data.opening import read_scan_header
 from ptycho_torch.data.scan.contract import DomainDecision, Scan
 from ptycho_torch.errors import DataError
 
@@ -266,3 +267,21 @@ def test_arrays_that_claim_more_than_there_is_memory_are_not_loaded(tmp_path):
     save_scan(path, _random_scan(3))
     with larger_arrays(10), pytest.raises(DataError, match="larger_arrays"):
         load_scan(path)
+
+
+@pytest.mark.rule("DATA-018")
+def test_photons_that_ptychopinn_writes_one_level_down_are_those_of_a_frame(arrays, write):
+    stated = {"schema_version": "1.0.0", "physics_parameters": {"nphotons": 2e5, "N": 16}}
+    path = write(arrays, stated)
+    assert load_scan(path).metadata == {**stated, "nphotons": 2e5}
+    assert read_scan_header(path).metadata["nphotons"] == 2e5
+    both = write(arrays, {**stated, "nphotons": 7.0})
+    assert load_scan(both).metadata["nphotons"] == 7.0
+
+
+def test_metadata_nested_without_end_are_a_problem_of_the_file(arrays, tmp_path):
+    path = tmp_path / "scan.npz"
+    np.savez_compressed(path, **arrays, _metadata=np.array("[" * 200_000))
+    with pytest.raises(DataError) as caught:
+        load_scan(path)
+    assert caught.value.names == ("_metadata",)

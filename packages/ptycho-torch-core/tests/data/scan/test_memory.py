@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ptycho_torch.data.formats.npz import load_scan, save_scan
 from ptycho_torch.data.opening import open_scan, read_scan_header
-from ptycho_torch.data.scan.memory import contract_arrays, is_in_memory, name_of, scan_of
+from ptycho_torch.data.scan.memory import (
+    contract_arrays,
+    in_memory,
+    is_in_memory,
+    name_of,
+    not_in_memory,
+    scan_of,
+)
 from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.errors import DataError
 
@@ -105,3 +113,39 @@ def test_paths_are_not_in_memory(scan, tmp_path):
     assert not is_in_memory(str(tmp_path))
     assert name_of(tmp_path / "a.npz") == "a.npz"
     assert name_of(replace(scan, source=tmp_path / "a.npz")) == "the scan in memory (a.npz)"
+
+
+class _Frames:
+    """What another program holds a scan in: attributes of these names, and others."""
+
+    def __init__(self, arrays, **rest):
+        vars(self).update(arrays, norm_Y_I=None, sample_indices=[1], **rest)
+
+    @property
+    def diff3d(self):
+        return self.frames
+
+
+@pytest.mark.rule("EMB-003")
+def test_an_object_with_the_attributes_of_a_scan_is_one(scan):
+    arrays = {name: value for name, value in contract_arrays(scan).items() if name != "_metadata"}
+    given = _Frames({}, frames=arrays.pop("diff3d"), metadata={"frame_axis": "first", "a": 1}, **arrays)
+    _same(open_scan(given), scan)
+    assert open_scan(given).metadata == {"a": 1}
+    header = read_scan_header(given)
+    assert (header.n_frames, header.N, header.probe_size) == (scan.n_frames, scan.N, scan.N)
+
+
+@pytest.mark.parametrize("given", [object(), 3, np.ones(3)], ids=["object", "number", "array"])
+def test_any_other_object_is_refused_in_words(given):
+    for read in (open_scan, read_scan_header):
+        with pytest.raises(DataError) as caught:
+            read(given)
+        assert caught.value.names == (type(given).__name__,)
+        assert "diff3d, xcoords, ycoords, probeGuess" in str(caught.value)
+
+
+def test_what_an_object_lacks_is_named():
+    given = SimpleNamespace(diffraction=np.ones((1, 2, 2)), xcoords=np.ones(1), ycoords=None)
+    assert not_in_memory(given) == ("ycoords", "probeGuess")
+    assert in_memory(given) is None

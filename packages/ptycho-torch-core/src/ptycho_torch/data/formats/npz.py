@@ -1,24 +1,17 @@
-"""Read and write scans as NPZ. Nothing is ever unpickled."""
+"""Read and write scans as NPZ. Nothing is ever run that a file holds."""
 
 from __future__ import annotations
 
 import json
-import logging
-import math
 import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.control import Progress
-from ptycho_torch.data.limits import largest_array_bytes, memory_bytes, too_large
+from ptycho_torch.data.npz_archive import SUFFIX, foreign, open_archive, read_arrays, read_headers
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.assemble import FRAME_KEYS, KNOWN_KEYS, assemble_scan, metadata_in
 from ptycho_torch.data.scan.checks import probe_size_from_shape
@@ -35,8 +28,8 @@ __all__ = [
     "load_scan",
     "make_example",
     "read",
-    "read_arrays",
     "read_npz_headers",
+    "read_to_convert",
     "recognise",
     "save_scan",
     "write",
@@ -47,104 +40,6 @@ HELP = "NumPy archive, frames loaded whole; positions in object pixels"
 SUFFIXES = (".npz",)
 TARGETS = (".npz",)
 
-logger = logging.getLogger(__name__)
-
-_SUFFIX = ".npy"
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
-"""What zipfile and numpy raise on damaged, encrypted or unsupported members."""
-
-
-def _foreign(path: Path) -> str:
-    """Sentence for a file that is no zip archive."""
-    with path.open("rb") as stream:
-        start = stream.read(8)
-    if not start:
-        return "the file is empty; expected an NPZ archive"
-    if start.startswith(b"PK\x03\x04"):
-        return (
-            "truncated zip archive: its table of contents at the end is missing; copy or write the file again"
-        )
-    kind = "not a zip archive"
-    if start.startswith(b"\x89HDF"):
-        kind = "an HDF5 file"
-    elif start.startswith(b"\x93NUMPY"):
-        kind = "a single .npy array"
-    return f"the content is {kind}, expected an NPZ archive as numpy.savez writes it"
-
-
-@contextmanager
-def _archive(path: str | PathLike[str]) -> Iterator[tuple[Path, zipfile.ZipFile]]:
-    file = Path(path)
-    if not file.exists():
-        raise FileNotFoundError(f"{file}: no such file; give the path of an NPZ scan")
-    if not file.is_file():
-        raise DataError("not a file; give the path of one NPZ scan", file)
-    try:
-        archive = zipfile.ZipFile(file)
-    except PermissionError:
-        raise
-    except zipfile.BadZipFile as error:
-        raise DataError(_foreign(file), file) from error
-    except _DAMAGED as error:
-        raise DataError(f"damaged zip archive ({error}); copy or write the file again", file) from error
-    with archive:
-        yield file, archive
-
-
-def _header(stream: IO[bytes]) -> tuple[ArrayHeader, int]:
-    """Shape and dtype from the start of a .npy stream, and the number of bytes read."""
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        raise ValueError(f"npy format {version[0]}.{version[1]}, expected 1.0 or 2.0")
-    return ArrayHeader(tuple(int(length) for length in shape), dtype), stream.tell()
-
-
-def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    return {
-        info.filename.removesuffix(_SUFFIX): info
-        for info in archive.infolist()
-        if info.filename.endswith(_SUFFIX)
-    }
-
-
-def _read_headers(archive: zipfile.ZipFile, problems: list[str]) -> dict[str, ArrayHeader]:
-    headers: dict[str, ArrayHeader] = {}
-    for key, info in _members(archive).items():
-        try:
-            with archive.open(info) as stream:
-                (shape, dtype), offset = _header(stream)
-        except _DAMAGED as error:
-            problems.append(fault(key, f"damaged array ({error}); copy or write the file again"))
-            continue
-        if dtype.hasobject:
-            problems.append(
-                fault(
-                    key,
-                    f"holds Python objects (dtype {dtype}), which are pickled and never loaded; store "
-                    "numbers, or text as a string array",
-                )
-            )
-        elif offset + math.prod(shape) * dtype.itemsize != info.file_size:
-            problems.append(
-                fault(
-                    key,
-                    f"damaged array, its header promises shape {shape} but {info.file_size} bytes are stored",
-                )
-            )
-        else:
-            headers[key] = ArrayHeader(shape, dtype)
-    return headers
-
-
-def _limit(key: str) -> int:
-    """Bytes that an array may take: frames fill the memory at most, all others a part of it."""
-    largest = largest_array_bytes()
-    return max(largest, memory_bytes()) if key in (*FRAME_KEYS, "Y") else largest
-
 
 def recognise(candidate: Candidate) -> Located | str:
     """A zip archive; whether a scan is in it is seen when it is read."""
@@ -152,7 +47,7 @@ def recognise(candidate: Candidate) -> Located | str:
         return "this is a directory, not a file"
     if candidate.start.startswith(b"PK"):
         return Located(NAME, (candidate.path,))
-    return _foreign(candidate.path)
+    return foreign(candidate.path)
 
 
 def header(located: Located) -> ScanHeader:
@@ -166,8 +61,8 @@ def header(located: Located) -> ScanHeader:
         The file is no NPZ archive.
     """
     problems: list[str] = []
-    with _archive(located.frames) as (_, archive):
-        found = _read_headers(archive, problems)
+    with open_archive(located.frames) as (_, archive):
+        found = read_headers(archive, problems)
     positions = next((found[key].shape for key in ("xcoords", "ycoords") if key in found), ())
     frames = next((found[key].shape for key in FRAME_KEYS if key in found), ())
     texts = read_arrays(located.frames, ("_metadata",))[0] if "_metadata" in found else {}
@@ -204,8 +99,8 @@ def read_npz_headers(path: str | PathLike[str]) -> dict[str, ArrayHeader]:
         The file is no NPZ archive, or arrays are damaged or hold objects.
     """
     problems: list[str] = []
-    with _archive(path) as (file, archive):
-        headers = _read_headers(archive, problems)
+    with open_archive(path) as (file, archive):
+        headers = read_headers(archive, problems)
     if problems:
         raise DataError(problems, file)
     return headers
@@ -238,52 +133,6 @@ def infer_probe_size(path: str | PathLike[str]) -> int:
     return size
 
 
-def read_arrays(
-    path: str | PathLike[str], keys: tuple[str, ...] | None = None
-) -> tuple[dict[str, npt.NDArray[Any]], tuple[str, ...], list[str]]:
-    """Load arrays from an NPZ file without unpickling anything.
-
-    Parameters
-    ----------
-    path
-        NPZ file, compressed or not.
-    keys
-        Which to load if present; None: all.
-
-    Returns
-    -------
-    arrays, found, problems
-        Arrays by key, every key of the file, and a sentence for each that could not be read.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    DataError
-        The file is no NPZ archive.
-    """
-    problems: list[str] = []
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    with _archive(path) as (_, archive):
-        members = _members(archive)
-        for key, (shape, dtype) in _read_headers(archive, problems).items():
-            if keys is not None and key not in keys:
-                logger.debug("%s: key %s is not part of the data contract and is not read", path, key)
-                continue
-            said = too_large(math.prod(shape) * dtype.itemsize, limit=_limit(key))
-            if said is not None:
-                problems.append(fault(key, f"an array of shape {shape} {said}"))
-                continue
-            try:
-                with archive.open(members[key]) as stream:
-                    arrays[key] = np.lib.format.read_array(stream, allow_pickle=False)
-                    # The checksum of a member is only compared at its end.
-                    stream.read()
-            except _DAMAGED as error:
-                problems.append(fault(key, f"damaged array ({error}); copy or write the file again"))
-    return arrays, tuple(members), problems
-
-
 def read(
     located: Located,
     *,
@@ -295,12 +144,26 @@ def read(
     return load_scan(located.frames, measurement_domain=measurement_domain, N=N, progress=progress)
 
 
+def read_to_convert(
+    located: Located,
+    *,
+    measurement_domain: str = "auto",
+    N: int | None = None,
+    progress: Progress | None = None,
+) -> Scan:
+    """As `read`, with metadata that PtychoPINN pickled."""
+    return load_scan(
+        located.frames, measurement_domain=measurement_domain, N=N, progress=progress, pickled_text=True
+    )
+
+
 def load_scan(
     path: str | PathLike[str],
     *,
     measurement_domain: str = "auto",
     N: int | None = None,
     progress: Progress | None = None,
+    pickled_text: bool = False,
 ) -> Scan:
     """Read one scan, check it against the data contract and convert it to counts.
 
@@ -317,6 +180,9 @@ def load_scan(
         `ptycho_torch.data.scan.crop`), with a `UserWarning`.
     progress
         Called with frames checked and frames in all.
+    pickled_text
+        Take single Python objects for the text or the plain data that they hold, as PtychoPINN stores its
+        metadata. Nothing in them is run; without this they are a problem of the file.
 
     Returns
     -------
@@ -330,7 +196,7 @@ def load_scan(
     DataError
         With every problem found; nothing was written.
     """
-    arrays, keys, problems = read_arrays(path, KNOWN_KEYS)
+    arrays, keys, problems = read_arrays(path, KNOWN_KEYS, pickled_text=pickled_text)
     return assemble_scan(
         arrays,
         measurement_domain=measurement_domain,
@@ -346,7 +212,7 @@ def load_scan(
 def _write_frames(archive: zipfile.ZipFile, frames: Frames, progress: Progress | None) -> None:
     """Add the frames to an open archive piece by piece, so that they need not fit in memory."""
     dtype = frames.dtype
-    with archive.open(f"{FRAME_KEYS[0]}{_SUFFIX}", "w", force_zip64=True) as stream:
+    with archive.open(f"{FRAME_KEYS[0]}{SUFFIX}", "w", force_zip64=True) as stream:
         header = {
             "descr": np.lib.format.dtype_to_descr(dtype),
             "fortran_order": False,
@@ -395,7 +261,7 @@ def save_scan(path: str | PathLike[str], scan: Scan, *, progress: Progress | Non
     ):
         _write_frames(archive, frames, progress)
         for key, values in arrays.items():
-            with archive.open(f"{key}{_SUFFIX}", "w", force_zip64=True) as member:
+            with archive.open(f"{key}{SUFFIX}", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ptycho_torch.control import Progress
 from ptycho_torch.data.formats import npz
+from ptycho_torch.data.npz_archive import read_arrays
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.assemble import FRAME_AXIS_ENTRY, assemble_scan
 from ptycho_torch.data.scan.contract import OBJECT_IS_GUESS, Scan
@@ -55,7 +56,7 @@ def read(
 
     The positions name the middles of patches in pixels of the object, which is a guess and no truth.
     """
-    arrays, keys, problems = npz.read_arrays(located.frames, tuple(_KEYS))
+    arrays, keys, problems = read_arrays(located.frames, tuple(_KEYS))
     frames = arrays.get("diff3d")
     if frames is not None and frames.ndim == 3:
         for name in set(_COORDINATES) & set(arrays):

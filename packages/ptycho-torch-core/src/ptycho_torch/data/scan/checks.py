@@ -34,6 +34,9 @@ __all__ = [
 Problems = list[str]
 
 _SHOWN = 5
+_PHOTONS = "nphotons"
+_REFERENCE_PHYSICS = "physics_parameters"
+"""Where PtychoPINN writes the photons per frame, one level down."""
 
 
 def _indices(flags: npt.NDArray[np.bool_], what: str = "") -> str:
@@ -330,13 +333,16 @@ def parse_text(values: npt.NDArray[Any], name: str, problems: Problems) -> str |
 
 
 def parse_metadata(values: npt.NDArray[Any], problems: Problems) -> dict[str, Any]:
-    """Entries of the JSON object in ``_metadata``; empty when it cannot be read."""
+    """Entries of the JSON object in ``_metadata``; empty when it cannot be read.
+
+    The photons per frame are an entry of their own, also where PtychoPINN wrote them among its parameters.
+    """
     text = parse_text(values, "_metadata", problems)
     if text is None:
         return {}
     try:
         parsed = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         problems.append(fault("_metadata", f"not valid JSON ({error})"))
         return {}
     if not isinstance(parsed, dict):
@@ -344,4 +350,7 @@ def parse_metadata(values: npt.NDArray[Any], problems: Problems) -> dict[str, An
             fault("_metadata", f"expected a JSON object with names and values, got {type(parsed).__name__}")
         )
         return {}
+    physics = parsed.get(_REFERENCE_PHYSICS)
+    if _PHOTONS not in parsed and isinstance(physics, dict) and _PHOTONS in physics:
+        parsed[_PHOTONS] = physics[_PHOTONS]
     return parsed

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +18,44 @@ from ptycho_torch.data.scan.assemble import (
     FRAME_KEYS,
     KNOWN_KEYS,
     ORIGIN_KEY,
+    REQUIRED_KEYS,
     assemble_scan,
 )
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.errors import DataError, fault
 
-__all__ = ["InMemory", "ScanSource", "contract_arrays", "is_in_memory", "name_of", "named_arrays", "scan_of"]
+__all__ = [
+    "HoldsScan",
+    "InMemory",
+    "ScanSource",
+    "contract_arrays",
+    "in_memory",
+    "is_in_memory",
+    "name_of",
+    "named_arrays",
+    "not_in_memory",
+    "scan_of",
+]
+
+
+class HoldsScan(Protocol):
+    """An object of another program with the arrays of a scan as attributes, such as a ``RawData``.
+
+    Its other attributes are taken where they have names of the data contract; ``metadata`` may be a mapping.
+    """
+
+    @property
+    def diff3d(self) -> Any: ...
+    @property
+    def xcoords(self) -> Any: ...
+    @property
+    def ycoords(self) -> Any: ...
+    @property
+    def probeGuess(self) -> Any: ...
+
 
 InMemory: TypeAlias = Scan | Mapping[str, Any]
-"""A scan, or arrays by their names in the data contract: what ``numpy.load`` gives, or ``vars(object)``."""
+"""A scan, or arrays by their names in the data contract: what ``numpy.load`` gives."""
 
 ScanSource: TypeAlias = Path | InMemory
 """Where a scan comes from."""
@@ -39,7 +68,26 @@ def is_in_memory(data: object) -> bool:
     return isinstance(data, (Scan, Mapping))
 
 
-def name_of(data: ScanSource) -> str:
+def in_memory(data: object) -> InMemory | None:
+    """The scan that an object is or has as attributes, see `HoldsScan`; None if it is none, as a path is."""
+    if isinstance(data, (Scan, Mapping)):
+        return data
+    if not_in_memory(data):
+        return None
+    found = {name: getattr(data, name, None) for name in KNOWN_KEYS}
+    if found[_METADATA] is None:
+        found[_METADATA] = getattr(data, "metadata", None)
+    return found
+
+
+def not_in_memory(data: object) -> tuple[str, ...]:
+    """What an object lacks to be taken for a scan: names of the data contract."""
+    frames = any(getattr(data, name, None) is not None for name in FRAME_KEYS)
+    missing = tuple(name for name in REQUIRED_KEYS if getattr(data, name, None) is None)
+    return missing if frames else (FRAME_KEYS[0], *missing)
+
+
+def name_of(data: ScanSource | HoldsScan) -> str:
     """Short name for a message: that of the file, or that there is none."""
     if isinstance(data, Path):
         return data.name
