@@ -179,7 +179,7 @@ class TestProbeSizeInference:
 
     def test_no_probe_is_an_error_that_lists_what_is_there(self, tmp_path):
         np.savez(tmp_path / "scan.npz", diff3d=np.zeros((2, 8, 8)))
-        with pytest.raises(DataError, match="missing key probeGuess; keys found: diff3d"):
+        with pytest.raises(DataError, check=lambda error: error.names == ("probeGuess",)):
             infer_probe_size(tmp_path / "scan.npz")
 
     def test_no_file(self, tmp_path):
@@ -233,13 +233,13 @@ class TestErrors:
             create_inference_payload(tmp_path / "absent", scan_file, tmp_path)
 
     def test_a_model_directory_without_a_bundle(self, scan_file, tmp_path):
-        with pytest.raises(ValueError, match=r"no wts\.h5\.zip"):
+        with pytest.raises(ValueError, check=lambda error: error.names == ("wts.h5.zip",)):
             create_inference_payload(tmp_path, scan_file, tmp_path / "out")
 
     def test_unknown_and_wrong_all_at_once(self, scan_file, tmp_path):
-        with pytest.raises(ValueError, match="nepochs") as caught:
-            create_training_payload(scan_file, tmp_path, {"nepoch": 3, "batch_size": 0, "N": "big"})
-        assert len(caught.value.problems) == 3
+        wrong = {"nepoch": 3, "batch_size": 0, "N": "big"}
+        with pytest.raises(ValueError, check=lambda error: {*error.fields} == {*wrong}):
+            create_training_payload(scan_file, tmp_path, wrong)
 
     def test_no_data_at_all(self, tmp_path):
         with pytest.raises(ConfigError, check=lambda error: error.fields == ("train_data_file",)):

@@ -103,7 +103,7 @@ class TestWhereABundleIs:
         for read in READERS:
             with pytest.raises(FileNotFoundError):
                 read(tmp_path / "absent")
-            with pytest.raises(BundleError, match=r"no wts\.h5\.zip in this directory"):
+            with pytest.raises(BundleError, check=lambda error: error.names == ("wts.h5.zip",)):
                 read(tmp_path)
 
 
@@ -111,10 +111,10 @@ class TestRefusal:
     @pytest.mark.parametrize("read", READERS)
     def test_foreign(self, bundle, read):
         _write(bundle, {"holiday.jpg": b"sea"})
-        with pytest.raises(BundleError, match="not a model bundle"):
+        with pytest.raises(BundleError, check=lambda error: error.names == ("manifest.json",)):
             read(bundle)
         bundle.write_bytes(b"something else entirely")
-        with pytest.raises(BundleError, match="not a complete zip archive"):
+        with pytest.raises(BundleError, check=lambda error: error.names == ("",) and error.source == bundle):
             read(bundle)
 
     @pytest.mark.parametrize("read", READERS)
@@ -122,19 +122,19 @@ class TestRefusal:
     def test_truncated(self, bundle, read, kept):
         content = bundle.read_bytes()
         bundle.write_bytes(content[: int(kept * len(content))])
-        with pytest.raises(BundleError, match="not a complete zip archive"):
+        with pytest.raises(BundleError, check=lambda error: error.names == ("",) and error.source == bundle):
             read(bundle)
 
     @pytest.mark.parametrize("read", READERS)
     def test_newer(self, bundle, read):
         _with_manifest(bundle, format_version=3)
-        with pytest.raises(BundleError, match=r"format version is 3.*install the version"):
+        with pytest.raises(BundleError, check=lambda error: error.names == ("format_version",)):
             read(bundle)
 
     @pytest.mark.parametrize("read", READERS)
     def test_of_another_backend(self, bundle, read):
         _with_manifest(bundle, backend="tensorflow")
-        with pytest.raises(BundleError, match="backend is 'tensorflow', expected 'pytorch'"):
+        with pytest.raises(BundleError, check=lambda error: error.names == ("backend",)):
             read(bundle)
 
     @pytest.mark.parametrize("name", ["weights.pt", "resolved.json"])
@@ -143,12 +143,12 @@ class TestRefusal:
         members[name] = members[name][:-1] + bytes([members[name][-1] ^ 1])
         _write(bundle, members)
         for read in (load_bundle, load_inference_bundle_torch):
-            with pytest.raises(BundleError, match=f"{name} does not match its checksum"):
+            with pytest.raises(BundleError, check=lambda error: error.names == (name,)):
                 read(bundle)
 
     def test_it_is_a_value_error_that_names_file_and_problem(self, bundle):
         bundle.write_bytes(b"")
-        with pytest.raises(ValueError, match="zip") as caught:
+        with pytest.raises(ValueError, check=lambda error: error.names == ("",)) as caught:
             load_inference_bundle_torch(bundle)
         assert caught.value.source == bundle
         assert len(caught.value.problems) == 1
@@ -164,6 +164,6 @@ class TestRefusal:
                 digest = hashlib.sha256(stream.getvalue()).hexdigest()
                 manifest["checksums"]["weights.pt"] = digest
                 _write(bundle, {**members, "manifest.json": json.dumps(manifest).encode()})
-                with pytest.raises(BundleError, match="something other than tensors"):
+                with pytest.raises(BundleError, check=lambda error: error.names == ("weights.pt",)):
                     load_inference_bundle_torch(bundle)
         assert not trap.exists()

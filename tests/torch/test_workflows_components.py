@@ -201,7 +201,7 @@ class TestRunCdiExample:
     def test_bad_arrays_are_refused_and_nothing_is_written(self, scan, config, cpu, tmp_path):
         broken = np.asarray(scan.diffraction).astype(np.float32)
         broken[3, 4, 5] = np.nan
-        with pytest.raises(DataError, match="NaN"):
+        with pytest.raises(DataError, check=lambda error: error.names == ("diff3d",)):
             train_cdi_model_torch(_arrays(scan, diff3d=broken), None, config("run"), execution_config=cpu())
         assert not (tmp_path / "run").exists()
 
@@ -379,7 +379,7 @@ class TestReconstructInMemory:
     def test_a_missing_name_is_named(self, scan, trained):
         arrays = _arrays(scan)
         del arrays["probeGuess"]
-        with pytest.raises(DataError, match="missing key probeGuess"):
+        with pytest.raises(DataError, check=lambda error: error.names == ("probeGuess",)):
             reconstruct(trained[2]["models"]["diffraction_to_obj"], arrays)
 
 

@@ -146,7 +146,7 @@ def test_the_probe_gives_N_and_no_frame_is_read(tmp_path, tiny_scan):
     assert made.training_config.model.N == infer_probe_size(path) == 32
     assert made.provenance["N"].layer == "data"
     assert made.provenance["N"].source == "probe in damaged.npz"
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("diff3d",)):
         load_scan(path)
 
 
@@ -367,7 +367,7 @@ def test_what_has_no_effect_on_a_reconstruction_is_refused(stated, trained, tiny
 @pytest.mark.rule("BUN-011")
 def test_a_model_directory_without_a_bundle_is_refused(tiny_scan_file, tmp_path):
     (tmp_path / "notes.txt").write_text("no model here")
-    with pytest.raises(BundleError, match=r"no wts\.h5\.zip .*notes\.txt") as caught:
+    with pytest.raises(BundleError, check=lambda error: error.names == ("wts.h5.zip",)) as caught:
         create_inference_payload(tmp_path, tiny_scan_file, tmp_path / "out")
     assert isinstance(caught.value, ValueError)
     with pytest.raises(FileNotFoundError, match="model_path"):

@@ -21,133 +21,52 @@ def _without(arrays, *keys):
 
 
 CASES = {
-    "missing key": (
-        lambda a: _without(a, "ycoords"),
-        r"missing key ycoords; keys found: diff3d, probeGuess, xcoords",
-    ),
-    "missing frames": (lambda a: _without(a, "diff3d"), "missing key diff3d or diffraction; keys found"),
-    "rank of frames": (lambda a: a | {"diff3d": a["diff3d"][0]}, r"diff3d: expected shape \(frames, N, N\)"),
-    "length of frames": (
-        lambda a: a | {"diff3d": a["diff3d"][:5]},
-        r"no frame axis of the length of xcoords \(6\)",
-    ),
-    "square frames": (lambda a: a | {"diff3d": a["diff3d"][:, :, :12]}, "16 x 12 px, expected square frames"),
-    "complex frames": (
-        lambda a: a | {"diff3d": a["diff3d"] * 1j},
-        "diff3d: expected a real dtype, got complex128",
-    ),
-    "NaN": (lambda a: _with(a, "diff3d", (4, 1, 1), np.nan), r"NaN or infinity in 1 of 6 frames \(index 4\)"),
-    "infinity": (
-        lambda a: _with(a, "diff3d", (0, 1, 1), np.inf),
-        r"NaN or infinity in 1 of 6 frames \(index 0\)",
-    ),
-    "negative": (
-        lambda a: _with(a, "diff3d", (2, 1, 1), -3),
-        r"negative counts, down to -3, in 1 of 6 frames",
-    ),
-    "negative integers": (
-        lambda a: _with(a, "diff3d", (2, 1, 1), -3, np.int32),
-        "negative counts, down to -3",
-    ),
-    "all zero": (
-        lambda a: _with(a, "diff3d", [1, 3], 0),
-        r"all-zero frames: 2 of 6 \(first indices 1, 3\); remove these frames",
-    ),
-    "lengths of positions": (
-        lambda a: a | {"ycoords": a["ycoords"][:4]},
-        "xcoords, ycoords: 6 and 4 entries",
-    ),
-    "rank of positions": (
-        lambda a: a | {"ycoords": a["ycoords"][:, None]},
-        r"ycoords: expected shape \(frames,\)",
-    ),
-    "text positions": (lambda a: a | {"ycoords": a["ycoords"].astype(str)}, "ycoords: expected a real dtype"),
-    "position not finite": (
-        lambda a: _with(a, "xcoords", 2, np.nan),
-        r"xcoords: positions that are not finite: 1 of 6",
-    ),
+    "missing key": (lambda a: _without(a, "ycoords"), "ycoords"),
+    "missing frames": (lambda a: _without(a, "diff3d"), "diff3d or diffraction"),
+    "rank of frames": (lambda a: a | {"diff3d": a["diff3d"][0]}, "diff3d"),
+    "length of frames": (lambda a: a | {"diff3d": a["diff3d"][:5]}, "diff3d"),
+    "square frames": (lambda a: a | {"diff3d": a["diff3d"][:, :, :12]}, "diff3d"),
+    "complex frames": (lambda a: a | {"diff3d": a["diff3d"] * 1j}, "diff3d"),
+    "NaN": (lambda a: _with(a, "diff3d", (4, 1, 1), np.nan), "diff3d"),
+    "infinity": (lambda a: _with(a, "diff3d", (0, 1, 1), np.inf), "diff3d"),
+    "negative": (lambda a: _with(a, "diff3d", (2, 1, 1), -3), "diff3d"),
+    "negative integers": (lambda a: _with(a, "diff3d", (2, 1, 1), -3, np.int32), "diff3d"),
+    "all zero": (lambda a: _with(a, "diff3d", [1, 3], 0), "diff3d"),
+    "lengths of positions": (lambda a: a | {"ycoords": a["ycoords"][:4]}, "xcoords, ycoords"),
+    "rank of positions": (lambda a: a | {"ycoords": a["ycoords"][:, None]}, "ycoords"),
+    "text positions": (lambda a: a | {"ycoords": a["ycoords"].astype(str)}, "ycoords"),
+    "position not finite": (lambda a: _with(a, "xcoords", 2, np.nan), "xcoords"),
     "metres": (
         lambda a: a | {"xcoords": a["xcoords"] * 1e-8, "ycoords": a["ycoords"] * 1e-8},
-        "all 6 positions lie inside one pixel .* divide positions in metres",
+        "xcoords, ycoords",
     ),
-    "one start": (
-        lambda a: a | {"xcoords_start": a["xcoords"]},
-        "ycoords_start: missing beside xcoords_start",
-    ),
+    "one start": (lambda a: a | {"xcoords_start": a["xcoords"]}, "ycoords_start"),
     "length of start": (
         lambda a: a | {"xcoords_start": a["xcoords"][:3], "ycoords_start": a["xcoords"][:3]},
-        "xcoords_start, ycoords_start: 3 entries, expected 6",
+        "xcoords_start, ycoords_start",
     ),
-    "zero probe": (lambda a: a | {"probeGuess": a["probeGuess"] * 0}, "the probe is zero everywhere"),
-    "non-square probe": (
-        lambda a: a | {"probeGuess": a["probeGuess"][:, :12]},
-        r"square modes .* got \(16, 12\)",
-    ),
-    "modes last": (
-        lambda a: a | {"probeGuess": np.stack([a["probeGuess"]] * 3, axis=2)},
-        r"got \(16, 16, 3\); move the mode axis to the front",
-    ),
-    "rank of probe": (
-        lambda a: a | {"probeGuess": a["probeGuess"][None, None]},
-        r"square modes .* got \(1, 1, 16, 16\)",
-    ),
-    "larger probe": (
-        lambda a: a | {"probeGuess": np.ones((32, 32), np.complex64)},
-        r"the probe \(32 px\) is larger than the frames \(16 px\)",
-    ),
-    "smaller probe": (
-        lambda a: a | {"probeGuess": np.ones((8, 8), np.complex64)},
-        "the probe is 8 px but the frames are 16 px; .* ask for N=8",
-    ),
-    "NaN in probe": (
-        lambda a: _with(a, "probeGuess", (1, 1), np.nan, np.complex64),
-        "probeGuess: NaN or infinity in 1",
-    ),
-    "integer probe": (
-        lambda a: a | {"probeGuess": np.ones((16, 16), int)},
-        "probeGuess: expected a complex dtype",
-    ),
-    "rank of object": (
-        lambda a: a | {"objectGuess": np.ones((1, 9, 9), complex)},
-        r"objectGuess: expected shape \(height",
-    ),
-    "NaN in object": (
-        lambda a: a | {"objectGuess": np.full((9, 9), np.nan + 0j)},
-        "objectGuess: NaN or infinity in 81",
-    ),
-    "origin": (
-        lambda a: a | {"objectGuess_origin": np.zeros(3)},
-        "objectGuess_origin: expected two finite numbers",
-    ),
-    "scan_index": (lambda a: a | {"scan_index": np.zeros(5, int)}, r"scan_index: expected shape \(6,\)"),
-    "fractional scan_index": (lambda a: a | {"scan_index": np.full(6, 0.5)}, "scan_index: expected integers"),
-    "shape of bad_pixels": (
-        lambda a: a | {"bad_pixels": np.zeros((8, 8), bool)},
-        r"bad_pixels: expected shape \(16, 16\)",
-    ),
-    "values of bad_pixels": (
-        lambda a: a | {"bad_pixels": np.full((16, 16), 2)},
-        "bad_pixels: expected True and False",
-    ),
-    "all bad": (
-        lambda a: a | {"bad_pixels": np.ones((16, 16), bool)},
-        "every pixel is marked as not measured",
-    ),
-    "labels": (
-        lambda a: a | {"Y": np.ones((6, 8, 8), complex)},
-        r"Y: expected one patch per frame, \(6, 16, 16\)",
-    ),
-    "broken JSON": (lambda a: a | {"_metadata": np.array("{")}, "_metadata: not valid JSON"),
-    "JSON list": (lambda a: a | {"_metadata": np.array("[1]")}, "_metadata: expected a JSON object"),
-    "metadata no text": (lambda a: a | {"_metadata": np.zeros(3)}, "_metadata: expected one string"),
-    "frame_axis": (
-        lambda a: a | {"_metadata": np.array('{"frame_axis": 0}')},
-        "frame_axis is 0, expected 'first' or",
-    ),
-    "unknown domain": (
-        lambda a: a | {"measurement_domain": np.array("volts")},
-        "the file says 'volts', expected one of",
-    ),
+    "zero probe": (lambda a: a | {"probeGuess": a["probeGuess"] * 0}, "probeGuess"),
+    "non-square probe": (lambda a: a | {"probeGuess": a["probeGuess"][:, :12]}, "probeGuess"),
+    "modes last": (lambda a: a | {"probeGuess": np.stack([a["probeGuess"]] * 3, axis=2)}, "probeGuess"),
+    "rank of probe": (lambda a: a | {"probeGuess": a["probeGuess"][None, None]}, "probeGuess"),
+    "larger probe": (lambda a: a | {"probeGuess": np.ones((32, 32), np.complex64)}, "probeGuess"),
+    "smaller probe": (lambda a: a | {"probeGuess": np.ones((8, 8), np.complex64)}, "probeGuess"),
+    "NaN in probe": (lambda a: _with(a, "probeGuess", (1, 1), np.nan, np.complex64), "probeGuess"),
+    "integer probe": (lambda a: a | {"probeGuess": np.ones((16, 16), int)}, "probeGuess"),
+    "rank of object": (lambda a: a | {"objectGuess": np.ones((1, 9, 9), complex)}, "objectGuess"),
+    "NaN in object": (lambda a: a | {"objectGuess": np.full((9, 9), np.nan + 0j)}, "objectGuess"),
+    "origin": (lambda a: a | {"objectGuess_origin": np.zeros(3)}, "objectGuess_origin"),
+    "scan_index": (lambda a: a | {"scan_index": np.zeros(5, int)}, "scan_index"),
+    "fractional scan_index": (lambda a: a | {"scan_index": np.full(6, 0.5)}, "scan_index"),
+    "shape of bad_pixels": (lambda a: a | {"bad_pixels": np.zeros((8, 8), bool)}, "bad_pixels"),
+    "values of bad_pixels": (lambda a: a | {"bad_pixels": np.full((16, 16), 2)}, "bad_pixels"),
+    "all bad": (lambda a: a | {"bad_pixels": np.ones((16, 16), bool)}, "bad_pixels"),
+    "labels": (lambda a: a | {"Y": np.ones((6, 8, 8), complex)}, "Y"),
+    "broken JSON": (lambda a: a | {"_metadata": np.array("{")}, "_metadata"),
+    "JSON list": (lambda a: a | {"_metadata": np.array("[1]")}, "_metadata"),
+    "metadata no text": (lambda a: a | {"_metadata": np.zeros(3)}, "_metadata"),
+    "frame_axis": (lambda a: a | {"_metadata": np.array('{"frame_axis": 0}')}, "_metadata"),
+    "unknown domain": (lambda a: a | {"measurement_domain": np.array("volts")}, "measurement_domain"),
     "two domains": (
         lambda a: (
             a
@@ -156,23 +75,27 @@ CASES = {
                 "_metadata": np.array('{"measurement_domain": "amplitude"}'),
             }
         ),
-        "_metadata says 'amplitude', the key says 'counts'",
+        "measurement_domain",
     ),
-    "counts as amplitude": (lambda a: a | {"measurement_domain": np.array("amplitude")}, "as only counts do"),
+    "counts as amplitude": (
+        lambda a: a | {"measurement_domain": np.array("amplitude")},
+        "measurement_domain",
+    ),
     "amplitude as counts": (
         lambda a: a | {"diff3d": np.sqrt(a["diff3d"]), "measurement_domain": np.array("counts")},
-        "so they are amplitudes",
+        "measurement_domain",
     ),
 }
 
 
 @pytest.mark.rule("DATA-001", "DATA-030", "DATA-031", "DATA-032", "DATA-033", "DATA-035")
 @pytest.mark.parametrize("case", CASES)
-def test_refused_with_the_reason(arrays, write, case):
-    change, words = CASES[case]
+def test_refused_by_name(arrays, write, case):
+    change, name = CASES[case]
     path = write(change(arrays))
-    with pytest.raises(DataError, match=words) as caught:
+    with pytest.raises(DataError) as caught:
         load_scan(path)
+    assert set(caught.value.names) == {name}
     assert caught.value.source == path
     assert str(caught.value).startswith(str(path))
 
@@ -185,30 +108,25 @@ def test_every_problem_in_one_error(arrays, write):
     }
     with pytest.raises(DataError) as caught:
         load_scan(write(arrays | {"bad_pixels": np.zeros(3)}))
-    starts = ["missing key ycoords", "xcoords: positions", "probeGuess", "bad_pixels", *["diff3d"] * 3]
-    assert [
-        problem.startswith(start) for problem, start in zip(caught.value.problems, starts, strict=True)
-    ] == [True] * 7
+    assert caught.value.names == ("ycoords", "xcoords", "probeGuess", "bad_pixels", *["diff3d"] * 3)
     assert str(caught.value).count("\n  - ") == 7
+
+
+def test_wrong_frames_are_counted_and_numbered(arrays, write):
+    with pytest.raises(DataError, match=r"2 of 6 \(first indices 1, 3\)"):
+        load_scan(write(_with(arrays, "diff3d", [1, 3], 0)))
 
 
 def test_caller_against_file_names_both(arrays, write):
     path = write(arrays, {"measurement_domain": "counts"})
-    with pytest.raises(DataError, match="the caller says 'amplitude' but the file says 'counts'"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("measurement_domain",)):
         load_scan(path, measurement_domain="amplitude")
 
 
 @pytest.mark.rule("DATA-040")
-@pytest.mark.parametrize(
-    ("N", "words"),
-    [
-        (32, "N: 32 was asked for but the frames are 16 x 16 px"),
-        (7, "needs even sizes"),
-        (0, "needs even sizes"),
-    ],
-)
-def test_sizes_that_cannot_be_had(arrays, write, N, words):
-    with pytest.raises(DataError, match=words):
+@pytest.mark.parametrize("N", [32, 7, 0])
+def test_sizes_that_cannot_be_had(arrays, write, N):
+    with pytest.raises(DataError, check=lambda error: error.names == ("N",)):
         load_scan(write(arrays), N=N)
 
 
@@ -231,7 +149,7 @@ def test_other_content_is_named(tmp_path, content, words):
 
 
 def test_a_directory_is_no_scan(tmp_path):
-    with pytest.raises(DataError, match="not a file"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("",) and error.source == tmp_path):
         load_scan(tmp_path)
 
 
@@ -241,7 +159,7 @@ def test_truncated_anywhere(arrays, write, share):
     path = write(arrays)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DataError, match="truncated zip archive"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("",) and error.source == path):
         load_scan(path)
 
 
@@ -251,9 +169,9 @@ def test_a_damaged_required_array_is_not_called_missing(arrays, write):
     start = content.index(b"probeGuess.npy") + 400
     content[start : start + 200] = bytes(200)
     path.write_bytes(content)
-    with pytest.raises(DataError, match="probeGuess: damaged array") as caught:
+    with pytest.raises(DataError, check=lambda error: error.names == ("probeGuess",)) as caught:
         load_scan(path)
-    assert len(caught.value.problems) == 1
+    assert not caught.value.problems[0].startswith("missing")
 
 
 @pytest.mark.rule("DATA-036")

@@ -185,7 +185,7 @@ def test_inputs_are_left_alone(scenes):
 def test_nan_is_refused_by_name(scenes, name):
     arrays = {"reconstruction": scenes.make("both"), "truth": scenes.make("both"), "weight": _weight()}
     arrays[name][3, 4] = np.nan
-    with pytest.raises(DataError, match=f"{name}: expected finite values, got NaN or inf in 1 of"):
+    with pytest.raises(DataError, check=lambda error: error.names == (name,)):
         compare(arrays["reconstruction"], arrays["truth"], weight=arrays["weight"])
 
 
@@ -196,13 +196,13 @@ def test_wrong_inputs_are_refused(scenes):
         compare(truth[None], truth)
     with pytest.raises(ShapeError, check=lambda error: error.name == "weight"):
         compare(truth, truth, weight=np.ones((5, 5)))
-    with pytest.raises(DataError, match="weight"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("weight",)):
         compare(truth, truth, weight=-_weight())
-    with pytest.raises(DataError, match="probe_diameter"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("probe_diameter",)):
         compare(truth, truth, probe_diameter=-3)
     with pytest.raises(ShapeError, check=lambda error: error.name == "truth_origin"):
         compare(truth, truth, truth_origin=[1.0])
-    with pytest.raises(DataError, match="truth"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("truth",)):
         compare(truth, 0 * truth)
     with pytest.raises(ShapeError, check=lambda error: error.name == "reconstruction and truth"):
         compare(truth, truth, origin=(500, 0))

@@ -163,7 +163,7 @@ def test_frc_figure_says_when_a_threshold_is_never_crossed(tmp_path, truth, monk
 
 
 def test_frc_figure_needs_a_curve(tmp_path, truth):
-    with pytest.raises(DataError, match="frc=True"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("report",)):
         save_frc_figure(tmp_path / "frc.png", compare(truth, truth, frc=False))
     assert not list(tmp_path.iterdir())
 
@@ -196,11 +196,11 @@ def test_wrong_inputs_are_refused(tmp_path, truth):
         save_object_figures(tmp_path, truth[None])
     with pytest.raises(ShapeError, check=lambda error: error.name == "weight"):
         save_object_figures(tmp_path, truth, np.ones((3, 3)))
-    with pytest.raises(DataError, match="object"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("object",)):
         save_object_figures(tmp_path, truth * np.nan)
-    with pytest.raises(DataError, match="pixel_size"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("pixel_size",)):
         save_object_figures(tmp_path, truth, pixel_size=0.0)
-    with pytest.raises(DataError, match="history"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("history",)):
         save_training_figure(tmp_path / "training.png", {"epoch": [1]})
     with pytest.raises(ShapeError, check=lambda error: error.name == "history['training']"):
         save_training_figure(tmp_path / "training.png", {"epoch": [1], "training": [1.0, 2.0]})

@@ -79,8 +79,8 @@ def test_wrong_inputs_are_refused(tmp_path, sample):
         save_patch_figure(target, measured[0], predicted, patches)
     with pytest.raises(ShapeError, check=lambda error: error.name == "patches"):
         save_patch_figure(target, measured, predicted, patches[:, 1:])
-    with pytest.raises(DataError, match="predicted: expected finite values"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("predicted",)):
         save_patch_figure(target, measured, predicted * np.nan, patches)
-    with pytest.raises(DataError, match="at least one frame"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("measured",)):
         save_patch_figure(target, measured[:0], predicted[:0], patches[:0])
     assert not list(tmp_path.iterdir())

@@ -230,17 +230,17 @@ def test_settings_are_those_of_the_configuration(scan_of):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    "change",
     [
-        ({"object": np.ones((3, 4, 5), np.complex64)}, "object and weight"),
-        ({"weight": np.ones((3, 4), np.float32)}, "object and weight"),
-        ({"origin": np.array([0.5, 0.0])}, "origin in whole pixels"),
-        ({"origin": np.array([5000.0, 0.0])}, "meets the canvas"),
+        {"object": np.ones((3, 4, 5), np.complex64)},
+        {"weight": np.ones((3, 4), np.float32)},
+        {"origin": np.array([0.5, 0.0])},
+        {"origin": np.array([5000.0, 0.0])},
     ],
 )
-def test_start_that_does_not_fit_is_refused(scan_of, change, words):
+def test_start_that_does_not_fit_is_refused(scan_of, change):
     start = truth_of(scan_of())
-    with pytest.raises(ShapeError, match=words):
+    with pytest.raises(ShapeError, check=lambda error: error.name == "start"):
         refine(scan_of(), replace(start, **change))
 
 
@@ -255,5 +255,5 @@ def test_start_with_nan_is_refused(scan_of):
 def test_scan_without_counts_is_refused(scan_of):
     scan = scan_of()
     dark = Scan(diffraction=np.zeros_like(scan.diffraction), positions=scan.positions, probe=scan.probe)
-    with pytest.raises(DataError, match="expected counts"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("diffraction",)):
         refine(dark)

@@ -208,7 +208,7 @@ def test_a_missing_file_in_a_list_is_named(payload, folder):
 @pytest.mark.rule("DATA-090")
 def test_a_folder_without_scans_is_refused(tmp_path, payload):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no scan in this directory"):
+    with pytest.raises(DataError, check=lambda error: error.source == tmp_path / "empty"):
         payload(scan=tmp_path / "empty")
 
 

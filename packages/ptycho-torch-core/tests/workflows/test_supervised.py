@@ -94,7 +94,7 @@ def test_without_need_no_labels_are_cut(payload):
 def test_without_labels_nothing_is_written(tmp_path, payload, tiny_scan):
     save_scan(tmp_path / "plain.npz", replace(tiny_scan, object_truth=None))
     made = payload(scan=tmp_path / "plain.npz", model_type="supervised")
-    with pytest.raises(DataError, match="no labels: supervised training needs"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("Y or objectGuess",)):
         train(made)
     assert not (tmp_path / "run").exists()
 
@@ -102,5 +102,5 @@ def test_without_labels_nothing_is_written(tmp_path, payload, tiny_scan):
 def test_labels_without_light_are_refused(tmp_path, payload, tiny_scan):
     dark = replace(tiny_scan, object_truth=np.zeros_like(tiny_scan.object_truth))
     save_scan(tmp_path / "dark.npz", dark)
-    with pytest.raises(DataError, match="the labels transmit no light"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("labels",)):
         prepare_training(payload(scan=tmp_path / "dark.npz", model_type="supervised").task)

@@ -183,8 +183,10 @@ def recognised(
                 logger.info("%s: read as %s, not with %s", source, format.name, reader)
             if candidate.inside and not located.inside:
                 raise DataError(
-                    f"{candidate.inside}: a file of the format {format.name} holds one scan; give the path "
-                    f"of the file",
+                    fault(
+                        candidate.inside,
+                        f"a file of the format {format.name} holds one scan; give the path of the file",
+                    ),
                     source,
                 )
             return format, located

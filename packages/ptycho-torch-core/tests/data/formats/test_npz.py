@@ -80,9 +80,11 @@ def test_failed_save_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.npz"
     save_scan(path, scan)
     before = path.read_bytes()
-    with pytest.raises(DataError, match="metadata: cannot be written as JSON"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("metadata",)):
         save_scan(path, replace(scan, metadata={"a": object()}))
-    with pytest.raises(DataError, match=r"ends with \.npz, got 'a\.h5'"):
+    with pytest.raises(
+        DataError, check=lambda error: error.names == ("",) and error.source == tmp_path / "a.h5"
+    ):
         save_scan(tmp_path / "a.h5", scan)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
@@ -130,7 +132,7 @@ def test_a_cube_needs_a_statement(arrays, write, axis):
     cube = np.random.default_rng(3).poisson(9.0, (16, 16, 16)).astype(np.int32)
     rng = np.random.default_rng(4)
     arrays |= {"diff3d": cube, "xcoords": rng.uniform(0, 50, 16), "ycoords": rng.uniform(0, 50, 16)}
-    with pytest.raises(DataError, match="ambiguous"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("diff3d",)):
         load_scan(write(arrays))
     expected = cube if axis == "first" else np.moveaxis(cube, 2, 0)
     np.testing.assert_array_equal(load_scan(write(arrays, {"frame_axis": axis})).diffraction, expected)
@@ -214,15 +216,15 @@ def test_headers_are_read_without_the_data(arrays, write):
     path.write_bytes(content)
     assert infer_probe_size(path) == 16
     assert read_npz_headers(path)["diff3d"][0] == (6, 64, 64)
-    with pytest.raises(DataError, match="diff3d: damaged array"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("diff3d",)):
         load_scan(path)
 
 
 def test_probe_size_of_a_file_without_probe(arrays, write):
     del arrays["probeGuess"]
-    with pytest.raises(DataError, match="missing key probeGuess; keys found: diff3d, xcoords, ycoords"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("probeGuess",)):
         infer_probe_size(write(arrays))
-    with pytest.raises(DataError, match=r"square modes .* got \(4, 5\)"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("probeGuess",)):
         infer_probe_size(write(arrays | {"probeGuess": np.ones((4, 5), complex)}))
 
 
@@ -238,9 +240,8 @@ def test_objects_are_refused_and_never_unpickled(arrays, tmp_path, key):
     bomb = np.empty(1, dtype=object)
     bomb[0] = _Bomb()
     np.savez(path, **(arrays | {key: bomb}))
-    with pytest.raises(DataError, match=f"{key}: holds Python objects") as caught:
+    with pytest.raises(DataError, check=lambda error: error.names == (key,)):
         load_scan(path)
-    assert len(caught.value.problems) == 1
 
 
 def test_json_in_bytes_is_read(arrays, write):

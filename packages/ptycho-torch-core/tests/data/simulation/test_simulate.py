@@ -121,9 +121,7 @@ def test_truth_index_equals_coordinate_by_default():
 @pytest.mark.rule("DATA-052")
 def test_patches_beyond_the_object_are_refused():
     positions = np.array([[8.0, 8.0], [8.0, 12.5], [7.5, 8.0]])
-    with pytest.raises(
-        DataError, match="2 of 3 patches of 16 px reach beyond the object of 20 x 20 px, the first at index 1"
-    ):
+    with pytest.raises(DataError, check=lambda error: error.names == ("positions",)):
         simulate_scan(np.ones((20, 20)), np.ones((1, 16, 16)), positions, photons=1.0, seed=0)
 
 
@@ -134,7 +132,7 @@ def test_photons_must_be_positive(photons):
 
 
 def test_darkness_is_refused():
-    with pytest.raises(DataError, match="no light"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("probe or object",)):
         simulate_scan(np.zeros((9, 9)), np.ones((1, 8, 8)), np.full((1, 2), 4.0), photons=1.0, seed=0)
 
 

@@ -172,7 +172,7 @@ def test_larger_frames_are_cropped_to_the_model(tmp_path, inference):
 def test_smaller_frames_are_refused_and_nothing_is_written(tmp_path, inference, trained):
     path = tmp_path / "small.npz"
     save_scan(path, simulate_scene("lines", N=16, grid=(3, 3), step_px=3.0, photons=1e5))
-    with pytest.raises(DataError, match="32 was asked for but the frames are 16 x 16"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("N",)):
         infer(inference(scan=path))
     assert list(tmp_path.iterdir()) == [path]
 

@@ -200,14 +200,12 @@ def test_parameters_without_a_gradient_are_looked_for_where_there_may_be_some():
 
 
 @pytest.mark.rule("RUN-064")
-@pytest.mark.parametrize(
-    ("strategy", "message"),
-    [("fsdp", r"fsdp shards weights over GPUs"), ("ddq", r"strategy = 'ddq': expected auto, ddp, ddp_spawn")],
-)
-def test_a_strategy_that_cannot_be_is_refused_before_anything_is_written(
-    payload, tmp_path, strategy, message
-):
-    with pytest.raises(ConfigError, match=message):
+@pytest.mark.parametrize("strategy", ["fsdp", "ddq"])
+def test_a_strategy_that_cannot_be_is_refused_before_anything_is_written(payload, tmp_path, strategy):
+    with pytest.raises(
+        ConfigError,
+        check=lambda error: error.fields == ("strategy",) and error.problems[0].value == strategy,
+    ):
         train(payload(execution={"devices": 2, "strategy": strategy}))
     assert not (tmp_path / "run").exists()
 

@@ -299,22 +299,19 @@ def test_tensorboard_shows_every_epoch_once(payload, interrupted_when_logged):
 
 @pytest.mark.rule("RUN-054")
 @pytest.mark.parametrize(
-    ("settings", "execution", "message"),
-    [
-        ({"batch_size": 4}, {}, r"batch_size = 4: expected 8, as the run in .*run was started"),
-        ({"seed": 9}, {"learning_rate": 1e-3}, r"(?s)seed = 9.*learning_rate = 0\.001: expected 0\.003"),
-        ({"nepochs": 1}, {}, r"nepochs = 1: expected at least 2"),
-    ],
+    ("settings", "execution"),
+    [({"batch_size": 4}, {}), ({"seed": 9}, {"learning_rate": 1e-3}), ({"nepochs": 1}, {})],
 )
-def test_settings_that_contradict_the_run_are_refused(payload, settings, execution, message):
+def test_settings_that_contradict_the_run_are_refused(payload, settings, execution):
     made = payload("run", SETTINGS, **LONG)
     interrupted(made, 2)
     before = {
         path: path.read_bytes() for path in made.training_config.output_dir.rglob("*") if path.is_file()
     }
     other = payload("run", {**SETTINGS, **execution}, **{**LONG, **settings})
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError) as refused:
         train(other, resume=True)
+    assert {problem.field: problem.value for problem in refused.value.problems} == {**settings, **execution}
     for path, content in before.items():
         assert path.read_bytes() == content
 

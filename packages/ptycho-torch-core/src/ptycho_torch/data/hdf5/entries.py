@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from ptycho_torch.data.recognition import Candidate
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, fault
 
 __all__ = ["CXINames", "entries_with_frames", "entry_of"]
 
@@ -110,7 +110,7 @@ def entry_of(candidate: Candidate) -> str:
         if candidate.inside in found:
             return candidate.inside
         raise DataError(
-            f"{candidate.inside}: no entry with frames; those with frames: {listed}", candidate.path
+            fault(candidate.inside, f"no entry with frames; those with frames: {listed}"), candidate.path
         )
     if len(found) > 1:
         raise DataError(
