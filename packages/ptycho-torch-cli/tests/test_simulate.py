@@ -9,6 +9,7 @@ import pytest
 from ptycho_config import field_specs
 from ptycho_torch_cli.simulate import Scene, main
 
+GEOMETRY = ("photon_energy_eV", "detector_object_distance_m", "detector_pixel_m")
 SMALL = ["--N", "32", "--grid", "3,4", "--photons", "1e4"]
 
 
@@ -47,7 +48,13 @@ def test_an_existing_file_is_kept_unless_told_otherwise(
         (["--grid", "3"], "rows and columns, such as 20,20"),
         (["--scene", "line"], "did you mean 'lines'?"),
         (["--photons", "nan"], "--photons"),
-        (["--output", "scan.h5"], "--metadata states what is missing"),
+        (["--output", "scan.h5", "--metadata", "photon_energy_eV=-1"], "--metadata states what is missing"),
+        (["--step", "inf"], "--step"),
+        (["--jitter", "inf"], "--jitter"),
+        (["--step", "1e300"], "GB of memory"),
+        (["--N", "2000000"], "GB of memory"),
+        (["--grid", "1000000,1000000"], "GB of memory"),
+        (["--energy", "0"], "--energy"),
         (["--output", "scan.tiff"], "stands for no format"),
         (["--output", "nowhere/scan.npz"], "nowhere: no such directory"),
         (["--format", "npy"], "did you mean 'npz'?"),
@@ -79,6 +86,8 @@ def test_help_tells_the_defaults_of_core() -> None:
     real = {name: item.default for name, item in inspect.signature(simulate_scene).parameters.items()}
     assert real.pop("mode_powers") == (1.0,)
     told = {spec.name: spec.default for spec in field_specs(Scene)}
+    # Metadata alone, which core takes as they come.
+    assert [told.pop(name) for name in GEOMETRY] == [9000.0, 2.0, 75e-6]
     assert told.pop("modes") == 1
     assert told == real
     assert field_specs(Scene)[0].choices == tuple(OBJECTS)
@@ -111,3 +120,17 @@ def test_a_scan_is_simulated_in_any_format(
         np.testing.assert_array_equal(found.positions, expected.positions)
         np.testing.assert_array_equal(found.object_truth, expected.object_truth)
         assert found.metadata == expected.metadata
+
+
+@pytest.mark.parametrize("target", ["scan.cxi", "pair", "scan.h5"])
+def test_a_simulated_scan_is_converted_without_saying_more(target: str, tmp_path: Path) -> None:
+    from ptycho_torch.data import open_scan
+    from ptycho_torch_cli import convert
+
+    file = tmp_path / "scan.npz"
+    assert main(["--output", str(file), *SMALL, "--energy", "12000", "--detector-pixel", "5e-5"]) == 0
+    assert convert.main([str(file), str(tmp_path / target), "--quiet"]) == 0
+    metadata = open_scan(tmp_path / target).metadata
+    assert metadata["photon_energy_eV"] == 12000
+    assert metadata["detector_object_distance_m"] == 2
+    assert metadata["detector_pixel_width_m"] == metadata["detector_pixel_height_m"] == 5e-5

@@ -19,6 +19,8 @@ from ptycho_torch_cli.formats import (
 )
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
 
+_GEOMETRY = ("photon_energy_eV", "detector_object_distance_m", "detector_pixel_m")
+
 __all__ = ["Scene", "build_parser", "main"]
 
 
@@ -27,7 +29,7 @@ class Scene:
     """What can be said about a simulated scan.
 
     The defaults are those of `ptycho_torch.data.simulation.simulate.simulate_scene`, stated for ``--help``;
-    only what was typed is passed on.
+    only what was typed is passed on. Where the scan was measured is metadata, which formats in metres need.
     """
 
     scene: str = setting(
@@ -47,6 +49,24 @@ class Scene:
     )
     seed: int = setting(0, help="seed of object, positions and noise", ge=0)
     noise: bool = setting(True, help="Poisson noise; off: the expected counts")
+    photon_energy_eV: float = setting(
+        9000.0,
+        help="photon energy, written as metadata",
+        unit="eV",
+        gt=0,
+        cli=("--energy",),
+    )
+    detector_object_distance_m: float = setting(
+        2.0, help="from sample to detector; written as metadata", unit="m", gt=0, cli=("--distance",)
+    )
+    detector_pixel_m: float = setting(
+        75e-6,
+        help="pixel of the detector, written as metadata; the object pixel follows: wavelength times "
+        "distance over N detector pixels",
+        unit="m",
+        gt=0,
+        cli=("--detector-pixel",),
+    )
 
 
 def build_parser() -> CommandParser:
@@ -63,10 +83,8 @@ def build_parser() -> CommandParser:
                 "ptycho-torch simulate --output faint.npz --scene natural --photons 1e4 --modes 2",
             ),
             (
-                "as CXI, which speaks in metres",
-                "ptycho-torch simulate --output scan.cxi --metadata photon_energy_eV=9000 \\\n"
-                "      --metadata detector_object_distance_m=2 --metadata detector_pixel_width_m=75e-6 \\\n"
-                "      --metadata detector_pixel_height_m=75e-6",
+                "as CXI, measured with 12 keV at 3 m",
+                "ptycho-torch simulate --output scan.cxi --energy 12000 --distance 3",
             ),
         ),
     )
@@ -87,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _simulate(args: argparse.Namespace) -> int:
     target = Path(args.output)
     wanted, metadata = _wanted(args), metadata_of(args)
+    geometry = _geometry(wanted)
     from ptycho_torch.data.convert import target_format, write_scan
     from ptycho_torch.data.simulation.simulate import simulate_scene
 
@@ -98,7 +117,7 @@ def _simulate(args: argparse.Namespace) -> int:
     except ValueError as error:
         # Every number and name came from the command line.
         raise UsageError(str(error)) from error
-    scan = dataclasses.replace(scan, metadata={**scan.metadata, **metadata})
+    scan = dataclasses.replace(scan, metadata={**scan.metadata, **geometry, **metadata})
     with wrong_targets_are_usage():
         write_scan(target, scan, format=kind, overwrite=args.overwrite)
     height, width = (0, 0) if scan.object_truth is None else scan.object_truth.shape
@@ -107,6 +126,17 @@ def _simulate(args: argparse.Namespace) -> int:
         f"object {height} x {width} px, {float(scan.counts_per_frame().mean()):.4g} counts per frame"
     )
     return 0
+
+
+def _geometry(wanted: dict[str, Any]) -> dict[str, float]:
+    """Metadata that say where the scan was measured; taken out of what is wanted of the simulation."""
+    stated = {
+        spec.name: float(wanted.pop(spec.name, spec.default))
+        for spec in field_specs(Scene)
+        if spec.name in _GEOMETRY
+    }
+    pixel = stated.pop("detector_pixel_m")
+    return {**stated, "detector_pixel_height_m": pixel, "detector_pixel_width_m": pixel}
 
 
 def _wanted(args: argparse.Namespace) -> dict[str, Any]:

@@ -157,3 +157,20 @@ def test_unknown_scene_lists_the_known():
 def test_example_runs():
     assert doctest.testmod(module).failed == 0
     assert doctest.testmod(module).attempted > 0
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"step_px": float("inf")},
+        {"step_px": float("nan")},
+        {"jitter_px": float("inf")},
+        {"step_px": 1e300},
+        {"jitter_px": 1e12},
+        {"N": 10**7},
+        {"grid": (10**6, 10**6)},
+    ],
+)
+def test_sizes_without_an_end_or_beyond_the_memory_are_refused_before_any_is_taken(wish):
+    with pytest.raises(ValueError, match=r"finite number|GB of memory"):
+        simulate_scene(**wish)

@@ -180,7 +180,7 @@ class ScanGeometry:
                 said = f"is {metadata[name]!r}" if _is_stated(metadata, name) else "is missing"
                 problems[name] = Fault(
                     f"metadata: {name} {said}; expected a positive number, because this format stores "
-                    "positions in metres",
+                    "lengths in metres",
                     name,
                 )
         zero = [finite_number(metadata[name]) if _is_stated(metadata, name) else 0.0 for name in ZERO]

@@ -19,11 +19,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.limits import memory_bytes
 from ptycho_torch.data.scan.contract import DomainDecision, Scan
 from ptycho_torch.data.simulation.scenes import OBJECTS, defocused_probe, object_shape, raster_positions
 from ptycho_torch.errors import DataError, Fault, ShapeError, fault
 
 __all__ = ["expected_intensity", "simulate_scan", "simulate_scene"]
+
+# Expected and drawn counts in double precision, and what is written.
+_BYTES_PER_FRAME_PX = 24
+# Amplitude, phase and their transforms in double precision.
+_BYTES_PER_OBJECT_PX = 64
 
 
 def _bilinear_patch(
@@ -191,6 +197,21 @@ def simulate_scan(
     )
 
 
+def _require_possible(N: int, grid: tuple[int, int], *, step_px: float, jitter_px: float) -> None:
+    """Refuse sizes without an end, and those that there is no memory for, before any is taken."""
+    for name, value in (("step_px", step_px), ("jitter_px", jitter_px)):
+        if not math.isfinite(value):
+            raise ValueError(f"{name}: expected a finite number of pixels, got {value:g}")
+    sides = [N + 2 * jitter_px + (points - 1) * step_px for points in grid]
+    needed = _BYTES_PER_FRAME_PX * math.prod(grid) * N**2 + _BYTES_PER_OBJECT_PX * math.prod(sides)
+    if needed > memory_bytes():
+        size = f"{math.prod(grid)} frames of {N} px on an object of {sides[0]:.3g} x {sides[1]:.3g} px"
+        raise ValueError(
+            f"grid, step_px, N: {size} take {needed / 1e9:.3g} GB of memory, and this machine has "
+            f"{memory_bytes() / 1e9:.3g} GB; ask for fewer or smaller frames"
+        )
+
+
 def simulate_scene(
     scene: str = "lines",
     *,
@@ -232,10 +253,11 @@ def simulate_scene(
     Raises
     ------
     ValueError
-        Unknown scene, or a number that cannot be.
+        Unknown scene, a number that cannot be, or sizes that there is no memory for.
     """
     if scene not in OBJECTS:
         raise ValueError(f"scene: expected one of {', '.join(OBJECTS)}, got {scene!r}")
+    _require_possible(N, grid, step_px=step_px, jitter_px=jitter_px)
     object_seed, position_seed, noise_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(3))
     start = N // 2 + jitter_px
     positions = raster_positions(
