@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from ptycho_torch.atomic import atomic_write
-from ptycho_torch.bundle.checkpoint import checkpoint_content
+from ptycho_torch.bundle.checkpoint import checkpoint_content, plain_tensors
 from ptycho_torch.bundle.checksum import CHECKSUM_ENTRY, checksum_of
 
 __all__ = ["BEST_CHECKPOINTS", "LAST_CHECKPOINT", "AtomicCheckpointIO"]
@@ -20,6 +20,11 @@ LAST_CHECKPOINT = "last"
 
 BEST_CHECKPOINTS = "best-"
 """Start of the names of the best checkpoints."""
+
+
+def _is_bare(checkpoint: dict[str, Any]) -> bool:
+    """Whether these are weights and nothing beside them."""
+    return all(isinstance(value, torch.Tensor) for value in checkpoint.values())
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -44,7 +49,10 @@ class AtomicCheckpointIO(CheckpointIO):
         """Write a checkpoint with its checksum; complete or not at all."""
         # A full disk is an OSError of the plain file; the archive writer of torch would hide it.
         content = io.BytesIO()
-        torch.save({**checkpoint, CHECKSUM_ENTRY: checksum_of(checkpoint)}, content)
+        marked = (
+            checkpoint if _is_bare(checkpoint) else {**checkpoint, CHECKSUM_ENTRY: checksum_of(checkpoint)}
+        )
+        torch.save(marked, content)
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(target) as stream:
@@ -56,9 +64,16 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint, as :func:`ptycho_torch.bundle.checkpoint.checkpoint_content` does."""
+        """Read a checkpoint, as :func:`ptycho_torch.bundle.checkpoint.checkpoint_content` does.
+
+        Bare weights, which a spawned process hands back in a file, are read as they are.
+        """
+        file = Path(path)
+        content = plain_tensors(file.read_bytes(), "the checkpoint", file)
+        if isinstance(content, dict) and _is_bare(content):
+            return content
         self.was_read = True
-        return checkpoint_content(Path(path))
+        return checkpoint_content(file)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Note a checkpoint for removal."""
