@@ -26,6 +26,7 @@ WRITABLE = {format.name: format for format in writable_formats()}
 NAMES = {name: f"example{(*format.targets, *format.suffixes)[0]}" for name, format in FORMATS.items()}
 LOADED_WHOLE = {"npz", "ptychodus-npz"}
 WITHOUT_OPTICS = {"ptychodus-npz"}
+WITHOUT_PROBE = {"ptypy", "ptylab"}
 
 every_format = pytest.mark.parametrize("name", FORMATS)
 writable_format = pytest.mark.parametrize("name", WRITABLE)
@@ -91,7 +92,8 @@ def test_every_file_of_it_stands_for_the_scan(name, examples):
 def test_the_example_is_the_scan_that_its_npz_twin_holds(name, examples):
     found, twin = open_scan(examples[name]), open_scan(examples["npz"])
     np.testing.assert_array_equal(found.diffraction[:], twin.diffraction)
-    np.testing.assert_array_equal(found.probe, twin.probe)
+    if name not in WITHOUT_PROBE:
+        np.testing.assert_array_equal(found.probe, twin.probe)
     # Where coordinate zero lies is free in formats that count from elsewhere.
     for scan in (found, twin):
         assert scan.n_frames == 12
@@ -122,7 +124,8 @@ def test_a_header_reads_no_frames(name, examples, monkeypatch):
     header = read_scan_header(examples[name])
     assert (header.n_frames, header.N, header.probe_size) == (scan.n_frames, scan.N, scan.probe.shape[-1])
     assert header.metadata == scan.metadata
-    assert any(array.shape == (12, 16, 16) for array in header.arrays.values())
+    stored = [array.shape for array in header.arrays.values() if array.shape[-2:] == (16, 16)]
+    assert sum(shape[0] for shape in stored if len(shape) == 3) >= 12
 
 
 @pytest.mark.rule("DATA-014")

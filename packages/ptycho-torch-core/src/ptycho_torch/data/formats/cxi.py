@@ -6,6 +6,7 @@ keeps under ``/entry_1/ptychodus``. Frames and the rest may be in one file or in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from ptycho_torch.control import Progress
 from ptycho_torch.data.hdf5.entries import CXINames, entry_of
 from ptycho_torch.data.hdf5.extension import read_own, write_own
 from ptycho_torch.data.hdf5.files import Contents, opened
-from ptycho_torch.data.hdf5.gathered import Gathered, check_pixel, positions_from_metres, zero_entries
+from ptycho_torch.data.hdf5.gathered import Gathered
 from ptycho_torch.data.hdf5.optics import read_axes, read_beam, read_lengths
 from ptycho_torch.data.hdf5.parts import read_object, read_probe, whole_numbers
+from ptycho_torch.data.hdf5.places import check_pixel, positions_from_metres, zero_entries
 from ptycho_torch.data.hdf5.product import placeholder_object
-from ptycho_torch.data.hdf5.writing import create_frames, new_file
+from ptycho_torch.data.hdf5.writing import NewFile, create_frames, new_file
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.example import example_scan
@@ -37,7 +39,7 @@ from ptycho_torch.data.scan.geometry import (
 from ptycho_torch.data.scan.header import Located, ScanHeader
 from ptycho_torch.errors import Fault, fault
 
-__all__ = ["header", "make_example", "read", "recognise", "write"]
+__all__ = ["fill", "gather", "header", "make_example", "read", "recognise", "write"]
 
 NAME = "cxi"
 HELP = "CXI 1.6, one file, or diffraction.cxi and product.cxi in one folder; positions in metres"
@@ -45,6 +47,12 @@ SUFFIXES = (".cxi",)
 TARGETS = (".cxi",)
 
 _FILES = ("diffraction.cxi", "product.cxi")
+
+Guess = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.complex64]]
+"""From the mean frame to a probe."""
+
+Stage = Callable[[Contents, CXINames], npt.NDArray[np.float64] | None]
+"""From a file to positions (n, 2) x, y; m."""
 
 _WRITTEN = CXINames()
 _VERSION = 160
@@ -88,7 +96,7 @@ def _read_detector(contents: Contents, found: Gathered, names: CXINames) -> None
     name = contents.require_first(*names.frames)
     if name is None:
         return
-    found.frames = contents.frames(name)
+    found.frames = contents.frames(name, raster=True)
     mask = contents.array(f"{names.detector}/mask")
     if mask is not None and mask.dtype.kind in "biu":
         found.bad_pixels = (mask.astype(np.int64) & ~_HARMLESS) != 0
@@ -151,7 +159,7 @@ def _object_pixel(contents: Contents, found: Gathered, names: CXINames) -> Pair 
 
 
 def _read_images(contents: Contents, found: Gathered, names: CXINames) -> None:
-    name = contents.require_first(*names.probe)
+    name = contents.first(*names.probe) if found.guess else contents.require_first(*names.probe)
     if name is not None:
         read_probe(contents, name, found)
     image = contents.stored(names.object)
@@ -163,12 +171,14 @@ def _read_images(contents: Contents, found: Gathered, names: CXINames) -> None:
             found.metadata[entry] = text
 
 
-def _read_positions(contents: Contents, found: Gathered, names: CXINames) -> None:
-    name = contents.require_first(*names.positions)
-    if name is None:
+def _read_positions(contents: Contents, found: Gathered, names: CXINames, stage: Stage | None) -> None:
+    name = contents.first(*names.positions) or names.positions[0]
+    values = contents.quantities(name, "m")
+    if values is None and contents.dataset(name) is None and stage is not None:
+        values = stage(contents, names)
+    if values is None and contents.require_first(*names.positions) is None:
         return
     axes = read_axes(contents, found, f"{names.detector}/basis_vectors")
-    values = contents.quantities(name, "m")
     pixel = _object_pixel(contents, found, names)
     if values is None:
         return
@@ -213,7 +223,7 @@ def _read_positions(contents: Contents, found: Gathered, names: CXINames) -> Non
 
 def header(located: Located) -> ScanHeader:
     """Sizes and metadata of the file or of both."""
-    return _gather(located).header()
+    return gather(located).header()
 
 
 def read(
@@ -224,11 +234,20 @@ def read(
     progress: Progress | None = None,
 ) -> Scan:
     """Scan of the file or of both, frames left in theirs."""
-    return _gather(located).scan(measurement_domain=measurement_domain, N=N, progress=progress)
+    return gather(located).scan(measurement_domain=measurement_domain, N=N, progress=progress)
 
 
-def _gather(located: Located) -> Gathered:
+def gather(located: Located, *, guess: Guess | None = None, stage: Stage | None = None) -> Gathered:
     """Everything but the frames.
+
+    Parameters
+    ----------
+    located
+        One file or both.
+    guess
+        Probe to begin with where there is none; without it a file without a probe is refused.
+    stage
+        Looks for positions where CXI has none.
 
     Raises
     ------
@@ -239,24 +258,24 @@ def _gather(located: Located) -> Gathered:
     """
     first, *rest = located.files
     names = CXINames(located.inside)
-    found = Gathered(located=located, names=names.of_contract())
+    found = Gathered(located=located, names=names.of_contract(), guess=guess)
     with opened(first) as file:
         contents = Contents(file, found.problems, first.name if rest else "")
         _read_detector(contents, found, names)
         _read_optics(contents, found, names)
         if not rest:
-            _read_rest(contents, found, names)
+            _read_rest(contents, found, names, stage)
     for path in rest:
         with opened(path) as file:
             contents = Contents(file, found.problems, path.name)
             _read_optics(contents, found, names)
-            _read_rest(contents, found, names)
+            _read_rest(contents, found, names, stage)
     return found.settle()
 
 
-def _read_rest(contents: Contents, found: Gathered, names: CXINames) -> None:
+def _read_rest(contents: Contents, found: Gathered, names: CXINames, stage: Stage | None) -> None:
     _read_images(contents, found, names)
-    _read_positions(contents, found, names)
+    _read_positions(contents, found, names, stage)
     found.own = read_own(contents, names.entry)
 
 
@@ -289,37 +308,40 @@ def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
     DataError
         The metadata lack what it takes to say positions in metres.
     """
+    with new_file(path) as new:
+        fill(new, scan, progress=progress)
+
+
+def fill(new: NewFile, scan: Scan, *, progress: Progress | None = None) -> None:
+    """As `write`, into a file that is being made."""
     geometry = ScanGeometry.from_entries(scan.metadata, scan.N)
     image, origin = placeholder_object(scan)
-    with new_file(path) as new:
-        file = new.root
-        file.create_dataset("cxi_version", data=_VERSION)
-        entry = file.create_group(_WRITTEN.entry)
-        for name, key in (("title", "name"), ("experiment_description", "comments")):
-            if scan.metadata.get(key):
-                entry.create_dataset(name, data=str(scan.metadata[key]))
-        file.create_dataset(f"{_WRITTEN.source}/energy", data=energy_joule_from_eV(geometry.energy_eV))
-        detector = file.create_group(_WRITTEN.detector)
-        detector.create_dataset("distance", data=geometry.distance_m)
-        pixel_y, pixel_x = geometry.detector_pixel_m
-        detector.create_dataset("x_pixel_size", data=pixel_x)
-        detector.create_dataset("y_pixel_size", data=pixel_y)
-        if scan.bad_pixels is not None:
-            detector.create_dataset("mask", data=np.where(scan.bad_pixels, _INVALID, 0).astype(np.uint32))
-        places = np.zeros((scan.n_frames, 3))
-        places[:, [1, 0]] = geometry.middles_m(scan.positions, scan.N)
-        file.create_dataset(_WRITTEN.positions[0], data=places)
-        _write_image(file, "image_1", scan.probe[None], "coherent:incoherent:y:x", geometry)
-        file[_WRITTEN.probe[1]] = h5py.SoftLink(f"/{_WRITTEN.probe[0]}")
-        _write_image(file, "image_2", image[None], "layer:y:x", geometry)
-        _write_extra(file, scan, geometry, geometry.centre_m((image.shape[0], image.shape[1]), origin))
-        write_own(entry, scan)
-        create_frames(
-            new, f"{_WRITTEN.detector}/data", scan.diffraction, compression="gzip", progress=progress
-        )
-        data = file.create_group(f"{_WRITTEN.entry}/data_1")
-        data["data"] = h5py.SoftLink(f"/{_WRITTEN.frames[1]}")
-        data["translation"] = h5py.SoftLink(f"/{_WRITTEN.positions[0]}")
+    file = new.root
+    file.create_dataset("cxi_version", data=_VERSION)
+    entry = file.create_group(_WRITTEN.entry)
+    for name, key in (("title", "name"), ("experiment_description", "comments")):
+        if scan.metadata.get(key):
+            entry.create_dataset(name, data=str(scan.metadata[key]))
+    file.create_dataset(f"{_WRITTEN.source}/energy", data=energy_joule_from_eV(geometry.energy_eV))
+    detector = file.create_group(_WRITTEN.detector)
+    detector.create_dataset("distance", data=geometry.distance_m)
+    pixel_y, pixel_x = geometry.detector_pixel_m
+    detector.create_dataset("x_pixel_size", data=pixel_x)
+    detector.create_dataset("y_pixel_size", data=pixel_y)
+    if scan.bad_pixels is not None:
+        detector.create_dataset("mask", data=np.where(scan.bad_pixels, _INVALID, 0).astype(np.uint32))
+    places = np.zeros((scan.n_frames, 3))
+    places[:, [1, 0]] = geometry.middles_m(scan.positions, scan.N)
+    file.create_dataset(_WRITTEN.positions[0], data=places)
+    _write_image(file, "image_1", scan.probe[None], "coherent:incoherent:y:x", geometry)
+    file[_WRITTEN.probe[1]] = h5py.SoftLink(f"/{_WRITTEN.probe[0]}")
+    _write_image(file, "image_2", image[None], "layer:y:x", geometry)
+    _write_extra(file, scan, geometry, geometry.centre_m((image.shape[0], image.shape[1]), origin))
+    write_own(entry, scan)
+    create_frames(new, f"{_WRITTEN.detector}/data", scan.diffraction, compression="gzip", progress=progress)
+    data = file.create_group(f"{_WRITTEN.entry}/data_1")
+    data["data"] = h5py.SoftLink(f"/{_WRITTEN.frames[1]}")
+    data["translation"] = h5py.SoftLink(f"/{_WRITTEN.positions[0]}")
 
 
 def _write_extra(file: h5py.File, scan: Scan, geometry: ScanGeometry, centre_m: Pair) -> None:

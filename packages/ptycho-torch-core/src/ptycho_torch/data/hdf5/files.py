@@ -346,8 +346,8 @@ class Contents:
         self.report(fault(name, f"expected one real number, got {values.dtype} of shape {values.shape}"))
         return None
 
-    def frames(self, name: str) -> HDF5Frames | None:
-        """Frames of a dataset ``(n, H, W)``, left in the file."""
+    def frames(self, name: str, *, raster: bool = False) -> HDF5Frames | None:
+        """Frames of a dataset ``(n, H, W)``, or of a raster ``(rows, columns, H, W)``, left in the file."""
         data = self.dataset(name)
         if data is None or not self._holds_numbers(data, name):
             return None
@@ -357,7 +357,7 @@ class Contents:
         if absent is not None:
             self.report(fault(name, absent))
             return None
-        if data.ndim != 3 or 0 in data.shape:
+        if data.ndim not in ((3, 4) if raster else (3,)) or 0 in data.shape:
             self.report(
                 fault(name, f"expected shape (frames, N, N) with at least one frame, got {data.shape}")
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ptycho_torch.control import Progress
 from ptycho_torch.data.hdf5.files import Contents, StoredArray, opened
+from ptycho_torch.data.hdf5.places import pair_by_index
 from ptycho_torch.data.scan.assemble import (
     FRAME_AXIS_ENTRY,
     FRAME_INDEX_KEY,
@@ -26,168 +27,22 @@ from ptycho_torch.data.scan.assemble import (
 from ptycho_torch.data.scan.checks import probe_size_from_shape
 from ptycho_torch.data.scan.contract import OBJECT_IS_GUESS, Scan
 from ptycho_torch.data.scan.geometry import (
-    ENERGY,
-    OBJECT_PIXEL,
-    ZERO,
-    Pair,
     beyond_middle,
-    conjugate_pixel_m,
 )
 from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
+from ptycho_torch.data.scan.joined import JoinedFrames
 from ptycho_torch.data.scan.lazy import HDF5Frames
-from ptycho_torch.errors import DataError, Fault, fault
+from ptycho_torch.data.scan.probe_guess import mean_frame
+from ptycho_torch.errors import DataError, Fault
 
-__all__ = ["Gathered", "pair_by_index", "positions_from_metres"]
+__all__ = ["Gathered"]
 
 logger = logging.getLogger(__name__)
 
 Indices = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.float64]
 
-_LARGEST_EXTENT_PX = 1e6
 _SAME_PX = 1e-4
-_SAME_PIXEL = 0.02
-
-
-def pair_by_index(
-    frame_index: Indices,
-    position_index: Indices,
-    positions: Positions,
-    problems: list[str],
-    remarks: list[str],
-) -> tuple[Indices, Positions]:
-    """Frames that have a position, and their positions.
-
-    A position without a frame is left out. Several positions of one number were measured during one exposure:
-    their mean is taken. A frame whose number lies between those of positions gets its place between them, as
-    ptychodus does it; other frames without a position are left out. Remarks say how many.
-
-    Parameters
-    ----------
-    frame_index, position_index
-        int64, ``(n,)`` and ``(m,)``: numbers in the measurement; negative: an empty slot.
-    positions
-        ``(m, 2)``.
-    problems
-        A sentence is appended when there is no pair at all.
-    remarks
-        Sentences about what was left out or averaged are appended.
-
-    Returns
-    -------
-    rows, positions
-        int64 ``(k,)`` into the frames, and ``(k, 2)``.
-    """
-    numbers, inverse = np.unique(position_index, return_inverse=True)
-    times = np.bincount(inverse)
-    mean = np.stack([np.bincount(inverse, weights=column) / times for column in positions.T], axis=1)
-    real = numbers >= 0
-    mean, times, numbers = mean[real], times[real], numbers[real]
-    exact = np.isin(frame_index, numbers) & (frame_index >= 0)
-    rows = np.zeros(0, dtype=np.int64)
-    if exact.any():
-        rows = np.flatnonzero((frame_index >= numbers[0]) & (frame_index <= numbers[-1]))
-    if not rows.size:
-        problems.append(
-            Fault(
-                f"no frame has a position: frames are numbered {frame_index.min()} to {frame_index.max()}, "
-                f"positions {position_index.min()} to {position_index.max()}; the files are of different "
-                "scans",
-                "positions",
-            )
-        )
-        return rows, positions[:0]
-    alone = int((frame_index >= 0).sum()) - rows.size
-    unused = int((~np.isin(numbers, frame_index)).sum())
-    if alone or unused:
-        remarks.append(
-            f"{alone} frames without a position and {unused} positions without a frame are left out; "
-            f"{rows.size} pairs remain"
-        )
-    several = int((times > 1).sum())
-    if several:
-        remarks.append(f"{several} frames have several positions; their mean is taken")
-    chosen = frame_index[rows]
-    filled = int(len(rows) - exact[rows].sum())
-    if filled:
-        remarks.append(
-            f"{filled} frames have no position of their number; it is put between those of their neighbours"
-        )
-    places = [np.interp(chosen, numbers, column) for column in mean.T]
-    return rows, np.stack(places, axis=1)
-
-
-def positions_from_metres(
-    y_m: Positions,
-    x_m: Positions,
-    *,
-    pixel_m: Pair,
-    centre_m: Pair,
-    shape: tuple[int, int],
-    problems: list[str],
-) -> Positions | None:
-    """Positions (n, 2) ``[y, x]`` in px of an object array, or None with a problem.
-
-    ``px = (metres - centre) / pixel + (size - 1) / 2`` along each axis.
-
-    Parameters
-    ----------
-    y_m, x_m
-        (n,) each.
-    pixel_m, centre_m
-        ``(y, x)``: object pixel, and centre of the object array.
-    shape
-        ``(height, width)`` of the object array; px.
-    problems
-        A sentence is appended when the positions are in another unit.
-    """
-    columns = [
-        (metres - centre) / pixel + (size - 1) / 2
-        for metres, centre, pixel, size in zip((y_m, x_m), centre_m, pixel_m, shape, strict=True)
-    ]
-    positions = np.stack(columns, axis=1)
-    if len(positions) < 2 or not np.isfinite(positions).all():
-        return positions
-    extent = np.ptp(positions, axis=0)
-    spans = f"x spans {np.ptp(x_m):g} m, y spans {np.ptp(y_m):g} m, an object pixel is {pixel_m[1]:g} m wide"
-    if extent.max() < 1.0:
-        problems.append(
-            fault(
-                "positions",
-                f"all {len(positions)} positions lie inside one pixel ({spans}); they and the pixel "
-                "size must be metres",
-            )
-        )
-        return None
-    if extent.max() > _LARGEST_EXTENT_PX:
-        problems.append(
-            fault(
-                "positions",
-                f"they reach over {extent.max():.3g} object pixels ({spans}); they must be metres, so "
-                "multiply micrometres by 1e-6 and pixels by the object pixel size",
-            )
-        )
-        return None
-    return positions
-
-
-def check_pixel(
-    stated_m: Pair,
-    detector_m: Pair,
-    shape: tuple[int, int],
-    remarks: list[str],
-    *,
-    energy_eV: float,
-    distance_m: float,
-) -> None:
-    """Remark when the object pixel is not the one that detector, energy and distance make."""
-    for stated, detector, size, axis in zip(stated_m, detector_m, shape, ("height", "width"), strict=True):
-        expected = conjugate_pixel_m(detector, size, energy_eV=energy_eV, distance_m=distance_m)
-        if abs(stated / expected - 1) > _SAME_PIXEL:
-            remarks.append(
-                f"object pixel {axis} is {stated:.4g} m, but energy, distance and detector pixel make it "
-                f"{expected:.4g} m; the stated one is used"
-            )
 
 
 @dataclass
@@ -208,6 +63,8 @@ class Gathered:
         (m, 2) ``[y, x]``; px. In a file, of the middle of each patch; from `settle` on, of pixel ``N // 2``.
     object
         (H, W), left in its file until the scan is made.
+    guess
+        Where the layout has no room for a probe: from the mean frame to a probe to begin with.
     object_is_guess
         Whether the layout holds what somebody has reconstructed so far, and no known object.
     own
@@ -218,7 +75,7 @@ class Gathered:
     names: Mapping[str, str]
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    frames: HDF5Frames | None = None
+    frames: HDF5Frames | JoinedFrames | None = None
     frame_index: Indices | None = None
     positions: Positions | None = None
     position_index: Indices | None = None
@@ -228,6 +85,7 @@ class Gathered:
     metadata: dict[str, Any] = field(default_factory=dict)
     own: dict[str, Any] | None = None
     object_is_guess: bool = False
+    guess: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.complex64]] | None = None
 
     @property
     def source(self) -> Path:
@@ -260,10 +118,25 @@ class Gathered:
             located=self.located,
             n_frames=len(positions) if paired and positions is not None else None,
             N=None if frames is None else frames.shape[1],
-            probe_size=None if self.probe is None else probe_size_from_shape(self.probe.shape),
+            probe_size=self._probe_size(),
             metadata=self.metadata,
             arrays=arrays,
         )
+
+    def _probe_size(self) -> int | None:
+        if self.probe is not None:
+            return probe_size_from_shape(self.probe.shape)
+        return None if self.guess is None or self.frames is None else self.frames.shape[1]
+
+    def _guess_probe(self) -> None:
+        """Begin with a probe that is made from the frames, where the layout holds none."""
+        if self.probe is not None or self.guess is None or self.frames is None:
+            return
+        mean = mean_frame(self.frames, self.bad_pixels)
+        if not mean.any():
+            return
+        self.probe = self.guess(mean)
+        self.remarks.append("the file holds no probe; one to begin with is made from the mean frame")
 
     def scan(
         self, *, measurement_domain: str = "auto", N: int | None = None, progress: Progress | None = None
@@ -275,6 +148,7 @@ class Gathered:
         DataError
             With every problem, in the names of the file.
         """
+        self._guess_probe()
         for remark in self.remarks:
             logger.warning("%s: %s", self.source, remark)
         arrays = self._arrays()
@@ -383,24 +257,3 @@ class Gathered:
         for ours, theirs in self.names.items():
             said = re.sub(rf"\b{ours}\b", theirs, said)
         return said
-
-
-def zero_entries(pixel_m: Pair, centre_m: Pair, shape: tuple[int, int]) -> dict[str, float]:
-    """Metadata of the pixel grid: pixel size, and where index zero of an object array of ``shape`` lies."""
-    zero = [c - (size - 1) / 2 * p for c, size, p in zip(centre_m, shape, pixel_m, strict=True)]
-    return {name: float(value) for name, value in zip((*OBJECT_PIXEL, *ZERO), (*pixel_m, *zero), strict=True)}
-
-
-def check_energy(energy_eV: float | None, name: str, problems: list[str]) -> float | None:
-    """Energy when it is one, else None with a problem."""
-    if energy_eV is None:
-        return None
-    if not 1e-3 < energy_eV < 1e9:
-        problems.append(
-            fault(
-                name,
-                f"a photon energy of {energy_eV:g} eV; expected electronvolts in {ENERGY} and joules in CXI",
-            )
-        )
-        return None
-    return energy_eV

@@ -83,7 +83,7 @@ def why_no_frames(data: h5py.Dataset) -> str | None:
     """
     if data.dtype.names is not None:
         return f"values of several parts ({data.dtype}), expected one number per pixel"
-    n, height, width = data.shape
+    n, (height, width) = math.prod(data.shape[:-2]), data.shape[-2:]
     if max(height, width) > LARGEST_FRAME_PX:
         return f"frames of {height} x {width} px, expected at most {LARGEST_FRAME_PX} px; crop or bin them"
     if n > _MOST_FRAMES:

@@ -9,18 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.data.hdf5.files import Contents
-from ptycho_torch.data.hdf5.gathered import Gathered, check_energy
+from ptycho_torch.data.hdf5.gathered import Gathered
+from ptycho_torch.data.hdf5.places import check_energy, positions_from_metres, zero_entries
 from ptycho_torch.data.scan.geometry import (
     DETECTOR_PIXEL,
     DISTANCE,
     ENERGY,
+    ScanGeometry,
     electron_wavelength_m,
     energy_eV_of_wavelength,
     wavelength_m,
 )
-from ptycho_torch.errors import Fault, fault
+from ptycho_torch.errors import Fault, MissingMetadata, fault
 
-__all__ = ["read_axes", "read_beam", "read_lengths"]
+__all__ = ["place", "read_axes", "read_beam", "read_lengths"]
 
 _RING_eV = (1e8, 1e12)
 """Energies between are those of electrons in a storage ring: nobody images with photons of this energy."""
@@ -212,3 +214,29 @@ def _compare_lengths(
                     f"of them",
                 )
             )
+
+
+def place(found: Gathered, places_m: npt.NDArray[np.float64]) -> None:
+    """Positions in pixels from those in metres, (n, 2) ``[y, x]``, by the geometry that was found.
+
+    Coordinate zero is put into the middle of the scan.
+    """
+    if found.frames is None:
+        return
+    try:
+        geometry = ScanGeometry.from_entries(found.metadata, found.frames.shape[1])
+    except MissingMetadata as error:
+        found.problems.extend(error.problems)
+        return
+    real = places_m[np.isfinite(places_m).all(axis=1)]
+    middle = (real.min(axis=0) + real.max(axis=0)) / 2 if len(real) else np.zeros(2)
+    centre = (float(middle[0]), float(middle[1]))
+    found.metadata |= zero_entries(geometry.object_pixel_m, centre, (1, 1))
+    found.positions = positions_from_metres(
+        places_m[:, 0],
+        places_m[:, 1],
+        pixel_m=geometry.object_pixel_m,
+        centre_m=centre,
+        shape=(1, 1),
+        problems=found.problems,
+    )

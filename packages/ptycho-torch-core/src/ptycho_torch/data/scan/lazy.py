@@ -84,6 +84,8 @@ class FrameStack(ABC):
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
     ndim = 3
+    is_growing = False
+    """Whether a writer adds frames to the file; those that it held at first are the frames here."""
 
     def __init__(self) -> None:
         self._totals: npt.NDArray[np.float64] | None = None
@@ -153,14 +155,9 @@ class HDF5Frames(FrameStack):
     path
         HDF5 file.
     dataset
-        Name of a dataset ``(n, H, W)``.
+        Name of a dataset ``(n, H, W)``, or ``(rows, columns, H, W)`` of a raster.
     rows
         int64, ``(n,)``: which frames, in which order; None: all as stored.
-
-    Attributes
-    ----------
-    is_growing
-        Whether a writer adds frames to the file; those that it held at first are the frames here.
 
     Raises
     ------
@@ -176,15 +173,16 @@ class HDF5Frames(FrameStack):
         self.is_growing = False
         self._handle: tuple[int, Any, Any] | None = None
         data = self._data()
-        if data.ndim != 3:
+        if data.ndim not in (3, 4):
             raise DataError(fault(dataset, f"expected shape (frames, N, N), got {data.shape}"), self.path)
         self.dtype = data.dtype
-        self.rows = np.arange(data.shape[0]) if rows is None else np.asarray(rows, dtype=np.int64)
-        self.frames_per_chunk = 1 if data.chunks is None else int(data.chunks[0])
-        self._stored = int(data.shape[0])
+        self._line = int(data.shape[1]) if data.ndim == 4 else 0
+        self._stored = int(data.shape[0]) * (self._line or 1)
+        self.rows = np.arange(self._stored) if rows is None else np.asarray(rows, dtype=np.int64)
+        self.frames_per_chunk = 1 if data.chunks is None or self._line else int(data.chunks[0])
         self._block: tuple[int, Block] | None = None
         self._window = (0, 0)
-        self.shape = (len(self.rows), int(data.shape[1]), int(data.shape[2]))
+        self.shape = (len(self.rows), int(data.shape[-2]), int(data.shape[-1]))
         if self.frames_per_chunk > _MANY_FRAMES and data.size * data.dtype.itemsize > _LARGE_BYTES:
             logger.warning(
                 "%s: %d frames are packed together in %s, so reading frames in random order unpacks each "
@@ -269,9 +267,13 @@ class HDF5Frames(FrameStack):
         """Read stored frames ``first`` to ``last - 1`` into ``out``."""
         height, width = self.shape[1:]
         top, left = self._window
-        here = np.s_[first:last, top : top + height, left : left + width]
+        window = np.s_[top : top + height, left : left + width]
         try:
-            self._data().read_direct(out, here)
+            data = self._data()
+            if not self._line:
+                data.read_direct(out, (slice(first, last), *window))
+            for number in range(first, last) if self._line else ():
+                out[number - first] = data[(*divmod(number, self._line), *window)]
         except OSError as error:
             raise DataError(
                 fault(
@@ -300,10 +302,13 @@ class HDF5Frames(FrameStack):
 
     def crop(self, N: int) -> HDF5Frames:
         """Stack of the central N x N pixels, of which alone is read."""
-        top, left = (
-            offset + size // 2 - N // 2 for offset, size in zip(self._window, self.shape[1:], strict=True)
-        )
-        return self._like(self.rows, (self.shape[0], N, N), (top, left))
+        top, left = (size // 2 - N // 2 for size in self.shape[1:])
+        return self.cut(top, left, N)
+
+    def cut(self, top: int, left: int, N: int) -> HDF5Frames:
+        """Stack of the N x N pixels from row ``top`` and column ``left`` on, which alone are read."""
+        window = (self._window[0] + top, self._window[1] + left)
+        return self._like(self.rows, (self.shape[0], N, N), window)
 
 
 class ConvertedFrames(FrameStack):
