@@ -171,7 +171,7 @@ def test_run_ends_when_the_objective_stops_falling(scan_of):
     scan = scan_of()
     result = refine(scan, epochs=500, tolerance=1e-3)
     assert result.stopped_early
-    assert result.n_epochs == len(result.objectives) < 100
+    assert result.n_epochs < 100
     assert not refine(scan, epochs=45, tolerance=0).stopped_early
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from ptycho_torch.bundle.checksum import CHECKSUM_ENTRY, checksum_of
 from ptycho_torch.bundle.manifest import LARGEST_TEXT, Manifest, parse_manifest
 from ptycho_torch.bundle.members import DAMAGED
-from ptycho_torch.errors import BundleError, Fault, fault
+from ptycho_torch.errors import BundleError, Fault
 from ptycho_torch.inside import OutsideError, inside
 
 __all__ = [
@@ -85,9 +85,7 @@ def checkpoint_content(path: Path) -> dict[str, Any]:
             path,
         )
     if content.pop(CHECKSUM_ENTRY, None) != checksum_of(content):
-        raise BundleError(
-            fault("the checkpoint does not match its checksum", "it was changed or damaged"), path
-        )
+        raise BundleError("the checkpoint does not match its checksum: it was changed or damaged", path)
     return content
 
 

@@ -213,7 +213,7 @@ class Iteration:
         self.processes.sum(sums)
         misfit.difference, misfit.amplitude, misfit.objective, misfit.intensity = sums.tolist()
 
-    def result(self, residuals: list[float], objectives: list[float], stopped: bool) -> RefineResult:
+    def result(self, residuals: list[float], stopped: bool) -> RefineResult:
         """What the last complete epoch reached, in the gauge of the calibration."""
         for unknown in self.unknowns:
             unknown.go_back()
@@ -239,7 +239,6 @@ class Iteration:
             others=made.others,
             intensity_scale=self.scale,
             residuals=tuple(residuals),
-            objectives=tuple(objectives),
             stopped_early=stopped,
             sub_pixel=self.sub_pixel,
         )

@@ -35,10 +35,8 @@ class RefineResult:
     residuals
         Forward residual :math:`\\sum|\\sqrt\\lambda - \\sqrt I| / \\sum\\sqrt I` over the measured
         pixels, one number per epoch, seen while the epoch ran.
-    objectives
-        The likelihood term of each epoch, per measured photon; what the early stop watches.
     stopped_early
-        True when the objective stopped falling before the last epoch.
+        True when the likelihood term stopped falling before the last epoch.
     sub_pixel
         What moved by fractions of a pixel.
     others
@@ -50,7 +48,6 @@ class RefineResult:
     positions: npt.NDArray[np.float64]
     intensity_scale: float
     residuals: tuple[float, ...]
-    objectives: tuple[float, ...]
     stopped_early: bool
     sub_pixel: SubPixel
     others: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)

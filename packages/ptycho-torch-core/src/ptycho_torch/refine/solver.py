@@ -139,11 +139,11 @@ def _run(
         except KeyboardInterrupt:
             if not residuals:
                 raise
-            raise RefinementInterrupted(solver.result(residuals, objectives, stopped=True)) from None
+            raise RefinementInterrupted(solver.result(residuals, stopped=True)) from None
         settled = plan[max(0, epoch - _PATIENCE)] == n_subsets == 1 and epoch >= solver.last_start + _PATIENCE
         if settled and epoch + 1 < len(plan) and _has_stalled(objectives, tolerance):
-            return solver.result(residuals, objectives, stopped=True)
-    return solver.result(residuals, objectives, stopped=False)
+            return solver.result(residuals, stopped=True)
+    return solver.result(residuals, stopped=False)
 
 
 def _require_finite(objective: float, epoch: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,9 @@ from ptycho_torch.atomic import atomic_write
 from ptycho_torch.bundle import installed_versions
 from ptycho_torch.data.hdf5.product import check_product_metadata, save_product
 from ptycho_torch.data.scan.contract import OBJECT_IS_GUESS, Scan
-from ptycho_torch.data.scan.geometry import NEEDED_ENTRIES
+from ptycho_torch.data.scan.geometry import NEEDED_ENTRIES, ScanGeometry
 from ptycho_torch.data.summary import probe_diameter
-from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.errors import DataError, MissingMetadata, ShapeError
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.metrics import MetricReport, compare
 from ptycho_torch.plotting import save_comparison_figure, save_object_figures, save_training_figure
@@ -177,13 +178,28 @@ def _beside(made: Reconstructed) -> dict[str, Any]:
 
 def _write_pictures(leaving: Leaving, made: Reconstructed) -> None:
     with leaving.file(" and ".join(_OBJECT)):
-        save_object_figures(leaving.folder, made.object.object, made.object.weight, made.object.origin)
+        save_object_figures(
+            leaving.folder,
+            made.object.object,
+            made.object.weight,
+            made.object.origin,
+            pixel_size=_object_pixel_m(made.frames),
+        )
     if made.report is not None:
         with leaving.file(COMPARISON) as path:
             save_comparison_figure(path, made.report)
     if made.curve:
         with leaving.file(CURVE) as path:
             save_training_figure(path, {"forward residual": made.curve}, label="share of the amplitudes")
+
+
+def _object_pixel_m(scan: Scan) -> float | None:
+    """Edge of an object pixel; None where the metadata do not say it, or where pixels are not square."""
+    try:
+        height, width = ScanGeometry.from_entries(scan.metadata, scan.N).object_pixel_m
+    except MissingMetadata:
+        return None
+    return height if math.isclose(height, width, rel_tol=1e-6) else None
 
 
 def announce_product(scan: Scan) -> None:
