@@ -93,11 +93,11 @@ class Bench:
             f"--quiet {flags}"
         )
 
-    def inspect(self, scan: str) -> None:
-        """Let a scan be read."""
+    def inspect(self, scan: str, clean: tuple[str, ...] | None = None) -> None:
+        """Let a scan be read; ``clean`` names what may be masked and left out."""
         from ptycho_torch.data.opening import open_scan
 
-        open_scan(self.folder / scan)
+        open_scan(self.folder / scan, clean=clean)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays of the sound scan."""
@@ -110,9 +110,9 @@ class Bench:
         np.savez(self.folder / "edited.npz", **arrays)
         return "edited.npz"
 
-    def read_edited(self, **changes: Any) -> None:
+    def read_edited(self, *, as_it_is: bool = False, **changes: Any) -> None:
         """Read the scan with arrays replaced."""
-        self.inspect(self.edited(**changes))
+        self.inspect(self.edited(**changes), clean=() if as_it_is else None)
 
     def write(self, name: str, content: str | bytes) -> str:
         """Write a file, and the folder it lies in."""

@@ -33,7 +33,7 @@ def _load_theirs(path: Path) -> None:
 def _frames(bench, change) -> None:
     frames = bench.arrays()["diff3d"].astype(np.float32)
     change(frames)
-    bench.read_edited(diff3d=frames)
+    bench.read_edited(as_it_is=True, diff3d=frames)
 
 
 def _with(index, value):
@@ -87,7 +87,7 @@ SCANS = {
         **{name: values * 1e-8 for name, values in b.arrays().items() if name in ("xcoords", "ycoords")}
     ),
     "positions that are not finite": lambda b: b.read_edited(
-        xcoords=np.where(np.arange(36) == 4, np.nan, b.arrays()["xcoords"])
+        as_it_is=True, xcoords=np.where(np.arange(36) == 4, np.nan, b.arrays()["xcoords"])
     ),
     "the probe is zero everywhere": lambda b: b.read_edited(probeGuess=np.zeros((32, 32), complex)),
     "is larger than the frames": lambda b: b.read_edited(probeGuess=np.ones((64, 64), complex)),

@@ -124,6 +124,18 @@ SETTINGS = {
 }
 
 
+def _with_a_gap(frames):
+    wide = frames.astype(np.int32)
+    wide[:, 3] = -1
+    return wide
+
+
+def _with_an_empty_frame(frames):
+    dark = frames.copy()
+    dark[2] = 0
+    return dark
+
+
 def _three_frames(bench) -> str:
     arrays = bench.arrays()
     n_frames = len(arrays["xcoords"])
@@ -203,9 +215,11 @@ WARNINGS = {
     "the intensity scale is taken from this scan": lambda b: _infer(
         b, b.edited(diff3d=4 * b.arrays()["diff3d"].astype(int))
     ),
-    "state measurement_domain if this is wrong": lambda b: b.read_edited(
-        diff3d=0.37 * b.arrays()["diff3d"], _metadata=None
+    "which is a guess": lambda b: b.read_edited(
+        diff3d=np.random.default_rng(0).random(b.arrays()["diff3d"].shape) + 1, _metadata=None
     ),
+    "they count as not measured": lambda b: b.read_edited(diff3d=_with_a_gap(b.arrays()["diff3d"])),
+    "they are left out": lambda b: b.read_edited(diff3d=_with_an_empty_frame(b.arrays()["diff3d"])),
     "not compared with the known object": lambda b: _infer(b, _three_frames(b)),
     "the bundle holds the weights of the last epoch": lambda b: b.train(_SMALL),
     "is deprecated, use": "ptycho-torch infer --model-path run --test-data scan.npz --device cpu --dry-run",

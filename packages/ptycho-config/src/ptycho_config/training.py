@@ -71,6 +71,24 @@ class TrainingConfig(Config):
         tests=("test_a_reader_file_serves_every_job",),
         resume="files move; what they hold is compared instead",
     )
+    clean: str = setting(
+        "auto",
+        help="what is masked and left out when a scan is read: auto for all that is found, off, or names of "
+        "findings with commas between them, such as gaps,hits",
+        group=_DATA,
+        jobs=_JOBS,
+        effect="pixels and frames that are no measurement are left out, or not",
+        tests=("test_every_job_cleans_what_it_is_told_to",),
+    )
+    strict: bool = setting(
+        False,
+        help="refuse a scan with a fault that is otherwise masked or left out, and fail when a result "
+        "explains its frames no better than an empty object",
+        group=_DATA,
+        jobs=_JOBS,
+        effect="faults and bad results end a run",
+        tests=("test_every_job_refuses_faults_when_strict",),
+    )
     batch_size: int = setting(
         16,
         help="groups per optimiser step",

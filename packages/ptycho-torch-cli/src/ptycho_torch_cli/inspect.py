@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from ptycho_torch_cli.shared import check_target, orientation_of, validate_paths
 
 if TYPE_CHECKING:
     from ptycho_torch.data.summary import Examination, ScanSummary
+    from ptycho_torch.diagnosis.finding import Finding
 
 __all__ = ["build_parser", "main"]
 
@@ -46,7 +47,13 @@ def build_parser() -> CommandParser:
     )
     add_switch(group, "--overwrite", "replace the picture if it exists")
     add_switch(group, "--quiet", "no progress, no log lines; warnings remain")
-    add_settings(parser, "reading", InferenceConfig, only={"measurement_domain", "reader"}, heading="Reading")
+    add_settings(
+        parser,
+        "reading",
+        InferenceConfig,
+        only={"measurement_domain", "reader", "clean", "strict"},
+        heading="Reading",
+    )
     add_settings(parser, "orientation", OrientationConfig)
     add_common_flags(parser)
     return parser
@@ -64,6 +71,7 @@ def _inspect(args: argparse.Namespace) -> int:
     if picture is not None:
         inputs = [args.file] if reader is None else [args.file, reader]
         check_target("--plot", Path(picture), suffix=".png", overwrite=args.overwrite, inputs=inputs)
+    from ptycho_torch.data.reading import cleaning_of
     from ptycho_torch.data.summary import examine_scan
 
     default = spec_of(InferenceConfig, "measurement_domain").default
@@ -75,12 +83,19 @@ def _inspect(args: argparse.Namespace) -> int:
             progress=progress,
             reader=reader,
             orientation=orientation_of(args),
+            clean=cleaning_of(getattr(args, "clean", "auto")),
         )
     summary = found.summary
     print(json.dumps(_as_data(summary), indent=2) if args.json else _as_text(summary))
     if picture is not None:
         _draw(picture, found)
-    return 0 if summary.is_sound else 1
+    refused = getattr(args, "strict", False) and bool(_spoiling(summary))
+    return 0 if summary.is_sound and not refused else 1
+
+
+def _spoiling(summary: ScanSummary) -> list[Finding]:
+    """Findings that spoil a result, or would have."""
+    return [finding for finding in summary.findings if finding.found and finding.severity == "warning"]
 
 
 def _draw(picture: str, found: Examination) -> None:
@@ -94,7 +109,18 @@ def _draw(picture: str, found: Examination) -> None:
 
 
 def _as_data(summary: ScanSummary) -> Any:
-    data = asdict(summary)
+    data = asdict(replace(summary, findings=()))
+    data["findings"] = [
+        {
+            "name": finding.name,
+            "found": finding.found,
+            "severity": finding.severity,
+            "text": finding.text,
+            "advice": finding.advice,
+            "numbers": dict(finding.numbers),
+        }
+        for finding in summary.findings
+    ]
     data["source"] = str(summary.source)
     data["headers"] = {
         key: {"shape": list(shape), "dtype": str(dtype)} for key, (shape, dtype) in summary.headers.items()
@@ -126,12 +152,29 @@ def _as_text(summary: ScanSummary) -> str:
             for key, (shape, dtype) in summary.headers.items()
         ]
     lines += [f"{title:12}{text}" for title, text in _facts(summary)]
-    for title, texts in (("notes", summary.notes), ("problems", summary.problems)):
+    lines += _looked_for(summary)
+    for title, texts in (("notes", summary.remarks), ("problems", summary.problems)):
         if texts:
             lines += [title, *(f"  - {text}" for text in texts)]
     if summary.is_sound:
-        lines.append("no problems")
+        spoiling = _spoiling(summary)
+        lines.append(f"{len(spoiling)} findings that spoil a result" if spoiling else "no problems")
     return "\n".join(lines)
+
+
+def _looked_for(summary: ScanSummary) -> list[str]:
+    """Every diagnosis on its line, those that found nothing too."""
+    if not summary.findings:
+        return []
+    width = max(len(finding.name) for finding in summary.findings)
+    marks = {True: {"warning": "!!", "note": " !"}, False: {"warning": "ok", "note": "ok"}}
+    return [
+        "looked for",
+        *(
+            f"  {marks[finding.found][finding.severity]} {finding.name:{width}}  {finding.sentence()}"
+            for finding in summary.findings
+        ),
+    ]
 
 
 def _facts(summary: ScanSummary) -> list[tuple[str, str]]:

@@ -143,3 +143,7 @@ class ShapeError(ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.name, self.expected, self.actual, self.hint)
+
+
+class ScanWarning(UserWarning):
+    """Something in a scan spoils its result, or would have if it had not been masked or left out."""

@@ -7,6 +7,7 @@ import pytest
 
 from ptycho_torch.data.formats.npz import load_scan
 from ptycho_torch.data.scan.assemble import assemble_scan
+from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError
 
 
@@ -88,13 +89,23 @@ CASES = {
 }
 
 
+CLEANED = ("NaN", "infinity", "all zero", "position not finite")
+"""Refused only where nothing may be masked or left out."""
+
+
+@pytest.mark.parametrize("case", CLEANED)
+def test_what_can_be_cleaned_is_not_refused(arrays, write, case):
+    scan = load_scan(write(CASES[case][0](arrays)))
+    assert [finding for finding in scan.findings if finding.found and finding.remedy is not None]
+
+
 @pytest.mark.rule("DATA-001", "DATA-030", "DATA-031", "DATA-032", "DATA-033", "DATA-035")
 @pytest.mark.parametrize("case", CASES)
 def test_refused_by_name(arrays, write, case):
     change, name = CASES[case]
     path = write(change(arrays))
     with pytest.raises(DataError) as caught:
-        load_scan(path)
+        load_scan(path, clean=CLEANING if case not in CLEANED else ())
     assert set(caught.value.names) == {name}
     assert caught.value.source == path
     assert str(caught.value).startswith(str(path))
@@ -107,7 +118,7 @@ def test_every_problem_in_one_error(arrays, write):
         "probeGuess": np.zeros((16, 16), complex)
     }
     with pytest.raises(DataError) as caught:
-        load_scan(write(arrays | {"bad_pixels": np.zeros(3)}))
+        load_scan(write(arrays | {"bad_pixels": np.zeros(3)}), clean=())
     assert caught.value.names == ("ycoords", "xcoords", "probeGuess", "bad_pixels", *["diff3d"] * 3)
     assert str(caught.value).count("\n  - ") == 7
 

@@ -101,10 +101,10 @@ def test_one_position_and_odd_names_can_be_drawn(tmp_path, tiny):
 
 
 def examine_of(scan):
-    from ptycho_torch.data.scan.statistics import frame_statistics
     from ptycho_torch.data.summary import summarise_scan
+    from ptycho_torch.diagnosis.statistics import frame_statistics
 
-    frames = frame_statistics(scan)
+    frames = frame_statistics(scan.diffraction)
     return frames, summarise_scan(scan, frames=frames)
 
 

@@ -22,9 +22,10 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import inspect
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -83,7 +84,11 @@ class FormatModule(Protocol):
     def read(
         self, located: Located, *, measurement_domain: str, N: int | None, progress: Progress | None
     ) -> Scan:
-        """The scan, checked against the data contract."""
+        """The scan, checked against the data contract.
+
+        Takes ``clean`` too where it lets its caller choose what is masked and left out: the names of
+        `ptycho_torch.diagnosis.table.CLEANING` to apply, for ``assemble_scan``.
+        """
 
     def make_example(self, path: Path) -> None:
         """Write `ptycho_torch.data.scan.example.example_scan` at ``path``, as other programs would."""
@@ -169,17 +174,32 @@ class Format:
         measurement_domain: str = "auto",
         N: int | None = None,
         progress: Progress | None = None,
+        clean: Collection[str] | None = None,
         orientation: OrientationConfig | None = None,
         to_convert: bool = False,
     ) -> Scan:
-        """As `FormatModule.read`, or its ``read_to_convert``, turned and scaled as ``orientation`` says."""
+        """As `FormatModule.read`, or its ``read_to_convert``, turned and scaled as ``orientation`` says.
+
+        Without ``clean``, everything that can be cleaned is.
+
+        Raises
+        ------
+        ConfigError
+            ``clean`` is given, but the format always cleans.
+        """
         # Formats are listed by commands that answer without NumPy.
         from ptycho_torch.data.scan.orientation import oriented
 
-        module = self.load()
+        module: Any = self.load()
         read = getattr(module, "read_to_convert", module.read) if to_convert else module.read
-        scan = read(located, measurement_domain=measurement_domain, N=N, progress=progress)
-        return oriented(scan, orientation)
+        wanted: dict[str, Any] = {"measurement_domain": measurement_domain, "N": N, "progress": progress}
+        if clean is not None:
+            takes = inspect.signature(read).parameters
+            if "clean" not in takes and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
+                expected = f"nothing stated: the format {self.name} always cleans"
+                raise ConfigError(Problem("clean", ",".join(clean) or "off", expected))
+            wanted["clean"] = clean
+        return oriented(read(located, **wanted), orientation)
 
     def write(self, path: str | PathLike[str], scan: Scan, *, progress: Progress | None = None) -> None:
         """Write a scan; complete or not at all.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import warnings
+from collections.abc import Collection, Mapping
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 
@@ -18,14 +21,18 @@ from ptycho_torch.data.scan.memory import (
     HoldsScan,
     InMemory,
     in_memory,
+    name_of,
     named_arrays,
     not_in_memory,
     scan_of,
 )
 from ptycho_torch.data.scan.orientation import oriented
-from ptycho_torch.errors import DataError, Fault
+from ptycho_torch.diagnosis.table import CLEANING
+from ptycho_torch.errors import DataError, Fault, ScanWarning
 
 __all__ = ["Located", "ScanHeader", "locate_scan", "open_scan", "read_scan_header", "scan_files"]
+
+logger = logging.getLogger(__name__)
 
 
 def open_scan(
@@ -36,8 +43,12 @@ def open_scan(
     progress: Progress | None = None,
     reader: str | PathLike[str] | None = None,
     orientation: OrientationConfig | None = None,
+    clean: Collection[str] | None = None,
 ) -> Scan:
     """Open one scan, check it against the data contract and give it out in counts.
+
+    Pixels that did not measure are added to its mask, and frames that are none are left out. What was found
+    is told, and in ``findings`` of the scan.
 
     Frames of HDF5 files stay in their file (`ptycho_torch.data.scan.lazy.FrameStack`) and are gone through
     once, in pieces, to be checked; frames of NPZ files are loaded.
@@ -60,6 +71,8 @@ def open_scan(
     orientation
         How frames and positions are turned and scaled; as they are when left out. Noted in the metadata, see
         `ptycho_torch.data.scan.orientation`.
+    clean
+        Names of `ptycho_torch.diagnosis.table.CLEANING`: what is masked and left out; all of them by default.
 
     Returns
     -------
@@ -75,15 +88,38 @@ def open_scan(
         With every problem found; nothing was written.
     ConfigError
         The reader is none.
+
+    Warns
+    -----
+    ScanWarning
+        For every finding that spoils a result, or would have.
     """
     source = _path_or_scan(path)
     if isinstance(source, (Scan, Mapping)):
-        scan = scan_of(source, measurement_domain=measurement_domain, N=N, progress=progress)
-        return oriented(scan, orientation)
-    format, located = recognised(source, reader)
-    return format.read(
-        located, measurement_domain=measurement_domain, N=N, progress=progress, orientation=orientation
-    )
+        cleaning = CLEANING if clean is None else clean
+        scan = scan_of(source, measurement_domain=measurement_domain, N=N, progress=progress, clean=cleaning)
+        scan = oriented(scan, orientation)
+    else:
+        format, located = recognised(source, reader)
+        scan = format.read(
+            located,
+            measurement_domain=measurement_domain,
+            N=N,
+            progress=progress,
+            clean=clean,
+            orientation=orientation,
+        )
+    _tell(scan, name_of(source if isinstance(source, (Scan, Mapping)) else Path(source)))
+    return scan
+
+
+def _tell(scan: Scan, name: str) -> None:
+    """Say what was found: what spoils a result as a warning, the rest in the log."""
+    for finding in scan.findings:
+        if finding.found and finding.severity == "warning":
+            warnings.warn(f"{name}: {finding.sentence()}", ScanWarning, stacklevel=3)
+        elif finding.found:
+            logger.info("%s: %s", name, finding.sentence())
 
 
 def read_scan_header(

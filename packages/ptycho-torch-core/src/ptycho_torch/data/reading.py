@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from ptycho_config import OrientationConfig
+from ptycho_config.errors import ConfigError, Problem, suggest
 from ptycho_torch.control import Progress
 from ptycho_torch.data.opening import open_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import HoldsScan, ScanSource, name_of
+from ptycho_torch.diagnosis.table import CLEANING
+from ptycho_torch.errors import DataError, fault
 
-__all__ = ["read_scan"]
+__all__ = ["cleaning_of", "read_scan"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +32,8 @@ def read_scan(
     progress: Progress | None = None,
     reader: Path | None = None,
     orientation: OrientationConfig | None = None,
+    clean: str = "auto",
+    strict: bool = False,
 ) -> Scan:
     """Read a scan for a model of ``n_pixels``; amplitudes of unknown dose get ``nphotons`` per frame.
 
@@ -48,13 +53,19 @@ def read_scan(
         Python file with a format of the caller's own.
     orientation
         How frames and positions are turned and scaled.
+    clean
+        What is masked and left out, see :func:`cleaning_of`.
+    strict
+        Refuse a scan with findings that spoil a result, whether they can be cleaned or not.
 
     Raises
     ------
     FileNotFoundError
         If the file does not exist.
     DataError
-        If the scan breaks the data contract.
+        If the scan breaks the data contract, or ``strict`` refuses it.
+    ConfigError
+        If ``clean`` names something that is not cleaned.
     """
     scan = open_scan(
         source,
@@ -63,7 +74,11 @@ def read_scan(
         progress=progress,
         reader=reader,
         orientation=orientation,
+        clean=cleaning_of(clean),
     )
+    spoiling = [finding for finding in scan.findings if finding.found and finding.severity == "warning"]
+    if strict and spoiling:
+        raise DataError([fault(finding.name, finding.text) for finding in spoiling], scan.source)
     name = name_of(source)
     logger.info("%s: %d frames of %d px, %s", name, scan.n_frames, scan.N, scan.domain.reason)
     if scan.domain.domain == "counts" or _are_whole_counts(scan.diffraction[:_SAMPLE_FRAMES]):
@@ -71,6 +86,34 @@ def read_scan(
     factor = nphotons / float(scan.counts_per_frame().mean())
     logger.info("%s: amplitudes of unknown dose, scaled to %g photons per frame", name, nphotons)
     return scan.scaled(factor)
+
+
+def cleaning_of(clean: str) -> tuple[str, ...] | None:
+    """Names of the findings that are masked or left out.
+
+    Parameters
+    ----------
+    clean
+        ``"auto"``, ``"off"``, or names of :data:`ptycho_torch.diagnosis.table.CLEANING` with commas.
+
+    Returns
+    -------
+    tuple of str or None
+        None: all of them, whatever format the scan has.
+
+    Raises
+    ------
+    ConfigError
+        For a name that is none.
+    """
+    if clean == "auto":
+        return None
+    names = tuple(name for name in (part.strip() for part in clean.split(",")) if name not in ("", "off"))
+    unknown = [name for name in names if name not in CLEANING]
+    if unknown:
+        expected = f"auto, off, or some of {', '.join(CLEANING)}"
+        raise ConfigError(Problem("clean", clean, expected, suggest(unknown[0], CLEANING)))
+    return names
 
 
 def _are_whole_counts(frames: np.ndarray) -> bool:

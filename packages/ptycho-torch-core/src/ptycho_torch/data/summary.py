@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -19,7 +19,10 @@ from ptycho_torch.control import Progress, stage_of
 from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.contract import DomainDecision, Scan
 from ptycho_torch.data.scan.header import ArrayHeader
-from ptycho_torch.data.scan.statistics import FrameStatistics, frame_statistics
+from ptycho_torch.diagnosis.evidence import Evidence
+from ptycho_torch.diagnosis.finding import Finding
+from ptycho_torch.diagnosis.statistics import FrameStatistics, frame_statistics
+from ptycho_torch.diagnosis.table import examine
 from ptycho_torch.errors import DataError, ShapeError, fault
 
 __all__ = [
@@ -47,9 +50,7 @@ class PhotonStatistics:
     zero_share
         Share of pixels without a count.
     n_hot_pixels
-        Pixels whose largest count is above ten, whose smallest count over all frames is a quarter of that or
-        more, while the largest counts of their eight neighbours have a median below a twentieth of it:
-        candidates for ``bad_pixels``.
+        Pixels that count without light, see `ptycho_torch.diagnosis.pixels.hot`; they are in the mask.
     """
 
     mean: float
@@ -98,13 +99,19 @@ class ScanSummary:
     problems
         Why the file is refused; empty when it is sound.
     notes
-        Worth knowing, though no reason to refuse.
+        Worth knowing, though no reason to refuse: sentences of the findings that found something.
+    remarks
+        Those of the notes that came up while reading and are no findings.
+    findings
+        Of all diagnoses, those that found nothing too.
     """
 
     source: Path | None
     headers: Mapping[str, ArrayHeader]
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     domain: DomainDecision | None = None
     n_frames: int | None = None
     N: int | None = None
@@ -181,65 +188,47 @@ def _positions(scan: Scan) -> PositionStatistics:
     )
 
 
-def _hot_pixels(highest: npt.NDArray[np.float64], lowest: npt.NDArray[np.float64]) -> int:
-    padded = np.pad(highest, 1, mode="edge")
-    size_y, size_x = highest.shape
-    neighbours = [
-        padded[1 + dy : 1 + dy + size_y, 1 + dx : 1 + dx + size_x]
-        for dy in (-1, 0, 1)
-        for dx in (-1, 0, 1)
-        if dy or dx
-    ]
-    around = np.median(np.stack(neighbours), axis=0)
-    return int(np.count_nonzero((highest > 10) & (lowest >= 0.25 * highest) & (around < 0.05 * highest)))
-
-
-def _photons(scan: Scan, frames: FrameStatistics) -> PhotonStatistics:
+def _photons(scan: Scan, frames: FrameStatistics, findings: tuple[Finding, ...]) -> PhotonStatistics:
     measured = scan.N**2 - (0 if scan.bad_pixels is None else int(scan.bad_pixels.sum()))
+    hot = next((finding.numbers.get("n_pixels", 0) for finding in findings if finding.name == "hot"), 0)
     return PhotonStatistics(
         mean=float(frames.totals.mean()),
         minimum=float(frames.totals.min()),
         maximum=float(frames.totals.max()),
         max_pixel=float(frames.highest.max()),
-        zero_share=frames.n_zeros / (measured * scan.n_frames),
-        n_hot_pixels=_hot_pixels(frames.highest, frames.lowest),
+        zero_share=float(frames.n_zeros.sum()) / (measured * scan.n_frames),
+        n_hot_pixels=int(hot),
     )
 
 
-def _is_shifted(mean: npt.NDArray[np.float64]) -> bool:
-    """Whether most of the light is in the corners of the mean frame, where a plain transform leaves it.
+def _truth(scan: Scan) -> Finding:
+    """Whether the known object, where there is one, reaches as far as the patches."""
+    name = "truth"
+    if scan.object_truth is None:
+        return Finding(name=name, found=False, text="no object is known")
+    low = scan.positions.min(axis=0) - scan.N // 2 + scan.object_truth_origin
+    high = scan.positions.max(axis=0) - scan.N // 2 + scan.N - 1 + scan.object_truth_origin
+    reach = f"rows {low[0]:.1f} to {high[0]:.1f}, columns {low[1]:.1f} to {high[1]:.1f}"
+    shape = scan.object_truth.shape
+    if (low >= 0).all() and (high <= np.array(shape) - 1).all():
+        return Finding(name=name, found=False, text=f"objectGuess {shape} holds all patches")
+    return Finding(name=name, found=True, text=f"patches reach beyond objectGuess {shape}: {reach}")
 
-    A flat frame has a quarter there, a ring around the middle less.
-    """
-    middle = slice(mean.shape[0] // 4, mean.shape[0] - mean.shape[0] // 4)
-    return bool(np.fft.fftshift(mean)[middle, middle].sum() > 0.5 * mean.sum())
+
+def _looked_through(scan: Scan, frames: FrameStatistics) -> tuple[Finding, ...]:
+    """Findings of a scan that was made in memory."""
+    return examine(
+        Evidence(frames=frames, positions=scan.positions, probe=scan.probe, unmeasured=scan.bad_pixels)
+    )
 
 
-def _notes(
-    scan: Scan, positions: PositionStatistics, photons: PhotonStatistics, frames: FrameStatistics
-) -> list[str]:
-    notes = []
-    if _is_shifted(frames.mean):
-        notes.append(
-            "the light is in the corners of the frames, but the zero frequency belongs in the middle, at "
-            "[N // 2, N // 2]; apply numpy.fft.fftshift(frames, axes=(-2, -1))"
-        )
-    if positions.overlap < 0.5:
-        notes.append(
-            f"neighbouring patches overlap by {positions.overlap:.0%} of the probe diameter; 60 % or more is "
-            "usual"
-        )
-    if photons.n_hot_pixels:
-        notes.append(f"{photons.n_hot_pixels} pixels look hot; mark them in bad_pixels")
-    if scan.object_truth is not None:
-        low = scan.positions.min(axis=0) - scan.N // 2 + scan.object_truth_origin
-        high = scan.positions.max(axis=0) - scan.N // 2 + scan.N - 1 + scan.object_truth_origin
-        if (low < 0).any() or (high > np.array(scan.object_truth.shape) - 1).any():
-            notes.append(
-                f"patches reach beyond objectGuess {scan.object_truth.shape}: rows {low[0]:.1f} to "
-                f"{high[0]:.1f}, columns {low[1]:.1f} to {high[1]:.1f}"
-            )
-    return notes
+def _statistics_of(scan: Scan, progress: Progress | None = None) -> FrameStatistics:
+    if scan.statistics is not None:
+        return scan.statistics
+    found = frame_statistics(scan.diffraction, unmeasured=scan.bad_pixels, progress=progress)
+    if scan.bad_pixels is None:
+        return found
+    return replace(found, n_zeros=np.where(scan.bad_pixels, 0, found.n_zeros))
 
 
 def summarise_scan(
@@ -256,20 +245,21 @@ def summarise_scan(
     frames
         What its frames hold, if that is known already.
     """
-    frames = frames or frame_statistics(scan)
-    positions, photons = _positions(scan), _photons(scan, frames)
+    frames = frames or _statistics_of(scan)
+    findings = (*(scan.findings or _looked_through(scan, frames)), _truth(scan))
     return ScanSummary(
         source=scan.source,
         headers=dict(headers or {}),
-        notes=tuple(_notes(scan, positions, photons, frames)),
+        notes=tuple(finding.sentence() for finding in findings if finding.found),
+        findings=findings,
         domain=scan.domain,
         n_frames=scan.n_frames,
         N=scan.N,
         n_modes=scan.n_modes,
         has_truth=scan.object_truth is not None,
         n_bad_pixels=0 if scan.bad_pixels is None else int(scan.bad_pixels.sum()),
-        positions=positions,
-        photons=photons,
+        positions=_positions(scan),
+        photons=_photons(scan, frames, findings),
         metadata=dict(scan.metadata),
     )
 
@@ -281,12 +271,13 @@ def inspect_scan(
     N: int | None = None,
     reader: str | PathLike[str] | None = None,
     orientation: OrientationConfig | None = None,
+    clean: Collection[str] | None = None,
 ) -> ScanSummary:
     """Summary of a scan file; what is wrong with the data is returned, not raised.
 
     Parameters
     ----------
-    path, measurement_domain, N, reader, orientation
+    path, measurement_domain, N, reader, orientation, clean
         As for `ptycho_torch.data.opening.open_scan`.
 
     Raises
@@ -295,7 +286,7 @@ def inspect_scan(
         There is no such file or directory.
     """
     return examine_scan(
-        path, measurement_domain=measurement_domain, N=N, reader=reader, orientation=orientation
+        path, measurement_domain=measurement_domain, N=N, reader=reader, orientation=orientation, clean=clean
     ).summary
 
 
@@ -307,12 +298,13 @@ def examine_scan(
     progress: Progress | None = None,
     reader: str | PathLike[str] | None = None,
     orientation: OrientationConfig | None = None,
+    clean: Collection[str] | None = None,
 ) -> Examination:
     """Summary of a scan file, with the scan itself and what its frames hold, to draw them for example.
 
     Parameters
     ----------
-    path, measurement_domain, N, reader, orientation
+    path, measurement_domain, N, reader, orientation, clean
         As for `ptycho_torch.data.opening.open_scan`.
     progress
         Called with frames summed up and frames in all; reading is a stage of its own.
@@ -336,12 +328,13 @@ def examine_scan(
                 N=N,
                 progress=reading,
                 orientation=orientation,
+                clean=clean,
             )
     except DataError as error:
         return Examination(summary=ScanSummary(source=source, headers=headers, problems=error.problems))
-    frames = frame_statistics(scan, progress=progress)
+    frames = _statistics_of(scan, progress)
     summary = summarise_scan(scan, headers, frames)
     if caught:
         raised = tuple(str(warning.message) for warning in caught)
-        summary = replace(summary, notes=raised + summary.notes)
+        summary = replace(summary, notes=raised + summary.notes, remarks=raised)
     return Examination(summary=summary, scan=scan, frames=frames)

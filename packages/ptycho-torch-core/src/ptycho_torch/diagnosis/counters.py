@@ -16,6 +16,7 @@ Mask = npt.NDArray[np.bool_]
 _EDGE = np.ones((3, 3), dtype=np.bool_)
 _LEAST_CEILING = 64.0
 _LEAST_TIES = 4
+_MOST_LIGHT = 0.3
 _WRAPS = (2.0**8, 2.0**12, 2.0**14, 2.0**16, 2.0**32)
 
 
@@ -28,7 +29,19 @@ def saturated(evidence: Evidence) -> Finding:
         return Finding(name="saturated", found=False, text="no pixel reached the end of its counter")
     ceiling = _ceiling(evidence)
     said = "the largest value of their type" if ceiling is None else f"{ceiling:.6g}"
-    return masked_pixels("saturated", mask, f"stop counting at {said}", ceiling=ceiling)
+    share = float(evidence.far_field[mask].sum())
+    what = f"stop counting at {said}"
+    return masked_pixels("saturated", mask, what, refusal=_too_bright(share), ceiling=ceiling, share=share)
+
+
+def _too_bright(share: float) -> str:
+    """Why pixels are not masked that most of the light falls on: a wrong count tells more there than none."""
+    if share <= _MOST_LIGHT:
+        return ""
+    return (
+        f"the probe sends {share:.0%} of its light there, too much to do without: attenuate the beam, or "
+        "put a beam stop before the detector"
+    )
 
 
 def at_ceiling(evidence: Evidence) -> Mask:
@@ -78,14 +91,18 @@ def wrapped(evidence: Evidence) -> Finding:
         f"counts fall from near {end:.0f} to near zero amid bright pixels ({where_of(jumps)}): the counter "
         f"of {round(np.log2(end))} bits started again"
     )
+    core &= ~evidence.stated
+    share = float(evidence.far_field[core].sum())
+    masked = share <= _MOST_LIGHT
     return Finding(
         name=name,
         found=True,
         severity="warning",
         text=text,
-        advice="store the frames in a wider type; until then these pixels count as not measured",
-        numbers={"n_pixels": int(core.sum()), "bits": round(np.log2(end))},
-        remedy=Remedy(bad_pixels=core & ~evidence.stated),
+        advice="store the frames in a wider type"
+        + ("; until then these pixels count as not measured" if masked else ""),
+        numbers={"n_pixels": int(core.sum()), "bits": round(np.log2(end)), "share": share},
+        remedy=Remedy(bad_pixels=core) if masked else None,
     )
 
 

@@ -94,19 +94,19 @@ def where_of(mask: Mask) -> str:
     return f"rows {spans[0]}, columns {spans[1]}"
 
 
-def masked_pixels(name: str, mask: Mask, what: str, **numbers: Any) -> Finding:
-    """Pixels found, masked unless they are too many to be single faults."""
+def masked_pixels(name: str, mask: Mask, what: str, *, refusal: str = "", **numbers: Any) -> Finding:
+    """Pixels found, masked unless they are too many to be single faults, or a ``refusal`` says why not."""
     count = int(np.count_nonzero(mask))
     text = f"{count} {'pixel' if count == 1 else 'pixels'} {what} ({where_of(mask)})"
     numbers = {"n_pixels": count, **numbers}
-    if count > _MOST_MASKED * mask.size:
+    if count > _MOST_MASKED * mask.size or refusal:
         return Finding(
             name=name,
             found=True,
             severity="warning",
             text=text,
             numbers=numbers,
-            advice="too many to be masked without being asked: store a mask as bad_pixels",
+            advice=refusal or "too many to be masked without being asked: store a mask as bad_pixels",
         )
     return Finding(
         name=name,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,9 @@ import numpy.typing as npt
 from ptycho_torch.control import Progress
 from ptycho_torch.diagnosis.neighbours import spikes
 
-__all__ = ["FrameStatistics", "frame_statistics", "impossible"]
+__all__ = ["FrameStatistics", "Stored", "frame_statistics", "impossible"]
 
-Frames = npt.NDArray[Any]
+Block = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 Map = npt.NDArray[np.float64]
 
@@ -29,6 +29,21 @@ _LEAST_SAMPLE = 4
 _LIGHT_SHARE = 0.8
 _SENTINELS = (2.0**31 - 1, 2.0**31, 2.0**32 - 1, 2.0**32)
 """What detectors write where they measure nothing, as it comes out of a conversion to floating point."""
+
+
+class Stored(Protocol):
+    """Frames in memory or in a file: an index reads."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(n, N, N)``."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of what an index gives."""
+
+    def __getitem__(self, index: Any, /) -> Block:
+        """Some frames."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +115,7 @@ class FrameStatistics:
         return len(self.mean)
 
 
-def impossible(values: Frames) -> tuple[Mask, Mask, Mask]:
+def impossible(values: Block) -> tuple[Mask, Mask, Mask]:
     """Values that are no counts: at the top of their type, negative, not finite; each of the shape given.
 
     The top is the largest value of an integer type, and from 2**31 - 1 on any integer; numbers in floating
@@ -146,7 +161,7 @@ class _Sums:
         wide = self.is_float or self.dtype.itemsize > 2
         self.sum_as = np.dtype(np.float64 if wide else np.uint32 if self.dtype.kind in "bu" else np.int32)
 
-    def add(self, first: int, block: Frames) -> None:
+    def add(self, first: int, block: Block) -> None:
         """Add frames ``first`` and following, ``(b, N, N)``."""
         rows = slice(first, first + len(block))
         flat = block.reshape(len(block), -1)
@@ -169,7 +184,7 @@ class _Sums:
             self.mean_square += np.add.reduce(squares, axis=0)
             self.per_frame["squares"][rows] = squares @ self.kept
 
-    def _add_moments(self, rows: slice, frames: Frames) -> None:
+    def _add_moments(self, rows: slice, frames: Block) -> None:
         by_y = np.add.reduce(frames, axis=2, dtype=self.sum_as).astype(np.float64)
         by_x = np.add.reduce(frames, axis=1, dtype=self.sum_as).astype(np.float64)
         totals = frames.sum(axis=(1, 2), dtype=np.float64) if self.is_float else by_y.sum(axis=1)
@@ -179,14 +194,14 @@ class _Sums:
             centre = np.stack([by_y @ axis, by_x @ axis], axis=1) / totals[:, None]
         self.centres[rows] = np.where(totals[:, None] > 0, centre, (self.size - 1) / 2)
 
-    def _suspects(self, high: Frames, low: Frames) -> npt.NDArray[np.intp]:
+    def _suspects(self, high: Block, low: Block) -> npt.NDArray[np.intp]:
         flags = np.zeros(high.shape, dtype=np.bool_)
         for extreme in (high, low):
             for found in impossible(extreme):
                 flags |= found
         return np.flatnonzero(flags)
 
-    def _without_impossible(self, flat: Frames, suspects: npt.NDArray[np.intp], rows: slice) -> Frames:
+    def _without_impossible(self, flat: Block, suspects: npt.NDArray[np.intp], rows: slice) -> Block:
         values = flat[:, suspects]
         top, negative, broken = impossible(values)
         for counts, flags in ((self.top, top), (self.negative, negative), (self.broken, broken)):
@@ -226,7 +241,7 @@ class _Sums:
         )
 
 
-def _sample(frames: Frames) -> tuple[npt.NDArray[np.int64], Map]:
+def _sample(frames: Stored) -> tuple[npt.NDArray[np.int64], Map]:
     n, pixels = frames.shape[0], frames.shape[1] * frames.shape[2]
     count = min(n, _SAMPLE_FRAMES, max(_LEAST_SAMPLE, _SAMPLE_VALUES // pixels))
     rows = np.unique(np.linspace(0, n - 1, count).astype(np.int64))
@@ -240,7 +255,7 @@ def _stuck(sample: Map) -> Mask:
     changes = np.ptp(sample, axis=0) > 0
     lit = sample.max(axis=0) > 0
     stuck = np.zeros(changes.shape, dtype=np.bool_)
-    # Frames without noise may repeat each other: then nothing can be told from what does not change.
+    # Block without noise may repeat each other: then nothing can be told from what does not change.
     if len(sample) >= _LEAST_SAMPLE and np.count_nonzero(changes) > 0.5 * np.count_nonzero(lit):
         stuck = lit & ~changes & (sample[0] >= 16)
     return stuck | spikes(sample.mean(axis=0), n_frames=len(sample))
@@ -258,11 +273,11 @@ def _lit(sample: Map, left_out: Mask) -> Mask:
 
 
 def frame_statistics(
-    frames: Frames,
+    frames: Stored,
     *,
     unmeasured: Mask | None = None,
     progress: Progress | None = None,
-    convert: Callable[[Frames], Frames] | None = None,
+    convert: Callable[[Block], Block] | None = None,
 ) -> FrameStatistics:
     """Go through the frames once, in pieces.
 

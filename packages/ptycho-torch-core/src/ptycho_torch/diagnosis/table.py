@@ -23,8 +23,8 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
 )
 """Every diagnosis of a scan."""
 
-CLEANING: tuple[str, ...] = tuple(diagnosis.name for diagnosis in DIAGNOSES if diagnosis.cleans)
-"""Names of those whose finding is masked or left out."""
+CLEANING: tuple[str, ...] = ("unread", *(diagnosis.name for diagnosis in DIAGNOSES if diagnosis.cleans))
+"""Names of those whose finding is masked or left out; ``"unread"`` are positions that are no numbers."""
 
 
 def examine(evidence: Evidence, among: Iterable[Diagnosis] = DIAGNOSES) -> tuple[Finding, ...]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.geometry import ScanGeometry
-from ptycho_torch.data.scan.statistics import FrameStatistics
 from ptycho_torch.data.summary import PositionStatistics, ScanSummary
+from ptycho_torch.diagnosis.statistics import FrameStatistics
 from ptycho_torch.errors import DataError, fault
 from ptycho_torch.plotting import style
 
@@ -190,7 +190,7 @@ def _draw_counts(axes: Axes, frames: FrameStatistics) -> None:
     mean = float(totals.mean())
     axes.plot([0, len(totals)], [mean, mean], color=style.COLOURS[1], linewidth=1.2)
     style.plain_axes(axes)
-    peak, zeros = frames.highest.max(), frames.n_zeros / (frames.mean.size * len(totals))
+    peak, zeros = frames.highest.max(), frames.n_zeros.sum() / (frames.mean.size * len(totals))
     title = (
         f"counts: mean {mean:.4g}, standard deviation {_share(totals.std(), mean)}\n"
         f"brightest pixel {peak:.4g}, {zeros:.0%} of pixels empty"

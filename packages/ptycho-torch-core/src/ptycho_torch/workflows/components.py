@@ -376,6 +376,8 @@ def _reconstructed(
         nphotons=config.nphotons,
         reader=config.reader,
         orientation=task.orientation,
+        clean=config.clean,
+        strict=config.strict,
     )
     announce_product(scan)
     device = resolve_accelerator(execution.accelerator)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ptycho_torch.data.scan.domain import decide_domain, to_counts
+from ptycho_torch.diagnosis.domain import Witness
 from ptycho_torch.errors import DataError
 
 COUNTS = np.random.default_rng(1).poisson(np.geomspace(0.01, 5e4, 10 * 32 * 32).reshape(10, 32, 32))
@@ -38,12 +39,21 @@ def test_integer_squares_mean_amplitude(dtype):
 
 
 @pytest.mark.rule("DATA-021")
-def test_anything_else_is_amplitude_with_a_warning_in_the_log(caplog):
-    with caplog.at_level(logging.INFO, logger="ptycho_torch.data.scan.domain"):
-        decision = decide_domain(SMOOTH)
+def test_anything_else_is_amplitude_and_a_guess():
+    decision = decide_domain(SMOOTH)
     assert decision.domain == "amplitude"
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "state measurement_domain" in caplog.text
+    assert decision.is_guess
+    assert not decision.is_whole
+
+
+def test_witnesses_decide_before_that():
+    sure = Witness(name="probe", counts=0.01, amplitude=0.1, said="the probe fits")
+    unsure = Witness(name="probe", counts=0.09, amplitude=0.1, said="the probe fits")
+    decision = decide_domain(SMOOTH, hear=lambda: [sure])
+    assert decision.domain == "counts"
+    assert not decision.is_guess
+    assert "factor of 10" in decision.reason
+    assert decide_domain(SMOOTH, hear=lambda: [unsure]).is_guess
 
 
 def test_a_sure_decision_is_logged_quietly(caplog):

@@ -6,7 +6,7 @@ keeps under ``/entry_1/ptychodus``. Frames and the rest may be in one file or in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from ptycho_torch.data.scan.geometry import (
     energy_joule_from_eV,
 )
 from ptycho_torch.data.scan.header import Located, ScanHeader
+from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import Fault, fault
 
 __all__ = ["fill", "gather", "header", "make_example", "read", "recognise", "write"]
@@ -232,9 +233,10 @@ def read(
     measurement_domain: str = "auto",
     N: int | None = None,
     progress: Progress | None = None,
+    clean: Collection[str] = CLEANING,
 ) -> Scan:
     """Scan of the file or of both, frames left in theirs."""
-    return gather(located).scan(measurement_domain=measurement_domain, N=N, progress=progress)
+    return gather(located).scan(measurement_domain=measurement_domain, N=N, progress=progress, clean=clean)
 
 
 def gather(located: Located, *, guess: Guess | None = None, stage: Stage | None = None) -> Gathered:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
 from ptycho_torch.data.scan.lazy import Frames
 from ptycho_torch.data.scan.memory import contract_arrays
+from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, Fault, fault
 
 __all__ = [
@@ -139,9 +141,12 @@ def read(
     measurement_domain: str = "auto",
     N: int | None = None,
     progress: Progress | None = None,
+    clean: Collection[str] = CLEANING,
 ) -> Scan:
     """Scan of the archive, frames loaded; as `load_scan`."""
-    return load_scan(located.frames, measurement_domain=measurement_domain, N=N, progress=progress)
+    return load_scan(
+        located.frames, measurement_domain=measurement_domain, N=N, progress=progress, clean=clean
+    )
 
 
 def read_to_convert(
@@ -150,10 +155,16 @@ def read_to_convert(
     measurement_domain: str = "auto",
     N: int | None = None,
     progress: Progress | None = None,
+    clean: Collection[str] = CLEANING,
 ) -> Scan:
     """As `read`, with metadata that PtychoPINN pickled."""
     return load_scan(
-        located.frames, measurement_domain=measurement_domain, N=N, progress=progress, pickled_text=True
+        located.frames,
+        measurement_domain=measurement_domain,
+        N=N,
+        progress=progress,
+        pickled_text=True,
+        clean=clean,
     )
 
 
@@ -164,6 +175,7 @@ def load_scan(
     N: int | None = None,
     progress: Progress | None = None,
     pickled_text: bool = False,
+    clean: Collection[str] = CLEANING,
 ) -> Scan:
     """Read one scan, check it against the data contract and convert it to counts.
 
@@ -183,6 +195,9 @@ def load_scan(
     pickled_text
         Take single Python objects for the text or the plain data that they hold, as PtychoPINN stores its
         metadata. Nothing in them is run; without this they are a problem of the file.
+    clean
+        Names of the diagnoses whose findings are masked or left out, see `ptycho_torch.diagnosis.table`. What
+        they say is in ``findings`` of the scan.
 
     Returns
     -------
@@ -206,6 +221,7 @@ def load_scan(
         keys=keys,
         owned=True,
         progress=progress,
+        clean=clean,
     )
 
 

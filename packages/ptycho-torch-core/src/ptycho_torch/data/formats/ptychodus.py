@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import h5py
@@ -34,6 +35,7 @@ from ptycho_torch.data.scan.geometry import (
     conjugate_pixel_m,
 )
 from ptycho_torch.data.scan.header import Located, ScanHeader
+from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import Fault, fault
 
 __all__ = ["files_of", "header", "make_example", "read", "recognise", "write"]
@@ -106,12 +108,13 @@ def read(
     measurement_domain: str = "auto",
     N: int | None = None,
     progress: Progress | None = None,
+    clean: Collection[str] = CLEANING,
 ) -> Scan:
     """Scan of both files, frames left in theirs.
 
     Frames and positions are paired by their numbers, see `ptycho_torch.data.hdf5.gathered.pair_by_index`.
     """
-    return _gather(located).scan(measurement_domain=measurement_domain, N=N, progress=progress)
+    return _gather(located).scan(measurement_domain=measurement_domain, N=N, progress=progress, clean=clean)
 
 
 def _gather(located: Located) -> Gathered:

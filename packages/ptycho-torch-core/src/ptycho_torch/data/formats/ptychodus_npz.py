@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.geometry import beyond_middle
 from ptycho_torch.data.scan.header import Located, ScanHeader
 from ptycho_torch.data.scan.memory import named_arrays
+from ptycho_torch.diagnosis.table import CLEANING
 
 __all__ = ["header", "make_example", "read", "recognise"]
 
@@ -51,6 +53,7 @@ def read(
     measurement_domain: str = "auto",
     N: int | None = None,
     progress: Progress | None = None,
+    clean: Collection[str] = CLEANING,
 ) -> Scan:
     """Scan of the archive, frames loaded: counts, whole numbers or not, along the first axis.
 
@@ -73,6 +76,7 @@ def read(
         keys=keys,
         owned=True,
         progress=progress,
+        clean=clean,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import h5py
@@ -27,6 +28,7 @@ from ptycho_torch.data.scan.geometry import (
     conjugate_pixel_m,
 )
 from ptycho_torch.data.scan.header import Located, ScanHeader
+from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import fault
 
 __all__ = ["header", "make_example", "read", "recognise", "write"]
@@ -68,9 +70,10 @@ def read(
     measurement_domain: str = "auto",
     N: int | None = None,
     progress: Progress | None = None,
+    clean: Collection[str] = CLEANING,
 ) -> Scan:
     """Scan of the file, frames left in it."""
-    return _gather(located).scan(measurement_domain=measurement_domain, N=N, progress=progress)
+    return _gather(located).scan(measurement_domain=measurement_domain, N=N, progress=progress, clean=clean)
 
 
 def _gather(located: Located) -> Gathered:

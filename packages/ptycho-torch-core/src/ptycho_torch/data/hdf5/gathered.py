@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
 from ptycho_torch.data.scan.joined import JoinedFrames
 from ptycho_torch.data.scan.lazy import HDF5Frames
 from ptycho_torch.data.scan.probe_guess import mean_frame
+from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, Fault
 
 __all__ = ["Gathered"]
@@ -139,7 +140,12 @@ class Gathered:
         self.remarks.append("the file holds no probe; one to begin with is made from the mean frame")
 
     def scan(
-        self, *, measurement_domain: str = "auto", N: int | None = None, progress: Progress | None = None
+        self,
+        *,
+        measurement_domain: str = "auto",
+        N: int | None = None,
+        progress: Progress | None = None,
+        clean: Collection[str] = CLEANING,
     ) -> Scan:
         """The scan, frames left in their file.
 
@@ -166,6 +172,7 @@ class Gathered:
                 # What is missing was reported in the names of the file.
                 keys=(*REQUIRED_KEYS, *FRAME_KEYS),
                 progress=progress,
+                clean=clean,
             )
         except DataError as error:
             raise DataError([self._translated(problem) for problem in error.problems], self.source) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 from ptycho_torch.control import Progress
 from ptycho_torch.data.scan import checks
-from ptycho_torch.data.scan.contract import Domain, DomainDecision, Scan
+from ptycho_torch.data.scan.cleaning import Cleaned, clean_frames
+from ptycho_torch.data.scan.contract import Domain, Scan
 from ptycho_torch.data.scan.crop import CROP_ENTRY, crop_detector, crop_frames, crop_middle
-from ptycho_torch.data.scan.domain import decide_domain, to_counts
+from ptycho_torch.data.scan.domain import to_counts
 from ptycho_torch.data.scan.geometry import rescaled_entries
-from ptycho_torch.data.scan.lazy import Frames, FrameStack
+from ptycho_torch.data.scan.lazy import Frames, FrameStack, take_frames
+from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, Fault, fault
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "KNOWN_KEYS",
     "ORIGIN_KEY",
     "REQUIRED_KEYS",
+    "SATURATION_ENTRY",
     "assemble_scan",
     "metadata_in",
 ]
@@ -51,6 +54,9 @@ FRAME_AXIS_ENTRY = "frame_axis"
 
 DOMAIN_ENTRY = "measurement_domain"
 """Metadata entry, and key, that states what the frames are."""
+
+SATURATION_ENTRY = "saturation_counts"
+"""Metadata entry: the largest value that the detector counts to."""
 
 KNOWN_KEYS = (
     *FRAME_KEYS,
@@ -82,7 +88,8 @@ class _Draft:
     metadata: dict[str, Any] = field(default_factory=dict)
     stated_domain: str | None = None
     layout_domain: Domain | None = None
-    sums: npt.NDArray[np.float64] | None = None
+    clean: Collection[str] = CLEANING
+    cleaned: Cleaned | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -110,7 +117,10 @@ def _pair(
         missing = next(name for name in names if name not in arrays)
         draft.problems.append(fault(missing, f"missing beside {present[0]}; store both or neither"))
         return None
-    columns = [checks.canonical_coordinate(arrays[name], name, draft.problems) for name in present]
+    unread = "unread" in draft.clean and not suffix
+    columns = [
+        checks.canonical_coordinate(arrays[name], name, draft.problems, unread=unread) for name in present
+    ]
     y, x = (columns[0], columns[1]) if len(columns) == 2 else (None, None)
     if y is None or x is None:
         return None
@@ -255,8 +265,12 @@ def assemble_scan(
     keys: Iterable[str] | None = None,
     owned: bool = False,
     progress: Progress | None = None,
+    clean: Collection[str] = CLEANING,
 ) -> Scan:
     """Check named arrays against the data contract, bring them to canonical form and convert to counts.
+
+    Pixels that did not measure are added to the mask and frames that are none are left out, as
+    `ptycho_torch.diagnosis` finds them; what it says is in ``findings`` of the scan.
 
     Parameters
     ----------
@@ -279,6 +293,8 @@ def assemble_scan(
         The arrays belong to this call, which may convert them in place.
     progress
         Called with frames checked and frames in all.
+    clean
+        Names of the diagnoses whose findings are masked or left out, see `ptycho_torch.diagnosis.table`.
 
     Returns
     -------
@@ -290,7 +306,7 @@ def assemble_scan(
     DataError
         With every problem of the scan.
     """
-    draft = _Draft(problems=list(problems), layout_domain=layout_domain)
+    draft = _Draft(problems=list(problems), layout_domain=layout_domain, clean=clean)
     _report_missing(set(arrays if keys is None else keys), draft.problems)
     axis = _statements(arrays, draft)
     draft.positions = _pair(arrays, "", draft)
@@ -313,24 +329,16 @@ def assemble_scan(
         draft.probe = checks.canonical_probe(arrays["probeGuess"], draft.problems)
     _optional(arrays, draft)
     fits = _sizes(draft, N)
-    decision = _values(draft, measurement_domain, N if fits else None, progress)
-    if (
-        draft.problems
-        or draft.frames is None
-        or draft.positions is None
-        or draft.probe is None
-        or decision is None
-    ):
+    _values(draft, measurement_domain, N if fits else None, progress)
+    if draft.problems or draft.cleaned is None:
         raise DataError(draft.problems, source)
-    return _finish(draft, decision, N, source, owned)
+    return _finish(draft, draft.cleaned, N, source, owned)
 
 
-def _values(
-    draft: _Draft, measurement_domain: str, N: int | None, progress: Progress | None
-) -> DomainDecision | None:
-    """Check the values of the frames that will be used, and decide their domain."""
+def _values(draft: _Draft, measurement_domain: str, N: int | None, progress: Progress | None) -> None:
+    """Look through the frames that will be used, decide their domain, and refuse what cannot be cleaned."""
     if draft.frames is None:
-        return None
+        return
     bad = draft.optional.get("bad_pixels")
     frames = draft.frames
     if N is not None and frames.shape[1] > N:
@@ -340,52 +348,77 @@ def _values(
             draft.problems.append(
                 fault("bad_pixels", f"every pixel of the central {N} x {N} is marked as not measured")
             )
-            return None
+            return
+    if draft.positions is None or draft.probe is None or len(draft.positions) != len(frames):
+        # Refused already; what the frames hold is told with it.
+        checks.check_frame_values(frames, bad, draft.frames_name, draft.problems, progress)
+        return
+    stated = draft.metadata.get(SATURATION_ENTRY)
+    ceiling = float(stated) if isinstance(stated, int | float) and stated > 0 else None
     try:
-        draft.sums = checks.check_frame_values(frames, bad, draft.frames_name, draft.problems, progress)
-        return decide_domain(
+        draft.cleaned = clean_frames(
             frames,
+            positions=draft.positions,
+            probe=draft.probe,
+            unmeasured=bad,
             requested=measurement_domain,
             in_file=draft.stated_domain,
             in_layout=draft.layout_domain,
-            bad_pixels=bad,
+            clean=draft.clean,
+            ceiling=ceiling,
+            progress=progress,
         )
     except DataError as error:
         draft.problems.extend(error.problems)
-        return None
+        return
+    if draft.cleaned.is_refused:
+        asked = [finding for finding in draft.cleaned.findings if finding.name == "mask" and finding.found]
+        draft.problems.extend(fault("bad_pixels", finding.sentence()) for finding in asked)
+        rest = take_frames(frames, draft.cleaned.rows)
+        checks.check_frame_values(rest, draft.cleaned.bad_pixels, draft.frames_name, draft.problems)
 
 
-def _finish(draft: _Draft, decision: DomainDecision, N: int | None, source: Path | None, owned: bool) -> Scan:
+def _finish(draft: _Draft, cleaned: Cleaned, N: int | None, source: Path | None, owned: bool) -> Scan:
     assert draft.frames is not None
     assert draft.positions is not None
     assert draft.probe is not None
-    frames, bad = draft.frames, draft.optional.get("bad_pixels")
+    frames, rows = draft.frames, cleaned.rows
+    n = len(draft.positions)
     crop_to = N if N is not None and frames.shape[1] > N else None
     if crop_to is not None:
         frames = crop_frames(frames, crop_to)
-    bad_here = bad if bad is None or crop_to is None else crop_middle(bad, crop_to)
-    counts = to_counts(frames, decision.domain, bad_pixels=bad_here, in_place=owned and crop_to is None)
-    if isinstance(counts, FrameStack) and decision.domain == "counts" and draft.sums is not None:
-        counts.remember_totals(draft.sums)
+    if len(rows) != n:
+        frames, owned = take_frames(frames, rows), owned or not isinstance(frames, FrameStack)
+    decision = cleaned.decision
+    counts = to_counts(
+        frames, decision.domain, bad_pixels=cleaned.bad_pixels, in_place=owned and crop_to is None
+    )
+    if isinstance(counts, FrameStack) and decision.domain == "counts" and cleaned.is_final:
+        counts.remember_totals(cleaned.statistics.totals)
+    nominal = draft.nominal if draft.nominal is not None else draft.positions.copy()
+    numbers = draft.optional.get(FRAME_INDEX_KEY, np.arange(n))
     parts: dict[str, Any] = {
-        "positions": draft.positions,
-        "positions_nominal": draft.nominal if draft.nominal is not None else draft.positions.copy(),
+        "positions": draft.positions[rows],
+        "positions_nominal": nominal[rows],
         "probe": draft.probe,
         "object_truth": draft.optional.get("objectGuess"),
         "object_truth_origin": draft.optional.get(ORIGIN_KEY, np.zeros(2)),
-        "labels": draft.optional.get("Y"),
-        "scan_index": draft.optional.get("scan_index"),
-        "frame_index": draft.optional.get(FRAME_INDEX_KEY),
+        "frame_index": numbers[rows],
     }
+    for name, key in (("labels", "Y"), ("scan_index", "scan_index")):
+        value = draft.optional.get(key)
+        parts[name] = value if value is None or len(rows) == n else value[rows]
     metadata = dict(draft.metadata)
     if crop_to is not None:
         parts, note = crop_detector(parts, int(draft.frames.shape[1]), crop_to)
         metadata = {**rescaled_entries(metadata, 1 / note["position_scale"]), CROP_ENTRY: note}
     return Scan(
         diffraction=counts,
-        bad_pixels=bad_here,
+        bad_pixels=cleaned.bad_pixels,
         domain=decision,
         metadata=metadata,
         source=source,
+        findings=cleaned.findings,
+        statistics=cleaned.statistics if cleaned.is_final else None,
         **parts,
     )

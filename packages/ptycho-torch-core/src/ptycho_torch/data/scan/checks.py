@@ -180,9 +180,9 @@ def check_frame_values(
 
 
 def canonical_coordinate(
-    values: npt.NDArray[Any], name: str, problems: Problems
+    values: npt.NDArray[Any], name: str, problems: Problems, *, unread: bool = False
 ) -> npt.NDArray[np.float64] | None:
-    """One coordinate per frame as (n,) float64, finite; px."""
+    """One coordinate per frame as (n,) float64; px. Finite, unless ``unread`` ones are seen to later."""
     if values.ndim != 1 or values.size == 0:
         problems.append(
             fault(name, f"expected shape (frames,) with at least one position, got {values.shape}")
@@ -193,7 +193,7 @@ def canonical_coordinate(
         problems.append(fault(name, f"expected a real dtype, got {values.dtype}{hint}"))
         return None
     finite = np.isfinite(values)
-    if not finite.all():
+    if not finite.all() and not (unread and finite.any()):
         problems.append(
             fault(name, f"positions that are not finite: {_indices(~finite)}; remove them and their frames")
         )
@@ -209,8 +209,21 @@ def check_positions(positions: npt.NDArray[np.float64], problems: Problems) -> N
     positions
         (n, 2) float64 ``[y, x]``, finite; px.
     """
-    extent = np.ptp(positions, axis=0)
-    if positions.shape[0] > 1 and extent.max() < 1.0:
+    read = positions[np.isfinite(positions).all(axis=1)]
+    if not len(read):
+        said = "no position is finite in both; store the positions of the frames"
+        problems.append(fault("xcoords, ycoords", said))
+        return
+    extent = np.ptp(read, axis=0)
+    if len(read) > 1 and not extent.any():
+        problems.append(
+            fault(
+                "xcoords, ycoords",
+                f"all {len(positions)} positions are one and the same point (y {read[0, 0]:g}, "
+                f"x {read[0, 1]:g}); store where each frame was taken",
+            )
+        )
+    elif len(read) > 1 and extent.max() < 1.0:
         problems.append(
             fault(
                 "xcoords, ycoords",

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.data.scan.lazy import Frames, FrameStack, scaled_frames, take_frames
+from ptycho_torch.diagnosis.finding import Finding
+from ptycho_torch.diagnosis.statistics import FrameStatistics
 from ptycho_torch.errors import ShapeError
 
 __all__ = ["OBJECT_IS_GUESS", "Domain", "DomainDecision", "Scan", "frame_chunks"]
@@ -36,11 +38,17 @@ class DomainDecision:
         True when the caller or the file said so, False when it was decided from the values.
     reason
         One sentence for a log.
+    is_whole
+        Whether the values are whole counts, or roots of such.
+    is_guess
+        Whether nothing decided, so that the usual meaning was taken.
     """
 
     domain: Domain
     stated: bool
     reason: str
+    is_whole: bool = field(default=True, compare=False)
+    is_guess: bool = field(default=False, compare=False)
 
 
 def _left_out() -> Any:
@@ -86,6 +94,10 @@ class Scan:
         Entries that came with the source.
     source
         File the scan was read from, or None.
+    findings
+        What `ptycho_torch.diagnosis` says of the source: everything that was looked for, found or not.
+    statistics
+        What the frames hold taken together, in counts; None where it is not known.
 
     Raises
     ------
@@ -106,6 +118,8 @@ class Scan:
     domain: DomainDecision = DomainDecision(domain="counts", stated=True, reason="built in memory as counts")
     metadata: Mapping[str, Any] = field(default_factory=dict)
     source: Path | None = None
+    findings: tuple[Finding, ...] = field(default=(), repr=False)
+    statistics: FrameStatistics | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         frames = self.diffraction
@@ -184,11 +198,12 @@ class Scan:
             scan_index=self.scan_index[chosen],
             frame_index=self.frame_index[chosen],
             labels=None if self.labels is None else self.labels[chosen],
+            statistics=None,
         )
 
     def scaled(self, factor: float) -> Scan:
         """Scan whose counts are ``factor`` times as many, as float32; everything else unchanged."""
-        return replace(self, diffraction=scaled_frames(self.diffraction, factor))
+        return replace(self, diffraction=scaled_frames(self.diffraction, factor), statistics=None)
 
 
 def frame_chunks(frames: Frames) -> list[slice]:

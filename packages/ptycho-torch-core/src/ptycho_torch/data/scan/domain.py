@@ -10,15 +10,17 @@ fine enough for the test to be able to fail: every float32 above 2**24 is an int
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.data.scan.contract import Domain, DomainDecision, frame_chunks
 from ptycho_torch.data.scan.lazy import ConvertedFrames, Frames, FrameStack
+from ptycho_torch.diagnosis.domain import Witness
 from ptycho_torch.errors import DataError, Fault, fault
 
 __all__ = ["DOMAINS", "decide_domain", "to_counts"]
@@ -26,6 +28,8 @@ __all__ = ["DOMAINS", "decide_domain", "to_counts"]
 logger = logging.getLogger(__name__)
 
 DOMAINS: tuple[str, ...] = ("auto", "counts", "amplitude")
+
+Hearing: TypeAlias = Callable[[], list[Witness]]
 
 _MAX_FRAMES = 32
 _MAX_VALUES = 1 << 16
@@ -107,7 +111,7 @@ def _contradiction(domain: Domain, said_by: str, evidence: _Evidence) -> Fault |
     return None
 
 
-def _from_values(evidence: _Evidence) -> DomainDecision:
+def _from_values(evidence: _Evidence, hear: Hearing | None) -> DomainDecision:
     if evidence.integer_dtype:
         return DomainDecision(domain="counts", stated=False, reason="the frames have an integer dtype")
     if evidence.integer_valued:
@@ -116,8 +120,16 @@ def _from_values(evidence: _Evidence) -> DomainDecision:
         return DomainDecision(
             domain="amplitude", stated=False, reason="the squares of the sampled values are integers"
         )
-    reason = "neither the sampled values nor their squares are integers, and amplitude is the usual meaning"
-    return DomainDecision(domain="amplitude", stated=False, reason=reason)
+    neither = "neither the sampled values nor their squares are integers"
+    heard = [] if hear is None else hear()
+    for witness in heard:
+        if witness.answer is not None:
+            domain: Domain = "counts" if witness.answer == "counts" else "amplitude"
+            reason = f"{neither}; {witness.said}, which decides by a factor of {witness.margin:.3g}"
+            return DomainDecision(domain=domain, stated=False, reason=reason, is_whole=False)
+    said = "".join(f"; {witness.said}" for witness in heard)
+    reason = f"{neither}, and amplitude is the usual meaning{said}"
+    return DomainDecision(domain="amplitude", stated=False, reason=reason, is_whole=False, is_guess=True)
 
 
 def decide_domain(
@@ -127,12 +139,13 @@ def decide_domain(
     in_file: str | None = None,
     in_layout: Domain | None = None,
     bad_pixels: npt.NDArray[np.bool_] | None = None,
+    hear: Hearing | None = None,
 ) -> DomainDecision:
     """Decide what the values of ``frames`` are.
 
     A statement, by the caller or in the file, decides. Without one, integer dtype or integer values mean
-    counts, integer squares mean amplitude, and anything else is taken as amplitude. A guess is logged as a
-    warning.
+    counts, and integer squares mean amplitude. Of anything else the witnesses of
+    `ptycho_torch.diagnosis.domain` decide; where none is sure it is taken as amplitude, which is a guess.
 
     Parameters
     ----------
@@ -146,6 +159,8 @@ def decide_domain(
         What the file format means by its frames; decides when neither caller nor file say otherwise.
     bad_pixels
         (N, N) bool; True: leave out of the sample.
+    hear
+        Gives the witnesses, the surest first; called when the values alone do not decide.
 
     Returns
     -------
@@ -185,17 +200,15 @@ def decide_domain(
         problem = _contradiction(domain, said_by, evidence)
         if problem is not None:
             raise DataError(problem)
-        decision = DomainDecision(domain=domain, stated=True, reason=f"stated by {' and '.join(stated)}")
+        decision = DomainDecision(
+            domain=domain,
+            stated=True,
+            reason=f"stated by {' and '.join(stated)}",
+            is_whole=evidence.integer_valued if domain == "counts" else evidence.squares_integer,
+        )
     else:
-        decision = _from_values(evidence)
-    guessed = not (decision.stated or evidence.integer_valued or evidence.squares_integer)
-    logger.log(
-        logging.WARNING if guessed else logging.INFO,
-        "measurement domain: %s (%s)%s",
-        decision.domain,
-        decision.reason,
-        "; state measurement_domain if this is wrong" if guessed else "",
-    )
+        decision = _from_values(evidence, hear)
+    logger.info("measurement domain: %s (%s)", decision.domain, decision.reason)
     return decision
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -22,6 +22,7 @@ from ptycho_torch.data.scan.assemble import (
     assemble_scan,
 )
 from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, fault
 
 __all__ = [
@@ -169,6 +170,7 @@ def scan_of(
     measurement_domain: str = "auto",
     N: int | None = None,
     progress: Progress | None = None,
+    clean: Collection[str] = CLEANING,
 ) -> Scan:
     """Check a scan in memory against the data contract and give it out in counts.
 
@@ -183,6 +185,8 @@ def scan_of(
         Edge of the frames wanted; px. Smaller than the frames: they are cropped around the zero frequency.
     progress
         Called with frames checked and frames in all.
+    clean
+        What is masked and left out, as for `ptycho_torch.data.scan.assemble.assemble_scan`.
 
     Raises
     ------
@@ -199,6 +203,7 @@ def scan_of(
             problems=problems.values(),
             keys=[str(name) for name in data if name in known or name not in KNOWN_KEYS],
             progress=progress,
+            clean=clean,
         )
     if measurement_domain not in ("auto", data.domain.domain):
         raise DataError(
@@ -209,5 +214,5 @@ def scan_of(
             ),
             data.source,
         )
-    checked = assemble_scan(contract_arrays(data), N=N, source=data.source, progress=progress)
+    checked = assemble_scan(contract_arrays(data), N=N, source=data.source, progress=progress, clean=clean)
     return replace(checked, domain=data.domain)

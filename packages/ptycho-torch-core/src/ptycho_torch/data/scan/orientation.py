@@ -129,6 +129,7 @@ def oriented(scan: Scan, config: OrientationConfig | None) -> Scan:
             **scan.metadata,
             ORIENTATION_ENTRY: [*scan.metadata.get(ORIENTATION_ENTRY, ()), changes],
         },
+        statistics=None,
     )
 
 

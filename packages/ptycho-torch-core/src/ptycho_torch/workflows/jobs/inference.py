@@ -222,6 +222,8 @@ def _read(
         progress=progress,
         reader=config.reader,
         orientation=orientation,
+        clean=config.clean,
+        strict=config.strict,
     )
     groups = make_groups(
         scan.positions,

@@ -238,4 +238,6 @@ def _read(source: ScanSource, task: TrainingTask, progress: Progress | None) -> 
         progress=progress,
         reader=config.reader,
         orientation=task.orientation,
+        clean=config.clean,
+        strict=config.strict,
     )

@@ -119,6 +119,8 @@ def refine_scan(
         nphotons=data.nphotons,
         reader=data.reader,
         orientation=payload.orientation_config,
+        clean=data.clean,
+        strict=data.strict,
     )
     announce_product(scan)
     start = None if data.start_file is None else load_object(data.start_file, reader=data.reader)
