@@ -178,15 +178,7 @@ class Format:
         orientation: OrientationConfig | None = None,
         to_convert: bool = False,
     ) -> Scan:
-        """As `FormatModule.read`, or its ``read_to_convert``, turned and scaled as ``orientation`` says.
-
-        Without ``clean``, everything that can be cleaned is.
-
-        Raises
-        ------
-        ConfigError
-            ``clean`` is given, but the format always cleans.
-        """
+        """As `FormatModule.read` or its ``read_to_convert``, cleaned and turned as stated, or refused."""
         # Formats are listed by commands that answer without NumPy.
         from ptycho_torch.data.scan.orientation import oriented
 

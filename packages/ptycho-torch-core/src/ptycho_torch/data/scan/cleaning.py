@@ -159,18 +159,31 @@ def clean_frames(
         seen = frame_statistics(take_frames(frames, rows), unmeasured=unmeasured)
         evidence = look(seen, rows)
         found = [*told, *examine(evidence, [entry for entry in DIAGNOSES if entry.name not in names])]
+    return _told(
+        [_domain(decision), _unread(read), *found], clean, unmeasured, rows, evidence.frames, decision
+    )
+
+
+def _told(
+    found: list[Finding],
+    clean: Collection[str],
+    unmeasured: Mask | None,
+    rows: npt.NDArray[np.int64],
+    seen: FrameStatistics,
+    decision: DomainDecision,
+) -> Cleaned:
+    """What comes of the findings: the mask, and each finding with what was done about it."""
     mask = _mask(found, clean, unmeasured)
     hidden = np.zeros_like(seen.left_out) if mask is None else mask
     # Numbers per frame hold where the pixels that they leave out, or hold, are those of the mask.
-    wrong = (hidden != seen.left_out) & (evidence.frames.mean > 0)
+    wrong = (hidden != seen.left_out) & (seen.mean > 0)
     order = [DOMAIN, UNREAD, *(entry.name for entry in DIAGNOSES)]
-    questioned = mask is unmeasured
-    findings = [_domain(decision), _unread(read), *(_as_done(one, clean, questioned) for one in found)]
+    findings = [_as_done(finding, clean, mask is unmeasured) for finding in found]
     return Cleaned(
         rows=rows,
         bad_pixels=mask,
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.name))),
-        statistics=_through(evidence.frames, hidden),
+        statistics=_through(seen, hidden),
         is_final=not wrong.any(),
         is_refused=bool(((seen.n_negative + seen.n_broken > 0) & ~hidden).any() or (seen.totals <= 0).any()),
         decision=decision,
