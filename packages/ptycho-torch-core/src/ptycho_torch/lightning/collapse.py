@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from ptycho_torch.data.groups.dataset import Batch
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.models.patch_model import PatchModel
-from ptycho_torch.reassembly import Processes
+from ptycho_torch.reassembly import Team
 
 __all__ = ["COLLAPSE_METRICS", "CollapseGuard", "dead_fraction"]
 
@@ -90,7 +90,7 @@ class _Spread:
         self.total += float(values.sum())
         self.squares += float(values.square().sum())
 
-    def joined(self, processes: Processes, device: torch.device) -> _Spread:
+    def joined(self, processes: Team, device: torch.device) -> _Spread:
         """Those of all processes."""
         if processes.count == 1:
             return self
@@ -170,7 +170,7 @@ class CollapseGuard(Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log both numbers; warn if the first has been low for long."""
-        processes = Processes(trainer.global_rank, trainer.world_size)
+        processes = Team(trainer.global_rank, trainer.world_size)
         measured = self._measured.joined(processes, pl_module.device).std()
         predicted = self._predicted.joined(processes, pl_module.device).std()
         values = {

@@ -20,7 +20,7 @@ from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.lightning.optim import build_optimizer, build_schedule
 from ptycho_torch.models.patch_model import PatchModel
 from ptycho_torch.physics.residual import residual_sums
-from ptycho_torch.reassembly import Processes
+from ptycho_torch.reassembly import Team
 from ptycho_torch.types import ComplexPatches
 
 __all__ = ["PtychoModule"]
@@ -116,8 +116,8 @@ class PtychoModule(pl.LightningModule):
         return {"amplitude": predicted.sqrt().detach()[: None if mine else 0]}
 
     @property
-    def _processes(self) -> Processes:
-        return Processes(self.trainer.global_rank, self.trainer.world_size)
+    def _processes(self) -> Team:
+        return Team(self.trainer.global_rank, self.trainer.world_size)
 
     def _rows(self, stage: str, batch: Batch, batch_idx: int) -> tuple[int, int]:
         """Groups of this process and of all processes in a batch."""

@@ -29,8 +29,8 @@ from ptycho_torch.prediction.scan_match import model_for
 from ptycho_torch.reassembly import (
     ALONE,
     CanvasGeometry,
-    Processes,
     StitchedObject,
+    Team,
     canvas_for,
     centred_canvas,
     stitch,
@@ -72,7 +72,7 @@ class _PatchStream:
     observe: Observe | None
     n_steps: int
     shift: np.ndarray
-    processes: Processes = ALONE
+    processes: Team = ALONE
     network: Callable[..., ComplexPatches] | None = None
 
     def __post_init__(self) -> None:
@@ -141,7 +141,7 @@ def reconstruct(
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
     observe: Observe | None = None,
-    processes: Processes = ALONE,
+    processes: Team = ALONE,
     network: Callable[..., ComplexPatches] | None = None,
 ) -> StitchedObject:
     """Reconstruct the object of a scan, in memory.
@@ -294,7 +294,7 @@ def forward_residual_of(
     scan: Scan,
     *,
     batch_size: int = 16,
-    processes: Processes = ALONE,
+    processes: Team = ALONE,
     progress: Progress | None = None,
 ) -> float:
     """Forward residual of a stitched object, see :mod:`ptycho_torch.physics.residual`.

@@ -2,16 +2,16 @@
 
 from ptycho_torch.reassembly.centring import centred_canvas
 from ptycho_torch.reassembly.placing import PlacedPatches
-from ptycho_torch.reassembly.processes import ALONE, Processes
 from ptycho_torch.reassembly.stitching import Canvas, CanvasGeometry, StitchedObject, canvas_for, stitch
+from ptycho_torch.reassembly.team import ALONE, Team
 
 __all__ = [
     "ALONE",
     "Canvas",
     "CanvasGeometry",
     "PlacedPatches",
-    "Processes",
     "StitchedObject",
+    "Team",
     "canvas_for",
     "centred_canvas",
     "stitch",

@@ -22,7 +22,7 @@ from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.placement import WholePixel
 from ptycho_torch.reassembly.kept import KeptPatches
 from ptycho_torch.reassembly.placing import PlacedPatches, Placing
-from ptycho_torch.reassembly.processes import ALONE, Processes
+from ptycho_torch.reassembly.team import ALONE, Team
 from ptycho_torch.types import ComplexPatches, Positions
 
 __all__ = ["Canvas", "CanvasGeometry", "StitchedObject", "canvas_for", "phases_towards", "stitch"]
@@ -169,7 +169,7 @@ def stitch(
     alignment_passes: int = 50,
     tolerance: float = 1e-2,
     device: torch.device | str = "cpu",
-    processes: Processes = ALONE,
+    processes: Team = ALONE,
     progress: Progress | None = None,
     should_stop: ShouldStop | None = None,
 ) -> StitchedObject:
@@ -241,7 +241,7 @@ class _Source:
         canvas: Canvas,
         batches: Callable[[int], Iterable[tuple[ComplexPatches, Positions]]],
         n_kept: int,
-        processes: Processes,
+        processes: Team,
         should_stop: ShouldStop | None,
     ) -> None:
         self.canvas = canvas

@@ -34,13 +34,13 @@ from ptycho_torch.data import Scan
 from ptycho_torch.errors import DataError, fault
 from ptycho_torch.physics import calibrate
 from ptycho_torch.reassembly import StitchedObject
-from ptycho_torch.reassembly.processes import Processes
+from ptycho_torch.reassembly.team import Team
 from ptycho_torch.refine.canvas import WorkingCanvas
+from ptycho_torch.refine.comparison import dose_of
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit
 from ptycho_torch.refine.modes import with_modes
 from ptycho_torch.refine.placement import SolverPlacement, placement_of
-from ptycho_torch.refine.residual import dose_of
 from ptycho_torch.refine.result import RefineResult, SubPixel
 from ptycho_torch.refine.step import Batching, batch_gradient, detector_ramp, illumination_map
 from ptycho_torch.refine.subsets import deal, overlap, z_order
@@ -98,7 +98,7 @@ class Iteration:
         self.scale = calibration.intensity_scale
         self.real = dtype.to_real()
         self.frames = FrameSource(scan, self.scale, device, self.real)
-        self.processes = Processes.joined()
+        self.processes = Team.joined()
         self.sub_pixel = cast(SubPixel, config.sub_pixel)
         margin = POSITION_MARGIN_PX if config.refine_positions else _MARGIN_PX
         self.canvas = WorkingCanvas.around(scan.positions, scan.N, margin)

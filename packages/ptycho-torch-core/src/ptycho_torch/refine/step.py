@@ -105,7 +105,7 @@ def batch_gradient(
     for start in range(0, len(indices), batching.chunk):
         chosen = slice(start, start + batching.chunk)
         part, some = placement.part(chosen), indices[chosen]
-        chunk = _residual(unknowns, some, part, frames, batching.likelihood, misfit, with_slopes)
+        chunk = _exit_waves(unknowns, some, part, frames, batching.likelihood, misfit, with_slopes)
         for unknown in moving:
             unknown.add_wave(chunk)
         wave = chunk.wave
@@ -115,7 +115,7 @@ def batch_gradient(
             unknown.add_patches(chunk)
 
 
-def _residual(
+def _exit_waves(
     unknowns: Unknowns,
     some: Frames,
     part: SolverPlacement,
@@ -124,7 +124,7 @@ def _residual(
     misfit: Misfit,
     with_slopes: bool,
 ) -> Chunk:
-    """Fields of some frames and the residual of their exit waves."""
+    """Fields of some frames, and the change of their exit waves that the measurement asks for."""
     slopes: tuple[Tensor, Tensor] | None = None
     if with_slopes:
         patches, *both = part.cut_with_slopes(unknowns.object.value)

@@ -12,7 +12,7 @@ from torch.multiprocessing import start_processes
 
 from ptycho_config import ConfigError, PyTorchExecutionConfig
 from ptycho_torch.control import RunCancelled, stop_if_asked
-from ptycho_torch.lightning.control import Beginning
+from ptycho_torch.lightning.run_control import Beginning
 from ptycho_torch.models.cnn import CNNGenerator
 from ptycho_torch.workflows import train
 from ptycho_torch.workflows.processes.copies import reached, require_sendable, starts_copies

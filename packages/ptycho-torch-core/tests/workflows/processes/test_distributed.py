@@ -18,7 +18,7 @@ from ptycho_config import ConfigError, PyTorchExecutionConfig
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.simulation.simulate import simulate_scan, simulate_scene
-from ptycho_torch.reassembly import Processes
+from ptycho_torch.reassembly import Team
 from ptycho_torch.workflows import train
 from ptycho_torch.workflows.processes import distributed
 from ptycho_torch.workflows.processes.device import count_devices
@@ -211,6 +211,6 @@ def test_a_strategy_that_cannot_be_is_refused_before_anything_is_written(payload
 
 
 def test_one_process_is_the_first_and_waits_for_nobody():
-    assert Processes.joined() == Processes()
+    assert Team.joined() == Team()
     assert distributed.is_first_process()
     assert distributed.from_first_process(lambda: 5) == 5

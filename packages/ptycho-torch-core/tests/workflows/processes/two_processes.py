@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ptycho_config import PyTorchExecutionConfig
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
-from ptycho_torch.reassembly import Processes
+from ptycho_torch.reassembly import Team
 from ptycho_torch.workflows import RunCancelled, infer, train
 from ptycho_torch.workflows.processes.distributed import is_first_process
 
@@ -77,7 +77,7 @@ def asked_by_the_last(times: int) -> Callable[[], bool]:
 
     def should_stop() -> bool:
         asked.append(None)
-        joined = Processes.joined()
+        joined = Team.joined()
         return joined.number == joined.count - 1 and len(asked) == times
 
     return should_stop
@@ -88,7 +88,7 @@ def note_cancelled(folder: Path, work: Callable[[], object]) -> None:
         work()
     except RunCancelled as cancelled:
         kept = "nothing" if cancelled.checkpoint is None else cancelled.checkpoint.name
-        (folder / f"{cancelled.what}{Processes.joined().number}.txt").write_text(kept)
+        (folder / f"{cancelled.what}{Team.joined().number}.txt").write_text(kept)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from torch import Tensor
 from ptycho_config import RefineConfig
 from ptycho_torch.data import Scan
 from ptycho_torch.reassembly import StitchedObject
-from ptycho_torch.reassembly.processes import Processes
+from ptycho_torch.reassembly.team import Team
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.placement import SolverPlacement
 
@@ -135,7 +135,7 @@ class Step:
     share: float
     illumination: Tensor
     batch_illumination: Callable[[], Tensor]
-    processes: Processes
+    processes: Team
 
 
 @dataclass(kw_only=True)

@@ -15,11 +15,11 @@ from ptycho_torch.config_factory.training import TrainingTask
 from ptycho_torch.control import Progress, ShouldStop
 from ptycho_torch.lightning.callbacks import History
 from ptycho_torch.lightning.checkpoint_io import LAST_CHECKPOINT
-from ptycho_torch.lightning.control import Beginning
 from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.finite import WeightsNotFinite
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.quiet import QuietCopies
+from ptycho_torch.lightning.run_control import Beginning
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining
 from ptycho_torch.workflows.jobs.trainer import build_trainer, run_trainer
 from ptycho_torch.workflows.processes.copies import reached, starts_copies, told_by_copy

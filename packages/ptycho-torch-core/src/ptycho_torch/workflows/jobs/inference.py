@@ -26,7 +26,7 @@ from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import ScanSource, name_of
 from ptycho_torch.metrics import MetricReport
-from ptycho_torch.reassembly import Processes, StitchedObject
+from ptycho_torch.reassembly import StitchedObject, Team
 from ptycho_torch.refine import RefinementInterrupted, RefineResult
 from ptycho_torch.workflows.jobs.refinement import refine_in_processes, refined_record
 from ptycho_torch.workflows.processes.copies import require_importable_script
@@ -264,7 +264,7 @@ def _refined(
     """Refine the object of the network, if the settings ask for it; the last value: on Ctrl-C."""
     if config.refine_epochs == "auto":
         return network, None, False
-    if Processes.joined().count > 1:
+    if Team.joined().count > 1:
         logger.info("the first process refines alone; spawned processes would share the frames")
         execution = evolve(execution, devices=1)
     lit, interrupted = replace(network.frames, probe=network.probe), False

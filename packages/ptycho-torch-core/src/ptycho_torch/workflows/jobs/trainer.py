@@ -17,11 +17,11 @@ from ptycho_config import PyTorchExecutionConfig, TrainingConfig
 from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
 from ptycho_torch.lightning.clipping import clip_algorithm
 from ptycho_torch.lightning.compiling import compiler_warnings
-from ptycho_torch.lightning.control import Beginning
 from ptycho_torch.lightning.datamodule import ScanDataModule
 from ptycho_torch.lightning.loggers import LOGS, logger_kind
 from ptycho_torch.lightning.module import PtychoModule
 from ptycho_torch.lightning.quiet import quiet_lightning
+from ptycho_torch.lightning.run_control import Beginning
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining
 from ptycho_torch.workflows.processes.device import count_devices
 from ptycho_torch.workflows.processes.distributed import resolve_strategy

@@ -25,9 +25,9 @@ from ptycho_torch.config_factory.training import TrainingPayload, TrainingTask
 from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.lightning.callbacks import monitored_metric, standard_callbacks
 from ptycho_torch.lightning.checkpoints import SelfDescription
-from ptycho_torch.lightning.control import RunControl
 from ptycho_torch.lightning.loggers import LOGS, relocate_logs
 from ptycho_torch.lightning.objective import Objective
+from ptycho_torch.lightning.run_control import RunControl
 from ptycho_torch.models import PatchModel
 from ptycho_torch.workflows.jobs.fitting import CHECKPOINTS, ROWS, control_of, fit, require_finite
 from ptycho_torch.workflows.jobs.logged_pictures import reconstruction_images

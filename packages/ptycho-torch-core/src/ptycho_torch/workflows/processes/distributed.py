@@ -11,7 +11,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.strategies import StrategyRegistry
 
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
-from ptycho_torch.reassembly import Processes
+from ptycho_torch.reassembly import Team
 from ptycho_torch.workflows.processes.device import count_devices
 from ptycho_torch.workflows.processes.meeting import require_meeting_place
 
@@ -73,7 +73,7 @@ def is_interactive() -> bool:
 
 def is_first_process() -> bool:
     """Whether this is the process that writes: the only one, or the first of all."""
-    joined = Processes.joined()
+    joined = Team.joined()
     # Before the processes have found each other, what started them says which is which.
     return (joined.number if joined.count > 1 else int(getattr(rank_zero_only, "rank", 0) or 0)) == 0
 
@@ -91,7 +91,7 @@ def from_first_process(work: Callable[[], Value]) -> Value:
     RuntimeError
         In the others, if the first one failed.
     """
-    joined = Processes.joined()
+    joined = Team.joined()
     if joined.count == 1:
         return work()
     answer: list[object] = [None, None]

@@ -22,7 +22,7 @@ from ptycho_torch.lightning.quiet import QuietCopies, quiet_lightning
 from ptycho_torch.models import PatchModel
 from ptycho_torch.prediction.reconstruction import Observe, forward_residual_of, reconstruct
 from ptycho_torch.prediction.scan_match import model_for
-from ptycho_torch.reassembly import Processes, StitchedObject
+from ptycho_torch.reassembly import StitchedObject, Team
 from ptycho_torch.workflows.processes.copies import reached, require_sendable, starts_copies
 from ptycho_torch.workflows.processes.device import count_devices
 from ptycho_torch.workflows.processes.distributed import resolve_strategy
@@ -189,7 +189,7 @@ def _leave_result(fabric: Fabric, work: Reconstruction, file: Path) -> None:
 
 
 def _reconstruct(fabric: Fabric | None, work: Reconstruction) -> tuple[StitchedObject, float, float]:
-    processes = Processes.joined()
+    processes = Team.joined()
     model = work.model
     if fabric is not None:
         torch.set_flush_denormal(True)

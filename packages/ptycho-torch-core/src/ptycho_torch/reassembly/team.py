@@ -8,11 +8,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["ALONE", "Processes"]
+__all__ = ["ALONE", "Team"]
 
 
 @dataclass(frozen=True)
-class Processes:
+class Team:
     """This process and those that do the rest of the same work; alone by default.
 
     Attributes
@@ -27,7 +27,7 @@ class Processes:
     count: int = 1
 
     @classmethod
-    def joined(cls) -> Processes:
+    def joined(cls) -> Team:
         """All processes of the group of :mod:`torch.distributed` that this one is in, or this one alone."""
         if not (dist.is_available() and dist.is_initialized()):
             return cls()
@@ -49,5 +49,5 @@ class Processes:
         return float(numbers)
 
 
-ALONE = Processes()
+ALONE = Team()
 """One process that does all the work."""
