@@ -167,9 +167,8 @@ def test_flipped_bytes_are_refused_in_words_or_do_no_harm(name, seed, examples, 
 
 
 def _copied(example: Path, folder: Path) -> Path:
-    folder.mkdir()
-    copy = shutil.copytree if example.is_dir() else shutil.copy
-    return Path(copy(example, folder / example.name))
+    # With what lies beside it, which a text may name.
+    return Path(shutil.copytree(example.parent, folder) / example.name)
 
 
 @pytest.mark.rule("DATA-017")

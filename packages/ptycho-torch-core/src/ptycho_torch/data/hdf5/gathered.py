@@ -26,6 +26,7 @@ from ptycho_torch.data.scan.assemble import (
 )
 from ptycho_torch.data.scan.checks import probe_size_from_shape
 from ptycho_torch.data.scan.contract import OBJECT_IS_GUESS, Scan
+from ptycho_torch.data.scan.frame_files import FileFrames
 from ptycho_torch.data.scan.geometry import (
     beyond_middle,
 )
@@ -64,6 +65,8 @@ class Gathered:
         (m, 2) ``[y, x]``; px. In a file, of the middle of each patch; from `settle` on, of pixel ``N // 2``.
     object
         (H, W), left in its file until the scan is made.
+    holders
+        Files with arrays that a header lists; None: those that were located.
     guess
         Where the layout has no room for a probe: from the mean frame to a probe to begin with.
     object_is_guess
@@ -76,7 +79,7 @@ class Gathered:
     names: Mapping[str, str]
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    frames: HDF5Frames | JoinedFrames | None = None
+    frames: HDF5Frames | JoinedFrames | FileFrames | None = None
     frame_index: Indices | None = None
     positions: Positions | None = None
     position_index: Indices | None = None
@@ -86,6 +89,7 @@ class Gathered:
     metadata: dict[str, Any] = field(default_factory=dict)
     own: dict[str, Any] | None = None
     object_is_guess: bool = False
+    holders: tuple[Path, ...] | None = None
     guess: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.complex64]] | None = None
 
     @property
@@ -110,7 +114,7 @@ class Gathered:
     def header(self) -> ScanHeader:
         """Sizes and metadata, and what is in the files; no frame is read."""
         arrays: dict[str, ArrayHeader] = {}
-        for path in self.located.files:
+        for path in self.located.files if self.holders is None else self.holders:
             with opened(path) as file:
                 arrays |= Contents(file, []).headers()
         frames, positions = self.frames, self.positions

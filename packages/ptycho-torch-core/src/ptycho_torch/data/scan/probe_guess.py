@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ptycho_torch.data.scan.lazy import Frames
 
-__all__ = ["disk_probe", "mean_frame", "probe_of_mean_frame"]
+__all__ = ["disk_probe", "gaussian_probe", "mean_frame", "probe_of_mean_frame"]
 
 _SAMPLED = 200
 _EDGE_PX = 1.0
@@ -52,4 +52,22 @@ def disk_probe(mean: npt.NDArray[np.float64], diameter_px: tuple[float, float]) 
     y, x = (np.arange(size) - size // 2 for size in mean.shape)
     inside = 1 - np.hypot(2 * y[:, None] / diameter_px[0], 2 * x[None] / diameter_px[1])
     amplitude = np.clip(inside * min(diameter_px) / 2 / _EDGE_PX + 0.5, 0, 1)
+    return (amplitude * np.sqrt(mean.sum() / (amplitude**2).sum()))[None].astype(np.complex64)
+
+
+def gaussian_probe(
+    mean: npt.NDArray[np.float64], diameter_px: tuple[float, float]
+) -> npt.NDArray[np.complex64]:
+    """Gaussian with the light of the mean frame, (1, N, N).
+
+    Parameters
+    ----------
+    mean
+        (N, N) counts.
+    diameter_px
+        ``(y, x)``: full width at half maximum of the intensity in object pixels.
+    """
+    y, x = (np.arange(size) - size // 2 for size in mean.shape)
+    squares = (y[:, None] / diameter_px[0]) ** 2 + (x[None] / diameter_px[1]) ** 2
+    amplitude = np.exp(-2 * np.log(2) * squares)
     return (amplitude * np.sqrt(mean.sum() / (amplitude**2).sum()))[None].astype(np.complex64)
