@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -191,6 +192,43 @@ def ptychodus(session: nox.Session) -> None:
         session.env["PTYCHODUS_SOURCE"] = str(folder / f"ptychodus-{PTYCHODUS}")
         with session.chdir(ROOT):
             run_tests(session, str(ROOT / "tests" / "ptychodus"), "-p", "no:asyncio")
+
+
+def lowest_versions() -> list[str]:
+    """What the packages declare as the lowest versions of others, as constraints for pip."""
+    found = set()
+    for package in PACKAGES:
+        project = tomllib.loads((package.path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        for requirement in project["dependencies"]:
+            name, _, versions = requirement.partition(">=")
+            if name not in {member.dist for member in PACKAGES}:
+                found.add(f"{name}=={versions.partition(',')[0]}")
+    return sorted(found)
+
+
+@nox.session(default=False)
+def floors(session: nox.Session) -> None:
+    """Install the lowest versions that the packages declare, and go from a simulated scan to its scores."""
+    with outside_the_tree(session) as folder:
+        wheels = build_wheels(session, PACKAGES, folder)
+        constraints = folder / "floors.txt"
+        constraints.write_text("\n".join(lowest_versions()) + "\n", encoding="utf-8")
+        session.run("python", "-m", "pip", "uninstall", "-qq", "--yes", *(member.dist for member in PACKAGES))
+        session.run("python", "-m", "pip", "install", "--quiet", "-c", str(constraints), *wheels)
+        session.run("python", "-m", "pip", "check")
+        session.run("python", "-m", "pip", "list")
+        command, quick = "ptycho-torch", ("--accelerator", "cpu", "--quiet")
+        session.run(command, "simulate", "--output", "scan.npz", "--N", "32", "--grid", "6,6")
+        session.run(command, "convert", "scan.npz", "scan_again.npz", "--quiet")
+        session.run(
+            command, "train", "--train-data-file", "scan_again.npz", "--output-dir", "model",
+            "--nepochs", "2", *quick,
+        )  # fmt: skip
+        session.run(
+            command, "infer", "--model-path", "model", "--test-data-file", "scan.npz",
+            "--output-dir", "result", "--refine", "2", *quick,
+        )  # fmt: skip
+        session.run(command, "evaluate", "result/reconstruction.npz", "scan.npz", "--output-dir", "scores")
 
 
 @nox.session(default=False)

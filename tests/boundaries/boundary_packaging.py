@@ -5,11 +5,19 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 from boundary_tree import IMPORT_NAMES
 
-__all__ = ["changelog_fragments", "command_targets", "layout", "root_is_no_package", "sibling_ranges"]
+__all__ = [
+    "changelog_fragments",
+    "command_targets",
+    "layout",
+    "root_is_no_package",
+    "session_table",
+    "sibling_ranges",
+]
 
 KINDS = ("added", "changed", "deprecated", "removed", "fixed", "security")
 FRAGMENT = re.compile(rf"[a-z0-9]+(?:-[a-z0-9]+)*\.(?:{'|'.join(KINDS)})\.md")
@@ -101,6 +109,30 @@ def changelog_fragments(root: Path) -> list[str]:
         for path in sorted((root / "packages" / dist / "changelog.d").glob("*"))
         if not FRAGMENT.fullmatch(path.name)
     ]
+
+
+def session_table(root: Path) -> list[str]:
+    """The table of sessions in CONTRIBUTING.md holds every session, and whether it runs unasked."""
+    source, page = root / "noxfile.py", root / "CONTRIBUTING.md"
+    if not source.exists() or not page.exists():
+        return []
+    rows = re.findall(r"^\| `(\w+)[^|]*` \| (yes|no) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    listed, there = dict(rows), dict(_sessions(source))
+    return [
+        f"{page}: session {name} is listed as {listed.get(name, 'nothing')}, noxfile.py says "
+        f"{there.get(name, 'nothing')}"
+        for name in sorted({*listed, *there})
+        if listed.get(name) != there.get(name)
+    ]
+
+
+def _sessions(source: Path) -> Iterator[tuple[str, str]]:
+    """Sessions of a noxfile, and whether they run by default; nox itself is not needed."""
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        for decorator in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
+            words = ast.unparse(decorator)
+            if words.startswith("nox.session"):
+                yield node.name, "no" if "default=False" in words else "yes"
 
 
 def _toml(path: Path) -> dict:

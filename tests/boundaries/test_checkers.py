@@ -280,6 +280,23 @@ def test_command_without_a_function(project: Path) -> None:
     assert "ptycho_torch_cli.run:main, which does not exist" in problem
 
 
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [("| `fast` | no | x |", "fast"), ("", "fast"), ("| `fast` | yes | x |\n| `gone` | yes | x |", "gone")],
+)
+def test_session_table(project: Path, row: str, name: str) -> None:
+    source = (
+        "import nox\n@nox.session\n@each\ndef fast(): ...\n@nox.session(default=False)\ndef slow(): ...\n"
+    )
+    (project / "noxfile.py").write_text(source)
+    page = project / "CONTRIBUTING.md"
+    page.write_text("| `fast(<package>)` | yes | x |\n| `slow` | no | x |\n")
+    assert boundary_packaging.session_table(project) == []
+    page.write_text(f"{row}\n| `slow` | no | x |\n")
+    [problem] = boundary_packaging.session_table(project)
+    assert f"session {name} " in problem
+
+
 def test_changelog_fragments(project: Path) -> None:
     folder = project / "packages" / "ptycho-config" / "changelog.d"
     (folder / "new-field.added.md").touch()

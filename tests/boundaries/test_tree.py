@@ -84,6 +84,7 @@ def test_examples_in_documents_use_names_that_exist() -> None:
         boundary_packaging.sibling_ranges,
         boundary_packaging.command_targets,
         boundary_packaging.changelog_fragments,
+        boundary_packaging.session_table,
     ],
     ids=lambda check: check.__name__,
 )

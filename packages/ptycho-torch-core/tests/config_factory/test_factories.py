@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 import zipfile
+from dataclasses import replace
 from importlib.metadata import distributions
 
 import numpy as np
@@ -155,6 +156,16 @@ def test_the_photon_count_comes_from_the_metadata(payload):
     made = payload()
     assert made.training_config.nphotons == 1e5
     assert made.provenance["nphotons"].source == "metadata of scan.npz"
+
+
+@pytest.mark.rule("CFG-043")
+def test_the_photon_count_that_ptychopinn_wrote_is_one(tmp_path, tiny_scan):
+    path = tmp_path / "theirs.npz"
+    metadata = {"physics_parameters": {"nphotons": 3e4}}
+    save_scan(path, replace(tiny_scan, metadata=metadata))
+    made = create_training_payload(path, tmp_path / "run")
+    assert made.training_config.nphotons == 3e4
+    assert made.provenance["nphotons"].layer == "data"
 
 
 def test_a_photon_count_that_contradicts_the_data_is_refused(payload):

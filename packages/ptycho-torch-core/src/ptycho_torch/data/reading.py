@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho_config import OrientationConfig
+from ptycho_config import OrientationConfig, TrainingConfig, spec_of
 from ptycho_config.errors import ConfigError, Problem, suggest
 from ptycho_torch.control import Progress
 from ptycho_torch.data.opening import open_scan
@@ -84,7 +84,11 @@ def read_scan(
     if scan.domain.domain == "counts" or _are_whole_counts(scan.diffraction[:_SAMPLE_FRAMES]):
         return scan
     factor = nphotons / float(scan.counts_per_frame().mean())
-    logger.info("%s: amplitudes of unknown dose, scaled to %g photons per frame", name, nphotons)
+    if nphotons == spec_of(TrainingConfig, "nphotons").default:
+        said = "%s: amplitudes of unknown dose, scaled to the default of %g photons per frame; state nphotons"
+        logger.warning(said, name, nphotons)
+    else:
+        logger.info("%s: amplitudes of unknown dose, scaled to %g photons per frame", name, nphotons)
     return scan.scaled(factor)
 
 

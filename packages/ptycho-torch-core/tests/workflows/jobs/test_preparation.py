@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from ptycho_config import TrainingConfig, spec_of
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.workflows.jobs.preparation import prepare_training
@@ -25,8 +27,8 @@ def _amplitude_file(tmp_path, scan, frames):
     return path
 
 
-def _read(path):
-    return read_scan(path, n_pixels=32, measurement_domain="amplitude", nphotons=2e4)
+def _read(path, nphotons=2e4):
+    return read_scan(path, n_pixels=32, measurement_domain="amplitude", nphotons=nphotons)
 
 
 @pytest.mark.rule("DATA-025")
@@ -45,6 +47,20 @@ def test_amplitudes_of_unknown_dose_get_the_stated_photons(tmp_path, tiny_scan, 
     assert scan.diffraction.dtype == np.float32
     ratio = tiny_scan.counts_per_frame() / scan.counts_per_frame()
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)
+
+
+@pytest.mark.rule("DATA-025")
+def test_a_dose_that_nobody_stated_is_said_aloud(tmp_path, tiny_scan, caplog):
+    frames = np.sqrt(tiny_scan.diffraction.astype(np.float32))
+    frames /= frames.max()
+    path = _amplitude_file(tmp_path, tiny_scan, frames)
+    default = spec_of(TrainingConfig, "nphotons").default
+    with caplog.at_level(logging.WARNING):
+        _read(path)
+        assert not caplog.records
+        _read(path, nphotons=default)
+    [record] = caplog.records
+    assert default in record.args
 
 
 def test_validation_frames_are_set_aside_from_the_chosen_ones(payload):
