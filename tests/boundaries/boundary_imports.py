@@ -138,6 +138,14 @@ RULES = (
         forbidden=("ptycho_torch.config_factory", "ptycho_torch.results", "ptycho_torch.plotting"),
     ),
     Rule(
+        "a trial solves a part of a scan: no files, no trainer, no pictures",
+        where=("ptycho_torch.trials",),
+        forbidden=(
+            *FILES,
+            *(f"ptycho_torch.{room}" for room in ("prediction", "config_factory", "results", "plotting")),
+        ),
+    ),
+    Rule(
         "a scan is read, checked and simulated without torch",
         where=(
             *("ptycho_torch.data.formats", "ptycho_torch.data.hdf5", "ptycho_torch.data.scan"),

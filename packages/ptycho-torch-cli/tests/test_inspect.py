@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptycho_config import OrientationConfig
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.data.opening import open_scan
+from ptycho_torch.data.scan.orientation import oriented
 from ptycho_torch_cli.inspect import main
 
 
@@ -112,3 +116,24 @@ def test_a_refused_scan_has_no_picture(
     assert main([str(edited_scan(probeGuess=None)), "--plot", str(target)]) == 1
     assert "was not drawn: a scan with problems has nothing to show" in capsys.readouterr().err
     assert not target.exists()
+
+
+@pytest.mark.rule("DATA-102")
+def test_trials_are_told_beside_the_report(
+    tmp_path: Path, scan_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = open_scan(scan_file)
+    path = tmp_path / "turned.npz"
+    save_scan(path, oriented(scan, OrientationConfig(flip_x=True)))
+    assert main([str(path), "--orientation", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "no problems" in out
+    assert "fits with --flip-x" in out
+    few = tmp_path / "few.npz"
+    save_scan(few, scan.take(np.arange(8)))
+    assert main([str(few), "--orientation", "--scale", "--json", "--quiet", "--swap-axes"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["n_frames"] == told["orientation"]["n_frames"] == told["scale"]["n_frames"] == 8
+    assert told["orientation"]["flags"] is None
+    assert told["scale"]["factor"] is None
+    assert told["metadata"]["orientation"] == [{"swap_axes": True}]

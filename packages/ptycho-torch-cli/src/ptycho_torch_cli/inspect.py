@@ -16,10 +16,12 @@ from ptycho_torch_cli.console import note, progress_of, run_command
 from ptycho_torch_cli.formats import SCAN_HELP, format_names
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
 from ptycho_torch_cli.shared import check_target, orientation_of, validate_paths
+from ptycho_torch_cli.trials import add_trial_flags, text_of_trials, trials_of, wants_trials
 
 if TYPE_CHECKING:
     from ptycho_torch.data.summary import Examination, ScanSummary
     from ptycho_torch.diagnosis.finding import Finding
+    from ptycho_torch.trials import OrientationTrial, ScaleTrial
 
 __all__ = ["build_parser", "main"]
 
@@ -30,10 +32,14 @@ def build_parser() -> CommandParser:
         "ptycho-torch inspect",
         description="Show what a scan holds: arrays, measurement domain, geometry, photon statistics, "
         "problems. Exits with 1 when the file would be refused.",
-        usage="SCAN [--json] [--plot PICTURE.png]",
+        usage="SCAN [--json] [--plot PICTURE.png] [--orientation] [--scale]",
         examples=(
             ("what a file holds", "ptycho-torch inspect scan.npz"),
             ("with a picture of the scan, of any format", "ptycho-torch inspect pair --plot scan.png"),
+            (
+                "which orientation of the frames, and which scale of the positions, fits",
+                "ptycho-torch inspect --orientation --scale scan.npz",
+            ),
             ("for a script", "ptycho-torch inspect scan.h5 --json"),
         ),
     )
@@ -55,6 +61,7 @@ def build_parser() -> CommandParser:
         heading="Reading",
     )
     add_settings(parser, "orientation", OrientationConfig)
+    add_trial_flags(parser)
     add_common_flags(parser)
     return parser
 
@@ -76,17 +83,21 @@ def _inspect(args: argparse.Namespace) -> int:
 
     default = spec_of(InferenceConfig, "measurement_domain").default
     domain = getattr(args, "measurement_domain", default)
+    applied = orientation_of(args)
     with progress_of("frame", name="counting", quiet=args.quiet, brief=True) as progress:
         found = examine_scan(
             args.file,
             measurement_domain=domain,
             progress=progress,
             reader=reader,
-            orientation=orientation_of(args),
+            orientation=applied,
             clean=cleaning_of(getattr(args, "clean", "auto")),
         )
     summary = found.summary
-    print(json.dumps(_as_data(summary), indent=2) if args.json else _as_text(summary))
+    trials = _tried(args, found, applied)
+    data = {name: trial.to_dict() for name, trial in trials.items()}
+    text = "\n".join(filter(None, [_as_text(summary), text_of_trials(trials)]))
+    print(json.dumps(_plain({**_as_data(summary), **data}), indent=2) if args.json else text)
     if picture is not None:
         _draw(picture, found)
     refused = getattr(args, "strict", False) and bool(_spoiling(summary))
@@ -96,6 +107,17 @@ def _inspect(args: argparse.Namespace) -> int:
 def _spoiling(summary: ScanSummary) -> list[Finding]:
     """Findings that spoil a result, or would have."""
     return [finding for finding in summary.findings if finding.found and finding.severity == "warning"]
+
+
+def _tried(
+    args: argparse.Namespace, found: Examination, applied: OrientationConfig
+) -> dict[str, OrientationTrial | ScaleTrial]:
+    if not wants_trials(args):
+        return {}
+    if found.scan is None:
+        note("nothing was tried: a scan with problems cannot be solved; repair it first")
+        return {}
+    return trials_of(args, found.scan, applied)
 
 
 def _draw(picture: str, found: Examination) -> None:

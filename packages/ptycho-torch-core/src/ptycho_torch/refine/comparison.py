@@ -19,7 +19,7 @@ from ptycho_torch.refine.result import SubPixel
 from ptycho_torch.refine.step import detector_ramp
 from ptycho_torch.refine.unknowns import Unknowns
 
-__all__ = ["dose_of", "forward_residual"]
+__all__ = ["dose_of", "forward_residual", "predicted_pairs"]
 
 _SAMPLE_FRAMES = 64
 _CHUNK = 16
@@ -58,6 +58,36 @@ def forward_residual(
     ShapeError
         If the object does not meet the scan.
     """
+    pairs = predicted_pairs(scan, fitted, probe, sub_pixel=sub_pixel, device=device)
+    return residual_of_pairs(pairs, per_frame_dose=per_frame_dose)
+
+
+def predicted_pairs(
+    scan: Scan,
+    fitted: StitchedObject,
+    probe: npt.NDArray[np.complexfloating] | None = None,
+    *,
+    sub_pixel: SubPixel = "object",
+    device: torch.device | str = "cpu",
+) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
+    """What an object predicts for the frames of a scan, beside what was measured.
+
+    Parameters
+    ----------
+    scan, fitted, probe, sub_pixel, device
+        As for :func:`forward_residual`.
+
+    Returns
+    -------
+    callable
+        Each call goes through the frames in order, in batches: predicted intensity, in the scale of the
+        object, and counts, both float32 ``(batch, N, N)``, zero at bad pixels.
+
+    Raises
+    ------
+    ShapeError
+        If the object does not meet the scan.
+    """
     place = torch.device(device)
     canvas = WorkingCanvas.around(scan.positions, scan.N, 2)
     light = torch.from_numpy(np.asarray(scan.probe if probe is None else probe)).to(place)
@@ -72,7 +102,7 @@ def forward_residual(
     def pairs() -> Iterator[tuple[Tensor, Tensor]]:
         return _pairs(frames, placement, image, lambda part, _: part.light(ramped), every)
 
-    return residual_of_pairs(pairs, per_frame_dose=per_frame_dose)
+    return pairs
 
 
 def dose_of(frames: FrameSource, placement: SolverPlacement, unknowns: Unknowns) -> float:

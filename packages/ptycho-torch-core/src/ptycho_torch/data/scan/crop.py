@@ -22,7 +22,15 @@ import numpy.typing as npt
 
 from ptycho_torch.data.scan.lazy import Frames, FrameStack
 
-__all__ = ["CROP_ENTRY", "crop_detector", "crop_fourier", "crop_frames", "crop_middle", "resample"]
+__all__ = [
+    "CROP_ENTRY",
+    "crop_detector",
+    "crop_fourier",
+    "crop_frames",
+    "crop_middle",
+    "cropped_parts",
+    "resample",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +110,37 @@ def resample(values: npt.NDArray[Any], size_from: int, size_to: int) -> npt.NDAr
 
 
 def crop_detector(parts: Mapping[str, Any], size: int, N: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """As `cropped_parts`, told to the user.
+
+    Parameters
+    ----------
+    parts, size, N
+        As for `cropped_parts`.
+
+    Returns
+    -------
+    parts, note
+        The same names, and what was done, for the metadata.
+
+    Warns
+    -----
+    UserWarning
+        Always: a crop changes the resolution of the result.
+    """
+    result, scale = cropped_parts(parts, size, N)
+    message = f"frames of {size} x {size} px were cropped to the central {N} x {N}"
+    if scale != 1.0:
+        message += (
+            f"; object pixels are {1 / scale:g} times larger, so positions were multiplied by {scale:g} and "
+            "probe and object resampled"
+        )
+    else:
+        message += "; the probe has that size already, so probe, positions and object stay as they are"
+    warnings.warn(message, UserWarning, stacklevel=5)
+    return result, {"from_px": size, "to_px": N, "position_scale": scale}
+
+
+def cropped_parts(parts: Mapping[str, Any], size: int, N: int) -> tuple[dict[str, Any], float]:
     """Bring the real-space parts of a scan to the object pixels of frames cropped from ``size`` to ``N``.
 
     A probe that already has N pixels says that probe, positions, object and labels were made for the cropped
@@ -116,13 +155,8 @@ def crop_detector(parts: Mapping[str, Any], size: int, N: int) -> tuple[dict[str
 
     Returns
     -------
-    parts, note
-        The same names, and what was done, for the metadata.
-
-    Warns
-    -----
-    UserWarning
-        Always: a crop changes the resolution of the result.
+    parts, scale
+        The same names, and the factor on the positions.
     """
     result = dict(parts)
     scale = 1.0 if parts["probe"].shape[-1] == N else N / size
@@ -134,13 +168,4 @@ def crop_detector(parts: Mapping[str, Any], size: int, N: int) -> tuple[dict[str
             result["object_truth"] = resample(parts["object_truth"], size, N)
         if parts["labels"] is not None:
             result["labels"] = np.stack([resample(patch, size, N) for patch in parts["labels"]])
-    message = f"frames of {size} x {size} px were cropped to the central {N} x {N}"
-    if scale != 1.0:
-        message += (
-            f"; object pixels are {1 / scale:g} times larger, so positions were multiplied by {scale:g} and "
-            "probe and object resampled"
-        )
-    else:
-        message += "; the probe has that size already, so probe, positions and object stay as they are"
-    warnings.warn(message, UserWarning, stacklevel=5)
-    return result, {"from_px": size, "to_px": N, "position_scale": scale}
+    return result, scale

@@ -1,0 +1,83 @@
+"""What ``ptycho-torch inspect`` tries on request: orientations of a scan, and scales of its positions."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from ptycho_config import OrientationConfig
+from ptycho_torch_cli.console import progress_of
+from ptycho_torch_cli.parsers import CommandParser, add_switch
+
+if TYPE_CHECKING:
+    from ptycho_torch.data import Scan
+    from ptycho_torch.trials import OrientationTrial, ScaleTrial
+
+__all__ = ["add_trial_flags", "text_of_trials", "trials_of", "wants_trials"]
+
+_WIDTH = 70
+
+
+def add_trial_flags(parser: CommandParser) -> None:
+    """Add ``--orientation`` and ``--scale``."""
+    group = parser.add_argument_group("Trials")
+    add_switch(
+        group,
+        "--orientation",
+        "solve a few dozen frames in all orientations of frames against positions, and say which fits",
+    )
+    add_switch(group, "--scale", "the same for the scale of the positions, in the orientation that fits")
+
+
+def wants_trials(args: argparse.Namespace) -> bool:
+    """Whether something is to be tried."""
+    return bool(args.orientation or args.scale)
+
+
+def trials_of(
+    args: argparse.Namespace, scan: Scan, applied: OrientationConfig
+) -> dict[str, OrientationTrial | ScaleTrial]:
+    """Try what was asked for, by name.
+
+    Parameters
+    ----------
+    args
+        Of a parser with the flags of `add_trial_flags` and ``--quiet``.
+    scan
+        As it was opened.
+    applied
+        With what it was opened.
+    """
+    from ptycho_torch.data.scan.orientation import oriented
+    from ptycho_torch.trials import try_orientations, try_scales
+
+    found: dict[str, OrientationTrial | ScaleTrial] = {}
+    if args.orientation:
+        with progress_of("fit", name="orientations", quiet=args.quiet, brief=True) as progress:
+            trial = try_orientations(scan, applied=applied, progress=progress)
+        found["orientation"] = trial
+        scan = scan if trial.found is None else oriented(scan, trial.found.change)
+    if args.scale:
+        with progress_of("fit", name="scales", quiet=args.quiet, brief=True) as progress:
+            found["scale"] = try_scales(scan, applied=applied, progress=progress)
+    return found
+
+
+def text_of_trials(trials: dict[str, Any]) -> str:
+    """What was tried, in lines: a table of the orientations, and what each trial means."""
+    lines = []
+    if "orientation" in trials:
+        trial: OrientationTrial = trials["orientation"]
+        lines.append(f"orientation, tried on {trial.n_frames} frames of which {trial.n_held} were predicted")
+        if trial.ways:
+            lines.append(f"  {'flags':{_WIDTH}}explains  standard errors worse")
+        lines += [
+            f"  {way.flags or '(none)':{_WIDTH}}{way.share:8.1%}  {way.sureness:.1f}{' fits' * way.fits}"
+            for way in trial.ways
+        ]
+        lines.append(f"  {trial.verdict}")
+    if "scale" in trials:
+        scale: ScaleTrial = trials["scale"]
+        lines.append(f"scale, tried on {scale.n_frames} frames of which {scale.n_held} were predicted")
+        lines.append(f"  {scale.verdict}")
+    return "\n".join(lines)
