@@ -20,7 +20,13 @@ from ptycho_torch.errors import ConfigError, DataError, ShapeError
 from ptycho_torch.reassembly import StitchedObject
 
 FORMATS = tuple(format.name for format in writable_formats())
-NAMES = {"npz": "back.npz", "cxi": "scan.cxi", "ptychodus-training": "scan.h5", "ptychodus": "pair"}
+NAMES = {
+    "npz": "back.npz",
+    "cxi": "scan.cxi",
+    "nxcxi-ptycho": "scan.nxs",
+    "ptychodus-training": "scan.h5",
+    "ptychodus": "pair",
+}
 FIELDS = (
     "positions",
     "positions_nominal",
@@ -169,7 +175,7 @@ def test_progress_reaches_the_end(tmp_path, plain):
     seen = []
     for name in NAMES.values():
         convert(plain, tmp_path / name, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(6, 6)] * 4
+    assert seen == [(6, 6)] * len(NAMES)
 
 
 class _Stages:

@@ -259,7 +259,7 @@ def gather(located: Located, *, guess: Guess | None = None, stage: Stage | None 
         A file is damaged.
     """
     first, *rest = located.files
-    names = CXINames(located.inside)
+    names = CXINames(located.inside or "entry_1")
     found = Gathered(located=located, names=names.of_contract(), guess=guess)
     with opened(first) as file:
         contents = Contents(file, found.problems, first.name if rest else "")
