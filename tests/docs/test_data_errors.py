@@ -166,7 +166,6 @@ SCANS = {
     "scans in one file": lambda b: b.inspect(_cxi_with(b, "../entry_2/data_1/data", np.ones((2, 4, 4)))),
     "because this format stores lengths in metres": lambda b: convert("scan.npz", "out"),
     "stands for no format": lambda b: convert("scan.npz", "out.tiff"),
-    "source and target are the same file": lambda b: convert("scan.npz", "scan.npz", overwrite=True),
 }
 
 ARRAYS = {

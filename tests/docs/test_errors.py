@@ -18,6 +18,7 @@ from ptycho_config import ConfigError
 from ptycho_torch import mainguard
 from ptycho_torch.config_factory import create_inference_payload, create_training_payload
 from ptycho_torch.control import RunCancelled
+from ptycho_torch.data.convert import convert
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.workflows import (
@@ -65,6 +66,7 @@ SETTINGS = {
     "this package runs on PyTorch": lambda b: b.train("--set backend=tensorflow"),
     "the frames in the scan": lambda b: b.train("--n-subsample 1000"),
     "a loss term is logged when its weight is above 0": lambda b: b.train("--checkpoint-monitor elsewhere"),
+    "a file that is not an input": lambda b: convert("scan.npz", "scan.npz", overwrite=True),
     "a directory without the results of another run": lambda b: b.train("--output-dir run"),
     "replaces only what a run of … has recorded as its own": lambda b: (
         b.write("mine/checkpoints", "mine"),
