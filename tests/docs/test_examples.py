@@ -26,6 +26,8 @@ def test_python_runs_from_top_to_bottom(page, bring, desk, capsys):
 @pytest.mark.parametrize("language", ["yaml", "toml"])
 def test_configuration_files_resolve(language, tmp_path):
     found = [block for page in PAGES for block in blocks(page, language) if page.startswith("docs/")]
+    # The project file of a distribution that adds a format is none of ours.
+    found = [block for block in found if not block.lstrip().startswith("[project")]
     assert found
     for block in found:
         path = tmp_path / f"run.{language}"
