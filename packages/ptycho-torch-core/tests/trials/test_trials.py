@@ -81,6 +81,7 @@ def test_the_flags_that_right_a_scan_are_named(scene, wrong, applied, flags):
     assert trial.found is not None
     assert (trial.found.flags, trial.is_as_opened) == (flags, False)
     assert flags in trial.verdict
+    assert trial.misfit < 0.1
     # The margin: the next one explains clearly less, by more than chance.
     others = [way for way in trial.ways if not way.fits]
     assert max(way.share for way in others) < 0.98
