@@ -97,7 +97,7 @@ REFUSED = [
         lambda file: [file.__delitem__("entry_1/data_1"), file.__delitem__(f"{DETECTOR}/data")],
         "missing dataset entry_1/data_1/data; datasets found: cxi_version, entry_1/",
     ),
-    (_without("entry_1/instrument_1/source_1/illumination"), "missing dataset entry_1/image_1/data"),
+    (_without("entry_1/instrument_1/source_1/illumination"), None),
     (_without("entry_1/sample_1"), "missing dataset entry_1/sample_1/geometry_1/translation"),
     (_without(f"{DETECTOR}/distance"), "missing detector_object_distance_m; energy"),
     (_without("entry_1/instrument_1/source_1/energy"), "missing photon_energy_eV; energy"),

@@ -82,6 +82,21 @@ def test_frames_may_be_in_files_of_their_own(made, tmp_path, kind):
     assert (header.n_frames, header.N, header.probe_size) == (12, 16, 16)
 
 
+@pytest.mark.parametrize("chunks", [None, (16, 16, 1), (4, 8, 5)])
+def test_the_frame_axis_may_be_the_last(made, tmp_path, chunks):
+    frames = SCAN.diffraction[:]
+    with h5py.File(tmp_path / "scan_dp.hdf5", "w") as file:
+        file.create_dataset("dp", data=np.moveaxis(frames, 0, -1), chunks=chunks)
+    path = made(frames="scan_dp.hdf5:/dp", frame_axis="last")
+    found = open_scan(path).diffraction
+    for index in (slice(None), 7, [9, 0, 9], slice(3, 8)):
+        np.testing.assert_array_equal(found[index], frames[index])
+    assert read_scan_header(path).n_frames == 12
+    with pytest.raises(DataError) as caught:
+        open_scan(tmp_path / "scan_dp.hdf5")
+    assert any("fold_slice" in problem for problem in caught.value.problems)
+
+
 @pytest.mark.parametrize("kind", ["columns", "words", "npy", "hdf5"])
 @pytest.mark.parametrize(("unit", "factor"), [("m", 1.0), ("mm", 1e3), ("nm", 1e9)])
 def test_positions_may_be_in_a_table_or_an_array(made, tmp_path, kind, unit, factor):
@@ -126,6 +141,29 @@ def test_a_probe_is_modelled_where_there_is_none(made, model, caplog):
         assert abs(int(half.sum()) - 5) <= 1
 
 
+@pytest.mark.parametrize("defocus_px", [0, 3e2])
+def test_a_zone_plate_lights_the_frequencies_of_its_aperture(made, defocus_px):
+    zone = 4 * GEOMETRY.object_pixel_m[1]
+    defocus = defocus_px * GEOMETRY.object_pixel_m[1]
+    model = {
+        "probe_model": "zone-plate",
+        "probe_outer_zone": zone,
+        "probe_defocus": defocus,
+        "probe_stop": 0.3,
+    }
+    probe = open_scan(made(probe=None, **model)).probe[0].astype(np.complex128)
+    far = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(probe)))
+    q = [np.fft.fftshift(np.fft.fftfreq(16, pixel)) for pixel in GEOMETRY.object_pixel_m]
+    squares = q[0][:, None] ** 2 + q[1][None] ** 2
+    largest = 1 / (2 * zone) ** 2
+    lit = (squares <= largest) & (squares >= 0.09 * largest)
+    assert lit.any()
+    np.testing.assert_array_equal(np.abs(far) > 0.5 * np.abs(far).max(), lit)
+    # Moved along the beam by the defocus, with the sign of the propagation of a wave exp(ikz).
+    phase = np.exp(-1j * np.pi * wavelength_m(8000.0) * defocus * squares)
+    np.testing.assert_allclose((far / phase)[lit].imag, 0, atol=1e-4 * np.abs(far).max())
+
+
 def test_a_mask_of_its_own_marks_pixels(made, tmp_path):
     mask = np.zeros((16, 16), dtype=np.uint8)
     mask[2, 5] = 4
@@ -136,10 +174,12 @@ def test_a_mask_of_its_own_marks_pixels(made, tmp_path):
 REFUSED = {
     "frame": {"frame": "x"},
     "position_unit": {"position_unit": "stone"},
+    "frame_axis": {"frame_axis": "middle"},
     "positions": {"positions": "three.npy"},
     "frames": {"frames": "frames.h5"},
     "probe_model": {"probe": None, "probe_model": "square"},
     "probe_diameter": {"probe": None, "probe_model": "disk"},
+    "probe_outer_zone": {"probe": None, "probe_model": "zone-plate"},
     "pixel_size": {"pixel_size": 5.0},
     "mask": {"mask": "nowhere.npy"},
     "photon_energy_eV": {"metadata": None},

@@ -37,6 +37,7 @@ from ptycho_torch.data.scan.geometry import (
     energy_joule_from_eV,
 )
 from ptycho_torch.data.scan.header import Located, ScanHeader
+from ptycho_torch.data.scan.probe_guess import probe_of_mean_frame
 from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import Fault, fault
 
@@ -48,9 +49,6 @@ SUFFIXES = (".cxi",)
 TARGETS = (".cxi",)
 
 _FILES = ("diffraction.cxi", "product.cxi")
-
-Guess = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.complex64]]
-"""From the mean frame to a probe."""
 
 Stage = Callable[[Contents, CXINames], npt.NDArray[np.float64] | None]
 """From a file to positions (n, 2) x, y; m."""
@@ -160,7 +158,7 @@ def _object_pixel(contents: Contents, found: Gathered, names: CXINames) -> Pair 
 
 
 def _read_images(contents: Contents, found: Gathered, names: CXINames) -> None:
-    name = contents.first(*names.probe) if found.guess else contents.require_first(*names.probe)
+    name = contents.first(*names.probe)
     if name is not None:
         read_probe(contents, name, found)
     image = contents.stored(names.object)
@@ -239,15 +237,13 @@ def read(
     return gather(located).scan(measurement_domain=measurement_domain, N=N, progress=progress, clean=clean)
 
 
-def gather(located: Located, *, guess: Guess | None = None, stage: Stage | None = None) -> Gathered:
+def gather(located: Located, *, stage: Stage | None = None) -> Gathered:
     """Everything but the frames.
 
     Parameters
     ----------
     located
         One file or both.
-    guess
-        Probe to begin with where there is none; without it a file without a probe is refused.
     stage
         Looks for positions where CXI has none.
 
@@ -260,7 +256,7 @@ def gather(located: Located, *, guess: Guess | None = None, stage: Stage | None 
     """
     first, *rest = located.files
     names = CXINames(located.inside or "entry_1")
-    found = Gathered(located=located, names=names.of_contract(), guess=guess)
+    found = Gathered(located=located, names=names.of_contract(), guess=probe_of_mean_frame)
     with opened(first) as file:
         contents = Contents(file, found.problems, first.name if rest else "")
         _read_detector(contents, found, names)

@@ -24,7 +24,6 @@ from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.geometry import ScanGeometry, energy_joule_from_eV
 from ptycho_torch.data.scan.header import Located, ScanHeader
-from ptycho_torch.data.scan.probe_guess import probe_of_mean_frame
 
 __all__ = ["header", "make_example", "read", "recognise", "write"]
 
@@ -64,12 +63,12 @@ def recognise(candidate: Candidate) -> Located | str:
 
 def header(located: Located) -> ScanHeader:
     """Sizes and metadata."""
-    return cxi.gather(located, guess=probe_of_mean_frame, stage=_stage).header()
+    return cxi.gather(located, stage=_stage).header()
 
 
 def read(located: Located, **asked: Any) -> Scan:
     """Scan of the file, frames left in it."""
-    return cxi.gather(located, guess=probe_of_mean_frame, stage=_stage).scan(**asked)
+    return cxi.gather(located, stage=_stage).scan(**asked)
 
 
 def _stage(contents: Contents, names: CXINames) -> npt.NDArray[np.float64] | None:

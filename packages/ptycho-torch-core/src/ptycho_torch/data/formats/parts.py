@@ -26,9 +26,21 @@ from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.frame_files import frames_of_files
-from ptycho_torch.data.scan.geometry import NEEDED_ENTRIES, OBJECT_PIXEL, ScanGeometry
+from ptycho_torch.data.scan.geometry import (
+    ENERGY,
+    NEEDED_ENTRIES,
+    OBJECT_PIXEL,
+    ScanGeometry,
+    finite_number,
+    wavelength_m,
+)
 from ptycho_torch.data.scan.header import Located, ScanHeader
-from ptycho_torch.data.scan.probe_guess import disk_probe, gaussian_probe, probe_of_mean_frame
+from ptycho_torch.data.scan.probe_guess import (
+    disk_probe,
+    gaussian_probe,
+    probe_of_mean_frame,
+    zone_plate_probe,
+)
 from ptycho_torch.errors import DataError, fault
 
 __all__ = ["ENTRIES", "header", "make_example", "read", "recognise"]
@@ -39,13 +51,17 @@ SUFFIXES = (".scan",)
 
 ENTRIES = {
     "frames": "HDF5 dataset or DECTRIS master file, .npy or .tif file, or folder of one file per frame",
+    "frame_axis": "first, (n, H, W), or last, (H, W, n), of an HDF5 dataset",
     "positions": ".csv, .txt or .npy file, or HDF5 dataset: two columns, x and y unless a first line names "
     "them",
     "position_unit": "m, mm, um, nm or px",
     "pixel_size": "edge of an object pixel, m; left out: from energy, distance and detector pixels",
     "probe": "complex array, .npy or HDF5 dataset",
-    "probe_model": "mean-frame, gaussian or disk, where there is no probe",
+    "probe_model": "mean-frame, gaussian, disk or zone-plate, where there is no probe",
     "probe_diameter": "of gaussian (full width at half maximum) or disk, m",
+    "probe_outer_zone": "width of the outermost zone of a zone plate, m",
+    "probe_defocus": "from the focus of a zone plate to the sample, m",
+    "probe_stop": "diameter of the central stop of a zone plate over that of the plate",
     "mask": "array, not zero where the detector did not measure",
     "metadata": "table of photon_energy_eV, detector_object_distance_m, detector_pixel_height_m and _width_m",
 }
@@ -74,6 +90,8 @@ def recognise(candidate: Candidate) -> Located | str:
                 "a DECTRIS master file: frames without positions; name both in a text file, see the format "
                 "parts"
             )
+        if "dp" in candidate.hdf5_names() and "wavelength" not in candidate.hdf5_names():
+            return "frames of cSAXS or fold_slice (dp) without positions; name both in a text file"
         return "the content is HDF5, expected a text file that names frames and positions"
     found = _entries(candidate.path)
     return found if isinstance(found, str) else Located(NAME, (candidate.path,))
@@ -115,7 +133,7 @@ def _gather(located: Located) -> Gathered:
         for name in ("frames", "positions", "probe", "mask")
         if name in stated
     }
-    _read_frames(found, *parts["frames"])
+    _read_frames(found, *parts["frames"], stated.get("frame_axis", "first"))
     mask = _values(found, "mask", *parts["mask"]) if "mask" in parts else None
     if mask is not None:
         found.bad_pixels = mask != 0
@@ -138,7 +156,9 @@ def _file_of(text: Path, name: str, stated: Any) -> tuple[Path, str]:
     return file, inside
 
 
-def _read_frames(found: Gathered, file: Path, inside: str) -> None:
+def _read_frames(found: Gathered, file: Path, inside: str, axis: Any) -> None:
+    if axis not in ("first", "last"):
+        found.problems.append(fault("frame_axis", f"{axis!r}; expected first or last"))
     if file.is_dir() or not is_hdf5(file):
         found.frames = frames_of_files(file)
         return
@@ -152,7 +172,7 @@ def _read_frames(found: Gathered, file: Path, inside: str) -> None:
             said = f"name the dataset as {file.name}:/path; found: {contents.found()}"
             contents.report(fault("frames", said))
         elif contents.require(inside):
-            found.frames = contents.frames(inside, raster=True)
+            found.frames = contents.frames(inside, raster=True, last=axis == "last")
 
 
 def _values(found: Gathered, name: str, file: Path, inside: str) -> npt.NDArray[Any] | None:
@@ -218,19 +238,44 @@ def _place(found: Gathered, places: npt.NDArray[Any], stated: dict[str, Any]) ->
 
 def _model(found: Gathered, stated: dict[str, Any]) -> Any:
     """From the mean frame to a probe of the model that is stated."""
-    model, diameter = stated.get("probe_model", "mean-frame"), stated.get("probe_diameter")
+    model = stated.get("probe_model", "mean-frame")
     if model == "mean-frame":
         return probe_of_mean_frame
     models = {"disk": disk_probe, "gaussian": gaussian_probe}
-    if model not in models:
+    if model not in (*models, "zone-plate"):
         found.problems.append(fault("probe_model", f"{model!r}; expected {ENTRIES['probe_model']}"))
         return None
+    name = "probe_outer_zone" if model == "zone-plate" else "probe_diameter"
+    size = stated.get(name)
     pixels = [float(found.metadata[name]) for name in OBJECT_PIXEL if name in found.metadata]
-    if not isinstance(diameter, int | float) or not diameter > 0 or len(pixels) < 2:
-        said = f"{model} needs a positive probe_diameter in metres and the pixel size of the object"
-        found.problems.append(fault("probe_diameter", said))
+    if not isinstance(size, int | float) or not 0 < size < 1 or len(pixels) < 2:
+        found.problems.append(fault(name, f"{model} needs it in metres, and the pixel size of the object"))
         return None
-    return partial(models[model], diameter_px=(diameter / pixels[0], diameter / pixels[1]))
+    if model == "zone-plate":
+        return _zone_plate(found, stated, (pixels[0], pixels[1]), size)
+    return partial(models[model], diameter_px=(size / pixels[0], size / pixels[1]))
+
+
+def _zone_plate(found: Gathered, stated: dict[str, Any], pixel_m: tuple[float, float], zone_m: float) -> Any:
+    energy, defocus, stop = (
+        finite_number(value)
+        for value in (found.metadata.get(ENERGY), stated.get("probe_defocus", 0), stated.get("probe_stop", 0))
+    )
+    known = {ENERGY: energy, "probe_defocus": defocus, "probe_stop": stop}
+    if energy is None or energy <= 0 or defocus is None or stop is None or not 0 <= stop < 1:
+        said = ", ".join(f"{name} {value}" for name, value in known.items())
+        found.problems.append(
+            fault("probe_model", f"zone-plate needs energy, defocus and stop as numbers, got {said}")
+        )
+        return None
+    return partial(
+        zone_plate_probe,
+        pixel_m=pixel_m,
+        wavelength_m=wavelength_m(energy),
+        outer_zone_m=zone_m,
+        defocus_m=defocus,
+        stop_share=stop,
+    )
 
 
 def make_example(path: Path) -> None:

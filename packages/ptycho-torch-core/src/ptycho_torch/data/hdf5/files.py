@@ -346,8 +346,18 @@ class Contents:
         self.report(fault(name, f"expected one real number, got {values.dtype} of shape {values.shape}"))
         return None
 
-    def frames(self, name: str, *, raster: bool = False) -> HDF5Frames | None:
-        """Frames of a dataset ``(n, H, W)``, or of a raster ``(rows, columns, H, W)``, left in the file."""
+    def frames(self, name: str, *, raster: bool = False, last: bool = False) -> HDF5Frames | None:
+        """Frames of a dataset, left in the file.
+
+        Parameters
+        ----------
+        name
+            Of a dataset ``(n, H, W)``.
+        raster
+            Whether it may also be ``(rows, columns, H, W)``.
+        last
+            Whether it is ``(H, W, n)`` instead.
+        """
         data = self.dataset(name)
         if data is None or not self._holds_numbers(data, name):
             return None
@@ -362,8 +372,8 @@ class Contents:
                 fault(name, f"expected shape (frames, N, N) with at least one frame, got {data.shape}")
             )
             return None
-        said = why_no_frames(data)
+        said = why_no_frames(data, last=last)
         if said is not None:
             self.report(fault(name, said))
             return None
-        return HDF5Frames(self.path, name)
+        return HDF5Frames(self.path, name, last=last)

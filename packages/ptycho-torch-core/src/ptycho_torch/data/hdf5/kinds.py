@@ -73,17 +73,20 @@ def _packed_too_large(data: h5py.Dataset) -> str | None:
     return None if said is None else f"is packed in pieces of shape {data.chunks}, each of which {said}"
 
 
-def why_no_frames(data: h5py.Dataset) -> str | None:
+def why_no_frames(data: h5py.Dataset, *, last: bool = False) -> str | None:
     """What to say of frames that no detector makes, or that are not there; None when they can be.
 
     Parameters
     ----------
     data
-        Numbers of shape ``(n, H, W)``.
+        Numbers of shape ``(n, H, W)``, or of a raster ``(rows, columns, H, W)``.
+    last
+        Whether the shape is ``(H, W, n)`` instead.
     """
     if data.dtype.names is not None:
         return f"values of several parts ({data.dtype}), expected one number per pixel"
-    n, (height, width) = math.prod(data.shape[:-2]), data.shape[-2:]
+    shape = (data.shape[-1], *data.shape[:-1]) if last else data.shape
+    n, (height, width) = math.prod(shape[:-2]), shape[-2:]
     if max(height, width) > LARGEST_FRAME_PX:
         return f"frames of {height} x {width} px, expected at most {LARGEST_FRAME_PX} px; crop or bin them"
     if n > _MOST_FRAMES:

@@ -158,6 +158,8 @@ class HDF5Frames(FrameStack):
         Name of a dataset ``(n, H, W)``, or ``(rows, columns, H, W)`` of a raster.
     rows
         int64, ``(n,)``: which frames, in which order; None: all as stored.
+    last
+        Whether the dataset is ``(H, W, n)``.
 
     Raises
     ------
@@ -165,7 +167,9 @@ class HDF5Frames(FrameStack):
         On reading: the file changed since this object was made, or frames cannot be read.
     """
 
-    def __init__(self, path: str | os.PathLike[str], dataset: str, rows: Rows | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], dataset: str, rows: Rows | None = None, *, last: bool = False
+    ) -> None:
         super().__init__()
         self.path = Path(path).resolve()
         self.dataset = dataset
@@ -177,12 +181,15 @@ class HDF5Frames(FrameStack):
             raise DataError(fault(dataset, f"expected shape (frames, N, N), got {data.shape}"), self.path)
         self.dtype = data.dtype
         self._line = int(data.shape[1]) if data.ndim == 4 else 0
-        self._stored = int(data.shape[0]) * (self._line or 1)
+        self._last = last and not self._line
+        axis = 2 if self._last else 0
+        self._stored = int(data.shape[axis]) * (self._line or 1)
         self.rows = np.arange(self._stored) if rows is None else np.asarray(rows, dtype=np.int64)
-        self.frames_per_chunk = 1 if data.chunks is None or self._line else int(data.chunks[0])
+        self.frames_per_chunk = 1 if data.chunks is None or self._line else int(data.chunks[axis])
         self._block: tuple[int, Block] | None = None
         self._window = (0, 0)
-        self.shape = (len(self.rows), int(data.shape[-2]), int(data.shape[-1]))
+        height, width = data.shape[:2] if self._last else data.shape[-2:]
+        self.shape = (len(self.rows), int(height), int(width))
         if self.frames_per_chunk > _MANY_FRAMES and data.size * data.dtype.itemsize > _LARGE_BYTES:
             logger.warning(
                 "%s: %d frames are packed together in %s, so reading frames in random order unpacks each "
@@ -270,7 +277,9 @@ class HDF5Frames(FrameStack):
         window = np.s_[top : top + height, left : left + width]
         try:
             data = self._data()
-            if not self._line:
+            if self._last:
+                out[...] = np.moveaxis(data[(*window, slice(first, last))], -1, 0)
+            elif not self._line:
                 data.read_direct(out, (slice(first, last), *window))
             for number in range(first, last) if self._line else ():
                 out[number - first] = data[(*divmod(number, self._line), *window)]

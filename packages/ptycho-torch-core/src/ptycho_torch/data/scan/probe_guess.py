@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ptycho_torch.data.scan.lazy import Frames
 
-__all__ = ["disk_probe", "gaussian_probe", "mean_frame", "probe_of_mean_frame"]
+__all__ = ["disk_probe", "gaussian_probe", "mean_frame", "probe_of_mean_frame", "zone_plate_probe"]
 
 _SAMPLED = 200
 _EDGE_PX = 1.0
@@ -71,3 +71,38 @@ def gaussian_probe(
     squares = (y[:, None] / diameter_px[0]) ** 2 + (x[None] / diameter_px[1]) ** 2
     amplitude = np.exp(-2 * np.log(2) * squares)
     return (amplitude * np.sqrt(mean.sum() / (amplitude**2).sum()))[None].astype(np.complex64)
+
+
+def zone_plate_probe(
+    mean: npt.NDArray[np.float64],
+    *,
+    pixel_m: tuple[float, float],
+    wavelength_m: float,
+    outer_zone_m: float,
+    defocus_m: float,
+    stop_share: float = 0.0,
+) -> npt.NDArray[np.complex64]:
+    """Focus of a Fresnel zone plate with the light of the mean frame, (1, N, N).
+
+    The plate lights the frequencies up to ``1 / (2 outer zone)``, because its numerical aperture is
+    ``wavelength / (2 outer zone)``; a defocus adds the phase ``-pi wavelength defocus q^2``.
+
+    Parameters
+    ----------
+    mean
+        (N, N) counts.
+    pixel_m
+        ``(y, x)``: object pixel.
+    wavelength_m, outer_zone_m
+        Wavelength, and width of the outermost zone.
+    defocus_m
+        From the focus to the sample, along the beam.
+    stop_share
+        Diameter of the central stop over that of the plate.
+    """
+    qy, qx = (np.fft.fftfreq(size, pixel) for size, pixel in zip(mean.shape, pixel_m, strict=True))
+    squares = qy[:, None] ** 2 + qx[None] ** 2
+    largest = (0.5 / outer_zone_m) ** 2
+    lit = (squares <= largest) & (squares >= stop_share**2 * largest)
+    field = np.fft.fftshift(np.fft.ifft2(lit * np.exp(-1j * np.pi * wavelength_m * defocus_m * squares)))
+    return (field * np.sqrt(mean.sum() / (np.abs(field) ** 2).sum()))[None].astype(np.complex64)
