@@ -222,6 +222,16 @@ def test_the_product_holds_the_reconstruction_in_metres(from_npz, sources, tiny_
         assert file["probe"].shape == (1, 1, 32, 32)
 
 
+def test_the_product_of_a_refinement_holds_its_losses(tmp_path, sources, cpu):
+    made = create_refinement_payload(
+        sources["npz"], tmp_path / "refined", {"refine_epochs": 3, "refine_tolerance": 0.0}, cpu()
+    )
+    outcome = refine_scan(made)
+    with h5py.File(tmp_path / "refined" / "reconstruction.h5") as file:
+        np.testing.assert_allclose(file["loss_values"][()], outcome.result.residuals)
+        assert file["loss_epochs"][()].tolist() == [0, 1, 2]
+
+
 def test_the_product_opens_beside_the_frames(tmp_path, from_npz, sources, tiny_scan):
     shutil.copy(sources["ptychodus"] / "diffraction.h5", tmp_path / "diffraction.h5")
     shutil.copy(from_npz.output_dir / "reconstruction.h5", tmp_path / "product.h5")

@@ -144,6 +144,7 @@ def write_results(
                 positions=made.frames.positions,
                 metadata=made.frames.metadata,
                 frame_index=made.frames.frame_index,
+                losses=made.curve,
             )
     if made.report is not None:
         with leaving.file(METRICS) as path:
