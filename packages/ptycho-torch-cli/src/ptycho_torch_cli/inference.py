@@ -18,6 +18,7 @@ from ptycho_torch_cli.parsers import (
 )
 from ptycho_torch_cli.shared import (
     cli_layer,
+    exit_code,
     missing_files_are_usage,
     print_resolution,
     require_sound_layers,
@@ -97,7 +98,7 @@ def _infer(args: argparse.Namespace) -> int:
         )
     if is_first_process():
         print(_report(outcome))
-    return 0
+    return exit_code(outcome.verdict, strict=payload.inference_config.strict)
 
 
 def _payload(args: argparse.Namespace) -> InferencePayload:
@@ -127,6 +128,8 @@ def _report(outcome: InferenceOutcome) -> str:
         f"speed     {outcome.patterns_per_second:.0f} patterns/s",
         f"files     {', '.join(path.name for path in outcome.files)} in {outcome.output_dir}",
     ]
+    if outcome.verdict is not None:
+        lines.insert(-1, f"verdict   {outcome.verdict.sentence}")
     if outcome.report is not None:
         lines += ["", outcome.report.table()]
     return "\n".join(lines)

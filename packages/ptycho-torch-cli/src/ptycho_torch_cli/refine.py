@@ -18,6 +18,7 @@ from ptycho_torch_cli.parsers import (
 )
 from ptycho_torch_cli.shared import (
     cli_layer,
+    exit_code,
     missing_files_are_usage,
     print_resolution,
     require_sound_layers,
@@ -88,7 +89,7 @@ def _refine(args: argparse.Namespace) -> int:
             command=args.command_line,
         )
     print(_report(outcome))
-    return 0
+    return exit_code(outcome.verdict, strict=payload.data_config.strict)
 
 
 def _payload(args: argparse.Namespace) -> RefinementPayload:
@@ -120,6 +121,8 @@ def _report(outcome: RefinementOutcome) -> str:
         f"residual  {outcome.forward_residual:.4f} of the amplitudes",
         f"files     {', '.join(path.name for path in outcome.files)} in {outcome.output_dir}",
     ]
+    if outcome.verdict is not None:
+        lines.insert(-1, f"verdict   {outcome.verdict.sentence}")
     if outcome.report is not None:
         lines += ["", outcome.report.table()]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ptycho_config import (
     Config,
@@ -22,10 +22,14 @@ from ptycho_torch.data.paths import inside_of
 from ptycho_torch_cli.console import UsageError, note
 from ptycho_torch_cli.layers import problems_of_layers, typed_settings
 
+if TYPE_CHECKING:
+    from ptycho_torch.diagnosis.verdict import Verdict
+
 __all__ = [
     "build_execution_config_from_args",
     "check_target",
     "cli_layer",
+    "exit_code",
     "missing_files_are_usage",
     "orientation_of",
     "print_resolution",
@@ -233,6 +237,11 @@ def missing_files_are_usage() -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UsageError(str(error)) from error
+
+
+def exit_code(verdict: Verdict | None, *, strict: bool) -> int:
+    """1 where a result is bad and strictness was asked for, else 0."""
+    return 1 if strict and verdict is not None and verdict.is_bad else 0
 
 
 def wants_quiet(args: argparse.Namespace) -> bool:

@@ -12,7 +12,17 @@ from typing import Any, Self
 
 from ptycho_config.errors import ConfigError
 
-__all__ = ["BundleError", "ConfigError", "DataError", "Fault", "MissingMetadata", "ShapeError", "fault"]
+__all__ = [
+    "BundleError",
+    "ConfigError",
+    "DataError",
+    "Fault",
+    "MissingMetadata",
+    "ResultWarning",
+    "ScanWarning",
+    "ShapeError",
+    "fault",
+]
 
 
 class Fault(str):
@@ -147,3 +157,7 @@ class ShapeError(ValueError):
 
 class ScanWarning(UserWarning):
     """Something in a scan spoils its result, or would have if it had not been masked or left out."""
+
+
+class ResultWarning(UserWarning):
+    """A result explains its frames no better than an empty object."""

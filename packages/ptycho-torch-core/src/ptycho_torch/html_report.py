@@ -174,6 +174,8 @@ def _scores(path: Path) -> str:
     if not path.is_file():
         return ""
     metrics = json.loads(path.read_text(encoding="utf-8"))
+    if "scores" not in metrics:
+        return ""
     rows = score_rows(metrics["scores"], metrics["flat"])
     table = _table(("score", "object", "flat object", "unit", "better"), rows, numbers=(1, 2))
     note = (

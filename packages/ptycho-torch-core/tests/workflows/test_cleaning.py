@@ -31,7 +31,10 @@ def faulty(tmp_path, tiny_scan):
 
 def payloads(faulty, folder, bundle, cpu, **stated):
     return (
-        (prepare_training, create_training_payload(faulty, folder / "t", {"nepochs": 1, **stated}, cpu())),
+        (
+            prepare_training,
+            create_training_payload(faulty, folder / "t", {"nepochs": 1, **stated}, cpu()).task,
+        ),
         (infer, create_inference_payload(bundle, faulty, folder / "i", stated, cpu())),
         (refine_scan, create_refinement_payload(faulty, folder / "r", {"refine_epochs": 1, **stated}, cpu())),
     )

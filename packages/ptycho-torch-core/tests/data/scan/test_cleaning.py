@@ -33,6 +33,7 @@ def names(scan):
     return [finding.name for finding in scan.findings if finding.found and finding.severity == "warning"]
 
 
+@pytest.mark.rule("DATA-110")
 def test_a_sound_scan_is_opened_as_it_is_and_without_a_word(scan):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -44,6 +45,7 @@ def test_a_sound_scan_is_opened_as_it_is_and_without_a_word(scan):
     np.testing.assert_array_equal(opened.statistics.totals, opened.counts_per_frame())
 
 
+@pytest.mark.rule("DATA-110", "DATA-111")
 def test_faults_are_masked_and_left_out_together_and_said_with_their_numbers(scan):
     frames = scan.diffraction.astype(np.int32)
     frames[:, 20:22] = -1
@@ -65,6 +67,7 @@ def test_faults_are_masked_and_left_out_together_and_said_with_their_numbers(sca
     np.testing.assert_array_equal(opened.counts_per_frame(), expected.sum(axis=(1, 2)))
 
 
+@pytest.mark.rule("DATA-111")
 def test_nothing_is_done_that_was_not_asked_for(scan):
     frames = scan.diffraction.astype(np.int32)
     frames[:, 20:22] = 0
@@ -139,6 +142,7 @@ def test_amplitudes_are_looked_at_as_counts(scan):
     np.testing.assert_array_equal(opened.diffraction[:, 5], scan.diffraction[:, 5])
 
 
+@pytest.mark.rule("DATA-112")
 @pytest.mark.parametrize("truth", ["counts", "amplitude"])
 def test_counts_that_are_no_whole_numbers_are_told_from_amplitudes(scan, truth):
     counts = scan.diffraction / np.random.default_rng(0).normal(1, 0.05, (32, 32))

@@ -81,11 +81,13 @@ def test_the_report_is_what_is_written(outcome):
     assert outcome.patterns_per_second > 0
 
 
-def test_without_a_truth_there_are_no_metrics(tmp_path, inference, tiny_scan):
+def test_without_a_truth_there_are_no_scores_but_a_verdict(tmp_path, inference, tiny_scan):
     save_scan(tmp_path / "scan.npz", replace(tiny_scan, object_truth=None))
     outcome = infer(inference(scan=tmp_path / "scan.npz"))
     assert outcome.report is None
-    assert not (outcome.output_dir / "metrics.json").exists()
+    written = json.loads((outcome.output_dir / "metrics.json").read_text())
+    assert set(written) == {"forward_residual", "verdict"}
+    assert written["verdict"] == outcome.verdict.to_dict()
 
 
 def test_too_little_to_score_is_still_reconstructed(inference, caplog):
@@ -343,7 +345,8 @@ def test_a_known_object_that_is_empty_is_not_compared_and_loses_nothing(inferenc
     save_scan(path, replace(tiny_scan, object_truth=np.zeros_like(tiny_scan.object_truth)))
     outcome = infer(inference(scan=path), pictures=False)
     assert outcome.report is None
-    assert {path.name for path in outcome.files} == {"reconstruction.npz", "resolved_config.json"}
+    names = {path.name for path in outcome.files}
+    assert names == {"reconstruction.npz", "resolved_config.json", "metrics.json"}
 
 
 @pytest.mark.rule("RUN-008")

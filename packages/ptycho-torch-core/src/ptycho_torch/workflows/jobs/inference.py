@@ -15,7 +15,6 @@ from ptycho_config import (
     OrientationConfig,
     PyTorchExecutionConfig,
     RefineConfig,
-    Resolution,
     evolve,
 )
 from ptycho_torch.bundle import load_bundle
@@ -25,9 +24,11 @@ from ptycho_torch.data.groups.grouping import Groups, make_groups
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import ScanSource, name_of
+from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.metrics import MetricReport
 from ptycho_torch.reassembly import StitchedObject, Team
 from ptycho_torch.refine import RefinementInterrupted, RefineResult
+from ptycho_torch.workflows.jobs.judging import judged, told
 from ptycho_torch.workflows.jobs.refinement import refine_in_processes, refined_record
 from ptycho_torch.workflows.processes.copies import require_importable_script
 from ptycho_torch.workflows.processes.device import numerics, require_compiler, resolve_accelerator
@@ -78,6 +79,8 @@ class InferenceOutcome:
         Frames predicted and stitched per second, reading and writing excluded.
     files
         Everything written.
+    verdict
+        Whether the object explains frames better than an empty one; None: too few frames to tell.
     """
 
     output_dir: Path
@@ -90,6 +93,7 @@ class InferenceOutcome:
     network_residual: float
     patterns_per_second: float
     files: tuple[Path, ...]
+    verdict: Verdict | None = None
 
 
 def infer(
@@ -168,7 +172,7 @@ def infer(
     )
 
     def finish() -> tuple[InferenceOutcome, bool]:
-        network = _network_record(work, stitched, residual, payload.resolution)
+        network = _network_record(work, stitched, residual, payload, device)
         final, result, interrupted = _refined(
             network, payload.refine_config, execution, device, refine_progress
         )
@@ -240,17 +244,19 @@ def _read(
 
 
 def _network_record(
-    work: Reconstruction, stitched: StitchedObject, residual: float, settings: Resolution
+    work: Reconstruction, stitched: StitchedObject, residual: float, payload: InferencePayload, device: str
 ) -> Reconstructed:
-    """What the network made, compared with the truth."""
-    probe = work.model.probe.detach().cpu().numpy()
+    """What the network made, compared with the truth, and judged where it is not refined further."""
+    probe, seen, config = work.model.probe.detach().cpu().numpy(), work.seen(), payload.refine_config
+    ends_here = config.refine_epochs == "auto"
     return Reconstructed(
         object=stitched,
         probe=probe,
-        frames=work.seen(),
+        frames=seen,
+        verdict=judged(seen, stitched, probe, config=config, device=device) if ends_here else None,
         residual=residual,
         report=compare_with_truth(stitched, work.scan, probe),
-        settings=settings,
+        settings=payload.resolution,
     )
 
 
@@ -272,7 +278,9 @@ def _refined(
         result = refine_in_processes(lit, network.object, config, execution, device, progress)
     except RefinementInterrupted as stop:
         result, interrupted = stop.result, True
-    made = refined_record(result, network.frames, network.settings, start=network, device=device)
+    made = refined_record(
+        result, network.frames, network.settings, config=config, start=network, device=device
+    )
     return made, result, interrupted
 
 
@@ -282,6 +290,7 @@ def _facts(final: Reconstructed, scan: Scan, speed: str) -> list[tuple[str, str]
         ("object", f"{' × '.join(str(side) for side in final.object.object.shape)} px"),
         ("misfit of the amplitudes", f"{final.residual:.4f}"),
         ("speed of the network", speed),
+        *told(final.verdict),
     ]
 
 
@@ -304,4 +313,5 @@ def _outcome(
         network_residual=network.residual,
         patterns_per_second=speed,
         files=run.publish(),
+        verdict=final.verdict,
     )

@@ -12,11 +12,13 @@ from ptycho_torch.config_factory.refinement import RefinementPayload
 from ptycho_torch.control import Progress
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.metrics import MetricReport
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual, refine
 from ptycho_torch.refine.settings import check_against
 from ptycho_torch.results import load_object
+from ptycho_torch.workflows.jobs.judging import judged, told
 from ptycho_torch.workflows.processes.beside import beside
 from ptycho_torch.workflows.processes.device import count_devices, numerics, resolve_accelerator
 from ptycho_torch.workflows.runs.directory import RunDirectory
@@ -61,6 +63,8 @@ class RefinementOutcome:
         Misfit of the object to all frames, with the dose of each frame.
     files
         Everything written.
+    verdict
+        Whether the object explains frames better than an empty one; None: too few frames to tell.
     """
 
     output_dir: Path
@@ -68,6 +72,7 @@ class RefinementOutcome:
     report: MetricReport | None
     forward_residual: float
     files: tuple[Path, ...]
+    verdict: Verdict | None = None
 
 
 def refine_scan(
@@ -130,7 +135,7 @@ def refine_scan(
             result = refine_in_processes(scan, start, payload.refine_config, execution, device, progress)
         except RefinementInterrupted as stop:
             result, interrupted = stop.result, True
-        made = refined_record(result, scan, payload.resolution, device=device)
+        made = refined_record(result, scan, payload.resolution, config=payload.refine_config, device=device)
         origin = _origin(made, payload.scan_file.name, list(command or ()))
         leaving = Leaving(work)
         write_results(leaving, made, run=origin, pictures=pictures)
@@ -140,7 +145,12 @@ def refine_scan(
         raise RefinementInterrupted(result, run.path / ARRAYS)
     leaving.require_all(run.path, files)
     return RefinementOutcome(
-        output_dir=run.path, result=result, report=made.report, forward_residual=made.residual, files=files
+        output_dir=run.path,
+        result=result,
+        report=made.report,
+        forward_residual=made.residual,
+        files=files,
+        verdict=made.verdict,
     )
 
 
@@ -151,6 +161,7 @@ def _origin(made: Reconstructed, name: str, command: Sequence[str]) -> Origin:
         ("object", f"{' × '.join(str(side) for side in made.object.object.shape)} px"),
         ("misfit of the amplitudes", f"{made.residual:.4f}"),
         ("epochs", str(len(made.curve))),
+        *told(made.verdict),
     ]
     return Origin(title=f"Refinement of {name}", facts=facts, command=command)
 
@@ -160,6 +171,7 @@ def refined_record(
     scan: Scan,
     settings: Resolution,
     *,
+    config: RefineConfig,
     device: str,
     start: Reconstructed | None = None,
 ) -> Reconstructed:
@@ -173,6 +185,8 @@ def refined_record(
         The frames that were fitted.
     settings
         Of the run.
+    config
+        How it was refined.
     device
         Where the object is compared with the frames.
     start
@@ -190,6 +204,9 @@ def refined_record(
         settings=settings,
         curve=result.residuals,
         start=start,
+        verdict=judged(
+            fitted, result.object, result.probe, config=config, sub_pixel=result.sub_pixel, device=device
+        ),
     )
 
 

@@ -19,6 +19,7 @@ from ptycho_torch.data.hdf5.product import check_product_metadata, save_product
 from ptycho_torch.data.scan.contract import OBJECT_IS_GUESS, Scan
 from ptycho_torch.data.scan.geometry import NEEDED_ENTRIES, ScanGeometry
 from ptycho_torch.data.summary import probe_diameter
+from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.errors import DataError, MissingMetadata, ShapeError
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.metrics import MetricReport, compare
@@ -102,6 +103,8 @@ class Reconstructed:
         Forward residual of each epoch of a refinement; empty without one.
     start
         What a refinement started from, if that is a result of its own.
+    verdict
+        Whether the object explains frames better than an empty one; None: too few frames to tell.
     """
 
     object: StitchedObject = field(repr=False)
@@ -112,6 +115,7 @@ class Reconstructed:
     settings: Resolution = field(repr=False)
     curve: Sequence[float] = ()
     start: Reconstructed | None = field(default=None, repr=False)
+    verdict: Verdict | None = None
 
 
 def write_results(
@@ -124,7 +128,7 @@ def write_results(
     leaving
         Receives the files, and remembers those that could not be written.
     made
-        What to write. Without a report no scores are written.
+        What to write. Without a report and a verdict no scores are written.
     run
         The run that made it; None writes neither its settings nor a page about it.
     pictures
@@ -146,7 +150,7 @@ def write_results(
                 frame_index=made.frames.frame_index,
                 losses=made.curve,
             )
-    if made.report is not None:
+    if made.report is not None or made.verdict is not None:
         with leaving.file(METRICS) as path:
             write_metrics(path, made.report, forward_residual=made.residual, **_beside(made))
     if run is not None:
@@ -170,11 +174,12 @@ def _save_arrays(path: Path, made: Reconstructed) -> None:
 
 
 def _beside(made: Reconstructed) -> dict[str, Any]:
-    """Further entries of the scores: epochs of a refinement, and the scores of what it started from."""
+    """Further entries of the scores: verdict, epochs, and the scores of what a refinement started from."""
+    judged = {} if made.verdict is None else {"verdict": made.verdict.to_dict()}
     if made.start is not None:
         scores = {} if made.start.report is None else {"scores": made.start.report.scores.to_dict()}
-        return {"network": {**scores, "forward_residual": made.start.residual}}
-    return {"epochs": len(made.curve)} if made.curve else {}
+        return {**judged, "network": {**scores, "forward_residual": made.start.residual}}
+    return {**judged, "epochs": len(made.curve)} if made.curve else judged
 
 
 def _write_pictures(leaving: Leaving, made: Reconstructed) -> None:
@@ -246,7 +251,8 @@ def _is_flat(image: np.ndarray) -> bool:
     return bool((image == image.flat[0]).all())
 
 
-def write_metrics(path: Path, report: MetricReport, **extra: Any) -> None:
-    """Write a report, and further entries beside it, as JSON."""
+def write_metrics(path: Path, report: MetricReport | None, **extra: Any) -> None:
+    """Write a report, where there is one, and further entries beside it, as JSON."""
+    scores = {} if report is None else report.to_dict()
     with atomic_write(path, "w") as stream:
-        json.dump({**report.to_dict(), **extra}, stream, indent=2)
+        json.dump({**scores, **extra}, stream, indent=2)

@@ -1,0 +1,82 @@
+"""The verdict separates what explains frames from what does not, at any dose."""
+
+import numpy as np
+import pytest
+
+from ptycho_torch.diagnosis.verdict import misfits, verdict
+
+
+def patterns(photons, seed, n=24, size=24):
+    """Expected counts of frames whose pattern changes from one to the next, and of empty ones."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices((size, size)) - size // 2
+    empty = np.broadcast_to(np.exp(-(y**2 + x**2) / 40.0), (n, size, size))
+    phases = rng.uniform(0, 2 * np.pi, (2, n, 1, 1))
+    light = empty * (1 + 0.7 * np.sin(0.9 * y + phases[0]) * np.sin(0.8 * x + phases[1]))
+    scale = photons / light.sum(axis=(1, 2)).mean()
+    return light * scale, empty * scale
+
+
+def judged(counts, made, empty, departure=0.3):
+    free = np.ones(counts.shape[1:], bool)
+    return verdict(misfits(counts, made, empty, free), departure=departure, n_pixels=free.size)
+
+
+@pytest.mark.parametrize("photons", [300, 3000, 1e5, 1e7])
+def test_right_predictions_pass_and_wrong_ones_do_not(photons):
+    light, empty = patterns(photons, 0)
+    counts = np.random.default_rng(1).poisson(light).astype(float)
+    assert not judged(counts, light, empty).is_bad
+    assert judged(counts, np.roll(light, 1, axis=0), empty).is_bad
+    assert judged(counts, light[:, ::-1], empty).is_bad
+    found = judged(counts, empty, empty)
+    assert found.is_bad
+    assert found.shows_an_object
+
+
+def test_the_scale_of_a_prediction_does_not_matter():
+    light, empty = patterns(1e5, 0)
+    counts = np.random.default_rng(1).poisson(light).astype(float)
+    assert judged(counts, 7 * light, 0.1 * empty).made == pytest.approx(judged(counts, light, empty).made)
+
+
+@pytest.mark.parametrize("photons", [30, 1e3, 1e6])
+def test_empty_frames_are_no_failure(photons):
+    _, empty = patterns(photons, 0)
+    counts = np.random.default_rng(2).poisson(empty).astype(float)
+    noisy = empty * np.random.default_rng(3).normal(1, 0.02, empty.shape)
+    found = judged(counts, noisy, empty, departure=0.05)
+    assert not found.is_bad
+    assert not found.shows_an_object
+
+
+def test_noise_as_an_object_is_questioned():
+    _, empty = patterns(30, 0)
+    counts = np.random.default_rng(2).poisson(empty).astype(float)
+    noisy = empty * np.random.default_rng(3).uniform(0, 2, empty.shape)
+    assert judged(counts, noisy, empty, departure=0.9).is_bad
+
+
+def test_a_gap_that_is_predicted_as_light_is_found_by_what_changes():
+    """Large values that never change are explained a little by anything; what changes is not."""
+    light, empty = patterns(1e5, 0)
+    counts = np.random.default_rng(1).poisson(light).astype(float)
+    counts[:, 5] = 65535
+    made = np.roll(light, 1, axis=0)
+    made[:, 5] = 60000 + 5000 * np.random.default_rng(0).random((24, 24))
+    assert judged(counts, made, empty).is_bad
+
+
+def test_one_wrong_frame_of_many_does_not_decide():
+    light, empty = patterns(1e5, 0)
+    counts = np.random.default_rng(1).poisson(light).astype(float)
+    counts[3, 2, 2] = 1e4
+    assert not judged(counts, light, empty).is_bad
+
+
+def test_it_can_be_written_as_json():
+    import json
+
+    light, empty = patterns(1e4, 0)
+    found = judged(np.rint(light), light, empty)
+    assert json.loads(json.dumps(found.to_dict()))["is_bad"] is False
