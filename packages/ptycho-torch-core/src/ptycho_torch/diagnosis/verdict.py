@@ -182,7 +182,7 @@ def verdict(held: Misfits, *, departure: float, n_pixels: int, limit: float = LI
     degree = "no better" if ratio > 0.9 or not visible else "hardly better"
     causes = (
         "positions, orientation, probe, mask or dose are wrong, or noise needs a smoothness; "
-        "`ptycho-torch inspect SCAN` says what can be seen"
+        "`ptycho-torch inspect --orientation SCAN` tries the first two"
         if visible
         else "the frames hold too few counts for it; give refine a --smoothness, or a larger one"
     )

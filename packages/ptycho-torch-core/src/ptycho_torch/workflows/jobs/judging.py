@@ -10,7 +10,8 @@ from ptycho_config import RefineConfig
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.errors import ResultWarning
-from ptycho_torch.reassembly import Processes, StitchedObject
+from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.reassembly.team import Team
 from ptycho_torch.refine.held_out import judge
 from ptycho_torch.refine.result import SubPixel
 
@@ -38,7 +39,7 @@ def judged(
     ResultWarning
         The object explains the frames no better than an empty one.
     """
-    if Processes.joined().count > 1:
+    if Team.joined().count > 1:
         return None
     found = judge(scan, made, probe, config=config, sub_pixel=sub_pixel, device=device)
     if found is not None and found.is_bad:
