@@ -174,7 +174,8 @@ class HDF5Frames(FrameStack):
         self.path = Path(path).resolve()
         self.dataset = dataset
         self._fingerprint = self._identify()
-        self.is_growing = False
+        self.is_growing = self._is_virtual = False
+        self._prepared = 0
         self._handle: tuple[int, Any, Any] | None = None
         data = self._data()
         if data.ndim not in (3, 4):
@@ -220,8 +221,10 @@ class HDF5Frames(FrameStack):
         file = open_hdf5(self.path, rdcc_nbytes=0)
         self.is_growing = self.is_growing or bool(file.swmr_mode)
         data = file[self.dataset]
-        # Each process that reads needs the filters for itself.
-        missing_filters(data)
+        if self._prepared != os.getpid():
+            missing_filters(data)  # each process that reads loads them for itself
+            self._prepared = os.getpid()
+        self._is_virtual = bool(data.is_virtual)
         return file, data
 
     def close(self) -> None:
@@ -294,8 +297,12 @@ class HDF5Frames(FrameStack):
         self._let_go()
 
     def _let_go(self) -> None:
-        """Close a file that grows: the library would keep the length that it has seen first."""
-        if self.is_growing and self._handle is not None:
+        """Close after a look what must not stay open.
+
+        Of a file that grows the library would keep the length that it has seen first. Over a virtual dataset
+        that is open when a worker process ends, it crashes.
+        """
+        if (self.is_growing or self._is_virtual) and self._handle is not None:
             self._handle[1].close()
             self._handle = None
 
