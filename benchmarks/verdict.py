@@ -141,7 +141,7 @@ def wrong() -> Iterator[tuple[str, Change]]:
     yield "gap of zeros", lambda s, r: _frames(s, _set(np.s_[:, s.N // 2 - 2 : s.N // 2 + 2], 0))
     yield "gap of large values", lambda s, r: _frames(s, _set(np.s_[:, 18:22], 65535))
     yield "one enormous value", lambda s, r: _frames(s, _set(np.s_[40, 10, 20], 10**6))
-    yield "clipped", lambda s, r: _frames(s, lambda f: np.minimum(f, f.max() // 50))
+    yield "clipped", lambda s, r: _frames(s, lambda f: np.minimum(f, max(2, f.max() // 50)))
     yield "wrapped", lambda s, r: _frames(s, lambda f: f % max(2, int(f.max()) // 3))
     yield "roots as counts", lambda s, r: _frames(s, lambda f: np.rint(np.sqrt(f)))
     yield "squares as counts", lambda s, r: _frames(s, lambda f: f**2)
