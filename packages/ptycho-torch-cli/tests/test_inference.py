@@ -37,7 +37,9 @@ def test_without_truth_there_is_no_table(
     out, err = capsys.readouterr()
     assert "RMSE" not in out
     assert err == ""
-    assert not (output / "metrics.json").exists()
+    written = json.loads((output / "metrics.json").read_text())
+    assert "scores" not in written
+    assert not written["verdict"]["is_bad"]
 
 
 def test_dry_run_takes_the_network_from_the_bundle(

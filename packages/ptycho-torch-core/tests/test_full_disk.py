@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("fill_disk.py")
-WRITERS = 11
+WRITERS = 12
 
 
 def attempts(place, elsewhere, how):

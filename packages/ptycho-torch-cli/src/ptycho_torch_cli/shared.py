@@ -18,7 +18,6 @@ from ptycho_config import (
     PyTorchExecutionConfig,
     field_specs,
 )
-from ptycho_torch.data.paths import inside_of
 from ptycho_torch_cli.console import UsageError, note
 from ptycho_torch_cli.layers import problems_of_layers, typed_settings
 
@@ -182,6 +181,10 @@ def validate_paths(paths: Paths, *, folders: tuple[str, ...] = ()) -> None:
         if given is not None
         for path in (given if isinstance(given, tuple) else (given,))
     ]
+    if not named:
+        return
+    from ptycho_torch.data.paths import inside_of
+
     for name, path in named:
         if not inside_of(path)[0].exists():
             problems.append(Problem(name, str(path), "a file that exists", "there is no such file"))

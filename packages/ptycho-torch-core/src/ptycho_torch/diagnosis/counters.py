@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from ptycho_torch.diagnosis.evidence import Evidence
 from ptycho_torch.diagnosis.finding import Diagnosis, Finding, Remedy, masked_pixels, where_of
@@ -71,6 +70,8 @@ def _ceiling(evidence: Evidence) -> float | None:
 
 def wrapped(evidence: Evidence) -> Finding:
     """Counters that started again at zero: values near none amid values near the largest."""
+    from scipy import ndimage
+
     name, fine = "wrapped", "no counter started again at zero"
     frames = evidence.frames
     top = float(frames.highest[~evidence.stated].max(initial=0))
@@ -110,6 +111,8 @@ def _jumps(frame: npt.NDArray[np.float64], end: float) -> Mask:
     """Pixels within the bright part of a frame where a value near the end of the counter meets one near
     zero.
     """
+    from scipy import ndimage
+
     bright = ndimage.binary_closing(np.pad(frame > 0.1 * end, 2), structure=_EDGE, iterations=2)
     inner = ndimage.binary_erosion(bright, structure=_EDGE)[2:-2, 2:-2]
     high, low = frame > 0.75 * end, frame < 0.25 * end

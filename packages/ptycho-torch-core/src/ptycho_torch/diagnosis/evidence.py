@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from ptycho_torch.diagnosis.statistics import FrameStatistics
 
@@ -110,6 +109,8 @@ class Evidence:
 
     def near(self, values: Map, n_neighbours: int = 6) -> Map:
         """Median of ``values`` (n,) over the frames that lie nearest to each in the sample, (n,)."""
+        from scipy.spatial import cKDTree
+
         k = min(n_neighbours + 1, self.n_frames)
         _, rows = cKDTree(self.positions).query(self.positions, k=k)
         others: Map = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from ptycho_torch.diagnosis.counters import at_ceiling
 from ptycho_torch.diagnosis.evidence import Evidence
@@ -63,6 +62,8 @@ def _enclosed(dark: Mask, lit: npt.NDArray[np.bool_]) -> Mask:
 
 def _lines(sums: npt.NDArray[np.float64], free: Mask) -> Mask:
     """Whole rows and columns without a count between lines that have many."""
+    from scipy import ndimage
+
     mask = np.zeros(sums.shape, dtype=np.bool_)
     for axis in (0, 1):
         line = np.where(free, sums, 0).sum(axis=1 - axis)
@@ -85,6 +86,8 @@ def _is_cliff(outwards: npt.NDArray[np.float64]) -> bool:
 
 def _straight(shadow: Mask) -> Mask:
     """The parts that are narrow rectangles."""
+    from scipy import ndimage
+
     labels, _ = ndimage.label(shadow)
     kept = np.zeros_like(shadow)
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
@@ -96,6 +99,8 @@ def _straight(shadow: Mask) -> Mask:
 
 def _is_shadow(shadow: Mask, dark: Mask, box: tuple[slice, ...], evidence: Evidence) -> bool:
     """Whether the light around pixels without a count says that something on the detector hides it."""
+    from scipy import ndimage
+
     sums, stated = evidence.sums[box], evidence.stated[box]
     near = ndimage.binary_dilation(shadow, structure=_EDGE)
     rim = near & ~dark & ~stated
@@ -122,6 +127,8 @@ def _is_shadow(shadow: Mask, dark: Mask, box: tuple[slice, ...], evidence: Evide
 
 def dark_gaps(evidence: Evidence) -> Finding:
     """Pixels without a count in all frames where the light on both sides says that there must be some."""
+    from scipy import ndimage
+
     sums, stated = evidence.sums, evidence.stated
     dark = (sums == 0) & ~stated & (evidence.frames.n_top + evidence.frames.n_negative == 0)
     mask = _lines(sums, ~stated) & dark if evidence.is_noisy else np.zeros_like(dark)

@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from ptycho_torch.diagnosis.evidence import Evidence
 from ptycho_torch.diagnosis.finding import Diagnosis, Finding, Remedy, numbered
@@ -26,6 +23,8 @@ _LEAST_OVERLAP = 0.5
 
 def typical_step(positions: Positions) -> float:
     """Median distance to the nearest different position; px. NaN for a single one."""
+    from scipy.spatial import cKDTree
+
     different = np.unique(positions, axis=0)
     if len(different) < 2:
         return math.nan
@@ -35,6 +34,10 @@ def typical_step(positions: Positions) -> float:
 
 def _islands(positions: Positions, reach: float) -> npt.NDArray[np.int64]:
     """Number of the group of each position whose members reach each other in steps of ``reach``."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
     cells, inverse = np.unique(
         np.floor(positions / (reach / 2)).astype(np.int64), axis=0, return_inverse=True
     )
@@ -47,6 +50,8 @@ def _islands(positions: Positions, reach: float) -> npt.NDArray[np.int64]:
 
 def stray(evidence: Evidence) -> Finding:
     """Few positions far away from all others."""
+    from scipy.spatial import cKDTree
+
     positions, name = evidence.positions, "stray"
     step = typical_step(positions)
     if evidence.n_frames < 4 or math.isnan(step):
@@ -176,6 +181,8 @@ def overlap(evidence: Evidence) -> Finding:
 
 def raster(evidence: Evidence) -> Finding:
     """A grid without any irregularity, which leaves its own pattern in the object."""
+    from scipy.spatial import cKDTree
+
     positions, name = evidence.positions, "raster"
     step = typical_step(positions)
     if evidence.n_frames < 16 or math.isnan(step):

@@ -67,7 +67,7 @@ def _refined(scan, config):
     iteration = Iteration(scan, None, config, device=torch.device("cpu"), dtype=torch.complex64)
     with torch.no_grad():
         residuals = [iteration.run_epoch(epoch, 1).residual for epoch in range(40)]
-    return iteration.result(residuals, residuals, stopped=False)
+    return iteration.result(residuals, stopped=False)
 
 
 def test_another_unknown_is_a_class_and_takes_part_in_the_model(uneven, monkeypatch):
@@ -121,11 +121,11 @@ def test_an_epoch_that_does_not_end_leaves_no_trace(scan_of, monkeypatch):
     iteration = _iteration(scan_of(), refine_probe=True, refine_positions=True, refine_warm_up=0)
     with torch.no_grad():
         iteration.run_epoch(0, 2)
-        before = iteration.result([1.0], [1.0], stopped=True)
+        before = iteration.result([1.0], stopped=True)
         monkeypatch.setattr(iteration, "_accelerate", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             iteration.run_epoch(1, 2)
-        after = iteration.result([1.0], [1.0], stopped=True)
+        after = iteration.result([1.0], stopped=True)
     for name in ("probe", "positions"):
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
     np.testing.assert_array_equal(after.object.object, before.object.object)

@@ -23,7 +23,7 @@ def dtype_of(data: h5py.Dataset) -> np.dtype[Any] | None:
     """Type of the values, None where NumPy has none for it."""
     try:
         return data.dtype
-    except TypeError:
+    except (TypeError, ValueError):
         return None
 
 
