@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from ptycho_config import ConfigError
 from ptycho_torch.control import RunCancelled
 from ptycho_torch.data.groups.grouping import make_groups
 from ptycho_torch.data.scan.memory import contract_arrays
 from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.errors import DataError
 from ptycho_torch.prediction import reconstruction
-from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.reassembly import StitchedObject, centred_canvas
 from ptycho_torch.workflows import forward_residual_of, reconstruct
 from ptycho_torch.workflows.runs.saving import compare_with_truth
 
@@ -306,3 +307,58 @@ def test_steps_after_the_network_bring_the_object_nearer_to_frames_and_truth(tra
     assert found[None] == found[4]
     for after, before in zip(found[4], found[0], strict=True):
         assert after < 0.9 * before
+
+
+def test_a_large_batch_is_split_by_memory_and_the_object_is_the_same(trained, tiny_scan, whole, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(reconstruction, "_LARGEST_BATCH_PX", 5 * 32**2)
+    found = reconstruct(
+        trained.model, tiny_scan, batch_size=1000, observe=lambda drawn, _: sizes.append(len(drawn))
+    )
+    assert max(sizes) == 5
+    assert sum(sizes) == tiny_scan.n_frames
+    _same(found, whole)
+
+
+def test_uniform_weights_count_every_pixel_of_a_patch_alike(trained, tiny_scan, whole):
+    found = reconstruct(trained.model, tiny_scan, patch_weighting="uniform")
+    # The corner of the canvas belongs to one patch, whose corner carries next to no light.
+    assert found.weight.max() == pytest.approx(_most_patches(tiny_scan), abs=1)
+    assert whole.weight.max() < found.weight.max()
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("patch_weighting",)):
+        reconstruct(trained.model, tiny_scan, patch_weighting="loud")
+
+
+def _most_patches(scan):
+    """How many patches overlap where most do."""
+    count = np.zeros((200, 200))
+    low = np.rint(scan.positions - scan.positions.min(axis=0)).astype(int)
+    for y, x in low:
+        count[y : y + scan.N, x : x + scan.N] += 1
+    return count.max()
+
+
+@pytest.mark.parametrize("centre", [(16.0, 16.0), (20.3, 11.75)])
+def test_any_point_can_be_the_middle_of_the_array(trained, tiny_scan, whole, centre):
+    found = reconstruct(trained.model, tiny_scan, centre=centre)
+    middle = (np.array(found.object.shape) - 1) / 2
+    np.testing.assert_allclose(np.array(centre) + found.origin, middle, atol=1e-9)
+    # Every patch fits in, and the light that is placed is the same.
+    assert found.weight.sum() == pytest.approx(whole.weight.sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("n_pixels", [7, 32])
+def test_no_canvas_about_a_point_is_larger_than_it_needs_to_be(n_pixels):
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        positions = rng.uniform(-30, 30, size=(9, 2))
+        centre = tuple(rng.uniform(-40, 40, size=2))
+        geometry, shift = centred_canvas(positions, n_pixels, centre)
+        half = n_pixels // 2
+        for axis, length in enumerate(geometry.shape):
+            index = positions[:, axis] + shift[axis] + geometry.origin[axis]
+            assert np.floor(index.min()) - half >= 0
+            assert np.ceil(index.max()) - half + n_pixels <= length
+            assert centre[axis] + shift[axis] + geometry.origin[axis] == pytest.approx((length - 1) / 2)
+            shorter = index - 0.5
+            assert np.floor(shorter.min()) < half or np.ceil(shorter.max()) - half + n_pixels > length - 1
