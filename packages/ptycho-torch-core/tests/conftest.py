@@ -49,6 +49,12 @@ def undrawn(monkeypatch):
 
 
 @pytest.fixture
+def spawnable(request, monkeypatch):
+    """Let processes that are spawned find what test modules define: pytest names them from its root."""
+    monkeypatch.syspath_prepend(str(request.config.rootpath))
+
+
+@pytest.fixture
 def cpu():
     """Execution settings on the CPU unless another device is stated: ``cpu(num_workers=2)``."""
 

@@ -17,6 +17,8 @@ from ptycho_torch.data.opening import open_scan, read_scan_header
 from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("spawnable")
+
 FRAMES, PLACES = "entry_1/data_1/data", "entry_1/sample_1/geometry_1/translation"
 STORED = "entry_1/instrument_1/detector_1/data"
 

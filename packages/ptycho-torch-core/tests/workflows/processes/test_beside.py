@@ -11,6 +11,8 @@ from torch import distributed
 
 from ptycho_torch.workflows.processes.beside import ProcessDied, beside
 
+pytestmark = pytest.mark.usefixtures("spawnable")
+
 
 class DiesOnArrival:
     """Ends the process that receives it."""
