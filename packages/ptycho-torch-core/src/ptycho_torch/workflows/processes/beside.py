@@ -20,7 +20,7 @@ from ptycho_torch.mainguard import require_main_guard
 __all__ = ["ProcessDied", "beside"]
 
 _LOOK_EVERY_S = 0.05
-_END_AFTER_CLOSING_S = 2.0
+_END_AFTER_CLOSING_S = 10.0
 
 
 class ProcessDied(RuntimeError):
