@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from driving import command, displacement_and_error, environment, settings_file
 
-from ptycho_torch.bundle import best_checkpoint
+from ptycho_torch.bundle import best_checkpoint, load_bundle
 
 PX = 0.25
 
@@ -56,6 +56,9 @@ def test_train_and_reconstruct(name, world, ptychodus, tmp_path):
     run, said = _trained(ptychodus, made, tmp_path / "out", **settings)
     assert said.count("ptychopinn-torch: epoch ") == settings["epochs"]
     assert "keywords without effect here: " in said
+    if scan.get("masked"):
+        model, _ = load_bundle(best_checkpoint(run))
+        assert not bool(model.measured[5:7].any())
     moved, error, flat = _reconstructed(ptychodus, made, tmp_path / "rec", run, **settings)
     assert np.abs(moved).max() <= PX
     assert error < 0.6 * flat
