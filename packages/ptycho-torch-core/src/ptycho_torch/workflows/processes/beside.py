@@ -138,7 +138,11 @@ def _arrival(rank: int) -> str:
 def _require_sound(
     others: Sequence[BaseProcess], *, patience_s: float = 0.0, may_have_finished: bool = True
 ) -> None:
-    wait([other.sentinel for other in others], patience_s)
+    ended = wait([other.sentinel for other in others], patience_s)
+    for other in others:
+        if other.sentinel in ended:
+            # The system closes what a process has open, the sentinel too, before it knows the exit code.
+            other.join()
     for number, other in enumerate(others, start=2):
         if other.exitcode is not None and not (may_have_finished and other.exitcode == 0):
             raise ProcessDied(number, len(others) + 1, other.exitcode)
