@@ -192,9 +192,8 @@ def test_a_bundle_of_ptychopinn_is_called_one(tmp_path, weights):
         for name in ("manifest.dill", weights, "diffraction_to_obj/params.dill"):
             archive.writestr(name, b"pickled")
     for read in (read_manifest, load_bundle):
-        with pytest.raises(BundleError, match="train again") as caught:
+        with pytest.raises(BundleError, check=lambda error: error.names == ("manifest.dill",)):
             read(tmp_path)
-        assert caught.value.names == ("manifest.dill",)
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]"])
@@ -411,7 +410,6 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path, trained):
     model, manifest = load_bundle(trained.output_dir)
     name, value = next(iter(model.named_parameters()))
     value.data.view(-1)[0] = float("nan")
-    with pytest.raises(BundleError) as caught:
+    with pytest.raises(BundleError, check=lambda error: error.names == (name,)):
         save_bundle(tmp_path / BUNDLE_NAME, model, manifest.configuration, {})
-    assert name in caught.value.problems[0]
     assert list(tmp_path.iterdir()) == []

@@ -35,6 +35,14 @@ def test_names_say_what_each_problem_is_about(kind):
     assert error.problems == ("probe: all zero", "no key diff3d", "the file is empty")
 
 
+def test_a_kind_stays_when_a_problem_is_worded_anew():
+    large = Fault("takes 9 GiB", kind="too large")
+    error = DataError([fault("probe", large), large.reworded("all of it", "frames"), "the file is empty"])
+    assert error.names == ("probe", "frames", "")
+    assert error.kinds == ("too large", "too large", "")
+    assert error.problems[:2] == ("probe: takes 9 GiB", "all of it")
+
+
 def test_no_problem_is_a_mistake_of_the_program():
     with pytest.raises(TypeError, match="at least one problem"):
         DataError([])
@@ -55,7 +63,7 @@ def test_shape_error_names_expected_and_actual():
 @pytest.mark.parametrize(
     "error",
     [
-        DataError(["a", fault("probe", "b")], "x.npz"),
+        DataError(["a", fault("probe", Fault("b", kind="too large"))], "x.npz"),
         BundleError(Fault("a", "weights.pt")),
         MissingMetadata(fault("metadata", "a"), "x.npz", ["a"]),
         ShapeError("probe", (1, 2), (3,), "transpose it"),
@@ -66,7 +74,8 @@ def test_pickling_keeps_the_fields(error):
     assert type(copy) is type(error)
     assert str(copy) == str(error)
     assert vars(copy) == vars(error)
-    assert getattr(copy, "names", None) == getattr(error, "names", None)
+    for field in ("names", "kinds"):
+        assert getattr(copy, field, None) == getattr(error, field, None)
 
 
 @pytest.mark.rule("PKG-009")

@@ -70,7 +70,7 @@ def test_a_scan_in_hdf5_without_an_object_is_refused(tmp_path, tiny_scan):
         "photon_energy_eV": 8000.0, "detector_object_distance_m": 2.0,
         "detector_pixel_width_m": 75e-6, "detector_pixel_height_m": 75e-6,
     })  # fmt: skip
-    with pytest.raises(DataError, match="this scan holds no object"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("object",)):
         load_object(tmp_path / "scan.cxi")
 
 
@@ -80,24 +80,24 @@ def test_a_scan_gives_its_probe_and_a_bare_object_has_none(tmp_path, tiny_scan):
     np.savez(tmp_path / "bare.npz", object=np.ones((4, 4), complex))
     assert load_probe(tmp_path / "bare.npz") is None
     np.savez(tmp_path / "wrong.npz", probe=np.ones((4, 5), complex))
-    with pytest.raises(DataError, match=r"expected square modes"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("probe",)):
         load_probe(tmp_path / "wrong.npz")
 
 
 @pytest.mark.parametrize(
-    ("arrays", "words"),
+    ("arrays", "name"),
     [
-        ({"probe": np.ones((4, 4), complex)}, "no key object or objectGuess; keys found: probe"),
-        ({"object": np.ones((4, 4))}, "expected complex"),
-        ({"object": np.ones((2, 4, 4), complex)}, "expected complex"),
-        ({"object": np.full((4, 4), np.nan, complex)}, "NaN or infinity"),
-        ({"object": np.ones((4, 4), complex), "weight": np.ones((3, 4))}, "do not fit the object"),
-        ({"object": np.ones((4, 4), complex), "origin": np.ones(3)}, "do not fit the object"),
+        ({"probe": np.ones((4, 4), complex)}, "object or objectGuess"),
+        ({"object": np.ones((4, 4))}, "object"),
+        ({"object": np.ones((2, 4, 4), complex)}, "object"),
+        ({"object": np.full((4, 4), np.nan, complex)}, "object"),
+        ({"object": np.ones((4, 4), complex), "weight": np.ones((3, 4))}, "weight, origin"),
+        ({"object": np.ones((4, 4), complex), "origin": np.ones(3)}, "weight, origin"),
     ],
 )
-def test_what_is_no_object_is_refused(tmp_path, arrays, words):
+def test_what_is_no_object_is_refused(tmp_path, arrays, name):
     np.savez(tmp_path / "x.npz", **arrays)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, check=lambda error: error.names == (name,)):
         load_object(tmp_path / "x.npz")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from ptycho_config.errors import ConfigError
 
@@ -17,6 +17,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "Fault",
+    "FaultKind",
     "MissingMetadata",
     "ResultWarning",
     "ScanWarning",
@@ -24,9 +25,11 @@ __all__ = [
     "fault",
 ]
 
+FaultKind: TypeAlias = Literal["", "never written", "too large"]
+
 
 class Fault(str):
-    """A problem of a source: a sentence, and the name of what is wrong.
+    """A problem of a source: a sentence, the name of what is wrong, and the kind of problem.
 
     Parameters
     ----------
@@ -34,22 +37,32 @@ class Fault(str):
         What a person reads.
     name
         Key of an array, dataset, archive member, entry or argument; empty when it is the source as a whole.
+    kind
+        ``"too large"`` for what takes more memory than it may, ``"never written"`` for an array without
+        values; empty for all others.
     """
 
     name: str
+    kind: FaultKind
 
-    def __new__(cls, sentence: str, name: str = "") -> Self:
+    def __new__(cls, sentence: str, name: str = "", kind: FaultKind = "") -> Self:
         made = super().__new__(cls, sentence)
         made.name = name
+        made.kind = kind
         return made
 
+    def reworded(self, sentence: str, name: str | None = None) -> Fault:
+        """The same problem in other words, and about ``name`` if it is given."""
+        return Fault(sentence, self.name if name is None else name, self.kind)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.name)
+        return type(self), (str(self), self.name, self.kind)
 
 
 def fault(name: str, sentence: str) -> Fault:
-    """A problem that reads ``name: sentence``, as most do."""
-    return Fault(f"{name}: {sentence}", name)
+    """A problem that reads ``name: sentence``, as most do; its kind is that of ``sentence``, if any."""
+    said = f"{name}: {sentence}"
+    return sentence.reworded(said, name) if isinstance(sentence, Fault) else Fault(said, name)
 
 
 def _listed(source: Path | None, problems: tuple[str, ...]) -> str:
@@ -85,6 +98,11 @@ class _SourceError(ValueError):
     def names(self) -> tuple[str, ...]:
         """What each problem is about, in their order; empty text where it is the source as a whole."""
         return tuple(problem.name for problem in self.problems)
+
+    @property
+    def kinds(self) -> tuple[FaultKind, ...]:
+        """Kind of each problem, in their order; empty text where it has none."""
+        return tuple(problem.kind for problem in self.problems)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Worker processes send exceptions by pickle, which would otherwise replay the joined message only.

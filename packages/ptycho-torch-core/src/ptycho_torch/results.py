@@ -170,11 +170,11 @@ def _saved_probe(path: str | PathLike[str]) -> np.ndarray | None:
     arrays, _, problems = read_arrays(path, ("probe", "probeGuess"))
     if problems:
         raise DataError(problems, Path(path))
-    found = arrays.get("probe", arrays.get("probeGuess"))
-    if found is None:
+    name = "probe" if "probe" in arrays else "probeGuess"
+    if name not in arrays:
         return None
     canonical: list[str] = []
-    probe = canonical_probe(found, canonical)
+    probe = canonical_probe(arrays[name], canonical, name)
     if probe is None:
         raise DataError(canonical, Path(path))
     return probe

@@ -16,7 +16,7 @@ from ptycho_torch.data.hdf5.product import save_product
 from ptycho_torch.data.opening import locate_scan, open_scan, read_scan_header
 from ptycho_torch.data.summary import inspect_scan
 from ptycho_torch.diagnosis import statistics
-from ptycho_torch.errors import ConfigError, DataError, ShapeError
+from ptycho_torch.errors import ConfigError, DataError, MissingMetadata, ShapeError
 from ptycho_torch.reassembly import StitchedObject
 
 FORMATS = tuple(format.name for format in writable_formats())
@@ -139,10 +139,8 @@ def test_the_names_that_stand_for_formats():
 @pytest.mark.parametrize("format", ["ptychodus", "ptychodus-training", "cxi"])
 def test_metres_need_a_geometry(tmp_path, write, arrays, format, optics):
     source, target = write(arrays), tmp_path / NAMES[format]
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(MissingMetadata, check=lambda error: set(error.entries) == set(optics)):
         convert(source, target, format)
-    assert len(caught.value.problems) == 4
-    assert "photon_energy_eV is missing" in str(caught.value)
     assert not target.exists()
     convert(source, target, format, metadata=optics)
     assert open_scan(target).metadata == optics
@@ -308,9 +306,8 @@ def test_product_without_geometry_damages_nothing(tmp_path, result):
 def test_product_with_a_number_that_is_none_is_refused(tmp_path, result, optics, entry, value):
     probe = np.ones((1, 16, 16), dtype=np.complex64)
     metadata = {**optics, entry: value}
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(MissingMetadata, check=lambda error: error.entries == (entry,)):
         save_product(tmp_path / "p.h5", result, probe=probe, positions=np.zeros((2, 2)), metadata=metadata)
-    assert entry in caught.value.problems[0]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -350,9 +347,8 @@ STATED = {"schema_version": "1.0.0", "physics_parameters": {"nphotons": 2e5}, "d
 @pytest.mark.parametrize("metadata", [json.dumps(STATED, indent=2), STATED], ids=["text", "dict"])
 def test_pickled_metadata_are_refused_and_can_be_converted(of_ptychopinn, metadata, tmp_path, arrays):
     theirs, ours = of_ptychopinn(metadata), tmp_path / "ours.npz"
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, check=lambda error: "_metadata" in error.names):
         open_scan(theirs)
-    assert "ptycho-torch convert" in str(caught.value)
     convert(theirs, ours)
     scan = open_scan(ours)
     assert scan.metadata == {**STATED, "nphotons": 2e5}

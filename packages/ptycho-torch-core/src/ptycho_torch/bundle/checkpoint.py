@@ -76,7 +76,8 @@ def checkpoint_content(path: Path) -> dict[str, Any]:
     """
     size = path.stat().st_size
     if size > _LARGEST:
-        raise BundleError(f"has {size} bytes, expected at most {_LARGEST}; this is no checkpoint", path)
+        said = f"has {size} bytes, expected at most {_LARGEST}; this is no checkpoint"
+        raise BundleError(Fault(said, kind="too large"), path)
     content = plain_tensors(path.read_bytes(), "the checkpoint", path)
     if not isinstance(content, dict) or not isinstance(content.get(CHECKPOINT_ENTRY), str):
         raise BundleError(
@@ -85,7 +86,8 @@ def checkpoint_content(path: Path) -> dict[str, Any]:
             path,
         )
     if content.pop(CHECKSUM_ENTRY, None) != checksum_of(content):
-        raise BundleError("the checkpoint does not match its checksum: it was changed or damaged", path)
+        said = "the checkpoint does not match its checksum: it was changed or damaged"
+        raise BundleError(Fault(said, CHECKSUM_ENTRY), path)
     return content
 
 

@@ -82,7 +82,12 @@ def _missing(name: str, found: list[str], path: Path) -> BundleError:
 
 def _too_large(name: str, size: int, limit: int, path: Path) -> BundleError:
     return BundleError(
-        Fault(f"{name} has {size} bytes, expected at most {limit}; this is not a model bundle", name), path
+        Fault(
+            f"{name} has {size} bytes, expected at most {limit}; this is not a model bundle",
+            name,
+            "too large",
+        ),
+        path,
     )
 
 

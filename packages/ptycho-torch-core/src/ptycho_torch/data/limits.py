@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from ptycho_torch.errors import Fault
+
 __all__ = ["LARGEST_FRAME_PX", "larger_arrays", "largest_array_bytes", "memory_bytes", "too_large"]
 
 LARGEST_FRAME_PX = 16384
@@ -55,7 +57,7 @@ def larger_arrays(n_bytes: int) -> Iterator[None]:
         _stated.reset(token)
 
 
-def too_large(n_bytes: int, *, limit: int | None = None) -> str | None:
+def too_large(n_bytes: int, *, limit: int | None = None) -> Fault | None:
     """What to say of an array of so many bytes, None where it may be.
 
     Parameters
@@ -68,7 +70,8 @@ def too_large(n_bytes: int, *, limit: int | None = None) -> str | None:
     allowed = largest_array_bytes() if limit is None else limit
     if n_bytes <= allowed:
         return None
-    return (
+    return Fault(
         f"takes {n_bytes / _GIGA:.3g} GiB of memory, expected at most {allowed / _GIGA:.3g} GiB; crop or "
-        "repair it. If it is right, read it within ptycho_torch.data.limits.larger_arrays"
+        "repair it. If it is right, read it within ptycho_torch.data.limits.larger_arrays",
+        kind="too large",
     )

@@ -211,7 +211,7 @@ def read_arrays(
                 continue
             said = too_large(math.prod(shape) * dtype.itemsize, limit=_limit(key))
             if said is not None:
-                problems.append(fault(key, f"an array of shape {shape} {said}"))
+                problems.append(fault(key, said.reworded(f"an array of shape {shape} {said}")))
                 continue
             try:
                 with archive.open(members[key]) as stream:

@@ -44,7 +44,7 @@ def cxi(tmp_path, arrays):
 def _refusal(path):
     with pytest.raises(DataError) as caught:
         open_scan(path)
-    return str(caught.value)
+    return caught.value.names
 
 
 @pytest.mark.rule("DATA-016")
@@ -91,30 +91,30 @@ REFUSED = [
     (_without("entry_1/data_1"), None),
     (
         _without(f"{DETECTOR}/data"),
-        f"entry_1/data_1/data: a link to /{DETECTOR}/data, which this file does not hold",
+        "entry_1/data_1/data",
     ),
     (
         lambda file: [file.__delitem__("entry_1/data_1"), file.__delitem__(f"{DETECTOR}/data")],
-        "missing dataset entry_1/data_1/data; datasets found: cxi_version, entry_1/",
+        "entry_1/data_1/data",
     ),
     (_without("entry_1/instrument_1/source_1/illumination"), None),
-    (_without("entry_1/sample_1"), "missing dataset entry_1/sample_1/geometry_1/translation"),
-    (_without(f"{DETECTOR}/distance"), "missing detector_object_distance_m; energy"),
-    (_without("entry_1/instrument_1/source_1/energy"), "missing photon_energy_eV; energy"),
-    (_set("entry_1/instrument_1/source_1/energy", 8000.0), "joules in CXI"),
+    (_without("entry_1/sample_1"), "entry_1/sample_1/geometry_1/translation"),
+    (_without(f"{DETECTOR}/distance"), "detector_object_distance_m"),
+    (_without("entry_1/instrument_1/source_1/energy"), "photon_energy_eV"),
+    (_set("entry_1/instrument_1/source_1/energy", 8000.0), "entry_1/instrument_1/source_1/energy"),
     (
         _set("entry_1/sample_1/geometry_1/translation", np.zeros((4, 3))),
-        "4 positions, expected 6, one per frame",
+        "entry_1/sample_1/geometry_1/translation",
     ),
-    (_set("entry_1/sample_1/geometry_1/translation", np.zeros(6)), r"expected real x, y, z of shape (n, 3)"),
-    (_set("entry_1/sample_1/geometry_1/translation", np.zeros((6, 3))), "lie inside one pixel"),
+    (_set("entry_1/sample_1/geometry_1/translation", np.zeros(6)), "entry_1/sample_1/geometry_1/translation"),
+    (_set("entry_1/sample_1/geometry_1/translation", np.zeros((6, 3))), "positions"),
 ]
 
 
-@pytest.mark.parametrize(("edit", "words"), REFUSED, ids=[str(words)[:40] for _, words in REFUSED])
-def test_refused(cxi, edit, words):
+@pytest.mark.parametrize(("edit", "name"), REFUSED)
+def test_refused(cxi, edit, name):
     path = cxi(edit)
-    if words is None:
+    if name is None:
         assert open_scan(path).n_frames == 6
     else:
-        assert words in _refusal(path)
+        assert _refusal(path)[0] == name

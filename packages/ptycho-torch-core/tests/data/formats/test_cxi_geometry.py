@@ -91,8 +91,8 @@ def test_the_photon_energy_is_that_of_the_beam(made, energies):
 @pytest.mark.parametrize(
     ("name", "value", "unit", "named"),
     [
-        (f"{BEAM}/incident_wavelength", 2e-10, "m", f"{SOURCE}/energy and {BEAM}/incident_wavelength"),
-        (f"{BEAM}/energy", 9.0, "keV", f"{BEAM}/energy and {SOURCE}/energy"),
+        (f"{BEAM}/incident_wavelength", 2e-10, "m", f"{SOURCE}/energy, {BEAM}/incident_wavelength"),
+        (f"{BEAM}/energy", 9.0, "keV", f"{BEAM}/energy, {SOURCE}/energy"),
         (f"{DETECTOR}/distance", 1.2, "s", f"{DETECTOR}/distance"),
         (f"{SOURCE}/energy", 8.0, "keV/c", f"{SOURCE}/energy"),
         (f"{SOURCE}/energy", np.array([8.0, 9.0]), "keV", f"{SOURCE}/energy"),
@@ -100,9 +100,8 @@ def test_the_photon_energy_is_that_of_the_beam(made, energies):
 )
 def test_what_contradicts_or_has_no_known_unit_is_refused(made, name, value, unit, named):
     path = made(lambda file: put(file, name, value, unit))
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, check=lambda error: error.names[0] == named):
         open_scan(path)
-    assert named in caught.value.problems[0]
 
 
 @pytest.mark.parametrize("says_so", [True, False])
@@ -171,9 +170,8 @@ def test_axes_give_the_pixel_sizes_where_nothing_else_does(made):
 )
 def test_axes_that_no_frame_can_have_are_refused(made, vectors):
     path = made(lambda file: put(file, f"{DETECTOR}/basis_vectors", np.array(vectors, dtype=float)))
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, check=lambda error: error.names == (f"{DETECTOR}/basis_vectors",)):
         open_scan(path)
-    assert f"{DETECTOR}/basis_vectors" in caught.value.problems[0]
 
 
 @pytest.fixture

@@ -249,24 +249,28 @@ def test_json_in_bytes_is_read(arrays, write):
     assert load_scan(write(arrays)).metadata == {"a": "ü"}
 
 
+def _too_large(*names):
+    return lambda error: set(error.kinds) == {"too large"} and set(error.names) >= set(names)
+
+
 def test_arrays_that_claim_more_than_there_is_memory_are_not_loaded(tmp_path):
     path = tmp_path / "scan.npz"
     save_scan(path, replace(_random_scan(3), object_truth=None))
     with zipfile.ZipFile(path, "a") as archive:
-        header = {"descr": "<c8", "fortran_order": False, "shape": (30_000, 30_000)}
+        header = {"descr": "<c8", "fortran_order": False, "shape": (20_000, 20_000)}
         stream = io.BytesIO()
         np.lib.format.write_array_header_1_0(stream, header)
         archive.writestr("objectGuess.npy", stream.getvalue())
     # A table of contents can say what it likes about the size of a member.
-    claimed = 30_000 * 30_000 * 8 + len(stream.getvalue())
+    claimed = 20_000 * 20_000 * 8 + len(stream.getvalue())
     content = path.read_bytes()
     place = content.rindex(b"PK\x01\x02")
-    patched = content[: place + 24] + min(claimed, 2**32 - 2).to_bytes(4, "little") + content[place + 28 :]
+    patched = content[: place + 24] + claimed.to_bytes(4, "little") + content[place + 28 :]
     path.write_bytes(patched)
-    with pytest.raises(DataError, match="objectGuess"):
+    with larger_arrays(1 << 30), pytest.raises(DataError, check=_too_large("objectGuess")):
         load_scan(path)
     save_scan(path, _random_scan(3))
-    with larger_arrays(10), pytest.raises(DataError, match="larger_arrays"):
+    with larger_arrays(10), pytest.raises(DataError, check=_too_large("probeGuess", "objectGuess")):
         load_scan(path)
 
 

@@ -58,7 +58,7 @@ def test_the_caller_may_say_amplitude(pair, arrays):
     scan = open_scan(directory, measurement_domain="amplitude")
     np.testing.assert_array_equal(scan.diffraction[:], arrays["diff3d"])
     np.testing.assert_array_equal(scan.counts_per_frame(), arrays["diff3d"].sum(axis=(1, 2)))
-    assert "says 'counts'" in str(_refusal(directory))
+    assert _refusal(directory).names == ("measurement_domain",)
 
 
 @pytest.mark.rule("DATA-015")
@@ -110,8 +110,7 @@ def test_a_frame_between_positions_gets_its_place_between_them(pair, arrays, cap
 @pytest.mark.parametrize(("name", "value"), [("far_field", False), ("tilt_angle_deg", 5.0)])
 def test_what_is_no_plain_far_field_is_refused(pair, name, value):
     error = _refusal(pair(lambda one, two: two.attrs.create(name, value)))
-    assert len(error.problems) == 1
-    assert name in error.problems[0]
+    assert error.names == (name,)
 
 
 def test_no_common_number_is_refused(pair):
@@ -194,37 +193,37 @@ def _attribute(which, item, name, value):
 
 
 REFUSED = [
-    (_delete(1, "patterns"), "diffraction.h5: missing dataset patterns; datasets found: bad_pixels, indexes"),
+    (_delete(1, "patterns"), "patterns"),
+    (_delete(2, "probe"), "probe"),
+    (_delete(2, "probe_position_x_m"), "probe_position_x_m"),
+    (_set(1, "indexes", np.arange(5)), "indexes"),
+    (_set(1, "indexes", np.zeros(6)), "indexes"),
     (
-        _delete(2, "probe"),
-        "product.h5: missing dataset probe; datasets found: object, object_layer_spacing_m",
+        _set(2, "probe_position_x_m", np.zeros(4)),
+        "probe_position_indexes, probe_position_x_m, probe_position_y_m",
     ),
-    (_delete(2, "probe_position_x_m"), "product.h5: missing dataset probe_position_x_m"),
-    (_set(1, "indexes", np.arange(5)), "indexes: 5 entries, expected 6, one per pattern"),
-    (_set(1, "indexes", np.zeros(6)), "indexes: expected integers of shape"),
-    (_set(2, "probe_position_x_m", np.zeros(4)), "expected real numbers of one length"),
-    (_set(2, "probe_position_x_m", np.full(6, np.nan)), "probe_position_x_m: positions that are not finite"),
-    (_set(2, "probe_position_x_m", np.arange(6) * 10.0), "multiply micrometres by 1e-6"),
-    (_attribute(2, "object", "pixel_width_m", 75.0), "lie inside one pixel"),
-    (_attribute(2, "object", "pixel_width_m", -1.0), "object: attribute pixel_width_m: expected a positive"),
-    (_set(1, "patterns", np.zeros((6, 16, 16), dtype=np.int32)), "patterns: all-zero frames: 6 of 6"),
-    (_set(1, "patterns", np.ones((6, 16, 12))), "patterns: frames are 16 x 12 px, expected square frames"),
-    (_set(1, "patterns", np.ones((6, 16))), r"patterns: expected shape (frames, N, N)"),
-    (_set(2, "probe", np.zeros((1, 1, 16, 16), dtype=complex)), "probe: the probe is zero everywhere"),
-    (_set(2, "probe", np.ones((1, 1, 32, 32), dtype=complex)), "the probe (32 px) is larger than the frames"),
-    (_set(1, "bad_pixels", np.ones((16, 16), dtype=bool)), "every pixel is marked as not measured"),
+    (_set(2, "probe_position_x_m", np.full(6, np.nan)), "probe_position_x_m"),
+    (_set(2, "probe_position_x_m", np.arange(6) * 10.0), "positions"),
+    (_attribute(2, "object", "pixel_width_m", 75.0), "positions"),
+    (_attribute(2, "object", "pixel_width_m", -1.0), "object: attribute pixel_width_m"),
+    (_set(1, "patterns", np.zeros((6, 16, 16), dtype=np.int32)), "patterns"),
+    (_set(1, "patterns", np.ones((6, 16, 12))), "patterns"),
+    (_set(1, "patterns", np.ones((6, 16))), "patterns"),
+    (_set(2, "probe", np.zeros((1, 1, 16, 16), dtype=complex)), "probe"),
+    (_set(2, "probe", np.ones((1, 1, 32, 32), dtype=complex)), "probe"),
+    (_set(1, "bad_pixels", np.ones((16, 16), dtype=bool)), "bad_pixels"),
 ]
 
 
-@pytest.mark.parametrize(("edit", "words"), REFUSED, ids=[words[:40] for _, words in REFUSED])
-def test_refused(pair, edit, words):
+@pytest.mark.parametrize(("edit", "name"), REFUSED)
+def test_refused(pair, edit, name):
     def quiet(one, two):
         edit(one, two)
-        if "pixel_width_m" in words or "inside one pixel" in words:
+        if two.get("object") is not None and two["object"].attrs["pixel_width_m"] in (75.0, -1.0):
             two["object"].attrs["pixel_height_m"] = 75.0
 
     error = _refusal(pair(quiet))
-    assert any(words in problem for problem in error.problems), error
+    assert error.names == (name,)
 
 
 def test_every_problem_is_listed_at_once(pair):
@@ -234,22 +233,19 @@ def test_every_problem_is_listed_at_once(pair):
         del two["probe_position_indexes"]
 
     error = _refusal(pair(spoil))
-    text = "\n".join(error.problems)
-    assert len(error.problems) >= 2
-    assert "probe_position_indexes" in text
-    assert "probe: the probe is zero" in text
+    assert set(error.names) >= {"probe_position_indexes", "probe"}
 
 
 def test_missing_geometry_names_what_is_missing(pair):
     def strip(one, two):
         del two.attrs["detector_object_distance_m"], two["object"].attrs["pixel_width_m"]
 
-    assert "cannot be computed without detector_object_distance_m" in str(_refusal(pair(strip)))
+    assert _refusal(pair(strip)).names == ("object, detector_object_distance_m",)
 
 
 def test_energy_in_joules_is_refused(pair):
     error = _refusal(pair(lambda one, two: two.attrs.modify("photon_energy_eV", 1.28e-15)))
-    assert "expected electronvolts" in str(error)
+    assert error.names == ("photon_energy_eV",)
 
 
 @pytest.mark.parametrize("name", ["diffraction.h5", "product.h5"])
@@ -297,11 +293,9 @@ def test_training_file_with_metres_in_place_of_pixels_is_refused(training, array
         _replace(file, "probe_position_x_px", arrays["xcoords"] * 1e-8)
         _replace(file, "probe_position_y_px", arrays["ycoords"] * 1e-8)
 
-    assert "probe_position_x_px, probe_position_y_px: all 6 positions lie inside one pixel" in str(
-        _refusal(training(metres))
-    )
+    assert _refusal(training(metres)).names == ("probe_position_x_px, probe_position_y_px",)
 
 
 def test_training_file_without_probe_is_refused(training):
     error = _refusal(training(lambda file: file.__delitem__("probe")))
-    assert "missing dataset probe; datasets found: bad_pixels" in str(error)
+    assert error.names == ("probe",)

@@ -215,13 +215,19 @@ def test_absurd_sizes_are_refused_by_the_header_alone(copy_of, name, part, shape
         del hdf5[part[name]]
         data = hdf5.create_dataset(part[name], shape=shape, dtype=dtype, chunks=True, compression="lzf")
         data.attrs.update(attributes)
+    # CXI files hold a link to their frames, which is where they are read.
+    refused = "entry_1/data_1/data" if part[name] == FRAMES["cxi"] else part[name]
     tracemalloc.start()
     started = time.monotonic()
-    with pytest.raises(DataError, match=r"expected at most|larger than the frames"):
+    with pytest.raises(DataError, check=lambda error: error.names == (refused,)):
         open_scan(path)
     assert time.monotonic() - started < 10
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
+
+
+def _is(kind, *names):
+    return lambda error: error.names == names and set(error.kinds) == {kind}
 
 
 def test_a_piece_that_unpacks_to_gigabytes_is_not_unpacked(copy_of):
@@ -239,7 +245,7 @@ def test_a_piece_that_unpacks_to_gigabytes_is_not_unpacked(copy_of):
             compression="gzip",
         )
         data.id.write_direct_chunk((0, 0, 0), b"x" * 99, filter_mask=0)
-    with pytest.raises(DataError, match="pieces"):
+    with pytest.raises(DataError, check=_is("too large", "patterns")):
         open_scan(path)
 
 
@@ -249,7 +255,7 @@ def test_frames_that_were_never_written_are_refused(copy_of):
         shape = hdf5["patterns"].shape
         del hdf5["patterns"]
         hdf5.create_dataset("patterns", shape, "u2", chunks=True)
-    with pytest.raises(DataError, match="ever written"):
+    with pytest.raises(DataError, check=_is("never written", "patterns")):
         open_scan(path)
 
 
@@ -257,7 +263,7 @@ def test_the_limit_can_be_raised(copy_of):
     path, _ = copy_of("ptychodus-training")
     with larger_arrays(1000):
         assert largest_array_bytes() == 1000
-        with pytest.raises(DataError, match="larger_arrays"):
+        with pytest.raises(DataError, check=_is("too large", "probe", "object")):
             open_scan(path)
     assert open_scan(path).n_frames
 
@@ -267,7 +273,7 @@ def test_pipes_and_sockets_are_refused_and_not_waited_for(tmp_path):
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "scan.h5"))
         for name in ("scan.npz", "scan.h5"):
-            with pytest.raises(DataError, match="pipe, socket or device"):
+            with pytest.raises(DataError, check=lambda error: error.names == ("",)):
                 open_scan(tmp_path / name)
-    with pytest.raises(DataError, match="pipe, socket or device"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("",)):
         open_scan("/dev/zero")

@@ -180,5 +180,5 @@ def test_most_positions_must_be_numbers(scan):
 def test_equal_points_are_refused_as_such(scan):
     arrays = arrays_of(scan)
     arrays["xcoords"][:], arrays["ycoords"][:] = 20.0, 21.0
-    with pytest.raises(DataError, match="one and the same point"):
+    with pytest.raises(DataError, check=lambda error: error.names == ("xcoords, ycoords",)):
         open_scan(arrays)

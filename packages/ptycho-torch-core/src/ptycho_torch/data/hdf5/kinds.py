@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.data.limits import LARGEST_FRAME_PX, too_large
+from ptycho_torch.errors import Fault
 
 __all__ = ["as_numbers", "dtype_of", "why_no_frames", "why_no_numbers", "why_too_large"]
 
@@ -59,18 +60,20 @@ def as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.stack([values[name] for name in fields], axis=-1) if parts in _COLUMNS else values
 
 
-def why_too_large(data: h5py.Dataset, shape: tuple[int, ...]) -> str | None:
+def why_too_large(data: h5py.Dataset, shape: tuple[int, ...]) -> Fault | None:
     """What to say of a part of a dataset, of this shape, that is not to be loaded; None when it can be."""
     said = too_large(math.prod(shape) * data.dtype.itemsize)
     return said or _packed_too_large(data)
 
 
-def _packed_too_large(data: h5py.Dataset) -> str | None:
+def _packed_too_large(data: h5py.Dataset) -> Fault | None:
     """What to say of pieces that unpack to more than memory is to be taken for."""
     if data.chunks is None:
         return None
     said = too_large(math.prod(data.chunks) * data.dtype.itemsize, limit=_LARGEST_CHUNK_BYTES)
-    return None if said is None else f"is packed in pieces of shape {data.chunks}, each of which {said}"
+    if said is None:
+        return None
+    return said.reworded(f"is packed in pieces of shape {data.chunks}, each of which {said}")
 
 
 def why_no_frames(data: h5py.Dataset, *, last: bool = False) -> str | None:
@@ -92,6 +95,6 @@ def why_no_frames(data: h5py.Dataset, *, last: bool = False) -> str | None:
     if n > _MOST_FRAMES:
         return f"{n} frames, expected at most {_MOST_FRAMES}; split the scan"
     if not (data.is_virtual or data.external or data.id.get_storage_size()):
-        return "no frame was ever written; copy or measure them again"
+        return Fault("no frame was ever written; copy or measure them again", kind="never written")
     said = _packed_too_large(data)
-    return None if said is None else f"the array of shape {data.shape} {said}"
+    return None if said is None else said.reworded(f"the array of shape {data.shape} {said}")

@@ -243,32 +243,32 @@ def probe_size_from_shape(shape: tuple[int, ...]) -> int | None:
     return shape[-1]
 
 
-def canonical_probe(probe: npt.NDArray[Any], problems: Problems) -> npt.NDArray[np.complex64] | None:
-    """Probe as (P, N, N) complex64 from (N, N), (P, N, N) or (N, N, 1)."""
+def canonical_probe(
+    probe: npt.NDArray[Any], problems: Problems, name: str = "probeGuess"
+) -> npt.NDArray[np.complex64] | None:
+    """Probe as (P, N, N) complex64 from (N, N), (P, N, N) or (N, N, 1), stored under ``name``."""
     shape = probe.shape
     if probe_size_from_shape(shape) is None:
         hint = ""
         if len(shape) == 3 and shape[0] == shape[1]:
             hint = "; move the mode axis to the front with numpy.moveaxis(probe, -1, 0)"
         problems.append(
-            fault("probeGuess", f"expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}{hint}")
+            fault(name, f"expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}{hint}")
         )
         return None
     if probe.dtype.kind not in "cf":
-        problems.append(fault("probeGuess", f"expected a complex dtype, got {probe.dtype}"))
+        problems.append(fault(name, f"expected a complex dtype, got {probe.dtype}"))
         return None
     if not np.isfinite(probe).all():
         problems.append(
             fault(
-                "probeGuess",
+                name,
                 f"NaN or infinity in {int(np.count_nonzero(~np.isfinite(probe)))} of {probe.size} pixels",
             )
         )
         return None
     if not probe.any():
-        problems.append(
-            fault("probeGuess", "the probe is zero everywhere; store a guess of the illumination")
-        )
+        problems.append(fault(name, "the probe is zero everywhere; store a guess of the illumination"))
         return None
     if probe.ndim == 3 and shape[2] == 1 and shape[1] != 1:
         probe = probe[:, :, 0]
