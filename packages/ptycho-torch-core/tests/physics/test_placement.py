@@ -13,7 +13,7 @@ from ptycho_torch.physics import Bilinear, Fourier, WholePixel
 from ptycho_torch.physics.placement import nearest_pixels, patch_corners
 from ptycho_torch.physics.placement_bilinear import BilinearRows
 from ptycho_torch.physics.placement_groups import GroupCanvases
-from ptycho_torch.refine.placement import MovedProbe
+from ptycho_torch.physics.placement_moved_probe import MovedProbe
 from ptycho_torch.testing import assert_adjoint, assert_close
 
 SHAPE = (20, 23)

@@ -1,16 +1,16 @@
-"""Batches of placed patches in one block."""
+"""Batches of resampled patches in one block."""
 
 from __future__ import annotations
 
 import torch
 
 from ptycho_torch.reassembly.kept import KeptPatches
-from ptycho_torch.reassembly.placing import PlacedPatches
+from ptycho_torch.reassembly.resampling import ResampledPatches
 
 
 def _batch(count, seed):
     generator = torch.Generator().manual_seed(seed)
-    return PlacedPatches(
+    return ResampledPatches(
         torch.randn(count, 5, 5, dtype=torch.complex64, generator=generator),
         torch.randint(0, 9, (count, 2), generator=generator),
         torch.rand(count, 2, generator=generator),

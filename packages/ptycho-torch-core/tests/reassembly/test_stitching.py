@@ -111,7 +111,7 @@ def test_canvas_holds_every_patch_and_no_more(positions, n):
     assert (last.max(axis=0) > np.array(geometry.shape) - 2).all()
     canvas = Canvas(geometry, torch.ones(n, n))
     patches = torch.ones(len(positions), n, n, dtype=torch.complex64)
-    canvas.add(canvas.place(patches, torch.from_numpy(positions)))
+    canvas.add(canvas.resample(patches, torch.from_numpy(positions)))
     assert float(canvas.denominator.sum()) == pytest.approx(len(positions) * n * n, rel=1e-6)
     for edge in (canvas.denominator[0], canvas.denominator[-1]):
         assert edge.max() > 0
@@ -136,7 +136,7 @@ def test_canvas_needs_positions(positions):
 def test_numerator_and_denominator_share_their_support(cut):
     parts = cut(jitter_px=1.0)
     canvas = Canvas(canvas_for(parts.scan.positions, parts.scan.N), parts.weight)
-    canvas.add(canvas.place(torch.ones_like(parts.patches), parts.positions))
+    canvas.add(canvas.resample(torch.ones_like(parts.patches), parts.positions))
     assert torch.equal(canvas.numerator.real > 0, canvas.denominator > 0)
     torch.testing.assert_close(canvas.numerator.real, canvas.denominator)
 
@@ -191,7 +191,7 @@ def test_canvases_of_parts_add_up_to_that_of_the_whole(cut):
     geometry = canvas_for(parts.scan.positions, parts.scan.N)
     one, first, second = (Canvas(geometry, parts.weight) for _ in range(3))
     for canvas, share in ((one, slice(None)), (first, slice(5)), (second, slice(5, None))):
-        canvas.add(canvas.place(parts.patches[share], parts.positions[share]))
+        canvas.add(canvas.resample(parts.patches[share], parts.positions[share]))
     torch.testing.assert_close(first.numerator + second.numerator, one.numerator)
     torch.testing.assert_close(first.denominator + second.denominator, one.denominator)
 
@@ -228,10 +228,10 @@ def test_common_phase_of_all_patches_is_kept(cut):
 def test_phase_of_a_patch_is_the_least_squares_one(cut):
     parts = cut(jitter_px=0)
     canvas = Canvas(canvas_for(parts.scan.positions, parts.scan.N), parts.weight)
-    canvas.add(canvas.place(parts.patches, parts.positions))
+    canvas.add(canvas.resample(parts.patches, parts.positions))
 
     def phases(patches):
-        where, weighted = canvas.weighted(canvas.place(patches, parts.positions))
+        where, weighted = canvas.weighted(canvas.resample(patches, parts.positions))
         return phases_towards(where.cut(canvas.mean()), weighted)
 
     turned = _with_random_phases(parts.patches)
@@ -262,9 +262,9 @@ def test_shapes_that_would_broadcast_are_refused():
     canvas = Canvas(geometry, torch.ones(8, 8))
     for shape in ((8, 8), (3, 1, 8, 8), (3, 4, 4), (3, 1, 1), (3, 8, 9)):
         with pytest.raises(ShapeError, check=lambda error: error.name == "patches"):
-            canvas.place(torch.ones(shape, dtype=torch.complex64), positions)
+            canvas.resample(torch.ones(shape, dtype=torch.complex64), positions)
     with pytest.raises(ShapeError, check=lambda error: error.name == "object"):
-        canvas.place(torch.ones(3, 8, 8, dtype=torch.complex64), positions + 1)
+        canvas.resample(torch.ones(3, 8, 8, dtype=torch.complex64), positions + 1)
 
 
 def _difference(result, reference):

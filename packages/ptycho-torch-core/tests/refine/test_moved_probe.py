@@ -9,10 +9,10 @@ import torch
 from ptycho_torch.data import Scan
 from ptycho_torch.physics import predicted_counts
 from ptycho_torch.physics.placement_bilinear import BilinearRows
+from ptycho_torch.physics.placement_moved_probe import MovedProbe
 from ptycho_torch.refine import forward_residual, refine
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Misfit
-from ptycho_torch.refine.placement import MovedProbe
 from ptycho_torch.refine.step import Batching, batch_gradient, detector_ramp
 from ptycho_torch.refine.unknowns import ObjectUnknown, PositionsUnknown, ProbeUnknown, Unknowns
 

@@ -9,7 +9,7 @@ from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.metrics import compare
 from ptycho_torch.refine import refine
 from ptycho_torch.refine.iteration import Iteration
-from ptycho_torch.refine.subsets import deal, first_count, overlap, subset_counts, z_order
+from ptycho_torch.refine.subsets import deal, first_count, frames_per_pixel, subset_counts, z_order
 
 
 @pytest.mark.parametrize("n_subsets", [1, 3, 7, 50])
@@ -42,9 +42,9 @@ def test_overlap_counts_the_frames_that_light_a_pixel_equally():
     light[:, :4], squares[:, :4] = 4 * 0.5, 4 * 0.25
     light[:, 4:7], squares[:, 4:7] = 0.5, 0.25
     light[:, 7], squares[:, 7] = 0.5, 0.25
-    assert overlap(light, squares) == pytest.approx(0.8 * 4 + 0.2)
-    assert overlap(1e-20 * light, 1e-40 * squares.double()) == pytest.approx(0.8 * 4 + 0.2)
-    assert overlap(torch.zeros(2, 2), torch.zeros(2, 2)) == 0
+    assert frames_per_pixel(light, squares) == pytest.approx(0.8 * 4 + 0.2)
+    assert frames_per_pixel(1e-20 * light, 1e-40 * squares.double()) == pytest.approx(0.8 * 4 + 0.2)
+    assert frames_per_pixel(torch.zeros(2, 2), torch.zeros(2, 2)) == 0
 
 
 def test_first_subsets_light_the_whole_object():

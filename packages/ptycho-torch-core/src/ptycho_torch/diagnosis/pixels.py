@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ptycho_torch.diagnosis.counters import at_ceiling
 from ptycho_torch.diagnosis.evidence import Evidence
 from ptycho_torch.diagnosis.finding import Diagnosis, Finding, masked_pixels
-from ptycho_torch.diagnosis.neighbours import SPIKE, around, spikes
+from ptycho_torch.diagnosis.spikes import SPIKE, around, spikes
 
 __all__ = [
     "PIXEL_DIAGNOSES",

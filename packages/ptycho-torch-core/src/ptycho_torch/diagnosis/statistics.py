@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.control import Progress
-from ptycho_torch.diagnosis.neighbours import spikes
+from ptycho_torch.diagnosis.spikes import spikes
 
 __all__ = ["FrameStatistics", "Stored", "frame_statistics", "impossible"]
 

@@ -40,7 +40,7 @@ _BLOCKS = (1, 1, 2)
 _FINEST = 64
 
 
-class _Residual(nn.Module):
+class _ResidualBlock(nn.Module):
     """Pre-activation residual block that starts as the identity (Zhang et al. 2019, Fixup)."""
 
     def __init__(self, width: int) -> None:
@@ -65,12 +65,12 @@ class _UNet(nn.Module):
         steps = list(pairwise(widths))
         self.first = nn.Conv2d(factor**2 * n_in, widths[0], 3, padding=1)
         self.encode = nn.ModuleList(
-            nn.Sequential(*(_Residual(width) for _ in range(count)))
+            nn.Sequential(*(_ResidualBlock(width) for _ in range(count)))
             for width, count in zip(widths, _BLOCKS, strict=True)
         )
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in steps)
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in steps)
-        self.decode = nn.ModuleList(_Residual(fine) for fine, _ in steps)
+        self.decode = nn.ModuleList(_ResidualBlock(fine) for fine, _ in steps)
         self.last = zero_init(nn.Conv2d(widths[0], factor**2 * n_out, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -93,11 +93,11 @@ def save_patch_figure(
         ("phase", phase, phase_map, phase_limits, lit, "phase (rad)"),
     )
     labels = range(len(measured)) if frames is None else frames
-    misfits = [
+    residuals = [
         float(np.abs(d[seen]).sum() / max(r[seen].sum(), 1e-12))
         for d, r in zip(difference, roots[0], strict=True)
     ]
-    _draw(path, columns, [f"frame {n}\nmisfit {m:.1%}" for n, m in zip(labels, misfits, strict=False)])
+    _draw(path, columns, [f"frame {n}\nresidual {r:.1%}" for n, r in zip(labels, residuals, strict=False)])
 
 
 def _check(measured: NDArray[Any], predicted: NDArray[Any], patches: NDArray[Any]) -> None:

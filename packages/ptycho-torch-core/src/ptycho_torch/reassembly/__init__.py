@@ -1,7 +1,7 @@
 """Patches of a scan become one object."""
 
 from ptycho_torch.reassembly.centring import centred_canvas
-from ptycho_torch.reassembly.placing import PlacedPatches
+from ptycho_torch.reassembly.resampling import ResampledPatches
 from ptycho_torch.reassembly.stitching import Canvas, CanvasGeometry, StitchedObject, canvas_for, stitch
 from ptycho_torch.reassembly.team import ALONE, Team
 
@@ -9,7 +9,7 @@ __all__ = [
     "ALONE",
     "Canvas",
     "CanvasGeometry",
-    "PlacedPatches",
+    "ResampledPatches",
     "StitchedObject",
     "Team",
     "canvas_for",

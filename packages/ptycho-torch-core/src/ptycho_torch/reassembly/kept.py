@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ptycho_torch.reassembly.placing import PlacedPatches
+from ptycho_torch.reassembly.resampling import ResampledPatches
 
 __all__ = ["KeptPatches"]
 
@@ -36,18 +36,18 @@ class KeptPatches:
         """Number of patches that are kept."""
         return self._ends[-1]
 
-    def __getitem__(self, number: int) -> PlacedPatches:
+    def __getitem__(self, number: int) -> ResampledPatches:
         """Batch by number, as it was."""
         part = slice(self._ends[number], self._ends[number + 1])
-        return PlacedPatches(*(whole[part] for whole in self._parts))
+        return ResampledPatches(*(whole[part] for whole in self._parts))
 
-    def offer(self, placed: PlacedPatches) -> None:
+    def offer(self, resampled: ResampledPatches) -> None:
         """Keep a batch, unless it or one before it did not fit."""
-        start, stop = self.n_patches, self.n_patches + len(placed)
+        start, stop = self.n_patches, self.n_patches + len(resampled)
         self._full = self._full or stop > self.room
         if self._full:
             return
-        given = (placed.values, placed.corner, placed.rest)
+        given = (resampled.values, resampled.corner, resampled.rest)
         if not self._parts:
             # Memory that is never written to is never taken from the system.
             self._parts = tuple(part.new_empty((self.room, *part.shape[1:])) for part in given)

@@ -3,7 +3,7 @@
 .. math:: O(q) = \\frac{\\sum_j w(q - r_j)\\, e^{i\\varphi_j} O_j(q - r_j)}{\\sum_j w(q - r_j)}
 
 Patches stream through a canvas whose memory does not grow with their number. Numerator and
-denominator are placed by the same operator, so an object cut into patches comes back as it was
+denominator are resampled by the same operator, so an object cut into patches comes back as it was
 wherever the weight is positive.
 """
 
@@ -21,7 +21,7 @@ from ptycho_torch.control import Progress, RunCancelled, ShouldStop, stop_if_ask
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.physics.placement import WholePixel
 from ptycho_torch.reassembly.kept import KeptPatches
-from ptycho_torch.reassembly.placing import PlacedPatches, Placing
+from ptycho_torch.reassembly.resampling import ResampledPatches, Resampler
 from ptycho_torch.reassembly.team import ALONE, Team
 from ptycho_torch.types import ComplexPatches, Positions
 
@@ -113,11 +113,11 @@ class Canvas:
         self.geometry = geometry
         self.origin = torch.tensor(geometry.origin, dtype=torch.float64)
         weight = weight.detach().to(device=device, dtype=torch.float32)
-        self._placing = Placing(weight, geometry.shape, self.origin)
+        self._resampler = Resampler(weight, geometry.shape, self.origin)
         self.numerator = torch.zeros(geometry.shape, dtype=torch.complex64, device=device)
         self.denominator = torch.zeros(geometry.shape, dtype=torch.float32, device=device)
 
-    def place(self, patches: ComplexPatches, positions: Positions) -> PlacedPatches:
+    def resample(self, patches: ComplexPatches, positions: Positions) -> ResampledPatches:
         """Bring patches ``(batch, N, N)`` at positions ``(batch, 2)``, ``[y, x]`` in px, to whole pixels.
 
         Raises
@@ -125,15 +125,15 @@ class Canvas:
         ShapeError
             If a patch lies outside the canvas or shapes do not match.
         """
-        return self._placing.place(patches, positions)
+        return self._resampler.resample(patches, positions)
 
-    def add(self, placed: PlacedPatches) -> None:
+    def add(self, resampled: ResampledPatches) -> None:
         """Add patches and their weights to the sums."""
-        where, weights = self._placing.where(placed), self._placing.weights(placed)
+        where, weights = self._resampler.placement(resampled), self._resampler.weights(resampled)
         where.add(weights, self.denominator)
-        where.add(_times(weights, placed.values), self.numerator)
+        where.add(_times(weights, resampled.values), self.numerator)
 
-    def weighted(self, placed: PlacedPatches) -> tuple[WholePixel, Tensor]:
+    def weighted(self, resampled: ResampledPatches) -> tuple[WholePixel, Tensor]:
         """Where patches lie, and what :meth:`add` sums of them.
 
         Returns
@@ -143,7 +143,9 @@ class Canvas:
         weighted : Tensor
             Complex64, ``(batch, n + 1, n + 1)``: patches times weight.
         """
-        return self._placing.where(placed), _times(self._placing.weights(placed), placed.values)
+        return self._resampler.placement(resampled), _times(
+            self._resampler.weights(resampled), resampled.values
+        )
 
     def mean(self) -> Tensor:
         """Weighted mean, complex ``(height, width)``; one where no weight was added."""
@@ -217,8 +219,8 @@ def stitch(
     """
     canvas = Canvas(geometry, weight, device=device)
     source = _Source(canvas, batches, n_kept, processes, should_stop)
-    for placed in source.passed():
-        canvas.add(placed)
+    for resampled in source.passed():
+        canvas.add(resampled)
     processes.sum(canvas.numerator)
     processes.sum(canvas.denominator)
     alignment = _Alignment(canvas, source.n_patches)
@@ -252,11 +254,11 @@ class _Source:
         self._anybody_asks = self._largest(should_stop is not None) > 0
         self._kept = KeptPatches(n_kept)
 
-    def passed(self) -> Iterator[PlacedPatches]:
+    def passed(self) -> Iterator[ResampledPatches]:
         """All patches once."""
         return self._in_step(self._placed())
 
-    def _in_step(self, batches: Iterator[PlacedPatches]) -> Iterator[PlacedPatches]:
+    def _in_step(self, batches: Iterator[ResampledPatches]) -> Iterator[ResampledPatches]:
         """Batches of this process; with each of them all processes agree to go on."""
         if self._processes.count == 1 or not self._anybody_asks:
             for batch in batches:
@@ -278,7 +280,7 @@ class _Source:
     def _largest(self, value: float) -> float:
         return self._processes.largest(float(value), self.canvas.numerator.device)
 
-    def _placed(self) -> Iterator[PlacedPatches]:
+    def _placed(self) -> Iterator[ResampledPatches]:
         first = self.n_patches == 0
         kept = len(self._kept)
         for number in range(kept):
@@ -286,11 +288,11 @@ class _Source:
         if not first and self._kept.n_patches == self.n_patches:
             return
         for patches, positions in self._batches(kept):
-            placed = self.canvas.place(patches, positions)
+            resampled = self.canvas.resample(patches, positions)
             if first:
-                self.n_patches += len(placed)
-                self._kept.offer(placed)
-            yield placed
+                self.n_patches += len(resampled)
+                self._kept.offer(resampled)
+            yield resampled
 
 
 class _Alignment:
@@ -301,14 +303,14 @@ class _Alignment:
         self._fitted = torch.zeros(n_patches, device=canvas.numerator.device)
         self._used = torch.zeros_like(self._fitted)
 
-    def turn(self, batches: Iterable[PlacedPatches], *, momentum: float) -> float:
+    def turn(self, batches: Iterable[ResampledPatches], *, momentum: float) -> float:
         """Turn patches towards the mean of the canvas and sum them anew; the largest change, in rad."""
         canvas, mean = self.canvas, self.canvas.mean()
         canvas.numerator.zero_()
         largest, start = torch.zeros_like(self._fitted[:1]), 0
-        for placed in batches:
-            part = slice(start, start + len(placed))
-            where, weighted = canvas.weighted(placed)
+        for resampled in batches:
+            part = slice(start, start + len(resampled))
+            where, weighted = canvas.weighted(resampled)
             fitted = phases_towards(where.cut(mean), weighted)
             turn = fitted + momentum * _wrapped(fitted - self._fitted[part])
             largest = torch.maximum(largest, _wrapped(turn - self._used[part]).abs().max())

@@ -14,7 +14,7 @@ from ptycho_torch.data import Scan
 from ptycho_torch.diagnosis.verdict import Misfits, Verdict, misfits, verdict
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.canvas import WorkingCanvas
-from ptycho_torch.refine.comparison import predicted_pairs
+from ptycho_torch.refine.residual import predicted_pairs
 from ptycho_torch.refine.result import SubPixel
 from ptycho_torch.refine.solver import refine
 from ptycho_torch.refine.subsets import z_order

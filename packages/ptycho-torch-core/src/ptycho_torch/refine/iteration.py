@@ -36,16 +36,16 @@ from ptycho_torch.physics import calibrate
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.reassembly.team import Team
 from ptycho_torch.refine.canvas import WorkingCanvas
-from ptycho_torch.refine.comparison import dose_of
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit
 from ptycho_torch.refine.modes import with_modes
-from ptycho_torch.refine.placement import SolverPlacement, placement_of
+from ptycho_torch.refine.residual import light_ratio
 from ptycho_torch.refine.result import RefineResult, SubPixel
 from ptycho_torch.refine.step import Batching, batch_gradient, detector_ramp, illumination_map
-from ptycho_torch.refine.subsets import deal, overlap, z_order
+from ptycho_torch.refine.sub_pixel import SolverPlacement, placement_of
+from ptycho_torch.refine.subsets import deal, frames_per_pixel, z_order
 from ptycho_torch.refine.unknowns import POSITION_MARGIN_PX, Published, Setup, Step, unknowns_of
-from ptycho_torch.refine.unknowns.base import Frames
+from ptycho_torch.refine.unknowns.base import Indices
 
 __all__ = ["Iteration"]
 
@@ -117,7 +117,7 @@ class Iteration:
         every = np.arange(scan.n_frames)
         if start is not None:
             # The start may come from another gauge: it is scaled to the measured counts.
-            gain = dose_of(self.frames, self._placement(every), self.unknowns) ** 0.5
+            gain = light_ratio(self.frames, self._placement(every), self.unknowns) ** 0.5
             self.unknowns.object.start_from(setup, gain)
         self.t = 1.0
         self.objective = float("inf")
@@ -130,9 +130,9 @@ class Iteration:
         self.illumination = self._illumination(every)
 
     def frames_per_pixel(self) -> float:
-        """How many frames light a pixel of the object: see :func:`ptycho_torch.refine.subsets.overlap`."""
+        """How many frames light a pixel of the object: see the function of that name."""
         squares = self._illumination(np.arange(self.n_frames), order=2)
-        return overlap(self.illumination, squares)
+        return frames_per_pixel(self.illumination, squares)
 
     def run_epoch(self, epoch: int, n_subsets: int) -> Misfit:
         """One pass over all frames in ``n_subsets`` steps, then the momentum."""
@@ -152,7 +152,7 @@ class Iteration:
         self._accelerate(misfit.per_photon, n_subsets)
         return misfit
 
-    def _step(self, indices: Frames, n_subsets: int, misfit: Misfit) -> None:
+    def _step(self, indices: Indices, n_subsets: int, misfit: Misfit) -> None:
         """One step of all unknowns that move, on one batch."""
         mine, moving = self._share(indices), self.unknowns.moving()
         batch_gradient(self.unknowns, mine, self._placement(mine), self.frames, self.batching, misfit)
@@ -188,15 +188,15 @@ class Iteration:
             unknown.advance((self.t - 1) / longer)
         self.t = longer
 
-    def _placement(self, frames: Frames) -> SolverPlacement:
+    def _placement(self, frames: Indices) -> SolverPlacement:
         places = self.unknowns.places(frames)
         return placement_of(self.sub_pixel, places, self.n_pixels, self.canvas.shape, self.origin, self.real)
 
-    def _share(self, indices: Frames) -> Frames:
-        """Frames of a batch that this process works on; their sums are joined by an all-reduce."""
+    def _share(self, indices: Indices) -> Indices:
+        """Indices of a batch that this process works on; their sums are joined by an all-reduce."""
         return indices[self.processes.number :: self.processes.count]
 
-    def _illumination(self, indices: Frames, *, order: int = 1) -> Tensor:
+    def _illumination(self, indices: Indices, *, order: int = 1) -> Tensor:
         """Summed probe intensity of frames, to a power."""
         mine = self._share(indices)
         total = illumination_map(self.unknowns, self._placement(mine), mine, order=order)

@@ -1,7 +1,7 @@
-r"""Residual of the detector field under a noise model.
+r"""Gradient of the misfit by the detector field, under a noise model.
 
 With the predicted amplitude :math:`a = \sqrt\lambda` and the measured one :math:`A = \sqrt I`, both
-in normalised units, the residual of every field :math:`\Psi_m` is :math:`w\,\Psi_m` with one real
+in normalised units, the gradient by every field :math:`\Psi_m` is :math:`w\,\Psi_m` with one real
 weight per pixel:
 
 - amplitude, the least-squares distance :math:`\sum (a - A)^2`:
@@ -63,7 +63,7 @@ class Misfit:
 def field_weight(
     predicted: Tensor, measured_intensity: Tensor, likelihood: Likelihood, mask: Tensor | None, misfit: Misfit
 ) -> Tensor:
-    """Weight of the detector field in its residual; adds the pixels to ``misfit``.
+    """Weight of the detector field in the gradient; adds the pixels to ``misfit``.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-r"""Residuals of a batch, carried back to the unknowns.
+r"""Gradient of a batch: from the detector back to the unknowns.
 
 For a frame with patch :math:`O_j`, modes :math:`P_m` and fields :math:`\Psi_m = F(P_m O_j)`, the
-residual of the exit wave is :math:`\chi_m = F^{-1}(w \Psi_m)` with the weight :math:`w` of
+gradient by the exit wave is :math:`\chi_m = F^{-1}(w \Psi_m)` with the weight :math:`w` of
 :mod:`ptycho_torch.refine.likelihood`, and
 
 .. math::
@@ -9,7 +9,7 @@ residual of the exit wave is :math:`\chi_m = F^{-1}(w \Psi_m)` with the weight :
     \nabla_{P_m} = \sum_j O_j^* \chi_{jm},
 
 with :math:`S_j` the bilinear cutting of patch j (or its cutting at whole pixels, where the probe moves
-instead: :mod:`ptycho_torch.refine.placement`). Because :math:`F` is unitary, the curvature of
+instead: :mod:`ptycho_torch.physics.placement_moved_probe`). Because :math:`F` is unitary, the curvature of
 the linear part, :math:`\sum_j S_j^T \sum_m |P_m|^2 S_j`, is diagonal up to the interpolation: the
 summed illumination. Dividing by it makes a step of length one the right one everywhere on the
 object (the weighting of Maiden, Johnson and Li, Optica 4, 736, 2017, there for single frames).
@@ -24,9 +24,9 @@ from torch import Tensor
 
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit, field_weight
-from ptycho_torch.refine.placement import SolverPlacement
+from ptycho_torch.refine.sub_pixel import SolverPlacement
 from ptycho_torch.refine.unknowns import Chunk, Unknowns
-from ptycho_torch.refine.unknowns.base import Frames
+from ptycho_torch.refine.unknowns.base import Indices
 
 __all__ = ["Batching", "batch_gradient", "detector_ramp", "illumination_map"]
 
@@ -45,7 +45,7 @@ def detector_ramp(n_pixels: int) -> Tensor:
 
 
 def illumination_map(
-    unknowns: Unknowns, placement: SolverPlacement, frames: Frames, *, order: int = 1
+    unknowns: Unknowns, placement: SolverPlacement, frames: Indices, *, order: int = 1
 ) -> Tensor:
     """Summed probe intensity of the placed frames, to a power: real, ``(height, width)`` of the canvas."""
     total = unknowns.probe.value.real.new_zeros(placement.shape)
@@ -66,7 +66,7 @@ class Batching:
     likelihood
         Noise model.
     chunk
-        Frames worked on at once; so few that the fields of a chunk stay in the cache.
+        Indices worked on at once; so few that the fields of a chunk stay in the cache.
     """
 
     likelihood: Likelihood
@@ -75,7 +75,7 @@ class Batching:
 
 def batch_gradient(
     unknowns: Unknowns,
-    indices: Frames,
+    indices: Indices,
     placement: SolverPlacement,
     frames: FrameSource,
     batching: Batching,
@@ -117,7 +117,7 @@ def batch_gradient(
 
 def _exit_waves(
     unknowns: Unknowns,
-    some: Frames,
+    some: Indices,
     part: SolverPlacement,
     frames: FrameSource,
     likelihood: Likelihood,

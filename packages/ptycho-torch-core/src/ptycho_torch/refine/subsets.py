@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["deal", "first_count", "overlap", "subset_counts", "z_order"]
+__all__ = ["deal", "first_count", "frames_per_pixel", "subset_counts", "z_order"]
 
 _BITS = 16
 _LONGEST_FALL = 40
@@ -75,7 +75,7 @@ def deal(
     ]
 
 
-def overlap(illumination: Tensor, squares: Tensor) -> float:
+def frames_per_pixel(illumination: Tensor, squares: Tensor) -> float:
     r"""How many frames light a pixel of the object, on the mean over the light.
 
     .. math:: k(q) = \frac{\left(\sum_j p_j(q)\right)^2}{\sum_j p_j(q)^2}
@@ -99,7 +99,7 @@ def overlap(illumination: Tensor, squares: Tensor) -> float:
     return float((light * frames).sum()) / total if total > 0 else 0.0
 
 
-def first_count(n_frames: int, frames_per_pixel: float) -> int:
+def first_count(n_frames: int, per_pixel: float) -> int:
     """Number of subsets to begin with, so that each of them lights the whole object.
 
     Dealt out to M subsets, a pixel keeps 1/M of the frames that light it. Down to two thirds of a frame the
@@ -110,10 +110,10 @@ def first_count(n_frames: int, frames_per_pixel: float) -> int:
     ----------
     n_frames
         Frames of the scan.
-    frames_per_pixel
-        From :func:`overlap`.
+    per_pixel
+        From :func:`frames_per_pixel`.
     """
-    return max(1, min(_MOST_SUBSETS, n_frames, round(frames_per_pixel / _LEAST_FRAMES_PER_PIXEL)))
+    return max(1, min(_MOST_SUBSETS, n_frames, round(per_pixel / _LEAST_FRAMES_PER_PIXEL)))
 
 
 def subset_counts(most: int, epochs: int) -> list[int]:

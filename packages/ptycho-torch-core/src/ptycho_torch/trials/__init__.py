@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ptycho_torch.trials.neighbours import Neighbours, choose_neighbours
 from ptycho_torch.trials.orientation import OrientationTrial, try_orientations
 from ptycho_torch.trials.scale import ScaleTrial, try_scales
-from ptycho_torch.trials.subset import Neighbours, choose_neighbours
 
 __all__ = [
     "Neighbours",

@@ -23,8 +23,8 @@ from ptycho_torch.data.scan.orientation import oriented
 from ptycho_torch.physics import poisson_deviance
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine import refine
-from ptycho_torch.refine.comparison import predicted_pairs
-from ptycho_torch.trials.subset import Neighbours
+from ptycho_torch.refine.residual import predicted_pairs
+from ptycho_torch.trials.neighbours import Neighbours
 
 __all__ = ["LONG", "SHARE", "SHORT", "SURE", "Fit", "empty_fit", "fit", "is_worse", "share_of", "sureness"]
 

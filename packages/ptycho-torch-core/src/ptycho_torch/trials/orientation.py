@@ -30,7 +30,7 @@ from ptycho_torch.data.scan.orientation import (
 )
 from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.trials.fit import LONG, SHORT, SURE, Fit, empty_fit, fit, is_worse, share_of, sureness
-from ptycho_torch.trials.subset import FEWEST, Neighbours, choose_neighbours
+from ptycho_torch.trials.neighbours import FEWEST, Neighbours, choose_neighbours
 
 __all__ = ["OrientationTrial", "Way", "try_orientations"]
 

@@ -12,7 +12,7 @@ from ptycho_torch.control import Progress
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.trials.fit import LONG, SURE, Fit, empty_fit, fit, share_of, sureness
-from ptycho_torch.trials.subset import FEWEST, Neighbours, choose_neighbours
+from ptycho_torch.trials.neighbours import FEWEST, Neighbours, choose_neighbours
 
 __all__ = ["ScaleTrial", "try_scales"]
 

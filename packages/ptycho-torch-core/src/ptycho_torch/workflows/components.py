@@ -39,7 +39,7 @@ from ptycho_torch.models import PatchModel
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.workflows.jobs.training import TrainingOutcome, train
 from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
-from ptycho_torch.workflows.processes.spreading import Reconstruction, reconstruct_in_processes
+from ptycho_torch.workflows.processes.spreading import ReconstructionTask, reconstruct_in_processes
 from ptycho_torch.workflows.runs.directory import RunDirectory
 from ptycho_torch.workflows.runs.leaving import Leaving
 from ptycho_torch.workflows.runs.saving import (
@@ -383,7 +383,7 @@ def _reconstructed(
     device = resolve_accelerator(execution.accelerator)
     model = trained.to(device).eval()
     try:
-        work = Reconstruction.asked_for(
+        work = ReconstructionTask.asked_for(
             model,
             scan,
             covering_groups(scan.positions, model.n_channels, scan_index=scan.scan_index),

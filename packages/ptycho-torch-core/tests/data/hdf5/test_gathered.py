@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptycho_torch.data.hdf5.places import pair_by_index
+from ptycho_torch.data.hdf5.positions import pair_by_index
 
 NUMBERS = st.integers(-1, 12)
 AXIS = st.floats(-1e3, 1e3, width=32)

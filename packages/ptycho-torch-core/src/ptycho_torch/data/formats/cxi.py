@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.control import Progress
+from ptycho_torch.data.hdf5.arrays import read_object, read_probe, whole_numbers
 from ptycho_torch.data.hdf5.entries import CXINames, entry_of
 from ptycho_torch.data.hdf5.extension import read_own, write_own
 from ptycho_torch.data.hdf5.files import Contents, opened
 from ptycho_torch.data.hdf5.gathered import Gathered
 from ptycho_torch.data.hdf5.optics import read_axes, read_beam, read_lengths
-from ptycho_torch.data.hdf5.parts import read_object, read_probe, whole_numbers
-from ptycho_torch.data.hdf5.places import check_pixel, positions_from_metres, zero_entries
+from ptycho_torch.data.hdf5.positions import check_pixel, positions_from_metres, zero_entries
 from ptycho_torch.data.hdf5.product import placeholder_object
 from ptycho_torch.data.hdf5.writing import NewFile, create_frames, new_file
 from ptycho_torch.data.recognition import Candidate

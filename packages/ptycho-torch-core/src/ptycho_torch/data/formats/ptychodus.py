@@ -9,10 +9,7 @@ import h5py
 import numpy as np
 
 from ptycho_torch.control import Progress
-from ptycho_torch.data.hdf5.extension import read_own, write_own
-from ptycho_torch.data.hdf5.files import Contents, opened
-from ptycho_torch.data.hdf5.gathered import Gathered
-from ptycho_torch.data.hdf5.parts import (
+from ptycho_torch.data.hdf5.arrays import (
     mask_to_write,
     numbers_to_write,
     positive,
@@ -20,7 +17,10 @@ from ptycho_torch.data.hdf5.parts import (
     read_probe,
     whole_numbers,
 )
-from ptycho_torch.data.hdf5.places import check_energy, check_pixel, positions_from_metres, zero_entries
+from ptycho_torch.data.hdf5.extension import read_own, write_own
+from ptycho_torch.data.hdf5.files import Contents, opened
+from ptycho_torch.data.hdf5.gathered import Gathered
+from ptycho_torch.data.hdf5.positions import check_energy, check_pixel, positions_from_metres, zero_entries
 from ptycho_torch.data.hdf5.product import write_product
 from ptycho_torch.data.hdf5.writing import create_frames, new_file
 from ptycho_torch.data.recognition import Candidate

@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 
 from ptycho_torch.control import Progress
+from ptycho_torch.data.hdf5.arrays import mask_to_write, positive, read_object, read_probe
 from ptycho_torch.data.hdf5.extension import read_own, write_own
 from ptycho_torch.data.hdf5.files import Contents, opened
 from ptycho_torch.data.hdf5.gathered import Gathered
-from ptycho_torch.data.hdf5.parts import mask_to_write, positive, read_object, read_probe
-from ptycho_torch.data.hdf5.places import check_energy, zero_entries
+from ptycho_torch.data.hdf5.positions import check_energy, zero_entries
 from ptycho_torch.data.hdf5.product import placeholder_object
 from ptycho_torch.data.hdf5.writing import create_frames, new_file
 from ptycho_torch.data.recognition import Candidate

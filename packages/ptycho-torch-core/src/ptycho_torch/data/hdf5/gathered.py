@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ptycho_torch.control import Progress
 from ptycho_torch.data.hdf5.files import Contents, StoredArray, opened
-from ptycho_torch.data.hdf5.places import pair_by_index
+from ptycho_torch.data.hdf5.positions import pair_by_index
 from ptycho_torch.data.scan.assemble import (
     FRAME_AXIS_ENTRY,
     FRAME_INDEX_KEY,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ptycho_torch.data.hdf5.files import Contents
 from ptycho_torch.data.hdf5.gathered import Gathered
-from ptycho_torch.data.hdf5.places import check_energy, positions_from_metres, zero_entries
+from ptycho_torch.data.hdf5.positions import check_energy, positions_from_metres, zero_entries
 from ptycho_torch.data.scan.geometry import (
     DETECTOR_PIXEL,
     DISTANCE,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ptycho_torch.refine.placement import SolverPlacement
-from ptycho_torch.refine.unknowns.base import Chunk, Frames, Published, Setup, Step, Unknown
+from ptycho_torch.refine.sub_pixel import SolverPlacement
+from ptycho_torch.refine.unknowns.base import Chunk, Indices, Published, Setup, Step, Unknown
 from ptycho_torch.refine.unknowns.object import ObjectUnknown
 from ptycho_torch.refine.unknowns.positions import POSITION_MARGIN_PX, PositionsUnknown
 from ptycho_torch.refine.unknowns.probe import ProbeUnknown
@@ -55,14 +55,14 @@ class Unknowns:
         """Those that move in this epoch."""
         return [unknown for unknown in self if unknown.moving]
 
-    def places(self, frames: Frames) -> Tensor:
+    def places(self, frames: Indices) -> Tensor:
         """Positions of frames, float64 ``(batch, 2)``."""
         positions = self.positions.value[torch.from_numpy(frames)]
         for unknown in self.others:
             positions = unknown.placed(positions, frames)
         return positions
 
-    def light(self, where: SolverPlacement, frames: Frames) -> Tensor:
+    def light(self, where: SolverPlacement, frames: Indices) -> Tensor:
         """Light on frames, complex ``(modes, N, N)`` or ``(batch, modes, N, N)``."""
         light = where.light(self.probe.value)
         for unknown in self.others:

@@ -21,11 +21,11 @@ from ptycho_torch.data import Scan
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.reassembly.team import Team
 from ptycho_torch.refine.canvas import WorkingCanvas
-from ptycho_torch.refine.placement import SolverPlacement
+from ptycho_torch.refine.sub_pixel import SolverPlacement
 
 __all__ = ["Chunk", "Published", "Setup", "Step", "Unknown"]
 
-Frames = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Setup:
     Attributes
     ----------
     scan, start, config
-        Frames and positions, the object to start from or None, and the settings.
+        Indices and positions, the object to start from or None, and the settings.
     canvas
         Array that the object is refined on.
     probe
@@ -82,16 +82,16 @@ class Chunk:
     light
         Complex, ``(modes, N, N)`` or ``(chunk, modes, N, N)``.
     field, weight
-        Detector field ``(chunk, modes, N, N)`` and its real weight ``(chunk, N, N)``: the residual of the
-        field is their product.
+        Detector field ``(chunk, modes, N, N)`` and its real weight ``(chunk, N, N)``: the gradient
+        by the field is their product.
     wave
-        Complex, ``(chunk, modes, N, N)``: residual of the exit wave, used up when
+        Complex, ``(chunk, modes, N, N)``: gradient by the exit wave, used up when
         :attr:`patch_gradient` is there.
     patch_gradient
         Complex, ``(chunk, N, N)``: gradient by the conjugate of the patches; None before it is known.
     """
 
-    frames: Frames
+    frames: Indices
     where: SolverPlacement
     patches: Tensor
     slopes: tuple[Tensor, Tensor] | None
@@ -129,8 +129,8 @@ class Step:
         Those that share the batch.
     """
 
-    frames: Frames
-    mine: Frames
+    frames: Indices
+    mine: Indices
     n_subsets: int
     share: float
     illumination: Tensor
@@ -206,19 +206,19 @@ class Unknown(ABC):
 
     # Its part of the model. Only unknowns beyond object, probe and positions have one here.
 
-    def placed(self, positions: Tensor, frames: Frames) -> Tensor:
+    def placed(self, positions: Tensor, frames: Indices) -> Tensor:
         """Positions ``(batch, 2)`` of frames as this unknown makes them."""
         return positions
 
-    def lit(self, light: Tensor, frames: Frames) -> Tensor:
+    def lit(self, light: Tensor, frames: Indices) -> Tensor:
         """Light ``(batch, modes, N, N)`` of frames as this unknown makes it."""
         return light
 
-    def gathered_light(self, waves: Tensor, frames: Frames) -> Tensor:
+    def gathered_light(self, waves: Tensor, frames: Indices) -> Tensor:
         """The adjoint of :meth:`lit`."""
         return waves
 
-    def expected(self, intensity: Tensor, frames: Frames) -> Tensor:
+    def expected(self, intensity: Tensor, frames: Indices) -> Tensor:
         """Normalised intensity ``(batch, N, N)`` that frames are expected to show."""
         return intensity
 
@@ -228,7 +228,7 @@ class Unknown(ABC):
         """Forget the gradient of the last batch."""
 
     def add_wave(self, chunk: Chunk) -> None:  # noqa: B027 - not every unknown needs it
-        """Add the share of a chunk, from the residual of the exit wave."""
+        """Add the share of a chunk, from the gradient by the exit wave."""
 
     def add_patches(self, chunk: Chunk) -> None:  # noqa: B027 - not every unknown needs it
         """Add the share of a chunk, from the gradient by the patches."""

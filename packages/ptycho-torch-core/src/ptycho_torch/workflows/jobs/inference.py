@@ -33,7 +33,7 @@ from ptycho_torch.workflows.jobs.refinement import refine_in_processes, refined_
 from ptycho_torch.workflows.processes.copies import require_importable_script
 from ptycho_torch.workflows.processes.device import numerics, require_compiler, resolve_accelerator
 from ptycho_torch.workflows.processes.distributed import from_first_process, is_first_process
-from ptycho_torch.workflows.processes.spreading import Reconstruction, reconstruct_in_processes
+from ptycho_torch.workflows.processes.spreading import ReconstructionTask, reconstruct_in_processes
 from ptycho_torch.workflows.runs.debugging import Intermediates, debug_messages
 from ptycho_torch.workflows.runs.directory import RunDirectory
 from ptycho_torch.workflows.runs.leaving import Leaving
@@ -74,7 +74,7 @@ class InferenceOutcome:
     report, network_report
         Comparison of each with the truth, if the scan holds one and enough of it is covered.
     forward_residual, network_residual
-        Misfit of each to all frames.
+        Forward residual of ``reconstruction`` and of ``network``, over all frames.
     patterns_per_second
         Frames predicted and stitched per second, reading and writing excluded.
     files
@@ -160,7 +160,7 @@ def infer(
     )
     announce_product(scan)
     kept = Intermediates() if config.debug else None
-    work = Reconstruction.asked_for(
+    work = ReconstructionTask.asked_for(
         model,
         scan,
         groups,
@@ -244,7 +244,11 @@ def _read(
 
 
 def _network_record(
-    work: Reconstruction, stitched: StitchedObject, residual: float, payload: InferencePayload, device: str
+    work: ReconstructionTask,
+    stitched: StitchedObject,
+    residual: float,
+    payload: InferencePayload,
+    device: str,
 ) -> Reconstructed:
     """What the network made, compared with the truth, and judged where it is not refined further."""
     probe, seen, config = work.model.probe.detach().cpu().numpy(), work.seen(), payload.refine_config
@@ -288,7 +292,7 @@ def _facts(final: Reconstructed, scan: Scan, speed: str) -> list[tuple[str, str]
     return [
         ("scan", f"{final.frames.n_frames} of {scan.n_frames} frames of {scan.N} × {scan.N} px"),
         ("object", f"{' × '.join(str(side) for side in final.object.object.shape)} px"),
-        ("misfit of the amplitudes", f"{final.residual:.4f}"),
+        ("forward residual", f"{final.residual:.4f}"),
         ("speed of the network", speed),
         *told(final.verdict),
     ]

@@ -60,7 +60,7 @@ class RefinementOutcome:
     report
         Comparison with the truth, if the scan holds one and enough of it is covered.
     forward_residual
-        Misfit of the object to all frames, with the dose of each frame.
+        Forward residual of the object over all frames, with the dose of each frame.
     files
         Everything written.
     verdict
@@ -159,7 +159,7 @@ def _origin(made: Reconstructed, name: str, command: Sequence[str]) -> Origin:
     facts = [
         ("scan", f"{frames.n_frames} frames of {frames.N} × {frames.N} px"),
         ("object", f"{' × '.join(str(side) for side in made.object.object.shape)} px"),
-        ("misfit of the amplitudes", f"{made.residual:.4f}"),
+        ("forward residual", f"{made.residual:.4f}"),
         ("epochs", str(len(made.curve))),
         *told(made.verdict),
     ]

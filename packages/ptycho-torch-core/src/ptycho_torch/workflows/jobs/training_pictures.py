@@ -199,5 +199,5 @@ def _facts(
         (f"lowest {name}", f"{best[name]:.6g} in epoch {best['epoch'] + 1:.0f}"),
     ]
     if "val_residual" in best:
-        facts.append(("misfit of the amplitudes then", f"{best['val_residual']:.4f}"))
+        facts.append(("forward residual in that epoch", f"{best['val_residual']:.4f}"))
     return facts

@@ -28,7 +28,7 @@ from ptycho_torch.workflows.processes.device import count_devices
 from ptycho_torch.workflows.processes.distributed import resolve_strategy
 from ptycho_torch.workflows.processes.meeting import awaited, cluster_environment
 
-__all__ = ["Reconstruction", "reconstruct_in_processes"]
+__all__ = ["ReconstructionTask", "reconstruct_in_processes"]
 
 # Of all frames of a batch: about half a gigabyte while the network predicts them.
 _PIXELS_ON_GPU = 2**22
@@ -36,7 +36,7 @@ _RESULT, _ARRAYS = "result.npz", ("object", "weight", "origin")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reconstruction:
+class ReconstructionTask:
     """What to reconstruct and how, as it is given to each process.
 
     Attributes
@@ -76,7 +76,7 @@ class Reconstruction:
         progress: Progress | None,
         should_stop: ShouldStop | None,
         observe: Observe | None = None,
-    ) -> Reconstruction:
+    ) -> ReconstructionTask:
         """What settings ask for.
 
         Parameters
@@ -119,7 +119,7 @@ def _batch_size(model: PatchModel, of_training: int) -> int:
 
 
 def reconstruct_in_processes(
-    work: Reconstruction, execution: PyTorchExecutionConfig, device: str
+    work: ReconstructionTask, execution: PyTorchExecutionConfig, device: str
 ) -> tuple[StitchedObject, float, float]:
     """Reconstruct, and compare the object with the frames.
 
@@ -177,7 +177,7 @@ def reconstruct_in_processes(
             return result, float(left["residual"]), float(left["seconds"])
 
 
-def _leave_result(fabric: Fabric, work: Reconstruction, file: Path) -> None:
+def _leave_result(fabric: Fabric, work: ReconstructionTask, file: Path) -> None:
     """Reconstruct in a copy of the first process, which waits for the copies to end before it listens.
 
     What a copy returns goes through a pipe, and an object larger than its buffer would never get into it.
@@ -188,7 +188,7 @@ def _leave_result(fabric: Fabric, work: Reconstruction, file: Path) -> None:
         np.savez(file, **arrays, residual=residual, seconds=seconds)
 
 
-def _reconstruct(fabric: Fabric | None, work: Reconstruction) -> tuple[StitchedObject, float, float]:
+def _reconstruct(fabric: Fabric | None, work: ReconstructionTask) -> tuple[StitchedObject, float, float]:
     processes = Team.joined()
     model = work.model
     if fabric is not None:

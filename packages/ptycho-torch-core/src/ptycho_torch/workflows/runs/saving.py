@@ -58,7 +58,7 @@ _PICTURES = (
     Picture(name=_OBJECT[0], caption="Amplitude of the object"),
     Picture(name=_OBJECT[1], caption="Phase of the object, constant and ramp removed"),
     Picture(name=COMPARISON, caption="The object beside the known one, and their difference"),
-    Picture(name=CURVE, caption="Misfit of the amplitudes over the epochs of refinement"),
+    Picture(name=CURVE, caption="Forward residual over the epochs of refinement"),
 )
 
 

@@ -1,4 +1,4 @@
-r"""Placements of the solver: the object interpolated, or the probe moved.
+r"""Patches at whole pixels of an object, lit by a probe that moves by what is left of each position.
 
 In an experiment the probe moves, or the sample under it, and neither is blurred by it. With the object
 on a grid the displacement :math:`\delta` that is left beside the nearest pixel is given to the probe,
@@ -13,24 +13,20 @@ frame and mode.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from ptycho_torch.physics.placement import WholePixel
-from ptycho_torch.physics.placement_bilinear import BilinearRows
-from ptycho_torch.refine.result import SubPixel
 
-__all__ = ["MovedProbe", "SolverPlacement", "placement_of"]
+__all__ = ["MovedProbe"]
 
 
 class MovedProbe(WholePixel):
     """Patches at whole pixels, lit by a ramped probe that moves by the rest of each position.
 
     Parameters are those of :class:`~ptycho_torch.physics.placement_bilinear.BilinearRows`. Probes carry the
-    ramp of :func:`~ptycho_torch.refine.step.detector_ramp`, which puts frequency zero at ``N // 2``.
-    The phases of all frames are computed once.
+    ramp of phase that puts frequency zero at ``N // 2``. The phases of all frames are computed once.
     """
 
     _per_patch = ("corner", "rest", "phase_y", "phase_x")
@@ -72,27 +68,3 @@ class MovedProbe(WholePixel):
         slope_y = (torch.roll(image, -1, 0) - torch.roll(image, 1, 0)) / 2
         slope_x = (torch.roll(image, -1, 1) - torch.roll(image, 1, 1)) / 2
         return self.cut(image), self.cut(slope_y), self.cut(slope_x)
-
-
-SolverPlacement: TypeAlias = BilinearRows | MovedProbe
-
-
-def placement_of(
-    sub_pixel: SubPixel,
-    positions: Tensor,
-    n_pixels: int,
-    shape: tuple[int, int],
-    origin: Tensor,
-    dtype: torch.dtype,
-) -> SolverPlacement:
-    """Placement for what moves by fractions of a pixel: the probe, or the object.
-
-    Parameters
-    ----------
-    sub_pixel
-        ``"probe"`` or ``"object"``.
-    positions, n_pixels, shape, origin, dtype
-        As for :class:`~ptycho_torch.physics.placement_bilinear.BilinearRows`.
-    """
-    kind = MovedProbe if sub_pixel == "probe" else BilinearRows
-    return kind(positions, n_pixels, shape, origin=origin, dtype=dtype)

@@ -14,12 +14,12 @@ from ptycho_torch.physics.residual import residual_of_pairs
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.frames import FrameSource
-from ptycho_torch.refine.placement import SolverPlacement, placement_of
 from ptycho_torch.refine.result import SubPixel
 from ptycho_torch.refine.step import detector_ramp
+from ptycho_torch.refine.sub_pixel import SolverPlacement, placement_of
 from ptycho_torch.refine.unknowns import Unknowns
 
-__all__ = ["dose_of", "forward_residual", "predicted_pairs"]
+__all__ = ["forward_residual", "light_ratio", "predicted_pairs"]
 
 _SAMPLE_FRAMES = 64
 _CHUNK = 16
@@ -105,7 +105,7 @@ def predicted_pairs(
     return pairs
 
 
-def dose_of(frames: FrameSource, placement: SolverPlacement, unknowns: Unknowns) -> float:
+def light_ratio(frames: FrameSource, placement: SolverPlacement, unknowns: Unknowns) -> float:
     """Ratio of measured to predicted light over some frames spread over the scan; 1 if none is predicted."""
     chosen = np.unique(np.linspace(0, len(placement) - 1, min(len(placement), _SAMPLE_FRAMES)).astype(int))
     predicted_sum = measured_sum = 0.0

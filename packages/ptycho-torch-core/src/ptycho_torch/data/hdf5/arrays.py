@@ -1,4 +1,4 @@
-"""Parts of HDF5 layouts in canonical form: probe, object, numbers of frames."""
+"""Arrays of HDF5 layouts in canonical form: probe, object, mask, numbers of frames."""
 
 from __future__ import annotations
 

@@ -24,13 +24,13 @@ from ptycho_torch.physics.placement import WholePixel, check_room, patch_corners
 from ptycho_torch.physics.shapes import check_positions
 from ptycho_torch.types import ComplexPatches, Positions
 
-__all__ = ["PlacedPatches", "Placing"]
+__all__ = ["ResampledPatches", "Resampler"]
 
 _REACH = 4
 
 
 @dataclass(frozen=True)
-class PlacedPatches:
+class ResampledPatches:
     """Patches on the pixels of a canvas; of one pixel more than the weight, because it lies between pixels.
 
     Attributes
@@ -51,7 +51,7 @@ class PlacedPatches:
         return len(self.values)
 
 
-class Placing:
+class Resampler:
     """Brings patches and their weight to the pixels of a canvas.
 
     Parameters
@@ -73,7 +73,7 @@ class Placing:
         # that counts. A weight that reaches the end of its window ends nothing.
         self._dark = [_dark_margins((weight > 0).any(dim=axis)) for axis in (1, 0)]
 
-    def place(self, patches: ComplexPatches, positions: Positions) -> PlacedPatches:
+    def resample(self, patches: ComplexPatches, positions: Positions) -> ResampledPatches:
         """Resample patches ``(batch, N, N)``, ``N >= n``, at positions ``(batch, 2)``, ``[y, x]`` in px.
 
         Raises
@@ -90,7 +90,7 @@ class Placing:
         check_room(corner, corner + (rest > 0).to(torch.int64) + n, self.shape)
         corner, rest = corner.to(patches.device), rest.to(patches.device)
         moved = self._resampled(patches.to(torch.complex64), _taps(rest.to(torch.float64)))
-        return PlacedPatches(moved, corner, rest.to(torch.float32))
+        return ResampledPatches(moved, corner, rest.to(torch.float32))
 
     def _resampled(self, patches: ComplexPatches, taps: Tensor) -> ComplexPatches:
         """The sum over ``2 * _REACH`` neighbours along one axis and then the other."""
@@ -110,18 +110,18 @@ class Placing:
             values = total
         return torch.view_as_complex(values)
 
-    def weights(self, placed: PlacedPatches) -> Tensor:
-        """Weight of every pixel of placed patches, float32 ``(batch, n + 1, n + 1)``, zero or more."""
-        down, right = placed.rest[:, :, None, None].unbind(dim=1)
+    def weights(self, resampled: ResampledPatches) -> Tensor:
+        """Weight of every pixel of resampled patches, float32 ``(batch, n + 1, n + 1)``, zero or more."""
+        down, right = resampled.rest[:, :, None, None].unbind(dim=1)
         rows = (1 - down) * self._framed[1:] + down * self._framed[:-1]
         return (1 - right) * rows[..., 1:] + right * rows[..., :-1]
 
-    def where(self, placed: PlacedPatches) -> WholePixel:
-        """Placement of placed patches on the canvas.
+    def placement(self, resampled: ResampledPatches) -> WholePixel:
+        """Where resampled patches lie on the canvas.
 
         The last row of a patch at a whole pixel has weight zero and may lie outside.
         """
-        return WholePixel.at(placed.corner, placed.rest, self.n_pixels + 1, self.shape)
+        return WholePixel.at(resampled.corner, resampled.rest, self.n_pixels + 1, self.shape)
 
 
 def _dark_margins(lit: Tensor) -> tuple[int, int]:
