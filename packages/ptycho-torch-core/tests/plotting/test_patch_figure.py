@@ -54,7 +54,7 @@ def test_every_panel_holds_its_array(figures, tmp_path, sample):
         np.testing.assert_allclose(arrays[row][2], 0.1 * np.sqrt(measured[row]))
         np.testing.assert_allclose(arrays[row][3], np.abs(patches[row]))
     assert grid[0][0].images[0].get_clim() == grid[3][1].images[0].get_clim()
-    assert grid[1][0].get_ylabel() == "frame 11\nmisfit 10.0%"
+    assert grid[1][0].get_ylabel() == "frame 11\nresidual 10.0%"
 
 
 def test_dark_and_unmeasured_pixels_are_grey(figures, tmp_path, sample):
