@@ -96,7 +96,7 @@ def readers_of(kind: str) -> list[Callable[[Path], Any]]:
     from ptycho_torch.bundle import load_bundle, read_manifest
     from ptycho_torch.data.opening import open_scan, read_scan_header
     from ptycho_torch.data.summary import inspect_scan
-    from ptycho_torch.results import load_object, load_probe
+    from ptycho_torch.results import load_object_and_probe
     from ptycho_torch.workflows import load_inference_bundle_torch
 
     def all_frames(path: Path) -> Any:
@@ -105,7 +105,7 @@ def readers_of(kind: str) -> list[Callable[[Path], Any]]:
     if kind == "bundle":
         return [read_manifest, load_bundle, load_inference_bundle_torch]
     if kind == "npz":
-        return [read_scan_header, all_frames, load_object, load_probe, inspect_scan]
+        return [read_scan_header, all_frames, load_object_and_probe, inspect_scan]
     if kind == "hdf5":
         return [read_scan_header, all_frames, inspect_scan]
     return [lambda path: resolve(SECTIONS, file=load_config(path))]

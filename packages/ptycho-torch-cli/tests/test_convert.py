@@ -47,11 +47,11 @@ def test_progress_counts_frames(scan_file: Path, tmp_path: Path, capsys: pytest.
 
 
 def test_the_format_can_be_stated(scan_file: Path, tmp_path: Path) -> None:
-    from ptycho_torch.data.opening import locate_scan
+    from ptycho_torch.data.recognition import recognised
 
     target = tmp_path / "scan.data"
     assert main([str(scan_file), str(target), "--format", "cxi", "--quiet", *OPTICS]) == 0
-    assert locate_scan(target).format == "cxi"
+    assert recognised(target)[1].format == "cxi"
 
 
 def test_frames_can_be_cropped_and_the_domain_stated(

@@ -101,7 +101,7 @@ def test_a_scan_is_simulated_in_any_format(
     name: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ptycho_torch.data import load_scan, open_scan
-    from ptycho_torch.data.opening import locate_scan
+    from ptycho_torch.data.recognition import recognised
 
     optics = {
         "photon_energy_eV": 9000.0, "detector_object_distance_m": 2.0,
@@ -114,7 +114,7 @@ def test_a_scan_is_simulated_in_any_format(
     assert capsys.readouterr().err == ""
     expected = load_scan(tmp_path / "scan.npz")
     for path in (tmp_path / name, tmp_path / f"other-{name}"):
-        assert locate_scan(path).format == kind
+        assert recognised(path)[1].format == kind
         found = open_scan(path)
         np.testing.assert_array_equal(found.diffraction[:], expected.diffraction)
         np.testing.assert_array_equal(found.positions, expected.positions)

@@ -12,7 +12,7 @@ from ptycho_torch.data.convert import convert
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.errors import DataError
 from ptycho_torch.reassembly import StitchedObject
-from ptycho_torch.results import load_object, load_probe, save_reconstruction
+from ptycho_torch.results import load_object, load_object_and_probe, save_reconstruction
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_round_trip_is_exact(tmp_path, stitched):
     save_reconstruction(
         tmp_path / "r.npz", stitched, positions=positions, probe=probe, configuration=configuration
     )
-    np.testing.assert_array_equal(load_probe(tmp_path / "r.npz"), probe)
+    np.testing.assert_array_equal(load_object_and_probe(tmp_path / "r.npz")[1], probe)
     back = load_object(tmp_path / "r.npz")
     for name in ("object", "weight", "origin"):
         value, expected = getattr(back, name), getattr(stitched, name)
@@ -76,12 +76,12 @@ def test_a_scan_in_hdf5_without_an_object_is_refused(tmp_path, tiny_scan):
 
 def test_a_scan_gives_its_probe_and_a_bare_object_has_none(tmp_path, tiny_scan):
     save_scan(tmp_path / "scan.npz", tiny_scan)
-    np.testing.assert_array_equal(load_probe(tmp_path / "scan.npz"), tiny_scan.probe)
+    np.testing.assert_array_equal(load_object_and_probe(tmp_path / "scan.npz")[1], tiny_scan.probe)
     np.savez(tmp_path / "bare.npz", object=np.ones((4, 4), complex))
-    assert load_probe(tmp_path / "bare.npz") is None
-    np.savez(tmp_path / "wrong.npz", probe=np.ones((4, 5), complex))
+    assert load_object_and_probe(tmp_path / "bare.npz")[1] is None
+    np.savez(tmp_path / "wrong.npz", object=np.ones((4, 4), complex), probe=np.ones((4, 5), complex))
     with pytest.raises(DataError, check=lambda error: error.names == ("probe",)):
-        load_probe(tmp_path / "wrong.npz")
+        load_object_and_probe(tmp_path / "wrong.npz")
 
 
 @pytest.mark.parametrize(

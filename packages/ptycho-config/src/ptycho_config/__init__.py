@@ -20,7 +20,7 @@ from ptycho_config.errors import MISSING, ConfigError, Problem, suggest
 from ptycho_config.execution import PyTorchExecutionConfig
 from ptycho_config.fields import FieldSpec, field_specs, setting, spec_of
 from ptycho_config.inference import InferenceConfig
-from ptycho_config.io import dump_config, load_config, to_json, to_yaml, write_resolved
+from ptycho_config.io import load_config, to_json, to_yaml, write_resolved
 from ptycho_config.keys import JOBS, LEGACY_SPELLINGS, SECTIONS, schema_of_job
 from ptycho_config.legacy import KEY_MAPPINGS, dataclass_to_legacy_dict, update_legacy_dict
 from ptycho_config.model import ModelConfig
@@ -59,7 +59,6 @@ __all__ = [
     "TrainingConfig",
     "__version__",
     "dataclass_to_legacy_dict",
-    "dump_config",
     "evolve",
     "field_specs",
     "file_schema",

@@ -14,7 +14,7 @@ from ptycho_config.errors import MISSING, ConfigError, MissingType, Problem
 from ptycho_config.keys import LEGACY_SPELLINGS, SECTIONS, KeyTable
 from ptycho_config.provenance import Resolution
 
-__all__ = ["dump_config", "load_config", "to_json", "to_yaml", "write_resolved"]
+__all__ = ["load_config", "to_json", "to_yaml", "write_resolved"]
 
 _FORMAT = "ptycho-config resolved"
 _FORMAT_VERSION = 1
@@ -188,30 +188,6 @@ def to_yaml(config: Config | Mapping[str, Any]) -> str:
 def to_json(config: Config | Mapping[str, Any]) -> str:
     """Write a configuration, or a mapping of sections, as JSON."""
     return json.dumps(_as_data(config), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def dump_config(path: str | os.PathLike[str], config: Config | Mapping[str, Any]) -> None:
-    """Write a configuration, or a mapping of sections, to a YAML or JSON file.
-
-    The file appears complete or not at all.
-
-    Parameters
-    ----------
-    path : path-like
-        Ends in ``.yaml``, ``.yml`` or ``.json``.
-    config : Config or mapping
-        What to write.
-
-    Raises
-    ------
-    ConfigError
-        For another ending.
-    """
-    writers = {".yaml": to_yaml, ".yml": to_yaml, ".json": to_json}
-    write = writers.get(Path(path).suffix.lower())
-    if write is None:
-        raise ConfigError(Problem("config file", str(path), f"a name ending in {', '.join(writers)}"))
-    _replace(Path(path), write(config))
 
 
 def write_resolved(

@@ -19,7 +19,7 @@ from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.errors import DataError, Fault, fault
 from ptycho_torch.reassembly import StitchedObject
 
-__all__ = ["load_object", "load_object_and_probe", "load_probe", "save_reconstruction"]
+__all__ = ["load_object", "load_object_and_probe", "save_reconstruction"]
 
 
 def save_reconstruction(
@@ -89,7 +89,24 @@ def load_object(path: str | PathLike[str], *, reader: str | PathLike[str] | None
 def load_object_and_probe(
     path: str | PathLike[str], *, reader: str | PathLike[str] | None = None
 ) -> tuple[StitchedObject, np.ndarray | None]:
-    """Object as `load_object` and probe as `load_probe`, from a file that is read once; raises as both."""
+    """Object as `load_object`, and the probe beside it, from a file that is read once.
+
+    Parameters
+    ----------
+    path, reader
+        As for `load_object`.
+
+    Returns
+    -------
+    object : StitchedObject
+    probe : ndarray or None
+        ``(modes, N, N)`` complex64; None if the file holds none.
+
+    Raises
+    ------
+    FileNotFoundError, DataError
+        As `load_object`, and if the probe cannot be read or has another shape.
+    """
     format, located = recognised(path, reader)
     if format.name == npz.NAME:
         return _saved_object(path), _saved_probe(path)
@@ -143,27 +160,6 @@ def _object_of_scan(scan: Scan, path: str | PathLike[str]) -> StitchedObject:
         weight=np.ones(image.shape, dtype=np.float32),
         origin=scan.object_truth_origin.astype(np.float64),
     )
-
-
-def load_probe(path: str | PathLike[str], *, reader: str | PathLike[str] | None = None) -> np.ndarray | None:
-    """Probe beside an object, ``(modes, N, N)`` complex64, or ``None`` if the file holds none.
-
-    Parameters
-    ----------
-    path
-        A saved reconstruction (``probe``) or a scan of any format.
-    reader
-        Python file with a format of the caller's own.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the file does not exist.
-    DataError
-        If the probe cannot be read or has another shape.
-    """
-    format, located = recognised(path, reader)
-    return _saved_probe(path) if format.name == npz.NAME else format.read(located).probe
 
 
 def _saved_probe(path: str | PathLike[str]) -> np.ndarray | None:

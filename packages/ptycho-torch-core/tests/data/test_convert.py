@@ -13,7 +13,8 @@ from ptycho_torch.data.convert import convert
 from ptycho_torch.data.format_registry import format_for_target, writable_formats
 from ptycho_torch.data.formats.npz import load_scan, save_scan
 from ptycho_torch.data.hdf5.product import save_product
-from ptycho_torch.data.opening import locate_scan, open_scan, read_scan_header
+from ptycho_torch.data.opening import open_scan, read_scan_header
+from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.summary import inspect_scan
 from ptycho_torch.diagnosis import statistics
 from ptycho_torch.errors import ConfigError, DataError, MissingMetadata, ShapeError
@@ -92,7 +93,7 @@ def full(tmp_path, plain):
 def test_there_and_back(tmp_path, request, source, format):
     original = request.getfixturevalue(source)
     middle = convert(original, tmp_path / NAMES[format])
-    assert locate_scan(middle).format == format
+    assert recognised(middle)[1].format == format
     _assert_same(open_scan(middle), load_scan(original))
     convert(middle, tmp_path / "again.npz")
     _assert_same(load_scan(tmp_path / "again.npz"), load_scan(original))

@@ -13,7 +13,8 @@ from ptycho_torch.data import format_registry
 from ptycho_torch.data.convert import convert, write_scan
 from ptycho_torch.data.format_registry import built_in_formats, format_for_target, formats, writable_formats
 from ptycho_torch.data.formats import npz
-from ptycho_torch.data.opening import locate_scan, open_scan, read_scan_header, scan_files
+from ptycho_torch.data.opening import open_scan, read_scan_header, scan_files
+from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.summary import inspect_scan
 from ptycho_torch.errors import ConfigError, DataError
@@ -78,7 +79,7 @@ def test_a_file_of_the_users_own_is_asked_first_and_reads_its_scans(toy):
     with pytest.raises(DataError):
         open_scan(toy)
     assert formats(TOY)[0].name == "toy"
-    assert locate_scan(toy, reader=TOY).format == "toy"
+    assert recognised(toy, reader=TOY)[1].format == "toy"
     np.testing.assert_array_equal(open_scan(toy, reader=TOY).diffraction, example_scan().diffraction)
     assert read_scan_header(toy, reader=TOY).n_frames == 12
     assert inspect_scan(toy, reader=TOY).is_sound
@@ -96,7 +97,7 @@ def test_it_converts_in_both_directions(toy, tmp_path):
 
 def test_other_formats_are_read_beside_it(tmp_path):
     npz.make_example(tmp_path / "scan.npz")
-    assert locate_scan(tmp_path / "scan.npz", reader=TOY).format == "npz"
+    assert recognised(tmp_path / "scan.npz", reader=TOY)[1].format == "npz"
 
 
 def test_a_changed_file_is_run_again(tmp_path, toy):
@@ -141,7 +142,7 @@ def test_facts_are_known_without_running_a_module(install):
 @pytest.mark.rule("DATA-019")
 def test_a_format_of_another_distribution_is_one_of_all(install, tmp_path, toy):
     install(TOY.read_text(), "toy = other_format_{number}")
-    assert locate_scan(toy).format == "toy"
+    assert recognised(toy)[1].format == "toy"
     convert(toy, tmp_path / "scan.npz")
     convert(tmp_path / "scan.npz", tmp_path / "again.toy")
     np.testing.assert_array_equal(open_scan(tmp_path / "again.toy").diffraction, example_scan().diffraction)
@@ -155,8 +156,8 @@ def test_a_special_format_is_asked_before_the_general_one(install, tmp_path):
     general.load().make_example(tmp_path / "special.cxi")
     with h5py.File(tmp_path / "special.cxi", "a") as file:
         file["entry_1/beamline"] = 7
-    assert locate_scan(tmp_path / "plain.cxi").format == "cxi"
-    assert locate_scan(tmp_path / "special.cxi").format == "beamline-cxi"
+    assert recognised(tmp_path / "plain.cxi")[1].format == "cxi"
+    assert recognised(tmp_path / "special.cxi")[1].format == "beamline-cxi"
     assert open_scan(tmp_path / "special.cxi").n_frames == 12
     order = [format.name for format in formats()]
     assert order.index("beamline-cxi") < order.index("cxi")
@@ -170,7 +171,7 @@ def test_two_formats_that_know_nothing_of_each_other_do_not_decide(install, tmp_
     with h5py.File(tmp_path / "special.cxi", "a") as file:
         file["entry_1/beamline"] = 7
     with pytest.raises(DataError) as caught:
-        locate_scan(tmp_path / "special.cxi")
+        recognised(tmp_path / "special.cxi")[1]
     assert "beamline-cxi" in str(caught.value)
     assert "cxi and" in str(caught.value) or "and as cxi" in str(caught.value)
 

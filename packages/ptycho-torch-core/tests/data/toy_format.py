@@ -36,9 +36,7 @@ def _arrays(located):
 def header(located):
     arrays = _arrays(located)
     frames = arrays["diff3d"]
-    return ScanHeader(
-        located=located, n_frames=len(frames), N=frames.shape[1], probe_size=arrays["probeGuess"].shape[-1]
-    )
+    return ScanHeader(n_frames=len(frames), N=frames.shape[1], probe_size=arrays["probeGuess"].shape[-1])
 
 
 def read(located, *, measurement_domain="auto", N=None, progress=None):

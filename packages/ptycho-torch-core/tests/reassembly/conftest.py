@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.physics import Bilinear, illumination
-from ptycho_torch.reassembly import StitchedObject, canvas_for, stitch
+from ptycho_torch.reassembly import StitchedObject, canvas_for, stitch, stitching
 from ptycho_torch.testing import tiny_scene
 
 
@@ -25,7 +26,7 @@ class Cut:
     weight: torch.Tensor
 
     def stitched(
-        self, patches=None, positions=None, *, batch_size=None, passes=0, tolerance=1e-6
+        self, patches=None, positions=None, *, batch_size=None, passes=0, settled_rad=1e-6
     ) -> StitchedObject:
         """Stitch these patches, or others, at these positions, or others."""
         patches = self.patches if patches is None else patches
@@ -36,7 +37,8 @@ class Cut:
             return islice(zip(patches.split(size), positions.split(size), strict=True), skip, None)
 
         geometry = canvas_for(positions.numpy(), self.scan.N)
-        return stitch(batches, geometry, self.weight, alignment_passes=passes, tolerance=tolerance)
+        with patch.object(stitching, "_SETTLED_RAD", settled_rad):
+            return stitch(batches, geometry, self.weight, alignment_passes=passes)
 
     def error(self, result: StitchedObject, *, free_phase=False, least_weight=1e-3) -> float:
         """Relative RMS difference from the truth on every pixel of enough weight, overlaid by origin."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ptycho_config import OrientationConfig
 from ptycho_torch.control import Progress
-from ptycho_torch.data.recognition import locate_scan, recognised, scan_files
+from ptycho_torch.data.recognition import recognised, scan_files
 from ptycho_torch.data.scan.assemble import FRAME_KEYS, metadata_in
 from ptycho_torch.data.scan.checks import probe_size_from_shape
 from ptycho_torch.data.scan.contract import Scan
@@ -30,7 +30,7 @@ from ptycho_torch.data.scan.orientation import oriented
 from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, Fault, ScanWarning
 
-__all__ = ["Located", "ScanHeader", "locate_scan", "open_scan", "read_scan_header", "scan_files"]
+__all__ = ["Located", "ScanHeader", "open_scan", "read_scan_header", "scan_files"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def open_scan(
     Parameters
     ----------
     path
-        As for `locate_scan`, or a scan in memory, see `ptycho_torch.data.scan.memory`: a `Scan`, arrays by
+        As for `recognised`, or a scan in memory, see `ptycho_torch.data.scan.memory`: a `Scan`, arrays by
         name, or an object that has them as attributes.
     measurement_domain
         ``"auto"``, ``"counts"`` or ``"amplitude"``: what the caller states about the frames. Frames of HDF5
@@ -165,7 +165,6 @@ def _path_or_scan(given: str | PathLike[str] | InMemory | HoldsScan) -> str | Pa
 def _header_in_memory(data: InMemory) -> ScanHeader:
     if isinstance(data, Scan):
         return ScanHeader(
-            located=None,
             n_frames=data.n_frames,
             N=data.N,
             probe_size=int(data.probe.shape[-1]),
@@ -175,7 +174,6 @@ def _header_in_memory(data: InMemory) -> ScanHeader:
     frames = next((np.shape(data[name]) for name in FRAME_KEYS if data.get(name) is not None), ())
     probe = arrays.get("probeGuess")
     return ScanHeader(
-        located=None,
         n_frames=arrays["xcoords"].size if "xcoords" in arrays else None,
         N=int(frames[1]) if len(frames) == 3 else None,
         probe_size=None if probe is None else probe_size_from_shape(probe.shape),

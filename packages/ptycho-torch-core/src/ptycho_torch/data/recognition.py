@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ptycho_torch.data.scan.header import Located
 
-__all__ = ["Candidate", "locate_scan", "recognised", "scan_files"]
+__all__ = ["Candidate", "recognised", "scan_files"]
 
 logger = logging.getLogger(__name__)
 
@@ -138,8 +138,10 @@ class Candidate:
         return f"{present[0]} is there without {missing}; put both into the directory"
 
 
-def locate_scan(path: str | PathLike[str], *, reader: str | PathLike[str] | None = None) -> Located:
-    """Recognise the scan at ``path``.
+def recognised(
+    path: str | PathLike[str], reader: str | PathLike[str] | None = None
+) -> tuple[Format, Located]:
+    """The format that knows what is at ``path``, and where the scan is.
 
     Parameters
     ----------
@@ -158,13 +160,6 @@ def locate_scan(path: str | PathLike[str], *, reader: str | PathLike[str] | None
     ConfigError
         The reader is none.
     """
-    return recognised(path, reader)[1]
-
-
-def recognised(
-    path: str | PathLike[str], reader: str | PathLike[str] | None = None
-) -> tuple[Format, Located]:
-    """The format that knows what is at ``path``, and where the scan is; raises as `locate_scan`."""
     source = inside_of(path)[0]
     if not source.exists():
         raise FileNotFoundError(f"{source}: no such file or directory; give the path of a scan")
@@ -251,7 +246,7 @@ def scan_files(path: str | PathLike[str], *, reader: str | PathLike[str] | None 
     Parameters
     ----------
     path, reader
-        As for `locate_scan`.
+        As for `recognised`.
 
     Raises
     ------

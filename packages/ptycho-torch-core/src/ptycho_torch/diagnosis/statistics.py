@@ -5,7 +5,6 @@ Memory beyond the frames is that of a few frames and of one number per frame, ho
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -80,8 +79,8 @@ class FrameStatistics:
         Smallest value of all.
     impossible_in_frame
         (n,) int64: pixels of each frame that hold no possible value, ``left_out`` aside.
-    sample_rows, sample
-        (k,) and (k, N, N): some frames, evenly spread, with impossible values as zero.
+    sample
+        (k, N, N): some frames, evenly spread, with impossible values as zero.
     """
 
     dtype: np.dtype[Any]
@@ -101,7 +100,6 @@ class FrameStatistics:
     n_broken: npt.NDArray[np.int64]
     most_negative: float
     impossible_in_frame: npt.NDArray[np.int64]
-    sample_rows: npt.NDArray[np.int64]
     sample: Map
 
     @property
@@ -214,7 +212,7 @@ class _Sums:
         flat[:, suspects] = np.where(flags, np.zeros((), dtype=values.dtype), values)
         return flat
 
-    def result(self, rows: npt.NDArray[np.int64], sample: Map) -> FrameStatistics:
+    def result(self, sample: Map) -> FrameStatistics:
         """All of it."""
         shape = (self.size, self.size)
         totals, light = self.per_frame["totals"], self.per_frame["light"]
@@ -236,18 +234,17 @@ class _Sums:
             n_broken=self.broken.reshape(shape),
             most_negative=self.most_negative,
             impossible_in_frame=self.bad_in_frame,
-            sample_rows=rows,
             sample=sample,
         )
 
 
-def _sample(frames: Stored) -> tuple[npt.NDArray[np.int64], Map]:
+def _sample(frames: Stored) -> Map:
     n, pixels = frames.shape[0], frames.shape[1] * frames.shape[2]
     count = min(n, _SAMPLE_FRAMES, max(_LEAST_SAMPLE, _SAMPLE_VALUES // pixels))
     rows = np.unique(np.linspace(0, n - 1, count).astype(np.int64))
     values = np.asarray(frames[rows])
     flags = np.logical_or.reduce(impossible(values))
-    return rows, np.where(flags, 0, values).astype(np.float64)
+    return np.where(flags, 0, values).astype(np.float64)
 
 
 def _stuck(sample: Map) -> Mask:
@@ -277,7 +274,6 @@ def frame_statistics(
     *,
     unmeasured: Mask | None = None,
     progress: Progress | None = None,
-    convert: Callable[[Block], Block] | None = None,
 ) -> FrameStatistics:
     """Go through the frames once, in pieces.
 
@@ -289,11 +285,9 @@ def frame_statistics(
         (N, N) bool; True: not measured.
     progress
         Called with frames done and frames in all.
-    convert
-        Applied to what is read, for example to look at a scan through its mask.
     """
     n, size = frames.shape[0], frames.shape[1]
-    rows, sample = _sample(frames)
+    sample = _sample(frames)
     left_out = _stuck(sample)
     if unmeasured is not None:
         left_out |= unmeasured
@@ -305,9 +299,8 @@ def frame_statistics(
     step = max(1, _BLOCK_VALUES // size**2)
     for start in range(0, n, read):
         piece = np.asarray(frames[start : start + read])
-        piece = piece if convert is None else convert(piece)
         for first in range(0, len(piece), step):
             sums.add(start + first, piece[first : first + step])
         if progress is not None:
             progress(min(start + read, n), n)
-    return sums.result(rows, sample)
+    return sums.result(sample)

@@ -64,15 +64,13 @@ class FrcCurve:
         return 1 / self.crossing_1bit if self.crossing_1bit > 0 else math.inf
 
 
-def tukey_window(mask: NDArray[np.bool_], taper_share: float = _TAPER_SHARE) -> NDArray[np.float64]:
+def tukey_window(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Cosine-tapered (Tukey) window for a region of any outline.
 
     Parameters
     ----------
     mask
         (height, width) bool.
-    taper_share
-        Width of the taper as a share of the largest distance from the outline, 0 to 1.
 
     Returns
     -------
@@ -80,7 +78,7 @@ def tukey_window(mask: NDArray[np.bool_], taper_share: float = _TAPER_SHARE) -> 
         (height, width): 0 outside, rising as half a cosine with the distance from the outline, 1 inside.
     """
     distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    width = max(taper_share * 2 * float(distance.max()), 1.0)
+    width = max(_TAPER_SHARE * 2 * float(distance.max()), 1.0)
     window = 0.5 * (1 - np.cos(np.pi * np.minimum(distance / width, 1)))
     return np.asarray(window, dtype=np.float64)
 

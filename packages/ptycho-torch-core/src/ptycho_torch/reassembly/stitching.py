@@ -27,6 +27,8 @@ from ptycho_torch.types import ComplexPatches, Positions
 
 __all__ = ["Canvas", "CanvasGeometry", "StitchedObject", "canvas_for", "phases_towards", "stitch"]
 
+_SETTLED_RAD = 1e-2
+
 
 @dataclass(frozen=True, kw_only=True)
 class CanvasGeometry:
@@ -169,7 +171,6 @@ def stitch(
     *,
     n_kept: int = 0,
     alignment_passes: int = 50,
-    tolerance: float = 1e-2,
     device: torch.device | str = "cpu",
     processes: Team = ALONE,
     progress: Progress | None = None,
@@ -194,9 +195,8 @@ def stitch(
         So many patches of the first pass are kept at most, in whole batches, and left out of later calls of
         ``batches``.
     alignment_passes
-        At most this many passes after the first; 0 averages the patches as they come.
-    tolerance
-        The passes end when no phase changes by more than this, in rad.
+        At most this many passes after the first; 0 averages the patches as they come. The passes end when no
+        phase changes by more than 0.01 rad.
     device
         Where the canvas lives.
     processes
@@ -227,7 +227,7 @@ def stitch(
     for step in range(alignment_passes):
         moved = alignment.turn(source.passed(), momentum=step / (step + 3))
         processes.sum(canvas.numerator)
-        settled = processes.largest(moved, canvas.numerator.device) < tolerance
+        settled = processes.largest(moved, canvas.numerator.device) < _SETTLED_RAD
         if progress is not None:
             progress(alignment_passes if settled else step + 1, alignment_passes)
         if settled:

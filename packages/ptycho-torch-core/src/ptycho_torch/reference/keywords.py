@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
-__all__ = ["Keyword", "keyword", "keywords", "without_effect"]
+__all__ = ["Keyword", "keyword", "keywords"]
 
 _KEY = "keyword"
 
@@ -53,16 +53,6 @@ def keywords(owner: type) -> Iterator[Keyword]:
     for entry in fields(owner):
         becomes, note = entry.metadata[_KEY]
         yield Keyword(name=entry.name, default=_default(entry), becomes=becomes, note=note)
-
-
-def without_effect(*objects: Any) -> Mapping[str, Any]:
-    """Keywords of these objects that were set to something else than their default and have no effect."""
-    return {
-        f"{type(one).__name__}.{entry.name}": getattr(one, entry.name)
-        for one in objects
-        for entry in keywords(type(one))
-        if not entry.becomes and getattr(one, entry.name) != entry.default
-    }
 
 
 def _default(entry: Field[Any]) -> Any:

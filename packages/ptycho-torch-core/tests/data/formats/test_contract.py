@@ -16,7 +16,7 @@ from ptycho_torch.data import formats
 from ptycho_torch.data.convert import write_scan
 from ptycho_torch.data.format_registry import built_in_formats, writable_formats
 from ptycho_torch.data.opening import open_scan, read_scan_header
-from ptycho_torch.data.recognition import Candidate, locate_scan
+from ptycho_torch.data.recognition import Candidate, recognised
 from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.lazy import FrameStack, HDF5Frames
 from ptycho_torch.errors import DataError
@@ -59,7 +59,7 @@ def test_facts_are_read_from_the_source_as_the_module_states_them(name):
 @pytest.mark.rule("DATA-009")
 @every_format
 def test_it_recognises_its_own_example_and_no_other(name, examples):
-    located = locate_scan(examples[name])
+    located = recognised(examples[name])[1]
     assert located.format == name
     for other, path in examples.items():
         with Candidate(path) as candidate:
@@ -73,18 +73,18 @@ def test_it_recognises_its_own_example_and_no_other(name, examples):
 
 @every_format
 def test_the_name_of_a_file_does_not_decide(name, examples, tmp_path):
-    located = locate_scan(examples[name])
+    located = recognised(examples[name])[1]
     if examples[name].is_dir():
         return
     path = tmp_path / "scan.data"
     shutil.copy(located.frames, path)
-    assert locate_scan(path).format == name
+    assert recognised(path)[1].format == name
 
 
 @every_format
 def test_every_file_of_it_stands_for_the_scan(name, examples):
-    located = locate_scan(examples[name])
-    assert all(locate_scan(path) == located for path in located.files)
+    located = recognised(examples[name])[1]
+    assert all(recognised(path)[1] == located for path in located.files)
 
 
 @pytest.mark.rule("DATA-009")
@@ -138,7 +138,7 @@ def test_frames_stay_in_their_file(name, examples):
 @every_format
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98])
 def test_a_truncated_file_is_refused_in_words(name, share, examples, tmp_path):
-    for number, original in enumerate(locate_scan(examples[name]).files):
+    for number, original in enumerate(recognised(examples[name])[1].files):
         path = _copied(examples[name], tmp_path / str(number))
         broken = path / original.name if path.is_dir() else path
         content = original.read_bytes()
@@ -153,7 +153,7 @@ def test_a_truncated_file_is_refused_in_words(name, share, examples, tmp_path):
 @pytest.mark.parametrize("seed", range(25))
 def test_flipped_bytes_are_refused_in_words_or_do_no_harm(name, seed, examples, tmp_path):
     rng = np.random.default_rng([seed, 77])
-    for number, original in enumerate(locate_scan(examples[name]).files):
+    for number, original in enumerate(recognised(examples[name])[1].files):
         path = _copied(examples[name], tmp_path / str(number))
         broken = path / original.name if path.is_dir() else path
         content = np.frombuffer(original.read_bytes(), dtype=np.uint8).copy()
@@ -223,7 +223,7 @@ def test_a_name_that_is_no_text_is_named_in_a_refusal(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file[b"torn\xff"], file["whole"] = 1.0, 2.0
     with pytest.raises(DataError) as caught:
-        locate_scan(tmp_path / "x.h5")
+        recognised(tmp_path / "x.h5")[1]
     assert "torn\ufffd, whole" in caught.value.problems[0]
 
 
@@ -232,7 +232,7 @@ def test_a_refusal_is_made_of_the_reasons_of_all_formats(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["measurement/frames"] = np.zeros(3)
     with pytest.raises(DataError) as caught:
-        locate_scan(tmp_path / "x.h5")
+        recognised(tmp_path / "x.h5")[1]
     head, *reasons = caught.value.problems
     assert "measurement/frames" in head
     said = [name for reason in reasons for name in reason.partition(":")[0].split(", ")]

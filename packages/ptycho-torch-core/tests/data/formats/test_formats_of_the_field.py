@@ -9,7 +9,7 @@ import pytest
 from ptycho_torch.data.convert import convert, write_scan
 from ptycho_torch.data.formats import nxcxi_ptycho, ptylab, ptypy_ptyd
 from ptycho_torch.data.opening import open_scan, read_scan_header
-from ptycho_torch.data.recognition import locate_scan
+from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.joined import JoinedFrames
 from ptycho_torch.data.scan.lazy import HDF5Frames
@@ -174,7 +174,7 @@ def test_results_of_other_programs_are_named(tmp_path, names, words):
         for name in names:
             file[name] = np.ones((4, 4))
     with pytest.raises(DataError) as caught:
-        locate_scan(tmp_path / "result.h5")
+        recognised(tmp_path / "result.h5")[1]
     assert any(words in problem for problem in caught.value.problems)
 
 

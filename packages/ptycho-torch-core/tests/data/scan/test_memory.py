@@ -50,7 +50,6 @@ def test_arrays_are_read_like_the_file_that_holds_them(scan, tmp_path):
         ours, theirs = read_scan_header(archive), read_scan_header(tmp_path / "scan.npz")
     assert (ours.n_frames, ours.N, ours.probe_size) == (theirs.n_frames, theirs.N, theirs.probe_size)
     assert ours.metadata == theirs.metadata
-    assert ours.located is None
 
 
 def test_amplitudes_become_counts_and_metadata_may_be_a_dictionary(scan):

@@ -69,7 +69,6 @@ def header(located: Located) -> ScanHeader:
     frames = next((found[key].shape for key in FRAME_KEYS if key in found), ())
     texts = read_arrays(located.frames, ("_metadata",))[0] if "_metadata" in found else {}
     return ScanHeader(
-        located=located,
         n_frames=int(positions[0]) if positions else None,
         # The middle axis is one of a frame, whether frames come first or last.
         N=int(frames[1]) if len(frames) == 3 else None,

@@ -120,7 +120,6 @@ class Gathered:
         frames, positions = self.frames, self.positions
         paired = frames is not None and positions is not None and len(frames) == len(positions)
         return ScanHeader(
-            located=self.located,
             n_frames=len(positions) if paired and positions is not None else None,
             N=None if frames is None else frames.shape[1],
             probe_size=self._probe_size(),

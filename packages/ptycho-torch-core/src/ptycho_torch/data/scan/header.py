@@ -49,8 +49,6 @@ class ScanHeader:
 
     Attributes
     ----------
-    located
-        The files; None: the scan is in memory.
     n_frames
         Frames that a reader gives out; None: cannot be told.
     N
@@ -65,7 +63,6 @@ class ScanHeader:
         Arrays of the file that are damaged, a sentence each.
     """
 
-    located: Located | None
     n_frames: int | None = None
     N: int | None = None
     probe_size: int | None = None

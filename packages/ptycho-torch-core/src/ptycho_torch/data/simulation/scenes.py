@@ -27,6 +27,10 @@ __all__ = [
 ComplexImage = npt.NDArray[np.complex64]
 FloatImage = npt.NDArray[np.float64]
 
+_LINE_WIDTH_PX = 2.5
+_N_SHAPES = 25
+_DEFOCUS_PX2 = 8.0
+
 
 def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
     if len(shape) != 2 or min(shape) < 2:
@@ -43,7 +47,6 @@ def lines_object(
     *,
     seed: int,
     density: float = 0.6,
-    width_px: float = 2.5,
     min_amplitude: float = 0.3,
     max_phase_rad: float = 0.9,
 ) -> ComplexImage:
@@ -60,8 +63,6 @@ def lines_object(
         Seed of the lines.
     density
         Share of the area that lines would cover if none of them crossed.
-    width_px
-        Mean full width of a line; px.
     min_amplitude
         Amplitude under the thickest crossing, which the rest is scaled to.
     max_phase_rad
@@ -75,13 +76,13 @@ def lines_object(
     height, width = _checked_shape(shape)
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width].astype(np.float64)
-    n_lines = max(1, round(density * 2 * math.sqrt(height * width) / width_px))
+    n_lines = max(1, round(density * 2 * math.sqrt(height * width) / _LINE_WIDTH_PX))
     absorption, delay = np.zeros((height, width)), np.zeros((height, width))
     for _ in range(n_lines):
         angle = rng.uniform(0, math.pi)
         row, column = rng.uniform(0, height), rng.uniform(0, width)
         distance = np.abs((rows - row) * math.cos(angle) - (columns - column) * math.sin(angle))
-        half_width = 0.5 * width_px * rng.uniform(0.6, 1.4)
+        half_width = 0.5 * _LINE_WIDTH_PX * rng.uniform(0.6, 1.4)
         profile = np.clip(half_width - distance + 0.5, 0.0, 1.0)
         absorption += rng.uniform(0.4, 1.0) * profile
         delay += rng.uniform(0.2, 1.0) * profile
@@ -110,7 +111,6 @@ def natural_object(
     shape: tuple[int, int],
     *,
     seed: int,
-    n_shapes: int = 25,
     min_amplitude: float = 0.4,
     max_phase_rad: float = 1.2,
 ) -> ComplexImage:
@@ -124,8 +124,6 @@ def natural_object(
         (H, W); px.
     seed
         Seed of the image.
-    n_shapes
-        Number of ellipses, later ones in front of earlier ones.
     min_amplitude
         Lower bound of the amplitude; the upper bound is 1.
     max_phase_rad
@@ -145,7 +143,7 @@ def natural_object(
     bright, thick = (_random_field(rng, (height, width), pink) for _ in range(2))
     rows, columns = np.mgrid[:height, :width].astype(np.float64)
     largest = 0.25 * min(height, width)
-    for _ in range(n_shapes):
+    for _ in range(_N_SHAPES):
         row, column = rng.uniform(0, height), rng.uniform(0, width)
         axes = rng.uniform(0.15, 1.0, size=2) * largest + 1.0
         angle = rng.uniform(0, math.pi)
@@ -213,14 +211,13 @@ def defocused_probe(
     diameter_px: float | None = None,
     edge_px: float = 1.5,
     edge_frequency: float = 0.12,
-    defocus_px2: float = 8.0,
     mode_powers: Sequence[float] = (1.0,),
 ) -> ComplexImage:
     """Round aperture with a curved wavefront, some way out of focus.
 
     A soft disk times ``exp(i pi c r**2)``, then Fresnel propagation with the transfer function
-    ``exp(-i pi d f**2)``, f in cycles per px (Goodman, Introduction to Fourier Optics, section 4.2). Further
-    modes are the first one times low polynomials of x and y, made orthogonal.
+    ``exp(-i pi d f**2)``, f in cycles per px and d = 8 px**2 (Goodman, Introduction to Fourier Optics,
+    section 4.2). Further modes are the first one times low polynomials of x and y, made orthogonal.
 
     Parameters
     ----------
@@ -233,8 +230,6 @@ def defocused_probe(
     edge_frequency
         Slope of the wavefront at the edge of the disk; cycles per px. The bright field on the detector has a
         radius of about ``edge_frequency * N`` px.
-    defocus_px2
-        Propagation distance times wavelength over the square of the pixel size, d; px**2.
     mode_powers
         Relative power of each incoherent mode.
 
@@ -266,7 +261,7 @@ def defocused_probe(
     disk = 0.5 * (1.0 - np.tanh((radius - diameter / 2) / edge_px))
     wavefront = np.exp(1j * math.pi * (edge_frequency / (diameter / 2)) * radius**2)
     f = np.fft.fftfreq(N)
-    transfer = np.exp(-1j * math.pi * defocus_px2 * (f[:, None] ** 2 + f[None, :] ** 2))
+    transfer = np.exp(-1j * math.pi * _DEFOCUS_PX2 * (f[:, None] ** 2 + f[None, :] ** 2))
     first = np.fft.ifft2(np.fft.fft2(disk * wavefront) * transfer)
     polynomials = [np.ones_like(radius), x + 0 * y, y + 0 * x, x * y, x**2 - y**2, x**2 + y**2]
     # The QR decomposition is Gram-Schmidt in the given order, so the first mode keeps its form.
