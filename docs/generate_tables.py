@@ -25,6 +25,7 @@ SECTION_TEXT = {
     "training": "What is learned, from which data, towards which loss.",
     "inference": "Which scan is reconstructed with which trained model.",
     "orientation": "How frames and positions are turned against each other when a scan is opened.",
+    "parts": "What the file of a scan lacks, or states wrong: positions, probe, mask, optics from elsewhere.",
     "refine": "How an object is refined against all frames: by `refine`, and by `infer` with `--refine N`.",
     "refine_data": "Which scan `refine` reconstructs without a network.",
     "execution": "Where and how a run is executed. Never part of a model's identity.",

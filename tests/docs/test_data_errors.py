@@ -86,6 +86,7 @@ SCANS = {
     "all … positions lie inside one pixel": lambda b: b.read_edited(
         **{name: values * 1e-8 for name, values in b.arrays().items() if name in ("xcoords", "ycoords")}
     ),
+    "they reach over … object pixels": lambda b: b.inspect(b.pair(_scaled(1e6))),
     "positions that are not finite": lambda b: b.read_edited(
         as_it_is=True, xcoords=np.where(np.arange(36) == 4, np.nan, b.arrays()["xcoords"])
     ),
@@ -141,8 +142,6 @@ SCANS = {
     "no frame has a position": lambda b: b.inspect(
         b.pair(lambda one, two: one["indexes"].__setitem__(..., np.arange(900, 936)))
     ),
-    "they must be metres, so": lambda b: b.inspect(b.pair(_scaled(1e6))),
-    "they and the pixel size must be metres": lambda b: b.inspect(b.pair(_scaled(1e-6))),
     "turn positions in metres into pixels": lambda b: b.inspect(_cxi_without_distance(b)),
     "expected electronvolts in": lambda b: b.inspect(
         b.pair(lambda one, two: two.attrs.modify("photon_energy_eV", 1.28e-15))

@@ -307,9 +307,9 @@ def test_the_last_assignment_of_a_key_counts() -> None:
 
 def test_a_job_has_the_sections_in_which_something_has_an_effect() -> None:
     assert {job: list(schema_of_job(job)) for job in JOBS} == {
-        "train": ["model", "training", "orientation", "execution"],
-        "infer": ["model", "inference", "orientation", "refine", "execution"],
-        "refine": ["orientation", "refine_data", "refine", "execution"],
+        "train": ["model", "training", "orientation", "parts", "execution"],
+        "infer": ["model", "inference", "orientation", "parts", "refine", "execution"],
+        "refine": ["orientation", "parts", "refine_data", "refine", "execution"],
     }
     with pytest.raises(KeyError, match="evaluate"):
         schema_of_job("evaluate")

@@ -16,7 +16,7 @@ def test_show_prints_a_configuration_file(tmp_path: Path, capsys: pytest.Capture
     shown = tmp_path / "shown.yaml"
     shown.write_text(capsys.readouterr().out)
     values = load_config(shown)
-    assert list(values) == ["model", "training", "orientation", "execution"]
+    assert list(values) == ["model", "training", "orientation", "parts", "execution"]
     assert values["training"]["nepochs"] == 30
     assert values["training"]["batch_size"] == 8
     assert values["training"]["n_groups"] is None
@@ -106,9 +106,9 @@ def test_explain_suggests(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("job", "sections"),
     [
-        ("train", ["model", "training", "orientation", "execution"]),
-        ("infer", ["model", "inference", "orientation", "refine", "execution"]),
-        ("refine", ["orientation", "refine_data", "refine", "execution"]),
+        ("train", ["model", "training", "orientation", "parts", "execution"]),
+        ("infer", ["model", "inference", "orientation", "parts", "refine", "execution"]),
+        ("refine", ["orientation", "parts", "refine_data", "refine", "execution"]),
     ],
 )
 def test_settings_shown_for_a_command_are_those_that_it_takes(

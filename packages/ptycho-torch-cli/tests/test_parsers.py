@@ -215,9 +215,9 @@ def test_settings_without_a_choice_are_those_that_core_refuses(name: str) -> Non
 @pytest.mark.parametrize(
     ("module", "sections"),
     [
-        (train, ("train", "training", "orientation", "model", "execution")),
-        (inference, ("infer", "inference", "orientation", "refine", "execution")),
-        (refine, ("refine", "orientation", "refine_data", "refine", "execution")),
+        (train, ("train", "training", "orientation", "parts", "model", "execution")),
+        (inference, ("infer", "inference", "orientation", "parts", "refine", "execution")),
+        (refine, ("refine", "orientation", "parts", "refine_data", "refine", "execution")),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

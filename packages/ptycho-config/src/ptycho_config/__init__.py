@@ -26,6 +26,7 @@ from ptycho_config.legacy import KEY_MAPPINGS, dataclass_to_legacy_dict, update_
 from ptycho_config.model import ModelConfig
 from ptycho_config.orientation import OrientationConfig
 from ptycho_config.overrides import LAYERS, parse_assignments, resolve
+from ptycho_config.parts import PartsConfig
 from ptycho_config.profiles import Profile, get_profile, profiles
 from ptycho_config.provenance import Fact, Provenance, Resolution
 from ptycho_config.refine import RefineConfig, RefineDataConfig
@@ -49,6 +50,7 @@ __all__ = [
     "InferenceConfig",
     "ModelConfig",
     "OrientationConfig",
+    "PartsConfig",
     "Problem",
     "Profile",
     "Provenance",

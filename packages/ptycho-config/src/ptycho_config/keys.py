@@ -20,6 +20,7 @@ from ptycho_config.fields import FieldSpec, field_specs
 from ptycho_config.inference import InferenceConfig
 from ptycho_config.model import ModelConfig
 from ptycho_config.orientation import OrientationConfig
+from ptycho_config.parts import PartsConfig
 from ptycho_config.refine import RefineConfig, RefineDataConfig
 from ptycho_config.training import TrainingConfig
 
@@ -39,6 +40,7 @@ SECTIONS: Mapping[str, type[Config]] = MappingProxyType(
         "training": TrainingConfig,
         "inference": InferenceConfig,
         "orientation": OrientationConfig,
+        "parts": PartsConfig,
         "refine_data": RefineDataConfig,
         "refine": RefineConfig,
         "execution": PyTorchExecutionConfig,
@@ -72,7 +74,7 @@ def schema_of_job(job: str) -> Mapping[str, type[Config]]:
     Examples
     --------
     >>> list(schema_of_job("refine"))
-    ['orientation', 'refine_data', 'refine', 'execution']
+    ['orientation', 'parts', 'refine_data', 'refine', 'execution']
     """
     if job not in JOBS:
         raise KeyError(f"no job is called {job!r}; there are {', '.join(JOBS)}")

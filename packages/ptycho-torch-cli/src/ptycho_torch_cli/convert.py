@@ -7,7 +7,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from ptycho_config import InferenceConfig, OrientationConfig, field_specs, setting
+from ptycho_config import InferenceConfig, OrientationConfig, PartsConfig, field_specs, setting
 from ptycho_torch_cli.console import UsageError, progress_of, run_command
 from ptycho_torch_cli.formats import (
     SCAN_HELP,
@@ -17,7 +17,7 @@ from ptycho_torch_cli.formats import (
     wrong_targets_are_usage,
 )
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
-from ptycho_torch_cli.shared import orientation_of, validate_paths
+from ptycho_torch_cli.shared import orientation_of, parts_of, validate_paths
 
 __all__ = ["Conversion", "build_parser", "main"]
 
@@ -58,6 +58,7 @@ def build_parser() -> CommandParser:
     add_settings(parser, "conversion", Conversion, heading="Conversion")
     add_settings(parser, "reading", InferenceConfig, only={"reader"}, heading="Reading")
     add_settings(parser, "orientation", OrientationConfig)
+    add_settings(parser, "parts", PartsConfig)
     group = parser.add_argument_group("Run")
     add_writing_flags(group)
     add_switch(group, "--overwrite", "replace the target if it exists")
@@ -75,7 +76,7 @@ def _convert(args: argparse.Namespace) -> int:
     validate_paths({"SOURCE": args.source, "--reader": getattr(args, "reader", None)}, folders=("SOURCE",))
     names = ["reader", *(spec.name for spec in field_specs(Conversion))]
     asked = {name: getattr(args, name) for name in names if name in args}
-    metadata = metadata_of(args)
+    metadata, parts = metadata_of(args), parts_of(args)
     kind = _format_of(args)
     from ptycho_torch.data.convert import convert
     from ptycho_torch.data.opening import read_scan_header
@@ -89,6 +90,7 @@ def _convert(args: argparse.Namespace) -> int:
             overwrite=args.overwrite,
             progress=progress,
             orientation=orientation_of(args),
+            parts=parts,
             **asked,
         )
     header = read_scan_header(target, reader=asked.get("reader"))

@@ -14,6 +14,7 @@ from ptycho_config import (
     Config,
     ConfigError,
     OrientationConfig,
+    PartsConfig,
     Problem,
     PyTorchExecutionConfig,
     field_specs,
@@ -31,6 +32,7 @@ __all__ = [
     "exit_code",
     "missing_files_are_usage",
     "orientation_of",
+    "parts_of",
     "print_resolution",
     "require_sound_layers",
     "resolve_accelerator",
@@ -117,6 +119,20 @@ def orientation_of(args: argparse.Namespace) -> OrientationConfig:
     """How a command that is no job turns the scan that it reads: what was typed."""
     names = [spec.name for spec in field_specs(OrientationConfig)]
     return OrientationConfig(**{name: getattr(args, name) for name in names if name in args})
+
+
+def parts_of(args: argparse.Namespace) -> PartsConfig:
+    """What a command that is no job is told of the scan that it reads.
+
+    Raises
+    ------
+    ConfigError
+        A file that was typed is not there, or settings contradict each other.
+    """
+    typed = {spec.name: getattr(args, spec.name) for spec in field_specs(PartsConfig) if spec.name in args}
+    parts = PartsConfig(**typed)
+    validate_paths({f"--{name}": getattr(parts, name) for name in ("positions", "mask", "probe")})
+    return parts
 
 
 Paths: TypeAlias = Mapping[str, str | PathLike[str] | tuple[Path, ...] | None]

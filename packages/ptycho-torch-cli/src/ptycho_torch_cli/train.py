@@ -73,7 +73,7 @@ def build_parser() -> CommandParser:
     )
     add_layer_flags(parser, _SCHEMA, job=_JOB)
     add_run_flags(parser, with_resume=True)
-    for section in ("training", "orientation", "model", "execution"):
+    for section in ("training", "orientation", "parts", "model", "execution"):
         add_settings(parser, section, _SCHEMA[section], job=_JOB)
     add_common_flags(parser)
     return parser

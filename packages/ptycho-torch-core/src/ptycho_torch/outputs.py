@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 
 from ptycho_config import Problem
+from ptycho_torch.data.paths import inside_of
 
 __all__ = ["output_problems"]
 
@@ -41,9 +42,10 @@ def output_problems(
     target = Path(path)
     if not os.path.lexists(target):
         return []
-    for source in inputs:
+    for given in inputs:
+        source = inside_of(given)[0]
         # What lies in a folder that is an input is one too; of a folder that is written, all that lies in it.
-        places = (Path(source), *Path(source).absolute().parents) if target.is_dir() else (Path(source),)
+        places = (source, *source.absolute().parents) if target.is_dir() else (source,)
         if target.exists() and any(place.exists() and os.path.samefile(place, target) for place in places):
             hint = "this file is read in the same call; give another name"
             return [Problem(name, str(target), "a file that is not an input", hint)]

@@ -11,6 +11,7 @@ from ptycho_config import (
     Fact,
     InferenceConfig,
     OrientationConfig,
+    PartsConfig,
     PyTorchExecutionConfig,
     RefineConfig,
     Resolution,
@@ -26,6 +27,7 @@ from ptycho_torch.config_factory.sources import (
     merged_layers,
     noted,
     require_file,
+    require_parts,
     require_path,
     require_size,
     source_of,
@@ -105,6 +107,7 @@ def create_inference_payload(
     def facts(stated: Resolution) -> dict[str, Fact]:
         asked = stated.config(InferenceConfig)
         require_file(asked.reader, "reader")
+        require_parts(stated.config(PartsConfig))
         scan = source_of(test_data, asked.test_data_file, "test_data_file")
         scans.extend([] if scan is None else [scan])
         return _facts_of_bundle(asked.model_path, stated, turned)
@@ -123,6 +126,7 @@ def create_inference_payload(
         refine_config=refinement,
         execution_config=execution,
         orientation_config=done.config(OrientationConfig),
+        parts_config=done.config(PartsConfig),
         overrides_applied=done.overrides_applied,
         provenance=done.provenance,
         notes=done.notes,
@@ -139,7 +143,22 @@ def _facts_of_bundle(model_path: Path | None, stated: Resolution, notes: list[st
     values = configuration["model"]
     require_size(stated, values.get("N"), source)
     facts = {f"model.{name}": Fact(value, source) for name, value in values.items()}
+    notes.extend(_notes_of_parts(configuration.get("parts", {}), stated, source))
     return facts | _orientation_of(configuration.get("orientation", {}), stated, source, notes)
+
+
+def _notes_of_parts(trained: Mapping[str, Any], stated: Resolution, source: str) -> list[str]:
+    """What was stated beside the scans of the training and nobody states for this one, which is another."""
+    missing = [
+        f"{spec.name}: {trained[spec.name]}"
+        for spec in field_specs(PartsConfig)
+        if trained.get(spec.name, spec.default) != spec.default
+        and stated.provenance[f"parts.{spec.name}"].layer == "default"
+    ]
+    if not missing:
+        return []
+    listed = ", ".join(missing)
+    return [f"the training of {source} had {listed}; state for this scan what it needs of them"]
 
 
 def _orientation_of(

@@ -9,13 +9,21 @@ from typing import Any
 
 from ptycho_config import (
     OrientationConfig,
+    PartsConfig,
     PyTorchExecutionConfig,
     RefineConfig,
     RefineDataConfig,
     resolve,
     schema_of_job,
 )
-from ptycho_torch.config_factory.sources import AnyPath, Payload, merged_layers, require_file, require_scan
+from ptycho_torch.config_factory.sources import (
+    AnyPath,
+    Payload,
+    merged_layers,
+    require_file,
+    require_parts,
+    require_scan,
+)
 from ptycho_torch.config_factory.support import check_supported
 
 __all__ = ["RefinementPayload", "create_refinement_payload"]
@@ -81,6 +89,8 @@ def create_refinement_payload(
     scan = require_scan(data.scan_file, "scan_file")
     require_file(data.start_file, "start_file")
     require_file(data.reader, "reader")
+    parts = done.config(PartsConfig)
+    require_parts(parts)
     check_supported(execution)
     return RefinementPayload(
         data_config=data,
@@ -88,6 +98,7 @@ def create_refinement_payload(
         refine_config=refinement,
         execution_config=execution,
         orientation_config=done.config(OrientationConfig),
+        parts_config=parts,
         overrides_applied=done.overrides_applied,
         provenance=done.provenance,
         notes=done.notes,

@@ -12,6 +12,7 @@ from ptycho_config import (
     ConfigError,
     Fact,
     OrientationConfig,
+    PartsConfig,
     Problem,
     PyTorchExecutionConfig,
     Resolution,
@@ -38,6 +39,8 @@ __all__ = [
     "merged_layers",
     "noted",
     "require_file",
+    "require_one_scan",
+    "require_parts",
     "require_path",
     "require_scan",
     "require_size",
@@ -60,6 +63,7 @@ class Payload:
 
     execution_config: PyTorchExecutionConfig
     orientation_config: OrientationConfig
+    parts_config: PartsConfig
     overrides_applied: Mapping[str, Any]
     provenance: Mapping[str, Any] = field(repr=False)
     notes: tuple[str, ...] = ()
@@ -186,6 +190,7 @@ def sources_of(
     stated: Path | tuple[Path, ...] | None,
     name: str,
     reader: Path | None = None,
+    parts: PartsConfig | None = None,
 ) -> tuple[ScanSource, ...] | None:
     """One or several scans, folders of scans opened up."""
     items: Sequence[Any] = stated if isinstance(stated, tuple) else [stated]
@@ -196,7 +201,7 @@ def sources_of(
         path = None if is_in_memory(item) or item is None else Path(item)
         source = source_of(item, path, name)
         if isinstance(source, Path):
-            found.extend(scan_files(source, reader=reader))
+            found.extend(scan_files(source, reader=reader, parts=parts))
         elif source is not None:
             found.append(source)
     return tuple(found) or None
@@ -213,6 +218,28 @@ def noted(resolution: Resolution, arguments: Mapping[str, Any]) -> Resolution:
     return replace(resolution, notes=(*resolution.notes, *notes))
 
 
+def require_one_scan(parts: PartsConfig, *scans: Sequence[ScanSource] | None) -> None:
+    """Positions and masks in a file of their own belong to one scan.
+
+    Raises
+    ------
+    ConfigError
+        Several scans are named.
+    """
+    n = sum(len(found) for found in scans if found is not None)
+    if parts.positions is not None and n > 1:
+        hint = "name each scan by a text file of parts, see the format parts"
+        raise ConfigError(Problem("positions", str(parts.positions), f"one scan, there are {n}", hint))
+
+
+def require_parts(parts: PartsConfig) -> None:
+    """Raise `FileNotFoundError` if a file that is named as a part is not there."""
+    for name in ("positions", "mask", "probe"):
+        path = getattr(parts, name)
+        if path is not None and not inside_of(path)[0].exists():
+            raise FileNotFoundError(f"{name}: {path}: no such file")
+
+
 def require_size(resolution: Resolution, size: Any, source: str) -> None:
     """Frames can be cropped to the size of a network, a trained network cannot be cropped."""
     asked = resolution.provenance["N"]
@@ -224,10 +251,13 @@ def require_size(resolution: Resolution, size: Any, source: str) -> None:
 
 
 def training_facts(
-    first: Resolution, scans: Sequence[ScanSource], reader: Path | None = None
+    first: Resolution,
+    scans: Sequence[ScanSource],
+    reader: Path | None = None,
+    parts: PartsConfig | None = None,
 ) -> dict[str, Any]:
     """What the scans say together: the frame size, the photon count, the number of frames."""
-    headers = [(read_scan_header(scan, reader=reader), name_of(scan)) for scan in scans]
+    headers = [(read_scan_header(scan, reader=reader, parts=parts), name_of(scan)) for scan in scans]
     each = [_scan_facts(header, name) for header, name in headers]
     facts: dict[str, Any] = {name: fact for found in reversed(each) for name, fact in found.items()}
     if first.provenance["N"].layer == "default":

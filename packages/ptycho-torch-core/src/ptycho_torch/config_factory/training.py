@@ -8,6 +8,7 @@ from typing import Any
 
 from ptycho_config import (
     OrientationConfig,
+    PartsConfig,
     PyTorchExecutionConfig,
     Resolution,
     TrainingConfig,
@@ -23,6 +24,8 @@ from ptycho_torch.config_factory.sources import (
     merged_layers,
     noted,
     require_file,
+    require_one_scan,
+    require_parts,
     sources_of,
     taken,
     training_facts,
@@ -45,6 +48,8 @@ class TrainingTask:
         Where and how it runs.
     orientation
         How the frames and positions of these scans are turned.
+    parts
+        What the files of these scans lack, or state wrong.
     train_data, test_data
         Scans to learn from, and to validate on; None: some of the training data are set aside.
     """
@@ -52,6 +57,7 @@ class TrainingTask:
     config: TrainingConfig
     execution: PyTorchExecutionConfig
     orientation: OrientationConfig
+    parts: PartsConfig
     train_data: tuple[ScanSource, ...] = field(repr=False)
     test_data: tuple[ScanSource, ...] | None = field(default=None, repr=False)
 
@@ -70,6 +76,8 @@ class TrainingPayload(Payload):
         Where and how it runs; always an instance.
     orientation_config
         How frames and positions are turned and scaled when a scan is opened.
+    parts_config
+        What lies elsewhere: positions, probe, mask, optics.
     overrides_applied
         Each setting that differs from its default, and every execution setting, with its value.
     provenance
@@ -91,6 +99,7 @@ class TrainingPayload(Payload):
             config=self.training_config,
             execution=self.execution_config,
             orientation=self.orientation_config,
+            parts=self.parts_config,
             train_data=self.train_data,
             test_data=self.test_data,
         )
@@ -160,10 +169,13 @@ def create_training_payload(
     def facts(stated: Resolution) -> dict[str, Any]:
         asked = stated.config(TrainingConfig)
         require_file(asked.reader, "reader")
+        parts = stated.config(PartsConfig)
+        require_parts(parts)
         paths = {"train_data_file": asked.train_data_file, "test_data_file": asked.test_data_file}
         for name, given in (("train_data_file", train_data_file), ("test_data_file", test_data_file)):
-            sources[name] = sources_of(given, paths[name], name, asked.reader)
-        return training_facts(stated, sources["train_data_file"] or (), asked.reader)
+            sources[name] = sources_of(given, paths[name], name, asked.reader, parts)
+        require_one_scan(parts, sources["train_data_file"], sources["test_data_file"])
+        return training_facts(stated, sources["train_data_file"] or (), asked.reader, parts)
 
     done = noted(resolve(schema, required=required, facts=facts, **layers), arguments)
     training, execution = done.config(TrainingConfig), done.config(PyTorchExecutionConfig)
@@ -175,6 +187,7 @@ def create_training_payload(
         test_data=sources["test_data_file"],
         execution_config=execution,
         orientation_config=done.config(OrientationConfig),
+        parts_config=done.config(PartsConfig),
         overrides_applied=done.overrides_applied,
         provenance=done.provenance,
         notes=done.notes,

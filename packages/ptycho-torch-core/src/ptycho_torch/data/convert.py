@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ptycho_config import OrientationConfig
+from ptycho_config import OrientationConfig, PartsConfig
 from ptycho_torch.control import Progress, stage_of
 from ptycho_torch.data.format_registry import Format, format_for_target, format_named
 from ptycho_torch.data.recognition import recognised
@@ -126,6 +126,7 @@ def convert(
     progress: Progress | None = None,
     reader: str | PathLike[str] | None = None,
     orientation: OrientationConfig | None = None,
+    parts: PartsConfig | None = None,
 ) -> Path:
     """Write the scan at ``source`` in another format, in counts.
 
@@ -153,6 +154,8 @@ def convert(
         Python file with a format of the caller's own, to read or to write.
     orientation
         How frames and positions are turned and scaled; the target holds them so.
+    parts
+        What the source lacks, or states wrong; the target holds it.
 
     Returns
     -------
@@ -172,8 +175,9 @@ def convert(
     """
     destination = Path(target)
     kind = target_format(destination, format, overwrite=True, reader=reader)
-    origin, located = recognised(source, reader)
-    target_format(destination, kind.name, overwrite=overwrite, reader=reader, inputs=located.files)
+    origin, located = recognised(source, reader, parts=parts)
+    read = (*located.files, *(() if parts is None else parts.files))
+    target_format(destination, kind.name, overwrite=overwrite, reader=reader, inputs=read)
     reading = stage_of(progress, "reading", "frame")
     scan = origin.read(
         located,

@@ -13,6 +13,8 @@ running it and without loading NumPy or HDF5, as the help texts of a command lin
     Endings of the name of a file to write that mean this format; an empty ending is a folder.
 ``REFINES`` (optional)
     Name of the more general format that this one is a special case of. It is asked first, and wins.
+``TAKES_PARTS`` (optional)
+    True where positions, probe and optics may be stated beside the files: `Located.parts` outranks them.
 
 Its functions are described in `FormatModule`.
 """
@@ -50,6 +52,7 @@ __all__ = [
     "built_in_formats",
     "format_for_target",
     "format_named",
+    "format_of",
     "formats",
     "markdown_table",
     "writable_formats",
@@ -63,7 +66,7 @@ ENTRY_POINT_GROUP = "ptycho_torch.formats"
 _FOLDER = Path(__file__).with_name("formats")
 _PACKAGE = "ptycho_torch.data.formats"
 _REQUIRED = ("NAME", "HELP", "SUFFIXES")
-_FACTS = (*_REQUIRED, "TARGETS", "REFINES")
+_FACTS = (*_REQUIRED, "TARGETS", "REFINES", "TAKES_PARTS")
 _FUNCTIONS = ("recognise", "header", "read", "make_example")
 
 
@@ -87,7 +90,8 @@ class FormatModule(Protocol):
         """The scan, checked against the data contract.
 
         Takes ``clean`` too where it lets its caller choose what is masked and left out: the names of
-        `ptycho_torch.diagnosis.table.CLEANING` to apply, for ``assemble_scan``.
+        `ptycho_torch.diagnosis.table.CLEANING` to apply, for ``assemble_scan``. Takes ``position_scale``
+        where its positions are scaled before they are checked, for ``assemble_scan`` too.
         """
 
     def make_example(self, path: Path) -> None:
@@ -104,6 +108,8 @@ class Format:
         As the module states them.
     is_writable
         Whether scans can be written in it.
+    takes_parts
+        Whether positions, probe and optics may be stated beside its files.
     is_stated
         Whether it is in a file that the user named, so that it is asked first and its word is final.
     lineage
@@ -122,6 +128,7 @@ class Format:
     targets: tuple[str, ...] = ()
     refines: str | None = None
     is_writable: bool = False
+    takes_parts: bool = False
     is_stated: bool = False
     lineage: tuple[str, ...] = ()
     origin: str = ""
@@ -185,13 +192,17 @@ class Format:
         module: Any = self.load()
         read = getattr(module, "read_to_convert", module.read) if to_convert else module.read
         wanted: dict[str, Any] = {"measurement_domain": measurement_domain, "N": N, "progress": progress}
+        takes = inspect.signature(read).parameters
+        takes_all = any(one.kind is one.VAR_KEYWORD for one in takes.values())
         if clean is not None:
-            takes = inspect.signature(read).parameters
-            if "clean" not in takes and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
+            if "clean" not in takes and not takes_all:
                 expected = f"nothing stated: the format {self.name} always cleans"
                 raise ConfigError(Problem("clean", ",".join(clean) or "off", expected))
             wanted["clean"] = clean
-        return oriented(read(located, **wanted), orientation)
+        scales = orientation is not None and (takes_all or "position_scale" in takes)
+        if orientation is not None and scales:
+            wanted["position_scale"] = orientation.position_scale
+        return oriented(read(located, **wanted), orientation, is_scaled=scales)
 
     def write(self, path: str | PathLike[str], scan: Scan, *, progress: Progress | None = None) -> None:
         """Write a scan; complete or not at all.
@@ -277,6 +288,7 @@ def _format_of(source: str, **rest: Any) -> Format:
         targets=_endings(facts.get("TARGETS", ()), "TARGETS"),
         refines=facts.get("REFINES"),
         is_writable="write" in facts["functions"],
+        takes_parts=bool(facts.get("TAKES_PARTS", False)),
         **rest,
     )
 
@@ -386,6 +398,11 @@ def writable_formats(reader: str | PathLike[str] | None = None) -> tuple[Format,
     """Formats that scans can be written in, by name; raises as `formats`."""
     usable = [format for format in formats(reader) if format.is_writable and not format.problem]
     return tuple(sorted(usable, key=lambda format: format.name))
+
+
+def format_of(name: str) -> Format:
+    """The format of this package that has this name."""
+    return next(format for format in built_in_formats() if format.name == name)
 
 
 def format_named(name: str, reader: str | PathLike[str] | None = None, *, called: str = "format") -> Format:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho_config import OrientationConfig
+from ptycho_config import ConfigError, OrientationConfig, PartsConfig, Problem, stated_fields
 from ptycho_torch.control import Progress
 from ptycho_torch.data.recognition import recognised, scan_files
 from ptycho_torch.data.scan.assemble import FRAME_KEYS, metadata_in
@@ -44,6 +44,7 @@ def open_scan(
     reader: str | PathLike[str] | None = None,
     orientation: OrientationConfig | None = None,
     clean: Collection[str] | None = None,
+    parts: PartsConfig | None = None,
 ) -> Scan:
     """Open one scan, check it against the data contract and give it out in counts.
 
@@ -73,6 +74,9 @@ def open_scan(
         `ptycho_torch.data.scan.orientation`.
     clean
         Names of `ptycho_torch.diagnosis.table.CLEANING`: what is masked and left out; all of them by default.
+    parts
+        What the files lack, or state wrong: positions, probe, mask, optics. See
+        `ptycho_torch.data.recognition.recognised`.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def open_scan(
     DataError
         With every problem found; nothing was written.
     ConfigError
-        The reader is none.
+        The reader is none, or parts are stated that the format, or a scan in memory, does not take.
 
     Warns
     -----
@@ -97,10 +101,19 @@ def open_scan(
     source = _path_or_scan(path)
     if isinstance(source, (Scan, Mapping)):
         cleaning = CLEANING if clean is None else clean
-        scan = scan_of(source, measurement_domain=measurement_domain, N=N, progress=progress, clean=cleaning)
-        scan = oriented(scan, orientation)
+        _refuse_parts(parts)
+        scale = 1.0 if orientation is None else orientation.position_scale
+        scan = scan_of(
+            source,
+            measurement_domain=measurement_domain,
+            N=N,
+            progress=progress,
+            clean=cleaning,
+            position_scale=scale,
+        )
+        scan = oriented(scan, orientation, is_scaled=True)
     else:
-        format, located = recognised(source, reader)
+        format, located = recognised(source, reader, parts=parts)
         scan = format.read(
             located,
             measurement_domain=measurement_domain,
@@ -113,6 +126,15 @@ def open_scan(
     return scan
 
 
+def _refuse_parts(parts: PartsConfig | None) -> None:
+    stated = {} if parts is None else stated_fields(parts)
+    for name, value in stated.items():
+        if value is not None:
+            raise ConfigError(
+                Problem(name, value, "nothing stated beside a scan in memory", "put it in there")
+            )
+
+
 def _tell(scan: Scan, name: str) -> None:
     """Say what was found: what spoils a result as a warning, the rest in the log."""
     for finding in scan.findings:
@@ -123,13 +145,16 @@ def _tell(scan: Scan, name: str) -> None:
 
 
 def read_scan_header(
-    path: str | PathLike[str] | InMemory | HoldsScan, *, reader: str | PathLike[str] | None = None
+    path: str | PathLike[str] | InMemory | HoldsScan,
+    *,
+    reader: str | PathLike[str] | None = None,
+    parts: PartsConfig | None = None,
 ) -> ScanHeader:
     """Sizes of the scan at ``path``, or in memory, without looking at its frames.
 
     Parameters
     ----------
-    path, reader
+    path, reader, parts
         As for `open_scan`.
 
     Raises
@@ -144,7 +169,7 @@ def read_scan_header(
     source = _path_or_scan(path)
     if isinstance(source, (Scan, Mapping)):
         return _header_in_memory(source)
-    format, located = recognised(source, reader)
+    format, located = recognised(source, reader, parts=parts)
     header = format.header(located)
     if header.problems:
         raise DataError(header.problems, located.frames)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptycho_config import OrientationConfig, TrainingConfig, spec_of
+from ptycho_config import OrientationConfig, PartsConfig, TrainingConfig, spec_of
 from ptycho_config.errors import ConfigError, Problem, suggest
 from ptycho_torch.control import Progress
 from ptycho_torch.data.opening import open_scan
@@ -32,6 +32,7 @@ def read_scan(
     progress: Progress | None = None,
     reader: Path | None = None,
     orientation: OrientationConfig | None = None,
+    parts: PartsConfig | None = None,
     clean: str = "auto",
     strict: bool = False,
 ) -> Scan:
@@ -53,6 +54,8 @@ def read_scan(
         Python file with a format of the caller's own.
     orientation
         How frames and positions are turned and scaled.
+    parts
+        What lies elsewhere: positions, probe, mask, optics.
     clean
         What is masked and left out, see :func:`cleaning_of`.
     strict
@@ -74,6 +77,7 @@ def read_scan(
         progress=progress,
         reader=reader,
         orientation=orientation,
+        parts=parts,
         clean=cleaning_of(clean),
     )
     spoiling = [finding for finding in scan.findings if finding.found and finding.severity == "warning"]

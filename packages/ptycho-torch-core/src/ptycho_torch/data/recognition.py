@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import logging
 import zipfile
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ptycho_torch.data.format_registry import Format, formats
+from ptycho_config import ConfigError, PartsConfig, Problem, stated_fields
+from ptycho_torch.data.format_registry import Format, format_of, formats
+from ptycho_torch.data.naming import named
 from ptycho_torch.data.paths import inside_of
+from ptycho_torch.data.scan.header import Located
 from ptycho_torch.errors import DataError, fault
 
 if TYPE_CHECKING:
     import h5py
 
-    from ptycho_torch.data.scan.header import Located
-
 __all__ = ["Candidate", "recognised", "scan_files"]
 
 logger = logging.getLogger(__name__)
+
+_ALONE = "parts"
+"""Name of the format that frames alone are, where their positions are stated."""
 
 _START_BYTES = 512
 _SHOWN = 20
@@ -139,7 +145,12 @@ class Candidate:
 
 
 def recognised(
-    path: str | PathLike[str], reader: str | PathLike[str] | None = None
+    path: str | PathLike[str],
+    reader: str | PathLike[str] | None = None,
+    *,
+    parts: PartsConfig | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    plain: bool = False,
 ) -> tuple[Format, Located]:
     """The format that knows what is at ``path``, and where the scan is.
 
@@ -149,6 +160,13 @@ def recognised(
         File or directory of any format.
     reader
         Python file with a format of the caller's own, which is asked first.
+    parts
+        What lies elsewhere. With positions, ``path`` may be frames alone: a dataset in an HDF5 file, a master
+        file of a DECTRIS detector, a ``.npy`` or TIFF file, or a folder with a file for each frame.
+    metadata
+        Entries that outrank those of the files.
+    plain
+        Frames that no format knows are the scan, whether their positions are stated or not.
 
     Raises
     ------
@@ -158,7 +176,7 @@ def recognised(
         No format recognises it; ``problems`` holds the reasons of all formats. Or two formats do that have
         nothing to do with each other.
     ConfigError
-        The reader is none.
+        The reader is none, or the format takes nothing that is stated beside its files.
     """
     source = inside_of(path)[0]
     if not source.exists():
@@ -172,11 +190,17 @@ def recognised(
         if not candidate.is_folder and not candidate.start:
             raise DataError("the file is empty; expected a scan", source)
         found, reasons = _asked(candidate, reader)
+        # A dataset that is named in a file is frames, where the format knows nothing inside.
+        found = [item for item in found if not candidate.inside or item[1].inside] or found
+        meant = not candidate.inside or any(located.inside for _, located in found)
+        if (plain or _states_positions(parts)) and not (found and meant):
+            located = Located(_ALONE, (candidate.path,), candidate.inside)
+            return _stated(format_of(_ALONE), located, parts, metadata)
         if len(found) == 1:
             format, located = found[0]
             if reader is not None and not format.is_stated:
                 logger.info("%s: read as %s, not with %s", source, format.name, reader)
-            if candidate.inside and not located.inside:
+            if not meant:
                 raise DataError(
                     fault(
                         candidate.inside,
@@ -184,11 +208,35 @@ def recognised(
                     ),
                     source,
                 )
-            return format, located
+            return _stated(format, located, parts, metadata)
         if found:
             raise DataError(_two_formats(candidate, [format.name for format, _ in found]), source)
         head = _head(candidate)
     raise DataError([head, *(fault(", ".join(names), reason) for reason, names in reasons.items())], source)
+
+
+def _states_positions(parts: PartsConfig | None) -> bool:
+    return parts is not None and (parts.positions is not None or parts.raster_step is not None)
+
+
+def _stated(
+    format: Format, located: Located, parts: PartsConfig | None, metadata: Mapping[str, Any] | None
+) -> tuple[Format, Located]:
+    """The scan with what is stated beside it.
+
+    Raises
+    ------
+    ConfigError
+        The format takes nothing that is stated beside it.
+    """
+    stated = {} if parts is None else {n: v for n, v in stated_fields(parts).items() if v is not None}
+    if not stated and not metadata:
+        return format, located
+    if stated and not format.takes_parts:
+        name = next(iter(stated))
+        expected = f"nothing stated: the format {format.name} gives positions, probe and optics itself"
+        raise ConfigError(Problem(name, stated[name], expected))
+    return format, replace(located, parts=parts, metadata=dict(metadata or {}))
 
 
 def _asked(
@@ -227,6 +275,9 @@ def _two_formats(candidate: Candidate, names: list[str]) -> str:
 
 def _head(candidate: Candidate) -> str:
     """What lies at the path, where no format knows it."""
+    known = named(candidate)
+    if known is not None:
+        return known
     if candidate.is_folder:
         listed = ", ".join(candidate.names[:_SHOWN]) or "nothing"
         return f"no scan in this directory; found: {listed}"
@@ -237,15 +288,21 @@ def _head(candidate: Candidate) -> str:
     return f"no layout that is known; datasets found: {Contents(candidate.hdf5, []).found()}"
 
 
-def scan_files(path: str | PathLike[str], *, reader: str | PathLike[str] | None = None) -> tuple[Path, ...]:
+def scan_files(
+    path: str | PathLike[str],
+    *,
+    reader: str | PathLike[str] | None = None,
+    parts: PartsConfig | None = None,
+) -> tuple[Path, ...]:
     """The scans that a path names: itself, or the files of a folder of scans in the order of their names.
 
     A folder that is a scan, such as that of a pair, is that scan. Otherwise every file directly in it whose
-    name ends as those of a format do is one; other files and folders in it are left alone.
+    name ends as those of a format do is one; other files and folders in it are left alone. With positions
+    that are stated, a folder is one scan.
 
     Parameters
     ----------
-    path, reader
+    path, reader, parts
         As for `recognised`.
 
     Raises
@@ -254,7 +311,7 @@ def scan_files(path: str | PathLike[str], *, reader: str | PathLike[str] | None 
         The folder is no scan and holds no such file.
     """
     source = Path(path)
-    if not source.is_dir():
+    if not source.is_dir() or _states_positions(parts):
         return (source,)
     with Candidate(source) as candidate:
         found, _ = _asked(candidate, reader)

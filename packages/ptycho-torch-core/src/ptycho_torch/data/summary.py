@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from ptycho_config import OrientationConfig
+from ptycho_config import OrientationConfig, PartsConfig
 from ptycho_torch.control import Progress, stage_of
 from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.contract import DomainDecision, Scan
@@ -272,12 +272,13 @@ def inspect_scan(
     reader: str | PathLike[str] | None = None,
     orientation: OrientationConfig | None = None,
     clean: Collection[str] | None = None,
+    parts: PartsConfig | None = None,
 ) -> ScanSummary:
     """Summary of a scan file; what is wrong with the data is returned, not raised.
 
     Parameters
     ----------
-    path, measurement_domain, N, reader, orientation, clean
+    path, measurement_domain, N, reader, orientation, clean, parts
         As for `ptycho_torch.data.opening.open_scan`.
 
     Raises
@@ -286,7 +287,13 @@ def inspect_scan(
         There is no such file or directory.
     """
     return examine_scan(
-        path, measurement_domain=measurement_domain, N=N, reader=reader, orientation=orientation, clean=clean
+        path,
+        measurement_domain=measurement_domain,
+        N=N,
+        reader=reader,
+        orientation=orientation,
+        clean=clean,
+        parts=parts,
     ).summary
 
 
@@ -299,12 +306,13 @@ def examine_scan(
     reader: str | PathLike[str] | None = None,
     orientation: OrientationConfig | None = None,
     clean: Collection[str] | None = None,
+    parts: PartsConfig | None = None,
 ) -> Examination:
     """Summary of a scan file, with the scan itself and what its frames hold, to draw them for example.
 
     Parameters
     ----------
-    path, measurement_domain, N, reader, orientation, clean
+    path, measurement_domain, N, reader, orientation, clean, parts
         As for `ptycho_torch.data.opening.open_scan`.
     progress
         Called with frames summed up and frames in all; reading is a stage of its own.
@@ -318,7 +326,7 @@ def examine_scan(
     headers: dict[str, ArrayHeader] = {}
     reading = stage_of(progress, "reading", "frame")
     try:
-        format, located = recognised(source, reader)
+        format, located = recognised(source, reader, parts=parts)
         headers.update(format.header(located).arrays)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)

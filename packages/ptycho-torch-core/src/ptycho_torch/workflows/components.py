@@ -376,6 +376,7 @@ def _reconstructed(
         nphotons=config.nphotons,
         reader=config.reader,
         orientation=task.orientation,
+        parts=task.parts,
         clean=config.clean,
         strict=config.strict,
     )

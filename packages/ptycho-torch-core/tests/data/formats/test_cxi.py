@@ -87,6 +87,7 @@ def _set(name, value):
 
 
 DETECTOR = "entry_1/instrument_1/detector_1"
+PLACES = "entry_1/sample_1/geometry_1/translation"
 REFUSED = [
     (_without("entry_1/data_1"), None),
     (
@@ -107,7 +108,8 @@ REFUSED = [
         "entry_1/sample_1/geometry_1/translation",
     ),
     (_set("entry_1/sample_1/geometry_1/translation", np.zeros(6)), "entry_1/sample_1/geometry_1/translation"),
-    (_set("entry_1/sample_1/geometry_1/translation", np.zeros((6, 3))), "positions"),
+    (_set("entry_1/sample_1/geometry_1/translation", np.zeros((6, 3))), f"{PLACES} x, {PLACES} y"),
+    (_set("entry_1/sample_1/geometry_1/translation", np.eye(6)[:, :3] * 1e-12), f"{PLACES} x, {PLACES} y"),
 ]
 
 

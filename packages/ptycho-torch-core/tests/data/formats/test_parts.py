@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from ptycho_config import PartsConfig, evolve
+from ptycho_torch.data.convert import write_scan
 from ptycho_torch.data.formats import parts
 from ptycho_torch.data.opening import open_scan, read_scan_header
 from ptycho_torch.data.scan.example import example_scan
@@ -119,7 +121,7 @@ def test_positions_may_be_in_a_table_or_an_array(made, tmp_path, kind, unit, fac
 
 
 def test_pixels_and_a_stated_pixel_size_need_no_optics(made, tmp_path):
-    np.save(tmp_path / "px.npy", SCAN.positions[:, ::-1] - 0.5)
+    np.save(tmp_path / "px.npy", SCAN.positions[:, ::-1])
     found = open_scan(made(positions="px.npy", position_unit="px", metadata=None))
     np.testing.assert_allclose(found.positions, SCAN.positions, atol=1e-9)
     np.save(tmp_path / "um.npy", SCAN.positions[:, ::-1] * 0.05)
@@ -128,15 +130,16 @@ def test_pixels_and_a_stated_pixel_size_need_no_optics(made, tmp_path):
     assert found.metadata["object_pixel_width_m"] == 5e-8
 
 
-@pytest.mark.parametrize("model", ["mean-frame", "gaussian", "disk"])
+@pytest.mark.parametrize("model", [None, "mean-frame", "gaussian", "disk"])
 def test_a_probe_is_modelled_where_there_is_none(made, model, caplog):
-    width = None if model == "mean-frame" else 5 * GEOMETRY.object_pixel_m[1]
+    width = 5 * GEOMETRY.object_pixel_m[1] if model in ("gaussian", "disk") else None
     found = open_scan(made(probe=None, probe_model=model, probe_diameter=width))
     assert found.probe.shape == (1, 16, 16)
-    assert "no probe" in caplog.text
+    # Who states a model need not be told.
+    assert ("no probe" in caplog.text) == (model is None)
     light = np.abs(found.probe[0]) ** 2
     assert light.sum() == pytest.approx(SCAN.diffraction[:].sum() / 12, rel=1e-3)
-    if model != "mean-frame":
+    if model in ("gaussian", "disk"):
         half = light[8] >= light.max() / 2
         assert abs(int(half.sum()) - 5) <= 1
 
@@ -235,7 +238,7 @@ def test_a_master_file_gives_frames_mask_and_optics(made, master, caplog):
     np.testing.assert_array_equal(found.diffraction[:], np.where(found.bad_pixels, 0, SCAN.diffraction[:]))
     assert np.argwhere(found.bad_pixels).tolist() == [[1, 1]]
     np.testing.assert_allclose(shift(found), shift(SCAN), atol=1e-6)
-    assert found.metadata["saturation_value"] == 60000
+    assert found.metadata["saturation_counts"] == 60000
     assert "beam centre" in caplog.text
     assert read_scan_header(path).N == 16
 
@@ -253,3 +256,147 @@ def test_a_master_file_alone_is_named(master, tmp_path):
     with pytest.raises(DataError) as caught:
         open_scan(shutil.copy(master(), tmp_path / "alone"))
     assert any("DECTRIS master file" in problem for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "unit"),
+    [
+        ("x_um,y_um\n{rows}", None, None),
+        ("Y [um] X [um]\n{xy}", None, None),
+        ("# pos_x (um), pos_y (um)\n{rows}", None, None),
+        ("n;ppX;ppY\n{numbered}", None, "um"),
+        ("a,b,c\n{numbered}", "b,c", "um"),
+        ("{numbered}", "1,2", "um"),
+        (
+            "S00123 scan, 12 points\nDataPoint Target_x Average_x_st_fzp Stdev_x_st_fzp Target_y "
+            "Average_y_st_fzp Stdev_y_st_fzp\n{stage}",
+            None,
+            "um",
+        ),
+    ],
+)
+def test_columns_are_found_by_name_or_number(made, tmp_path, text, columns, unit):
+    yx = PLACES_M * 1e6
+    rows = {
+        "rows": "\n".join(f"{x!r},{y!r}" for y, x in yx.tolist()),
+        "xy": "\n".join(f"{y!r} {x!r}" for y, x in yx.tolist()),
+        "numbered": "\n".join(f"{n};{x!r};{y!r}" for n, (y, x) in enumerate(yx.tolist())),
+        "stage": "\n".join(f"{n} 0 {x!r} 0.1 0 {y!r} 0.1" for n, (y, x) in enumerate(yx.tolist())),
+    }
+    (tmp_path / "places.dat").write_text(text.format(**rows))
+    found = open_scan(made(positions="places.dat", position_columns=columns, position_unit=unit))
+    np.testing.assert_allclose(shift(found), shift(SCAN), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["rows", "group", "unit beside", "xyz"])
+def test_positions_in_an_hdf5_file_have_many_shapes(made, tmp_path, kind):
+    y, x = PLACES_M.T
+    with h5py.File(tmp_path / "stage.h5", "w") as file:
+        if kind == "group":
+            file["p/ppY"], file["p/ppX"] = y[None], x[None]
+        else:
+            values = np.stack([x, y, 0 * x]) if kind == "xyz" else np.stack([x, y])
+            file["p"] = values if kind == "rows" else values.T
+        if kind == "unit beside":
+            file["p"][...] = file["p"][()] * 1e9
+            file["p"].attrs["units"] = "nm"
+    unit = None if kind == "unit beside" else "m"
+    found = open_scan(made(positions="stage.h5:/p", position_unit=unit))
+    np.testing.assert_allclose(shift(found), shift(SCAN), atol=1e-6)
+
+
+def test_a_unit_that_is_contradicted_is_refused(made, tmp_path):
+    (tmp_path / "places.csv").write_text("x_nm,y_nm\n" + "1,2\n" * 12)
+    for unit, named in (("um", "nm"), (None, "")):
+        text = "x,y\n" + "1,2\n" * 12 if unit is None else None
+        if text:
+            (tmp_path / "places.csv").write_text(text)
+        with pytest.raises(DataError) as caught:
+            open_scan(made(positions="places.csv", position_unit=unit))
+        assert any("position_unit" in problem and named in problem for problem in caught.value.problems)
+
+
+def test_a_probe_may_be_in_a_file_of_its_own(made, tmp_path):
+    np.save(tmp_path / "probe.npy", SCAN.probe)
+    np.savez(tmp_path / "result.npz", probe=SCAN.probe, object=np.ones((4, 4), complex))
+    for name in ("probe.npy", "result.npz", "probe.h5", "probe.h5:/probe"):
+        np.testing.assert_array_equal(open_scan(made(probe=name)).probe, SCAN.probe)
+
+
+def test_a_lens_lights_the_frequencies_of_its_angle(made):
+    # A little more than the zone plate, so that rounding does not decide about the rim.
+    angle = 1.001 * wavelength_m(8000.0) / (2 * 4 * GEOMETRY.object_pixel_m[1])
+    ours = open_scan(made(probe=None, probe_model="lens", probe_angle=angle * 1e3)).probe
+    zone = {"probe_model": "zone-plate", "probe_outer_zone": 3.996 * GEOMETRY.object_pixel_m[1]}
+    np.testing.assert_allclose(ours, open_scan(made(probe=None, **zone)).probe, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", ["mean-frame", "gaussian", "disk", "lens"])
+def test_every_model_can_be_out_of_focus(made, model):
+    size = {"probe_diameter": 5 * GEOMETRY.object_pixel_m[1]} if model in ("gaussian", "disk") else {}
+    size = {"probe_angle": 0.05} if model == "lens" else size
+    focus, away = (
+        open_scan(made(probe=None, probe_model=model, probe_defocus=z, **size)).probe[0] for z in (None, 1e-3)
+    )
+    squares = sum(
+        np.meshgrid(*(np.fft.fftfreq(16, pixel) ** 2 for pixel in GEOMETRY.object_pixel_m), indexing="ij")
+    )
+    far, moved = (np.fft.fft2(np.fft.ifftshift(p.astype(np.complex128))) for p in (focus, away))
+    expected = far * np.exp(-1j * np.pi * wavelength_m(8000.0) * 1e-3 * squares)
+    np.testing.assert_allclose(moved, expected, atol=1e-4 * np.abs(far).max())
+
+
+def test_a_step_makes_the_positions_of_a_raster(tmp_path):
+    cube = SCAN.diffraction[:].reshape(3, 4, 16, 16)
+    with h5py.File(tmp_path / "cube.h5", "w") as file:
+        file["data"] = cube
+    np.save(tmp_path / "cube.npy", cube)
+    stated = PartsConfig(raster_step=300.0, position_unit="nm", pixel_size=1e-7)
+    for name in ("cube.h5:/data", "cube.npy"):
+        found = open_scan(f"{tmp_path}/{name}", parts=stated)
+        np.testing.assert_array_equal(found.diffraction[:], SCAN.diffraction[:])
+        np.testing.assert_allclose(shift(found), np.indices((3, 4)).reshape(2, -1).T * 3.0)
+    np.save(tmp_path / "flat.npy", SCAN.diffraction[:])
+    with pytest.raises(DataError) as caught:
+        open_scan(tmp_path / "flat.npy", parts=stated)
+    assert [problem.name for problem in caught.value.problems] == ["raster_step"]
+
+
+def test_electrons_have_their_own_wavelength(tmp_path, made):
+    found = open_scan(made(metadata=None), parts=PartsConfig(energy=3e5, particle="electron", distance=1.0,
+                                                             detector_pixel=5e-5))  # fmt: skip
+    assert wavelength_m(found.metadata["photon_energy_eV"]) == pytest.approx(1.9687e-12, rel=1e-4)
+
+
+def test_what_is_stated_outranks_the_text_of_the_parts(made, tmp_path):
+    np.save(tmp_path / "other.npy", PLACES_M[:, ::-1] * 2e3)
+    text = made(positions="positions.csv")
+    found = open_scan(text, parts=PartsConfig(positions=tmp_path / "other.npy", position_unit="mm"))
+    np.testing.assert_allclose(shift(found), 2 * shift(SCAN), atol=1e-6)
+    assert found.metadata["parts"]["position_unit"] == "mm"
+    modelled = open_scan(text, parts=PartsConfig(probe_model="mean-frame"))
+    assert modelled.probe.shape[0] == 1
+
+
+def test_a_text_may_name_a_scan_of_any_format(made, tmp_path):
+    write_scan(tmp_path / "scan.cxi", SCAN)
+    for frames in ("scan.cxi", "scan.cxi:/entry_1"):
+        found = open_scan(made(frames=frames, metadata=None, probe=None))
+        np.testing.assert_allclose(shift(found), shift(SCAN), atol=1e-6)
+        np.testing.assert_array_equal(found.probe, SCAN.probe)
+
+
+def test_a_master_file_and_a_stage_are_a_scan_without_a_text(master, tmp_path):
+    y, x = PLACES_M.T * 1e6
+    (tmp_path / "stage.csv").write_text("\n".join(f"{a},{b}" for a, b in zip(x, y, strict=True)))
+    stated = PartsConfig(positions=tmp_path / "stage.csv", position_unit="um")
+    path = master()
+    found = open_scan(path, parts=stated)
+    np.testing.assert_allclose(shift(found), shift(SCAN), atol=1e-6)
+    assert read_scan_header(path, parts=stated).n_frames == 12
+    # A mask of the whole detector is cut like its frames.
+    mask = np.zeros((19, 22))
+    mask[3 + 5, 2 + 6] = 1
+    np.save(tmp_path / "mask.npy", mask)
+    masked = open_scan(path, parts=evolve(stated, mask=tmp_path / "mask.npy"))
+    assert np.argwhere(masked.bad_pixels).tolist() == [[5, 6]]

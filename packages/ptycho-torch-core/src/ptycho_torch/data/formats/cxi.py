@@ -31,6 +31,7 @@ from ptycho_torch.data.scan.geometry import (
     DETECTOR_PIXEL,
     DISTANCE,
     ENERGY,
+    OBJECT_PIXEL,
     Pair,
     ScanGeometry,
     conjugate_pixel_m,
@@ -47,10 +48,11 @@ NAME = "cxi"
 HELP = "CXI 1.6, one file, or diffraction.cxi and product.cxi in one folder; positions in metres"
 SUFFIXES = (".cxi",)
 TARGETS = (".cxi",)
+TAKES_PARTS = True
 
 _FILES = ("diffraction.cxi", "product.cxi")
 
-Stage = Callable[[Contents, CXINames], npt.NDArray[np.float64] | None]
+Stage = Callable[[Contents, Gathered, CXINames], npt.NDArray[np.float64] | None]
 """From a file to positions (n, 2) x, y; m."""
 
 _WRITTEN = CXINames()
@@ -69,7 +71,10 @@ def recognise(candidate: Candidate) -> Located | str:
     reason = candidate.why_not_hdf5()
     if reason is not None:
         return reason
-    names = CXINames(entry_of(candidate))
+    meant = entry_of(candidate)
+    if meant is None:
+        return f"{candidate.inside} is no entry"
+    names = CXINames(meant)
     entry = candidate.hdf5_names(names.entry)
     if not entry and "cxi_version" not in candidate.hdf5_names():
         return f"neither {names.entry} nor cxi_version"
@@ -127,6 +132,8 @@ def _extra_pair(contents: Contents, names: CXINames, y: str, x: str) -> Pair | N
 
 
 def _object_pixel(contents: Contents, found: Gathered, names: CXINames) -> Pair | None:
+    if all(name in found.metadata for name in OBJECT_PIXEL):
+        return float(found.metadata[OBJECT_PIXEL[0]]), float(found.metadata[OBJECT_PIXEL[1]])
     stated = _extra_pair(contents, names, "object_pixel_height_m", "object_pixel_width_m")
     known = {name: found.metadata.get(name) for name in (ENERGY, DISTANCE, *DETECTOR_PIXEL)}
     missing = [name for name, value in known.items() if value is None]
@@ -172,9 +179,9 @@ def _read_images(contents: Contents, found: Gathered, names: CXINames) -> None:
 
 def _read_positions(contents: Contents, found: Gathered, names: CXINames, stage: Stage | None) -> None:
     name = contents.first(*names.positions) or names.positions[0]
-    values = contents.quantities(name, "m")
+    values = found.lengths(contents, name)
     if values is None and contents.dataset(name) is None and stage is not None:
-        values = stage(contents, names)
+        values = stage(contents, found, names)
     if values is None and contents.require_first(*names.positions) is None:
         return
     axes = read_axes(contents, found, f"{names.detector}/basis_vectors")
@@ -215,9 +222,7 @@ def _read_positions(contents: Contents, found: Gathered, names: CXINames, stage:
         middle = (real.min(axis=0) + real.max(axis=0)) / 2 if len(real) else np.zeros(2)
         centre = (float(middle[0]), float(middle[1]))
     found.metadata |= zero_entries(pixel, centre, shape)
-    found.positions = positions_from_metres(
-        yx[:, 0], yx[:, 1], pixel_m=pixel, centre_m=centre, shape=shape, problems=found.problems
-    )
+    found.positions = positions_from_metres(yx[:, 0], yx[:, 1], pixel_m=pixel, centre_m=centre, shape=shape)
 
 
 def header(located: Located) -> ScanHeader:
@@ -232,9 +237,16 @@ def read(
     N: int | None = None,
     progress: Progress | None = None,
     clean: Collection[str] = CLEANING,
+    position_scale: float = 1.0,
 ) -> Scan:
     """Scan of the file or of both, frames left in theirs."""
-    return gather(located).scan(measurement_domain=measurement_domain, N=N, progress=progress, clean=clean)
+    return gather(located).scan(
+        measurement_domain=measurement_domain,
+        N=N,
+        progress=progress,
+        clean=clean,
+        position_scale=position_scale,
+    )
 
 
 def gather(located: Located, *, stage: Stage | None = None) -> Gathered:
@@ -273,7 +285,8 @@ def gather(located: Located, *, stage: Stage | None = None) -> Gathered:
 
 def _read_rest(contents: Contents, found: Gathered, names: CXINames, stage: Stage | None) -> None:
     _read_images(contents, found, names)
-    _read_positions(contents, found, names, stage)
+    if found.needs_positions:
+        _read_positions(contents, found, names, stage)
     found.own = read_own(contents, names.entry)
 
 

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Collection
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,10 @@ NAME = "npz"
 HELP = "NumPy archive, frames loaded whole; positions in object pixels"
 SUFFIXES = (".npz",)
 TARGETS = (".npz",)
+TAKES_PARTS = True
+
+_RESULT = frozenset({"object", "weight", "origin"})
+"""Arrays of a reconstruction of this program."""
 
 
 def recognise(candidate: Candidate) -> Located | str:
@@ -68,12 +73,21 @@ def header(located: Located) -> ScanHeader:
     positions = next((found[key].shape for key in ("xcoords", "ycoords") if key in found), ())
     frames = next((found[key].shape for key in FRAME_KEYS if key in found), ())
     texts = read_arrays(located.frames, ("_metadata",))[0] if "_metadata" in found else {}
+    # The middle axis is one of a frame, whether frames come first or last.
+    N = int(frames[1]) if len(frames) == 3 else None
+    probe_size = probe_size_from_shape(found["probeGuess"].shape) if "probeGuess" in found else None
+    metadata = metadata_in(texts)
+    if located.parts is not None or located.metadata:
+        from ptycho_torch.data.hdf5.stated_arrays import stated_metadata, stated_probe_size
+
+        metadata |= stated_metadata(located)
+        positions = positions or frames[:1]
+        probe_size = stated_probe_size(located, N) or probe_size
     return ScanHeader(
         n_frames=int(positions[0]) if positions else None,
-        # The middle axis is one of a frame, whether frames come first or last.
-        N=int(frames[1]) if len(frames) == 3 else None,
-        probe_size=probe_size_from_shape(found["probeGuess"].shape) if "probeGuess" in found else None,
-        metadata=metadata_in(texts),
+        N=N,
+        probe_size=probe_size,
+        metadata=metadata,
         arrays=found,
         problems=tuple(problems),
     )
@@ -141,10 +155,16 @@ def read(
     N: int | None = None,
     progress: Progress | None = None,
     clean: Collection[str] = CLEANING,
+    position_scale: float = 1.0,
 ) -> Scan:
     """Scan of the archive, frames loaded; as `load_scan`."""
-    return load_scan(
-        located.frames, measurement_domain=measurement_domain, N=N, progress=progress, clean=clean
+    return _load(
+        located,
+        measurement_domain=measurement_domain,
+        N=N,
+        progress=progress,
+        clean=clean,
+        position_scale=position_scale,
     )
 
 
@@ -155,15 +175,17 @@ def read_to_convert(
     N: int | None = None,
     progress: Progress | None = None,
     clean: Collection[str] = CLEANING,
+    position_scale: float = 1.0,
 ) -> Scan:
     """As `read`, with metadata that PtychoPINN pickled."""
-    return load_scan(
-        located.frames,
+    return _load(
+        located,
         measurement_domain=measurement_domain,
         N=N,
         progress=progress,
         pickled_text=True,
         clean=clean,
+        position_scale=position_scale,
     )
 
 
@@ -175,6 +197,7 @@ def load_scan(
     progress: Progress | None = None,
     pickled_text: bool = False,
     clean: Collection[str] = CLEANING,
+    position_scale: float = 1.0,
 ) -> Scan:
     """Read one scan, check it against the data contract and convert it to counts.
 
@@ -197,6 +220,8 @@ def load_scan(
     clean
         Names of the diagnoses whose findings are masked or left out, see `ptycho_torch.diagnosis.table`. What
         they say is in ``findings`` of the scan.
+    position_scale
+        Factor on the positions.
 
     Returns
     -------
@@ -210,18 +235,29 @@ def load_scan(
     DataError
         With every problem found; nothing was written.
     """
-    arrays, keys, problems = read_arrays(path, KNOWN_KEYS, pickled_text=pickled_text)
-    return assemble_scan(
-        arrays,
+    return _load(
+        Located(NAME, (Path(path),)),
         measurement_domain=measurement_domain,
         N=N,
-        source=Path(path),
-        problems=problems,
-        keys=keys,
-        owned=True,
         progress=progress,
+        pickled_text=pickled_text,
         clean=clean,
+        position_scale=position_scale,
     )
+
+
+def _load(located: Located, *, pickled_text: bool = False, **asked: Any) -> Scan:
+    path = located.frames
+    arrays, keys, problems = read_arrays(path, KNOWN_KEYS, pickled_text=pickled_text)
+    if set(keys) >= _RESULT and not set(keys) & set(FRAME_KEYS):
+        raise DataError("a reconstruction of this program, not a scan; give the scan that it is of", path)
+    if located.parts is not None or located.metadata:
+        # HDF5 is loaded by what may read it.
+        from ptycho_torch.data.hdf5.stated_arrays import stated_arrays
+
+        arrays = stated_arrays(arrays, located, problems)
+        keys = tuple({*keys, *arrays})
+    return assemble_scan(arrays, source=path, problems=problems, keys=keys, owned=True, **asked)
 
 
 def _write_frames(archive: zipfile.ZipFile, frames: Frames, progress: Progress | None) -> None:

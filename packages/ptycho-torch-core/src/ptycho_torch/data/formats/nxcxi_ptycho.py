@@ -18,6 +18,7 @@ from ptycho_torch.control import Progress
 from ptycho_torch.data.formats import cxi
 from ptycho_torch.data.hdf5.entries import CXINames
 from ptycho_torch.data.hdf5.files import Contents
+from ptycho_torch.data.hdf5.gathered import Gathered
 from ptycho_torch.data.hdf5.writing import new_file
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.contract import Scan
@@ -32,6 +33,7 @@ HELP = "NXcxi_ptycho of NeXus, a special case of CXI; positions in metres"
 SUFFIXES = (".nxs",)
 TARGETS = (".nxs",)
 REFINES = "cxi"
+TAKES_PARTS = True
 
 _DEFINITION = "NXcxi_ptycho"
 _STAGES = ("sample_1/transformations", "sample_1/geometry_1")
@@ -71,10 +73,10 @@ def read(located: Located, **asked: Any) -> Scan:
     return cxi.gather(located, stage=_stage).scan(**asked)
 
 
-def _stage(contents: Contents, names: CXINames) -> npt.NDArray[np.float64] | None:
+def _stage(contents: Contents, found: Gathered, names: CXINames) -> npt.NDArray[np.float64] | None:
     """Positions (n, 2) x, y from two motions of the stage; those of a raster are combined."""
     for group in _STAGES:
-        x, y = (contents.quantities(f"{names.entry}/{group}/{axis}", "m") for axis in "xy")
+        x, y = (found.lengths(contents, f"{names.entry}/{group}/{axis}") for axis in "xy")
         if x is None or y is None:
             continue
         frames = contents.dataset(contents.first(*names.frames) or "")

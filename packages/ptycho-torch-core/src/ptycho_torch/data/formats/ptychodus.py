@@ -30,6 +30,7 @@ from ptycho_torch.data.scan.geometry import (
     DETECTOR_PIXEL,
     DISTANCE,
     ENERGY,
+    OBJECT_PIXEL,
     Pair,
     ScanGeometry,
     conjugate_pixel_m,
@@ -44,6 +45,7 @@ NAME = "ptychodus"
 HELP = "diffraction.h5 and product.h5 of ptychodus in one folder; positions in metres"
 SUFFIXES = (".h5", ".hdf5")
 TARGETS = ("",)
+TAKES_PARTS = True
 
 _FILES = ("diffraction.h5", "product.h5")
 
@@ -109,12 +111,19 @@ def read(
     N: int | None = None,
     progress: Progress | None = None,
     clean: Collection[str] = CLEANING,
+    position_scale: float = 1.0,
 ) -> Scan:
     """Scan of both files, frames left in theirs.
 
     Frames and positions are paired by their numbers, see `ptycho_torch.data.hdf5.gathered.pair_by_index`.
     """
-    return _gather(located).scan(measurement_domain=measurement_domain, N=N, progress=progress, clean=clean)
+    return _gather(located).scan(
+        measurement_domain=measurement_domain,
+        N=N,
+        progress=progress,
+        clean=clean,
+        position_scale=position_scale,
+    )
 
 
 def _gather(located: Located) -> Gathered:
@@ -155,11 +164,12 @@ def _read_diffraction(contents: Contents, found: Gathered) -> None:
     for entry in DETECTOR_PIXEL:
         value = positive(contents.attribute(entry, "patterns"), f"patterns: attribute {entry}", contents)
         if value is not None:
-            found.metadata[entry] = value
+            found.metadata.setdefault(entry, value)
 
 
 def _read_product(contents: Contents, found: Gathered) -> None:
-    contents.require("probe", "object", *_POSITIONS)
+    probe = ["probe"] if found.needs_probe else []
+    contents.require(*probe, *(["object", *_POSITIONS] if found.needs_positions else []))
     read_probe(contents, "probe", found)
     read_object(contents, "object", found)
     for entry in ("name", "comments"):
@@ -173,7 +183,8 @@ def _read_product(contents: Contents, found: Gathered) -> None:
         if number:
             found.metadata[entry] = number
     _read_optics(contents, found)
-    _read_positions(contents, found)
+    if found.needs_positions:
+        _read_positions(contents, found)
     if found.object is not None and not found.object.size:
         found.object = None
 
@@ -196,12 +207,12 @@ def _require_plain_far_field(contents: Contents) -> None:
 
 
 def _read_positions(contents: Contents, found: Gathered) -> None:
-    indexes, x, y = (contents.array(name) for name in _POSITIONS)
+    indexes = contents.array(_POSITIONS[0])
+    x, y = (found.lengths(contents, name) for name in _POSITIONS[1:])
     if indexes is None or x is None or y is None:
         return
     found.position_index = whole_numbers(indexes, _POSITIONS[0], contents)
-    real = {x.dtype.kind, y.dtype.kind} <= {*"iuf"}
-    if not (real and x.ndim == 1 and x.shape == y.shape == indexes.shape):
+    if not (x.ndim == 1 and x.shape == y.shape == indexes.shape):
         contents.report(
             fault(
                 ", ".join(_POSITIONS),
@@ -222,14 +233,7 @@ def _read_positions(contents: Contents, found: Gathered) -> None:
         return
     shape = (found.object.shape[0], found.object.shape[1])
     found.metadata |= zero_entries(pixel, (y_m, x_m), shape)
-    found.positions = positions_from_metres(
-        y.astype(np.float64),
-        x.astype(np.float64),
-        pixel_m=pixel,
-        centre_m=(y_m, x_m),
-        shape=shape,
-        problems=found.problems,
-    )
+    found.positions = positions_from_metres(y, x, pixel_m=pixel, centre_m=(y_m, x_m), shape=shape)
 
 
 def _read_optics(contents: Contents, found: Gathered) -> None:
@@ -237,13 +241,15 @@ def _read_optics(contents: Contents, found: Gathered) -> None:
     name = ENERGY if ENERGY in contents.file.attrs else _OLD_ENERGY
     energy = check_energy(contents.attribute(name), name, found.problems)
     if distance:
-        found.metadata[DISTANCE] = abs(distance)
+        found.metadata.setdefault(DISTANCE, abs(distance))
     if energy is not None:
-        found.metadata[ENERGY] = energy
+        found.metadata.setdefault(ENERGY, energy)
 
 
 def _object_pixel(contents: Contents, found: Gathered) -> Pair | None:
     """Object pixel as stated, else as detector, energy and distance make it."""
+    if all(name in found.metadata for name in OBJECT_PIXEL):
+        return float(found.metadata[OBJECT_PIXEL[0]]), float(found.metadata[OBJECT_PIXEL[1]])
     names = ("pixel_height_m", "pixel_width_m")
     stated = [positive(contents.attribute(n, "object"), f"object: attribute {n}", contents) for n in names]
     known = {

@@ -54,6 +54,7 @@ def read(
     N: int | None = None,
     progress: Progress | None = None,
     clean: Collection[str] = CLEANING,
+    position_scale: float = 1.0,
 ) -> Scan:
     """Scan of the archive, frames loaded: counts, whole numbers or not, along the first axis.
 
@@ -77,6 +78,7 @@ def read(
         owned=True,
         progress=progress,
         clean=clean,
+        position_scale=position_scale,
     )
 
 

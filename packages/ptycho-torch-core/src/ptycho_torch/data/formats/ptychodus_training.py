@@ -15,6 +15,7 @@ from ptycho_torch.data.hdf5.files import Contents, opened
 from ptycho_torch.data.hdf5.gathered import Gathered
 from ptycho_torch.data.hdf5.positions import check_energy, zero_entries
 from ptycho_torch.data.hdf5.product import placeholder_object
+from ptycho_torch.data.hdf5.units import stated_unit
 from ptycho_torch.data.hdf5.writing import create_frames, new_file
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.contract import Scan
@@ -23,6 +24,8 @@ from ptycho_torch.data.scan.geometry import (
     DETECTOR_PIXEL,
     DISTANCE,
     ENERGY,
+    OBJECT_PIXEL,
+    ZERO,
     ScanGeometry,
     beyond_middle,
     conjugate_pixel_m,
@@ -37,7 +40,9 @@ NAME = "ptychodus-training"
 HELP = "training file of ptychodus; positions in pixels of its object"
 SUFFIXES = (".h5", ".hdf5")
 TARGETS = (".h5", ".hdf5")
+TAKES_PARTS = True
 
+_PIXELS = ("px", "pixel", "pixels")
 _POSITIONS = ("probe_position_x_px", "probe_position_y_px")
 _NAMES = {
     "diff3d": "patterns",
@@ -71,9 +76,16 @@ def read(
     N: int | None = None,
     progress: Progress | None = None,
     clean: Collection[str] = CLEANING,
+    position_scale: float = 1.0,
 ) -> Scan:
     """Scan of the file, frames left in it."""
-    return _gather(located).scan(measurement_domain=measurement_domain, N=N, progress=progress, clean=clean)
+    return _gather(located).scan(
+        measurement_domain=measurement_domain,
+        N=N,
+        progress=progress,
+        clean=clean,
+        position_scale=position_scale,
+    )
 
 
 def _gather(located: Located) -> Gathered:
@@ -89,45 +101,72 @@ def _gather(located: Located) -> Gathered:
     found = Gathered(located=located, names=_NAMES, object_is_guess=True)
     with opened(located.frames) as file:
         contents = Contents(file, found.problems)
-        contents.require("patterns", "probe", *_POSITIONS)
+        probe = ["probe"] if found.needs_probe else []
+        contents.require("patterns", *probe, *(_POSITIONS if found.needs_positions else ()))
         found.frames = contents.frames("patterns")
         found.bad_pixels = contents.array("bad_pixels")
         read_probe(contents, "probe", found)
         read_object(contents, "object", found)
-        x, y = (contents.array(name) for name in _POSITIONS)
-        if x is not None and y is not None:
-            if x.ndim == 1 and x.shape == y.shape and {x.dtype.kind, y.dtype.kind} <= {*"iuf"}:
-                found.positions = np.stack([y, x], axis=1).astype(np.float64)
-            else:
-                contents.report(
-                    fault(
-                        ", ".join(_POSITIONS),
-                        f"expected real numbers of one length, got shapes {x.shape} and {y.shape}",
-                    )
-                )
         _read_geometry(contents, found)
+        if found.needs_positions:
+            _read_positions(contents, found)
         found.own = read_own(contents)
     return found.settle()
+
+
+def _read_positions(contents: Contents, found: Gathered) -> None:
+    """Positions in pixels of the object; where a unit of length is stated, in lengths from its centre."""
+    columns = []
+    for name, entry in zip(_POSITIONS, reversed(OBJECT_PIXEL), strict=True):
+        values = contents.array(name)
+        if values is None:
+            return
+        unit = found.parts.position_unit or stated_unit(contents.file[name]) or _PIXELS[0]
+        if unit.lower() not in _PIXELS:
+            lengths = contents.quantities(name, "m", instead=unit)
+            if lengths is None:
+                return
+            if entry not in found.metadata:
+                said = f"the unit is stated as {unit!r}; state the pixel size of the object"
+                contents.report(fault(name, said))
+                return
+            zero = dict(zip(OBJECT_PIXEL, ZERO, strict=True))[entry]
+            values = (lengths - found.metadata[zero]) / found.metadata[entry]
+        columns.append(values)
+    x, y = columns
+    if x.ndim == 1 and x.shape == y.shape and {x.dtype.kind, y.dtype.kind} <= {*"iuf"}:
+        found.positions = np.stack([y, x], axis=1).astype(np.float64)
+        return
+    contents.report(
+        fault(
+            ", ".join(_POSITIONS),
+            f"expected real numbers of one length, got shapes {x.shape} and {y.shape}",
+        )
+    )
 
 
 def _read_geometry(contents: Contents, found: Gathered) -> None:
     """Geometry of the file; the detector pixel is not stored, but follows from the object pixel."""
     names = ("object_pixel_height_m", "object_pixel_width_m")
-    pixel = [positive(contents.number(name), name, contents) for name in names]
-    distance = contents.number(DISTANCE)
-    energy = check_energy(contents.number(ENERGY), ENERGY, found.problems)
+    pixel = [positive(contents.quantity(name, "m"), name, contents) for name in names]
+    pixel = [found.metadata.get(entry, value) for entry, value in zip(OBJECT_PIXEL, pixel, strict=True)]
+    distance = contents.quantity(DISTANCE, "m")
+    energy = check_energy(contents.quantity(ENERGY, "eV"), ENERGY, found.problems)
     if distance:
-        found.metadata[DISTANCE] = abs(distance)
+        found.metadata.setdefault(DISTANCE, abs(distance))
     if energy is not None:
-        found.metadata[ENERGY] = energy
+        found.metadata.setdefault(ENERGY, energy)
     if pixel[0] is None or pixel[1] is None:
         return
     shape = (1, 1) if found.object is None or found.object.ndim != 2 else found.object.shape
     found.metadata |= zero_entries((pixel[0], pixel[1]), (0.0, 0.0), (shape[0], shape[1]))
+    energy, distance = (found.metadata.get(name) for name in (ENERGY, DISTANCE))
     if distance and energy is not None and found.frames is not None:
         for name, value, size in zip(DETECTOR_PIXEL, pixel, found.frames.shape[1:], strict=True):
             if value is not None:
-                found.metadata[name] = conjugate_pixel_m(value, size, energy_eV=energy, distance_m=distance)
+                found.metadata.setdefault(
+                    name, conjugate_pixel_m(value, size, energy_eV=energy, distance_m=distance)
+                )
 
 
 def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:

@@ -25,22 +25,20 @@ __all__ = ["header", "make_example", "read", "recognise"]
 NAME = "ptylab"
 HELP = "data file of PtyLab; positions in metres, no probe"
 SUFFIXES = (".hdf5", ".h5")
+TAKES_PARTS = True
 
 _FRAMES, _PLACES, _DIAMETER = "ptychogram", "encoder", "entrancePupilDiameter"
-_RESULT = ("object", "probe", "error", "wavelength")
 _NAMES = {"diff3d": _FRAMES, "xcoords": f"{_PLACES} x", "ycoords": f"{_PLACES} y"}
 
 
 def recognise(candidate: Candidate) -> Located | str:
-    """A file with a ptychogram; a reconstruction of PtyLab is named."""
+    """A file with a ptychogram."""
     reason = candidate.why_not_hdf5()
     if reason is not None:
         return reason
     keys = candidate.hdf5_names()
     if _FRAMES in keys:
         return Located(NAME, (candidate.path,))
-    if set(_RESULT) <= keys:
-        return "a reconstruction of PtyLab, not a scan"
     return f"no {_FRAMES}"
 
 
@@ -58,11 +56,11 @@ def _gather(located: Located) -> Gathered:
     found = Gathered(located=located, names=_NAMES, guess=probe_of_mean_frame)
     with opened(located.frames) as file:
         contents = Contents(file, found.problems)
-        contents.require(_FRAMES, _PLACES)
+        contents.require(_FRAMES, *([_PLACES] if found.needs_positions else []))
         found.frames = contents.frames(_FRAMES)
         read_beam(contents, found, energies=(), wavelengths=["wavelength"])
         read_lengths(contents, found, distance="zo", pixel_y="dxd", pixel_x="dxd")
-        places = contents.quantities(_PLACES, "m")
+        places = found.lengths(contents, _PLACES) if found.needs_positions else None
         if found.frames is not None and places is not None:
             if places.shape != (len(found.frames), 2):
                 said = f"expected one pair of y and x per frame, ({len(found.frames)}, 2), got {places.shape}"

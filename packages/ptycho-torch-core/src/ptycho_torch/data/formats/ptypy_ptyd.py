@@ -25,6 +25,7 @@ __all__ = ["header", "make_example", "read", "recognise"]
 NAME = "ptypy"
 HELP = "data file of ptypy; positions in metres, no probe"
 SUFFIXES = (".ptyd",)
+TAKES_PARTS = True
 
 _NAMES = {
     "diff3d": "chunks/0/data",
@@ -36,12 +37,10 @@ _PLACES = ("meta", "info")
 
 
 def recognise(candidate: Candidate) -> Located | str:
-    """A file with chunks of frames; a reconstruction of ptypy is named."""
+    """A file with chunks of frames."""
     reason = candidate.why_not_hdf5()
     if reason is not None:
         return reason
-    if {"obj", "probe"} <= candidate.hdf5_names("content"):
-        return "a reconstruction of ptypy, not a scan"
     if any(candidate.holds(f"chunks/{name}/data") for name in candidate.hdf5_names("chunks")):
         return Located(NAME, (candidate.path,))
     return "no chunks/0/data"
@@ -66,7 +65,7 @@ def _gather(located: Located) -> Gathered:
             read_beam(contents, found, energies=[f"{group}/energy"], default="keV")
             read_lengths(contents, found, distance=f"{group}/distance", pixel_y="", pixel_x="")
             _read_detector_pixel(contents, found, f"{group}/psize")
-        if places is not None:
+        if places is not None and found.needs_positions:
             place(found, places)
     return found.settle()
 
@@ -89,10 +88,14 @@ def _read_chunks(contents: Contents, found: Gathered) -> np.ndarray | None:
     numbers = sorted((name for name in group if str(name).isdigit()), key=int)
     parts, places = [], []
     for number in numbers:
-        if not contents.require(f"chunks/{number}/data", f"chunks/{number}/positions"):
+        stored = f"chunks/{number}/positions"
+        if not contents.require(f"chunks/{number}/data", *([stored] if found.needs_positions else [])):
             return None
         part = contents.frames(f"chunks/{number}/data")
-        where = contents.quantities(f"chunks/{number}/positions", "m")
+        if part is not None and not found.needs_positions:
+            parts.append(part)
+            continue
+        where = found.lengths(contents, stored)
         if part is None or where is None:
             return None
         if where.shape != (len(part), 2):
@@ -111,7 +114,7 @@ def _read_chunks(contents: Contents, found: Gathered) -> np.ndarray | None:
         found.bad_pixels = (weights == 0).all(axis=0)
     elif common is not None and common.shape == size:
         found.bad_pixels = common == 0
-    return np.concatenate(places)
+    return np.concatenate(places) if places else None
 
 
 def make_example(path: Path) -> None:

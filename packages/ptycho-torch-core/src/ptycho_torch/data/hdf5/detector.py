@@ -10,6 +10,7 @@ from ptycho_torch.data.hdf5.files import Contents
 from ptycho_torch.data.hdf5.gathered import Gathered
 from ptycho_torch.data.hdf5.optics import read_beam, read_lengths
 from ptycho_torch.data.recognition import Candidate
+from ptycho_torch.data.scan.assemble import SATURATION_ENTRY
 from ptycho_torch.data.scan.joined import JoinedFrames
 
 __all__ = ["is_master", "read_master"]
@@ -57,7 +58,7 @@ def read_master(contents: Contents, found: Gathered) -> None:
     for name in _CEILINGS:
         ceiling = contents.number(name)
         if ceiling is not None and ceiling > 0:
-            found.metadata.setdefault("saturation_value", ceiling)
+            found.metadata.setdefault(SATURATION_ENTRY, ceiling)
     centre = contents.number(f"{_DETECTOR}/beam_center_y"), contents.number(f"{_DETECTOR}/beam_center_x")
     height, width = frames.shape[1:]
     y, x = (
@@ -71,6 +72,7 @@ def read_master(contents: Contents, found: Gathered) -> None:
             f"row {y} and "
             f"column {x}"
         )
+        found.window = ((height, width), y - half, x - half, 2 * half)
         frames = frames.cut(y - half, x - half, 2 * half)
         bad = None if bad is None else bad[y - half : y + half, x - half : x + half]
     found.frames = frames

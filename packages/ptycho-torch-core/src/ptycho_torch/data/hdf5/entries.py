@@ -96,19 +96,23 @@ def entries_with_frames(candidate: Candidate) -> list[str]:
     return [name for name in named if any(candidate.holds(frames) for frames in CXINames(name).frames)]
 
 
-def entry_of(candidate: Candidate) -> str:
+def entry_of(candidate: Candidate) -> str | None:
     """The entry that is meant: the one that the path names, else the only one with frames, else the first.
+
+    None: the path names something in the file that is no entry, such as a dataset.
 
     Raises
     ------
     DataError
-        Several entries have frames and the path names none of them, or one that has none.
+        Several entries have frames and the path names none of them, or an entry that has none.
     """
     found = entries_with_frames(candidate)
     listed = ", ".join(found) or "none"
+    if candidate.inside in found:
+        return candidate.inside
+    if candidate.inside and not _ENTRY.fullmatch(candidate.inside):
+        return None
     if candidate.inside:
-        if candidate.inside in found:
-            return candidate.inside
         raise DataError(
             fault(candidate.inside, f"no entry with frames; those with frames: {listed}"), candidate.path
         )

@@ -245,7 +245,9 @@ class Contents:
         values = self.array(name)
         return None if values is None else self._single(values, name)
 
-    def quantities(self, name: str, result: str, default: str = "") -> npt.NDArray[np.float64] | None:
+    def quantities(
+        self, name: str, result: str, default: str = "", *, instead: str | None = None
+    ) -> npt.NDArray[np.float64] | None:
         """Real numbers of a dataset in the unit ``result``, by the unit that the file states beside them.
 
         Parameters
@@ -256,11 +258,13 @@ class Contents:
             ``"m"`` or ``"eV"``.
         default
             Unit where the file states none; ``result`` when left out.
+        instead
+            Unit that somebody states in place of the file's.
         """
         data, values = self.dataset(name), self.array(name)
         if data is None or values is None:
             return None
-        unit = stated_unit(data) or default or result
+        unit = instead or stated_unit(data) or default or result
         factor = scale_of(unit, result)
         if factor is None:
             self.report(fault(name, f"the unit is stated as {unit!r}; expected {UNITS[result]}"))

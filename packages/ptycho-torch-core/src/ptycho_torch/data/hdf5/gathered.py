@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_config import PartsConfig
 from ptycho_torch.control import Progress
 from ptycho_torch.data.hdf5.files import Contents, StoredArray, opened
 from ptycho_torch.data.hdf5.positions import pair_by_index
+from ptycho_torch.data.hdf5.stated import PARTS_ENTRY, ProbeGuess, apply_stated, record_of, stated_optics
 from ptycho_torch.data.scan.assemble import (
     FRAME_AXIS_ENTRY,
     FRAME_INDEX_KEY,
@@ -27,9 +29,7 @@ from ptycho_torch.data.scan.assemble import (
 from ptycho_torch.data.scan.checks import probe_size_from_shape
 from ptycho_torch.data.scan.contract import OBJECT_IS_GUESS, Scan
 from ptycho_torch.data.scan.frame_files import FileFrames
-from ptycho_torch.data.scan.geometry import (
-    beyond_middle,
-)
+from ptycho_torch.data.scan.geometry import beyond_middle
 from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
 from ptycho_torch.data.scan.joined import JoinedFrames
 from ptycho_torch.data.scan.lazy import HDF5Frames
@@ -45,6 +45,7 @@ Indices = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.float64]
 
 _SAME_PX = 1e-4
+_NOTHING = PartsConfig()
 
 
 @dataclass
@@ -71,6 +72,8 @@ class Gathered:
         Where the layout has no room for a probe: from the mean frame to a probe to begin with.
     object_is_guess
         Whether the layout holds what somebody has reconstructed so far, and no known object.
+    window
+        Shape of the frames in the file, and top, left and edge of what is taken of them; None: all.
     own
         What this package wrote beside the layout, see `ptycho_torch.data.hdf5.extension`.
     """
@@ -90,25 +93,63 @@ class Gathered:
     own: dict[str, Any] | None = None
     object_is_guess: bool = False
     holders: tuple[Path, ...] | None = None
-    guess: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.complex64]] | None = None
+    guess: ProbeGuess | None = None
+    window: tuple[tuple[int, ...], int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        self.metadata |= {**self.located.metadata, **stated_optics(self.located.parts)}
+
+    @property
+    def parts(self) -> PartsConfig:
+        """What is stated beside the file, and outranks it."""
+        return self.located.parts or _NOTHING
+
+    @property
+    def needs_positions(self) -> bool:
+        """Whether the file has to say the positions."""
+        return self.parts.positions is None and self.parts.raster_step is None
+
+    @property
+    def needs_probe(self) -> bool:
+        """Whether the file has to hold a probe, where its layout has one."""
+        return self.parts.probe is None and self.parts.probe_model is None
 
     @property
     def source(self) -> Path:
         """File with the frames."""
         return self.located.frames
 
+    def lengths(self, contents: Contents, name: str) -> Positions | None:
+        """Positions of a dataset, m: in the unit that is stated for them, else in that of the file."""
+        unit = self.parts.position_unit
+        if unit == "px":
+            said = "this layout states lengths; name the dataset in positions too, if it holds pixels"
+            self.problems.append(Fault(f"position_unit px: {said}", "position_unit"))
+            return None
+        return contents.quantities(name, "m", instead=unit)
+
     def settle(self) -> Gathered:
-        """Choose the rows that are frames with a position, and take over what was stored exactly."""
+        """Take what is stated elsewhere, choose the rows that are frames with a position, and take over what
+        was stored exactly.
+        """
+        stated = record_of(self.located.parts)
+        if stated:
+            apply_stated(self)
         if self.positions is not None and self.frames is not None:
             self.positions = self.positions + beyond_middle(self.frames.shape[1])
         self._keep_complete()
         whole = self._pair()
+        if self.own is not None and stated:
+            # What is stated now outranks what was stored then.
+            self.metadata, self.own = {**self.own["metadata"], **self.metadata}, None
         if self.own is not None and not (whole and self._belongs(self.own)):
             self.own = None
         if self.own is not None:
             self.metadata = self.own["metadata"]
         elif self.object_is_guess:
             self.metadata[OBJECT_IS_GUESS] = True
+        if stated:
+            self.metadata[PARTS_ENTRY] = stated
         return self
 
     def header(self) -> ScanHeader:
@@ -140,7 +181,11 @@ class Gathered:
         if not mean.any():
             return
         self.probe = self.guess(mean)
-        self.remarks.append("the file holds no probe; one to begin with is made from the mean frame")
+        if self.needs_probe:
+            self.remarks.append(
+                "the file holds no probe, and none is stated: one to begin with is made from the mean frame, "
+                "with a flat phase there; state a probe, or a probe_model with its size and defocus"
+            )
 
     def scan(
         self,
@@ -149,6 +194,7 @@ class Gathered:
         N: int | None = None,
         progress: Progress | None = None,
         clean: Collection[str] = CLEANING,
+        position_scale: float = 1.0,
     ) -> Scan:
         """The scan, frames left in their file.
 
@@ -176,6 +222,7 @@ class Gathered:
                 keys=(*REQUIRED_KEYS, *FRAME_KEYS),
                 progress=progress,
                 clean=clean,
+                position_scale=position_scale,
             )
         except DataError as error:
             raise DataError([self._translated(problem) for problem in error.problems], self.source) from error

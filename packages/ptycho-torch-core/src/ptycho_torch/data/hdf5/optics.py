@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.data.hdf5.files import Contents
-from ptycho_torch.data.hdf5.gathered import Gathered
-from ptycho_torch.data.hdf5.positions import check_energy, positions_from_metres, zero_entries
+from ptycho_torch.data.hdf5.positions import (
+    check_energy,
+    check_pixel,
+    positions_from_metres,
+    zero_entries,
+)
 from ptycho_torch.data.scan.geometry import (
     DETECTOR_PIXEL,
     DISTANCE,
     ENERGY,
+    OBJECT_PIXEL,
+    Pair,
     ScanGeometry,
     electron_wavelength_m,
     energy_eV_of_wavelength,
+    finite_number,
     wavelength_m,
 )
 from ptycho_torch.errors import Fault, MissingMetadata, fault
 
-__all__ = ["place", "read_axes", "read_beam", "read_lengths"]
+if TYPE_CHECKING:
+    from ptycho_torch.data.hdf5.gathered import Gathered
+
+__all__ = ["object_pixel", "place", "read_axes", "read_beam", "read_lengths"]
 
 _RING_eV = (1e8, 1e12)
 """Energies between are those of electrons in a storage ring: nobody images with photons of this energy."""
@@ -60,7 +71,8 @@ def read_beam(
     """
     if ENERGY in found.metadata:
         return
-    are_electrons = bool(particle) and "electron" in (contents.string(particle) or "").lower()
+    said = contents.string(particle) if particle else None
+    are_electrons = found.parts.particle == "electron" or "electron" in (said or "").lower()
     stated_eV, lengths_m = _energies(contents, found, energies, default), _wavelengths(contents, wavelengths)
     if stated_eV and lengths_m and not are_electrons:
         energy, length = stated_eV[0][1], lengths_m[0][1]
@@ -221,22 +233,37 @@ def place(found: Gathered, places_m: npt.NDArray[np.float64]) -> None:
 
     Coordinate zero is put into the middle of the scan.
     """
-    if found.frames is None:
-        return
-    try:
-        geometry = ScanGeometry.from_entries(found.metadata, found.frames.shape[1])
-    except MissingMetadata as error:
-        found.problems.extend(error.problems)
+    pixel = None if found.frames is None else object_pixel(found, found.frames.shape[1:])
+    if pixel is None:
         return
     real = places_m[np.isfinite(places_m).all(axis=1)]
     middle = (real.min(axis=0) + real.max(axis=0)) / 2 if len(real) else np.zeros(2)
     centre = (float(middle[0]), float(middle[1]))
-    found.metadata |= zero_entries(geometry.object_pixel_m, centre, (1, 1))
+    found.metadata |= zero_entries(pixel, centre, (1, 1))
     found.positions = positions_from_metres(
-        places_m[:, 0],
-        places_m[:, 1],
-        pixel_m=geometry.object_pixel_m,
-        centre_m=centre,
-        shape=(1, 1),
-        problems=found.problems,
+        places_m[:, 0], places_m[:, 1], pixel_m=pixel, centre_m=centre, shape=(1, 1)
     )
+
+
+def object_pixel(found: Gathered, shape: tuple[int, int]) -> Pair | None:
+    """Edge ``(y, x)`` of an object pixel, m: as it is stated, else from the optics; None with problems.
+
+    Parameters
+    ----------
+    found
+        With what is known of the geometry in its metadata.
+    shape
+        ``(H, W)`` of the frames.
+    """
+    y, x = (finite_number(found.metadata.get(name)) for name in OBJECT_PIXEL)
+    try:
+        geometry = ScanGeometry.from_entries(found.metadata, shape[0])
+    except MissingMetadata as error:
+        if y is not None and x is not None and min(y, x) > 0:
+            return y, x
+        found.problems.extend(error.problems)
+        return None
+    if y is not None and x is not None:
+        optics = {"energy_eV": geometry.energy_eV, "distance_m": geometry.distance_m}
+        check_pixel(geometry.object_pixel_m, geometry.detector_pixel_m, shape, found.remarks, **optics)
+    return geometry.object_pixel_m

@@ -19,7 +19,6 @@ __all__ = ["check_energy", "check_pixel", "pair_by_index", "positions_from_metre
 Indices = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.float64]
 
-_LARGEST_EXTENT_PX = 1e6
 _SAME_PIXEL = 0.02
 
 
@@ -92,15 +91,9 @@ def pair_by_index(
 
 
 def positions_from_metres(
-    y_m: Positions,
-    x_m: Positions,
-    *,
-    pixel_m: Pair,
-    centre_m: Pair,
-    shape: tuple[int, int],
-    problems: list[str],
-) -> Positions | None:
-    """Positions (n, 2) ``[y, x]`` in px of an object array, or None with a problem.
+    y_m: Positions, x_m: Positions, *, pixel_m: Pair, centre_m: Pair, shape: tuple[int, int]
+) -> Positions:
+    """Positions (n, 2) ``[y, x]`` in px of an object array.
 
     ``px = (metres - centre) / pixel + (size - 1) / 2`` along each axis.
 
@@ -112,37 +105,12 @@ def positions_from_metres(
         ``(y, x)``: object pixel, and centre of the object array.
     shape
         ``(height, width)`` of the object array; px.
-    problems
-        A sentence is appended when the positions are in another unit.
     """
     columns = [
         (metres - centre) / pixel + (size - 1) / 2
         for metres, centre, pixel, size in zip((y_m, x_m), centre_m, pixel_m, shape, strict=True)
     ]
-    positions = np.stack(columns, axis=1)
-    if len(positions) < 2 or not np.isfinite(positions).all():
-        return positions
-    extent = np.ptp(positions, axis=0)
-    spans = f"x spans {np.ptp(x_m):g} m, y spans {np.ptp(y_m):g} m, an object pixel is {pixel_m[1]:g} m wide"
-    if extent.max() < 1.0:
-        problems.append(
-            fault(
-                "positions",
-                f"all {len(positions)} positions lie inside one pixel ({spans}); they and the pixel "
-                "size must be metres",
-            )
-        )
-        return None
-    if extent.max() > _LARGEST_EXTENT_PX:
-        problems.append(
-            fault(
-                "positions",
-                f"they reach over {extent.max():.3g} object pixels ({spans}); they must be metres, so "
-                "multiply micrometres by 1e-6 and pixels by the object pixel size",
-            )
-        )
-        return None
-    return positions
+    return np.stack(columns, axis=1)
 
 
 def check_pixel(

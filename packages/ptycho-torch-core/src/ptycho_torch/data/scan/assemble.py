@@ -17,7 +17,7 @@ from ptycho_torch.data.scan.cleaning import Cleaned, clean_frames
 from ptycho_torch.data.scan.contract import Domain, Scan
 from ptycho_torch.data.scan.crop import CROP_ENTRY, crop_detector, crop_frames, crop_middle
 from ptycho_torch.data.scan.domain import to_counts
-from ptycho_torch.data.scan.geometry import rescaled_entries
+from ptycho_torch.data.scan.geometry import OBJECT_PIXEL, finite_number, rescaled_entries
 from ptycho_torch.data.scan.lazy import Frames, FrameStack, take_frames
 from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, Fault, fault
@@ -89,6 +89,7 @@ class _Draft:
     stated_domain: str | None = None
     layout_domain: Domain | None = None
     clean: Collection[str] = CLEANING
+    position_scale: float = 1.0
     cleaned: Cleaned | None = None
     problems: list[str] = field(default_factory=list)
 
@@ -105,6 +106,10 @@ def _report_missing(keys: set[str], problems: list[str]) -> None:
                 ", ".join(missing),
             )
         )
+
+
+def _pixel_width(metadata: Mapping[str, Any]) -> float | None:
+    return finite_number(metadata.get(OBJECT_PIXEL[1]))
 
 
 def _pair(
@@ -129,7 +134,7 @@ def _pair(
             fault(f"{names[1]}, {names[0]}", f"{x.size} and {y.size} entries, expected one of each per frame")
         )
         return None
-    return np.stack([y, x], axis=1)
+    return np.stack([y, x], axis=1) * draft.position_scale
 
 
 def metadata_in(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
@@ -266,6 +271,7 @@ def assemble_scan(
     owned: bool = False,
     progress: Progress | None = None,
     clean: Collection[str] = CLEANING,
+    position_scale: float = 1.0,
 ) -> Scan:
     """Check named arrays against the data contract, bring them to canonical form and convert to counts.
 
@@ -295,6 +301,8 @@ def assemble_scan(
         Called with frames checked and frames in all.
     clean
         Names of the diagnoses whose findings are masked or left out, see `ptycho_torch.diagnosis.table`.
+    position_scale
+        Factor on the positions, before anything is said about them.
 
     Returns
     -------
@@ -306,7 +314,9 @@ def assemble_scan(
     DataError
         With every problem of the scan.
     """
-    draft = _Draft(problems=list(problems), layout_domain=layout_domain, clean=clean)
+    draft = _Draft(
+        problems=list(problems), layout_domain=layout_domain, clean=clean, position_scale=position_scale
+    )
     _report_missing(set(arrays if keys is None else keys), draft.problems)
     axis = _statements(arrays, draft)
     draft.positions = _pair(arrays, "", draft)
@@ -323,7 +333,7 @@ def assemble_scan(
             )
         )
     if draft.positions is not None:
-        checks.check_positions(draft.positions, draft.problems)
+        checks.check_positions(draft.positions, draft.problems, pixel_m=_pixel_width(draft.metadata))
     _frames(arrays, axis, draft)
     if "probeGuess" in arrays:
         draft.probe = checks.canonical_probe(arrays["probeGuess"], draft.problems)

@@ -35,6 +35,11 @@ Problems = list[str]
 
 _SHOWN = 5
 _PHOTONS = "nphotons"
+_LARGEST_EXTENT_PX = 1e6
+_REMEDY = (
+    "they are in another unit: state it with position_unit and where needed pixel_size, or multiply them "
+    "with position_scale"
+)
 _REFERENCE_PHYSICS = "physics_parameters"
 """Where PtychoPINN writes the photons per frame, one level down."""
 
@@ -201,13 +206,19 @@ def canonical_coordinate(
     return values.astype(np.float64)
 
 
-def check_positions(positions: npt.NDArray[np.float64], problems: Problems) -> None:
-    """Refuse positions that all lie inside one pixel: they are in another unit.
+def check_positions(
+    positions: npt.NDArray[np.float64], problems: Problems, *, pixel_m: float | None = None
+) -> None:
+    """Refuse positions that all lie inside one pixel, or over millions: they are in another unit.
 
     Parameters
     ----------
     positions
-        (n, 2) float64 ``[y, x]``, finite; px.
+        (n, 2) float64 ``[y, x]``; px. NaN where they were not read.
+    problems
+        A sentence is appended.
+    pixel_m
+        Edge of an object pixel, where it is known, for the sentence.
     """
     read = positions[np.isfinite(positions).all(axis=1)]
     if not len(read):
@@ -215,6 +226,8 @@ def check_positions(positions: npt.NDArray[np.float64], problems: Problems) -> N
         problems.append(fault("xcoords, ycoords", said))
         return
     extent = np.ptp(read, axis=0)
+    # A stray position is no other unit.
+    usual = np.ptp(np.percentile(read, (5, 95), axis=0), axis=0)
     if len(read) > 1 and not extent.any():
         problems.append(
             fault(
@@ -227,11 +240,24 @@ def check_positions(positions: npt.NDArray[np.float64], problems: Problems) -> N
         problems.append(
             fault(
                 "xcoords, ycoords",
-                f"all {positions.shape[0]} positions lie inside one pixel (x spans "
-                f"{extent[1]:g}, y spans {extent[0]:g}); they must be object pixels, so divide positions in "
-                "metres by the object pixel size",
+                f"all {len(positions)} positions lie inside one pixel ({_spans(extent, pixel_m)}); {_REMEDY}",
             )
         )
+    elif usual.max() > _LARGEST_EXTENT_PX:
+        problems.append(
+            fault(
+                "xcoords, ycoords",
+                f"they reach over {usual.max():.3g} object pixels ({_spans(usual, pixel_m)}); {_REMEDY}",
+            )
+        )
+
+
+def _spans(extent: npt.NDArray[np.float64], pixel_m: float | None) -> str:
+    """How far positions reach, for a message."""
+    said = f"x spans {extent[1]:g}, y spans {extent[0]:g} px"
+    if pixel_m is None:
+        return said
+    return f"{said}, {extent[1] * pixel_m:g} and {extent[0] * pixel_m:g} m with pixels of {pixel_m:.4g} m"
 
 
 def probe_size_from_shape(shape: tuple[int, ...]) -> int | None:

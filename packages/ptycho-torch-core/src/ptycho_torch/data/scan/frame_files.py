@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,10 @@ def frames_of_files(path: Path) -> FileFrames:
         There are none, or they are not frames of one size.
     """
     if not path.is_dir():
-        return FileFrames([(path, index) for index in range(_n_pages(path))])
+        shape = _stack(_array(path), path).shape
+        frames = FileFrames([(path, index) for index in range(math.prod(shape[:-2]))])
+        frames.raster = (shape[0], shape[1]) if len(shape) == 4 else None
+        return frames
     found = [entry for entry in path.iterdir() if entry.suffix.lower() in (".npy", *_TIFF)]
     if not found:
         raise DataError("no frames in this folder; expected one .npy or .tif file for each", path)
@@ -36,11 +40,13 @@ def frames_of_files(path: Path) -> FileFrames:
     return FileFrames([(entry, -1) for entry in ordered])
 
 
-def _n_pages(path: Path) -> int:
-    values = _array(path)
-    if values.ndim != 3 or 0 in values.shape:
-        raise DataError(f"expected frames of shape (n, H, W), got {values.shape}", path)
-    return int(values.shape[0])
+def _stack(values: Any, path: Path) -> Any:
+    """The array, if it is one of frames: (n, H, W), or (rows, columns, H, W) of a raster."""
+    if values.ndim not in (3, 4) or 0 in values.shape:
+        raise DataError(
+            f"expected frames of shape (n, H, W), or (rows, columns, H, W), got {values.shape}", path
+        )
+    return values
 
 
 def _array(path: Path) -> Any:
@@ -86,7 +92,9 @@ class FileFrames(FrameStack):
         path, index = self.places[row]
         if self._kept is None or self._kept[0] != path:
             self._kept = (path, _array(path))
-        frame = self._kept[1] if index < 0 else self._kept[1][index]
+        stored = self._kept[1]
+        # Of a raster, whose first two axes count the frames.
+        frame = stored if index < 0 else stored[np.unravel_index(index, stored.shape[:-2])]
         if self.window is not None:
             top, left, height, width = self.window
             frame = frame[top : top + height, left : left + width]

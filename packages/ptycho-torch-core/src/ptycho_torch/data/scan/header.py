@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ptycho_config import PartsConfig
+
 __all__ = ["ArrayHeader", "Located", "ScanHeader"]
 
 
@@ -31,11 +33,17 @@ class Located:
         Every file of the scan, that with the frames first.
     inside
         Group or dataset of the file that holds the scan, where one file holds several; empty otherwise.
+    parts
+        What is stated beside the files, and outranks them; None: nothing.
+    metadata
+        Entries that are stated beside the files, and outrank theirs.
     """
 
     format: str
     files: tuple[Path, ...]
     inside: str = ""
+    parts: PartsConfig | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def frames(self) -> Path:

@@ -86,6 +86,8 @@ class FrameStack(ABC):
     ndim = 3
     is_growing = False
     """Whether a writer adds frames to the file; those that it held at first are the frames here."""
+    raster: tuple[int, int] | None = None
+    """Rows and columns, where frames are stored as those of a raster."""
 
     def __init__(self) -> None:
         self._totals: npt.NDArray[np.float64] | None = None
@@ -182,6 +184,7 @@ class HDF5Frames(FrameStack):
             raise DataError(fault(dataset, f"expected shape (frames, N, N), got {data.shape}"), self.path)
         self.dtype = data.dtype
         self._line = int(data.shape[1]) if data.ndim == 4 else 0
+        self.raster = (int(data.shape[0]), int(data.shape[1])) if data.ndim == 4 else None
         self._last = last and not self._line
         axis = 2 if self._last else 0
         self._stored = int(data.shape[axis]) * (self._line or 1)

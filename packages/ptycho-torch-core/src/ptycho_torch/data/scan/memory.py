@@ -171,6 +171,7 @@ def scan_of(
     N: int | None = None,
     progress: Progress | None = None,
     clean: Collection[str] = CLEANING,
+    position_scale: float = 1.0,
 ) -> Scan:
     """Check a scan in memory against the data contract and give it out in counts.
 
@@ -185,8 +186,8 @@ def scan_of(
         Edge of the frames wanted; px. Smaller than the frames: they are cropped around the zero frequency.
     progress
         Called with frames checked and frames in all.
-    clean
-        What is masked and left out, as for `ptycho_torch.data.scan.assemble.assemble_scan`.
+    clean, position_scale
+        As for `ptycho_torch.data.scan.assemble.assemble_scan`.
 
     Raises
     ------
@@ -204,6 +205,7 @@ def scan_of(
             keys=[str(name) for name in data if name in known or name not in KNOWN_KEYS],
             progress=progress,
             clean=clean,
+            position_scale=position_scale,
         )
     if measurement_domain not in ("auto", data.domain.domain):
         raise DataError(
@@ -214,5 +216,12 @@ def scan_of(
             ),
             data.source,
         )
-    checked = assemble_scan(contract_arrays(data), N=N, source=data.source, progress=progress, clean=clean)
+    checked = assemble_scan(
+        contract_arrays(data),
+        N=N,
+        source=data.source,
+        progress=progress,
+        clean=clean,
+        position_scale=position_scale,
+    )
     return replace(checked, domain=data.domain)

@@ -103,7 +103,7 @@ def _changes(config: OrientationConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in order if getattr(config, name) != getattr(default, name)}
 
 
-def oriented(scan: Scan, config: OrientationConfig | None) -> Scan:
+def oriented(scan: Scan, config: OrientationConfig | None, *, is_scaled: bool = False) -> Scan:
     """The scan with its frames and positions turned and scaled, and a note of it in the metadata.
 
     Parameters
@@ -112,19 +112,22 @@ def oriented(scan: Scan, config: OrientationConfig | None) -> Scan:
         As read. Frames in a file stay there and are turned as they are read.
     config
         The settings; None, or one that changes nothing, gives the scan itself.
+    is_scaled
+        Whether the positions were scaled as they were read.
     """
     changes = {} if config is None else _changes(config)
     if config is None or not changes:
         return scan
     frames = frame_orientation(config)
     bad = scan.bad_pixels
+    scale = 1.0 if is_scaled else config.position_scale
     middle = (scan.positions.min(axis=0) + scan.positions.max(axis=0)) / 2
     return replace(
         scan,
         diffraction=turn_frames(scan.diffraction, frames),
         bad_pixels=None if bad is None else turn_frames(bad[None], frames)[0],
-        positions=_turn_positions(scan.positions, middle, config),
-        positions_nominal=_turn_positions(scan.positions_nominal, middle, config),
+        positions=_turn_positions(scan.positions, middle, config, scale),
+        positions_nominal=_turn_positions(scan.positions_nominal, middle, config, scale),
         metadata={
             **scan.metadata,
             ORIENTATION_ENTRY: [*scan.metadata.get(ORIENTATION_ENTRY, ()), changes],
@@ -134,11 +137,14 @@ def oriented(scan: Scan, config: OrientationConfig | None) -> Scan:
 
 
 def _turn_positions(
-    positions: npt.NDArray[np.float64], middle: npt.NDArray[np.float64], config: OrientationConfig
+    positions: npt.NDArray[np.float64],
+    middle: npt.NDArray[np.float64],
+    config: OrientationConfig,
+    scale: float,
 ) -> npt.NDArray[np.float64]:
     """Positions (n, 2) float64 ``[y, x]``; px. Scaled about coordinate 0, turned about the middle."""
     swapped, signs = _parts(position_orientation(config))
-    placed, centre = positions * config.position_scale, middle * config.position_scale
+    placed, centre = positions * scale, middle * scale
     if swapped:
         placed, centre = placed[:, ::-1], centre[::-1]
     # A coordinate that keeps its sign is not touched, so that whole pixels stay whole to the last bit.

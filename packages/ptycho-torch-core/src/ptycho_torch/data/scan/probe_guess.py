@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,14 @@ import numpy.typing as npt
 
 from ptycho_torch.data.scan.lazy import Frames
 
-__all__ = ["disk_probe", "gaussian_probe", "mean_frame", "probe_of_mean_frame", "zone_plate_probe"]
+__all__ = [
+    "aperture_probe",
+    "defocused",
+    "disk_probe",
+    "gaussian_probe",
+    "mean_frame",
+    "probe_of_mean_frame",
+]
 
 _SAMPLED = 200
 _EDGE_PX = 1.0
@@ -52,7 +60,7 @@ def disk_probe(mean: npt.NDArray[np.float64], diameter_px: tuple[float, float]) 
     y, x = (np.arange(size) - size // 2 for size in mean.shape)
     inside = 1 - np.hypot(2 * y[:, None] / diameter_px[0], 2 * x[None] / diameter_px[1])
     amplitude = np.clip(inside * min(diameter_px) / 2 / _EDGE_PX + 0.5, 0, 1)
-    return (amplitude * np.sqrt(mean.sum() / (amplitude**2).sum()))[None].astype(np.complex64)
+    return _with_light(amplitude, mean)
 
 
 def gaussian_probe(
@@ -70,22 +78,20 @@ def gaussian_probe(
     y, x = (np.arange(size) - size // 2 for size in mean.shape)
     squares = (y[:, None] / diameter_px[0]) ** 2 + (x[None] / diameter_px[1]) ** 2
     amplitude = np.exp(-2 * np.log(2) * squares)
-    return (amplitude * np.sqrt(mean.sum() / (amplitude**2).sum()))[None].astype(np.complex64)
+    return _with_light(amplitude, mean)
 
 
-def zone_plate_probe(
+def aperture_probe(
     mean: npt.NDArray[np.float64],
     *,
     pixel_m: tuple[float, float],
-    wavelength_m: float,
-    outer_zone_m: float,
-    defocus_m: float,
+    largest_frequency: float,
     stop_share: float = 0.0,
 ) -> npt.NDArray[np.complex64]:
-    """Focus of a Fresnel zone plate with the light of the mean frame, (1, N, N).
+    """Focus of a round aperture with the light of the mean frame, (1, N, N).
 
-    The plate lights the frequencies up to ``1 / (2 outer zone)``, because its numerical aperture is
-    ``wavelength / (2 outer zone)``; a defocus adds the phase ``-pi wavelength defocus q^2``.
+    A Fresnel zone plate lights the frequencies up to ``1 / (2 outer zone)``, because its numerical aperture
+    is ``wavelength / (2 outer zone)``; a lens those up to ``sin(half angle) / wavelength``.
 
     Parameters
     ----------
@@ -93,16 +99,47 @@ def zone_plate_probe(
         (N, N) counts.
     pixel_m
         ``(y, x)``: object pixel.
-    wavelength_m, outer_zone_m
-        Wavelength, and width of the outermost zone.
-    defocus_m
-        From the focus to the sample, along the beam.
+    largest_frequency
+        At the rim of the aperture; 1/m.
     stop_share
-        Diameter of the central stop over that of the plate.
+        Diameter of the central stop over that of the aperture.
     """
-    qy, qx = (np.fft.fftfreq(size, pixel) for size, pixel in zip(mean.shape, pixel_m, strict=True))
-    squares = qy[:, None] ** 2 + qx[None] ** 2
-    largest = (0.5 / outer_zone_m) ** 2
-    lit = (squares <= largest) & (squares >= stop_share**2 * largest)
-    field = np.fft.fftshift(np.fft.ifft2(lit * np.exp(-1j * np.pi * wavelength_m * defocus_m * squares)))
+    squares = _squared_frequencies(mean.shape, pixel_m)
+    lit = (squares <= largest_frequency**2) & (squares >= (stop_share * largest_frequency) ** 2)
+    return _with_light(np.fft.fftshift(np.fft.ifft2(lit)), mean)
+
+
+def defocused(
+    guess: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.complex64]],
+    mean: npt.NDArray[np.float64],
+    *,
+    pixel_m: tuple[float, float],
+    wavelength_m: float,
+    defocus_m: float,
+) -> npt.NDArray[np.complex64]:
+    """A probe brought along the beam, (1, N, N); each frequency q gets ``exp(-i pi wavelength defocus q^2)``.
+
+    Parameters
+    ----------
+    guess
+        From the mean frame to the probe in focus.
+    mean
+        (N, N) counts.
+    pixel_m
+        ``(y, x)``: object pixel.
+    wavelength_m, defocus_m
+        Wavelength, and way from the focus to the sample.
+    """
+    phase = np.exp(-1j * np.pi * wavelength_m * defocus_m * _squared_frequencies(mean.shape, pixel_m))
+    far = np.fft.fft2(np.fft.ifftshift(guess(mean)[0].astype(np.complex128)))
+    return np.fft.fftshift(np.fft.ifft2(far * phase))[None].astype(np.complex64)
+
+
+def _squared_frequencies(shape: tuple[int, ...], pixel_m: tuple[float, float]) -> npt.NDArray[np.float64]:
+    """Square of the frequency in the order of the transform, (H, W); 1/m^2."""
+    qy, qx = (np.fft.fftfreq(size, pixel) for size, pixel in zip(shape, pixel_m, strict=True))
+    return np.asarray(qy[:, None] ** 2 + qx[None] ** 2)
+
+
+def _with_light(field: npt.NDArray[Any], mean: npt.NDArray[np.float64]) -> npt.NDArray[np.complex64]:
     return (field * np.sqrt(mean.sum() / (np.abs(field) ** 2).sum()))[None].astype(np.complex64)

@@ -12,7 +12,6 @@ import torch
 
 from ptycho_config import (
     InferenceConfig,
-    OrientationConfig,
     PyTorchExecutionConfig,
     RefineConfig,
     evolve,
@@ -145,7 +144,7 @@ def infer(
     config, execution = payload.inference_config, payload.execution_config
     device = resolve_accelerator(execution.accelerator)
     require_importable_script(execution, device)
-    inputs = (config.model_path, payload.test_data, config.reader)
+    inputs = (config.model_path, payload.test_data, config.reader, *payload.parts_config.files)
     run = _find_place(config.output_dir, overwrite=overwrite, inputs=inputs)
     require_compiler(execution, device)
     model, manifest = load_bundle(payload.model_path, device=device)
@@ -155,9 +154,7 @@ def infer(
     training: Any = manifest.configuration.get("training", {})
     reading = stage_of(progress, "reading", "frame")
     nphotons = float(training.get("nphotons", 1e9))
-    scan, groups = _read(
-        payload.test_data, config, payload.orientation_config, nphotons=nphotons, progress=reading
-    )
+    scan, groups = _read(payload.test_data, config, payload, nphotons=nphotons, progress=reading)
     announce_product(scan)
     kept = Intermediates() if config.debug else None
     work = ReconstructionTask.asked_for(
@@ -212,7 +209,7 @@ def _find_place(path: Path, *, overwrite: bool, inputs: Sequence[Any]) -> RunDir
 def _read(
     source: ScanSource,
     config: InferenceConfig,
-    orientation: OrientationConfig,
+    payload: InferencePayload,
     *,
     nphotons: float,
     progress: Progress | None,
@@ -225,7 +222,8 @@ def _read(
         nphotons=nphotons,
         progress=progress,
         reader=config.reader,
-        orientation=orientation,
+        orientation=payload.orientation_config,
+        parts=payload.parts_config,
         clean=config.clean,
         strict=config.strict,
     )

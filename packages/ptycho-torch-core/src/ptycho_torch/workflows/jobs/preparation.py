@@ -238,6 +238,7 @@ def _read(source: ScanSource, task: TrainingTask, progress: Progress | None) -> 
         progress=progress,
         reader=config.reader,
         orientation=task.orientation,
+        parts=task.parts,
         clean=config.clean,
         strict=config.strict,
     )

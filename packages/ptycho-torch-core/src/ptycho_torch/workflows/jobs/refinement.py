@@ -113,7 +113,7 @@ def refine_scan(
         is replaced.
     """
     data, execution = payload.data_config, payload.execution_config
-    inputs = (payload.scan_file, data.start_file, data.reader)
+    inputs = (payload.scan_file, data.start_file, data.reader, *payload.parts_config.files)
     run = RunDirectory.check(data.output_dir, _COMMAND, REFINEMENT_FILES, overwrite=overwrite, inputs=inputs)
     device = resolve_accelerator(execution.accelerator)
     count_devices(execution, device, joins=False)
@@ -124,6 +124,7 @@ def refine_scan(
         nphotons=data.nphotons,
         reader=data.reader,
         orientation=payload.orientation_config,
+        parts=payload.parts_config,
         clean=data.clean,
         strict=data.strict,
     )

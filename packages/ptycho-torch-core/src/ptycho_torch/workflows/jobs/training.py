@@ -197,7 +197,7 @@ def _find_place(task: TrainingTask, settings: Resolution, *, overwrite: bool, re
         check_same_settings(settings, run.work / RESOLVED_NAME)
         return run
     if is_first_process():
-        read = (*task.train_data, *(task.test_data or ()), task.config.reader)
+        read = (*task.train_data, *(task.test_data or ()), task.config.reader, *task.parts.files)
         return RunDirectory.check(
             path, _COMMAND, TRAINING_FILES, overwrite=overwrite, resumable=True, inputs=read
         )
