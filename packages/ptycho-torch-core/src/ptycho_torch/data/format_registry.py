@@ -21,7 +21,6 @@ Its functions are described in `FormatModule`.
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import inspect
@@ -37,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ptycho_config import OrientationConfig
 from ptycho_config.errors import ConfigError, Problem, suggest
+from ptycho_torch.data.format_facts import REQUIRED, endings, stated_facts
 from ptycho_torch.errors import DataError
 
 if TYPE_CHECKING:
@@ -65,8 +65,6 @@ ENTRY_POINT_GROUP = "ptycho_torch.formats"
 
 _FOLDER = Path(__file__).with_name("formats")
 _PACKAGE = "ptycho_torch.data.formats"
-_REQUIRED = ("NAME", "HELP", "SUFFIXES")
-_FACTS = (*_REQUIRED, "TARGETS", "REFINES", "TAKES_PARTS")
 _FUNCTIONS = ("recognise", "header", "read", "make_example")
 
 
@@ -240,52 +238,13 @@ def _run_file(path: Path) -> Any:
     return _module_of(path, path.stat().st_mtime_ns)
 
 
-def _stated(source: str) -> dict[str, Any]:
-    """Facts and functions that a source states at its top level; its code is not run.
-
-    Raises
-    ------
-    ValueError
-        It is no Python, or a fact is no literal.
-    """
-    found: dict[str, Any] = {"functions": set()}
-    try:
-        tree = ast.parse(source)
-    except SyntaxError as error:
-        raise ValueError(f"line {error.lineno}: {error.msg}") from error
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
-            found["functions"].add(node.name)
-        targets: list[ast.expr] = node.targets if isinstance(node, ast.Assign) else []
-        if isinstance(node, ast.AnnAssign):
-            targets = [node.target]
-        for target in targets:
-            if isinstance(target, ast.Name) and target.id in _FACTS:
-                assert isinstance(node, ast.Assign | ast.AnnAssign)
-                try:
-                    found[target.id] = ast.literal_eval(node.value or ast.Constant(None))
-                except ValueError as error:
-                    raise ValueError(f"{target.id} is computed; state it as plain text") from error
-    missing = [name for name in _REQUIRED if name not in found]
-    if missing:
-        raise ValueError(f"{', '.join(missing)} is missing at the top level")
-    return found
-
-
-def _endings(values: Any, name: str) -> tuple[str, ...]:
-    endings = (values,) if isinstance(values, str) else tuple(values)
-    if not all(isinstance(ending, str) and (not ending or ending.startswith(".")) for ending in endings):
-        raise ValueError(f"{name}: expected endings such as ('.h5',), got {values!r}")
-    return tuple(ending.lower() for ending in endings)
-
-
 def _format_of(source: str, **rest: Any) -> Format:
-    facts = _stated(source)
+    facts = stated_facts(source)
     return Format(
         name=str(facts["NAME"]),
         help=str(facts["HELP"]),
-        suffixes=_endings(facts["SUFFIXES"], "SUFFIXES"),
-        targets=_endings(facts.get("TARGETS", ()), "TARGETS"),
+        suffixes=endings(facts["SUFFIXES"], "SUFFIXES"),
+        targets=endings(facts.get("TARGETS", ()), "TARGETS"),
         refines=facts.get("REFINES"),
         is_writable="write" in facts["functions"],
         takes_parts=bool(facts.get("TAKES_PARTS", False)),
@@ -350,7 +309,7 @@ def _reader_format(path: Path) -> Format:
         source = path.read_text(encoding="utf-8")
         return _format_of(source, origin=str(path), module=path.resolve(), is_stated=True)
     except ValueError as error:
-        expected = f"a Python file that states {', '.join(_REQUIRED)} as plain text"
+        expected = f"a Python file that states {', '.join(REQUIRED)} as plain text"
         raise ConfigError(Problem("reader", str(path), expected, str(error))) from error
 
 
