@@ -51,6 +51,7 @@ def shift(scan):
     return scan.positions - scan.positions[0]
 
 
+@pytest.mark.rule("DATA-104")
 @every_format
 def test_parts_may_be_stated_beside_any_format(name, examples, files):
     pixel = 3e-8
@@ -95,6 +96,7 @@ def test_stated_optics_outrank_those_of_the_file(name, examples):
         np.testing.assert_allclose(4 * shift(half), shift(plain), atol=1e-6)
 
 
+@pytest.mark.rule("DATA-105")
 @pytest.mark.parametrize("name", IN_METRES)
 @pytest.mark.parametrize("how", ["unit", "scale"])
 def test_the_unit_of_the_positions_in_the_file_may_be_stated(name, how, examples, tmp_path):
