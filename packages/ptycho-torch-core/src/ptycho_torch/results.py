@@ -29,6 +29,7 @@ def save_reconstruction(
     positions: np.ndarray,
     probe: np.ndarray,
     configuration: Mapping[str, Any],
+    others: Mapping[str, np.ndarray | float] | None = None,
 ) -> None:
     """Write ``object``, ``weight``, ``origin``, ``positions``, ``probe``, ``configuration`` (JSON) as NPZ.
 
@@ -44,7 +45,10 @@ def save_reconstruction(
         Complex64, ``(modes, N, N)``: probe used.
     configuration
         Resolved settings, plain data.
+    others
+        Further results, an array or a number each, which are written under their names.
     """
+    further: dict[str, Any] = {name: np.asarray(value) for name, value in (others or {}).items()}
     with atomic_write(path) as stream:
         np.savez_compressed(
             stream,
@@ -54,6 +58,7 @@ def save_reconstruction(
             positions=positions,
             probe=probe,
             configuration=np.array(json.dumps(configuration)),
+            **further,
         )
 
 

@@ -40,7 +40,7 @@ class RefineResult:
     sub_pixel
         What moved by fractions of a pixel.
     others
-        Arrays of further unknowns that were fitted, by name.
+        What further unknowns found, an array or a number by name.
     """
 
     object: StitchedObject
@@ -50,7 +50,7 @@ class RefineResult:
     residuals: tuple[float, ...]
     stopped_early: bool
     sub_pixel: SubPixel
-    others: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    others: Mapping[str, npt.NDArray[np.generic] | float] = field(default_factory=dict)
 
     @property
     def n_epochs(self) -> int:

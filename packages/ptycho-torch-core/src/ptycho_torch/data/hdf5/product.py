@@ -171,6 +171,7 @@ def save_product(
     metadata: Mapping[str, Any],
     frame_index: npt.NDArray[np.int64] | None = None,
     losses: Sequence[float] = (),
+    others: Mapping[str, npt.NDArray[Any] | float] | None = None,
 ) -> None:
     """Write a reconstruction as a product that ptychodus opens; complete or not at all.
 
@@ -191,6 +192,9 @@ def save_product(
         int64, ``(n,)``: numbers of the frames in the measurement; 0 to n - 1 when left out.
     losses
         Loss of each epoch.
+    others
+        Further results, an array or a number each, which are written under their names into the group
+        ``ptycho_torch``, beside the weight.
 
     Raises
     ------
@@ -227,3 +231,5 @@ def save_product(
         new.root.create_dataset(
             "ptycho_torch/weight", data=np.asarray(reconstruction.weight), compression="lzf"
         )
+        for name, value in (others or {}).items():
+            new.root.create_dataset(f"ptycho_torch/{name}", data=value)

@@ -151,13 +151,13 @@ class Published:
     positions
         float64, ``(n, 2)``.
     others
-        Arrays of further unknowns by name.
+        What further unknowns leave, an array or a number by name.
     """
 
     object: Tensor
     probe: Tensor
     positions: Tensor
-    others: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    others: dict[str, npt.NDArray[np.generic] | float] = field(default_factory=dict)
 
 
 class Unknown(ABC):

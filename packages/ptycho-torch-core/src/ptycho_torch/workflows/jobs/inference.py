@@ -168,11 +168,9 @@ def infer(
         observe=kept,
     )
 
-    def finish() -> tuple[InferenceOutcome, bool]:
+    def finish() -> tuple[InferenceOutcome, RefineResult | None]:
         network = _network_record(work, stitched, residual, payload, device)
-        final, result, interrupted = _refined(
-            network, payload.refine_config, execution, device, refine_progress
-        )
+        final, result, stopped = _refined(network, payload.refine_config, execution, device, refine_progress)
         speed = network.frames.n_frames / seconds
         facts = [
             ("model", str(payload.model_path)),
@@ -187,16 +185,15 @@ def infer(
                 kept.save(path, groups, work.model)
         leaving.require(ARRAYS)
         outcome = _outcome(run, final, network, result, speed)
-        if not interrupted:
+        if stopped is None:
             leaving.require_all(run.path, outcome.files)
-        return outcome, interrupted
+        return outcome, stopped
 
     with run.at_work(), numerics(), debug_messages(wanted=config.debug):
         stitched, residual, seconds = reconstruct_in_processes(work, execution, device)
-        outcome, interrupted = from_first_process(finish)
-    if interrupted:
-        assert outcome.refinement is not None
-        raise RefinementInterrupted(outcome.refinement, run.path / ARRAYS)
+        outcome, stopped = from_first_process(finish)
+    if stopped is not None:
+        raise RefinementInterrupted(stopped, run.path / ARRAYS)
     return outcome
 
 
@@ -268,22 +265,22 @@ def _refined(
     execution: PyTorchExecutionConfig,
     device: str,
     progress: Progress | None,
-) -> tuple[Reconstructed, RefineResult | None, bool]:
-    """Refine the object of the network, if the settings ask for it; the last value: on Ctrl-C."""
+) -> tuple[Reconstructed, RefineResult | None, RefineResult | None]:
+    """Refine the object of the network, if the settings ask for it; the last value: the result, on Ctrl-C."""
     if config.refine_epochs == "auto":
-        return network, None, False
+        return network, None, None
     if Team.joined().count > 1:
         logger.info("the first process refines alone; spawned processes would share the frames")
         execution = evolve(execution, devices=1)
-    lit, interrupted = replace(network.frames, probe=network.probe), False
+    lit, stopped = replace(network.frames, probe=network.probe), None
     try:
         result = refine_in_processes(lit, network.object, config, execution, device, progress)
     except RefinementInterrupted as stop:
-        result, interrupted = stop.result, True
+        result = stopped = stop.result
     made = refined_record(
         result, network.frames, network.settings, config=config, start=network, device=device
     )
-    return made, result, interrupted
+    return made, result, stopped
 
 
 def _facts(final: Reconstructed, scan: Scan, speed: str) -> list[tuple[str, str]]:

@@ -204,6 +204,7 @@ def refined_record(
         report=compare_with_truth(result.object, fitted, result.probe),
         settings=settings,
         curve=result.residuals,
+        others=result.others,
         start=start,
         verdict=judged(
             fitted, result.object, result.probe, config=config, sub_pixel=result.sub_pixel, device=device

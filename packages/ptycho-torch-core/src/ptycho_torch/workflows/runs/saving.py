@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,8 @@ class Reconstructed:
         What was asked for.
     curve
         Forward residual of each epoch of a refinement; empty without one.
+    others
+        What else a refinement fitted, an array or a number by name.
     start
         What a refinement started from, if that is a result of its own.
     verdict
@@ -114,6 +116,7 @@ class Reconstructed:
     report: MetricReport | None
     settings: Resolution = field(repr=False)
     curve: Sequence[float] = ()
+    others: Mapping[str, np.ndarray | float] = field(default_factory=dict, repr=False)
     start: Reconstructed | None = field(default=None, repr=False)
     verdict: Verdict | None = None
 
@@ -149,6 +152,7 @@ def write_results(
                 metadata=made.frames.metadata,
                 frame_index=made.frames.frame_index,
                 losses=made.curve,
+                others=made.others,
             )
     if made.report is not None or made.verdict is not None:
         with leaving.file(METRICS) as path:
@@ -170,6 +174,7 @@ def _save_arrays(path: Path, made: Reconstructed) -> None:
         positions=made.frames.positions,
         probe=made.probe,
         configuration=made.settings.to_dict(),
+        others=made.others,
     )
 
 
