@@ -149,6 +149,7 @@ RULES = (
         "a scan is read, checked and simulated without torch",
         where=(
             *("ptycho_torch.data.formats", "ptycho_torch.data.hdf5", "ptycho_torch.data.scan"),
+            *("ptycho_torch.data.format_facts", "ptycho_torch.data.format_module"),
             *("ptycho_torch.data.format_registry", "ptycho_torch.data.recognition"),
             *("ptycho_torch.data.npz_archive", "ptycho_torch.data.plain_pickle"),
             *("ptycho_torch.data.opening", "ptycho_torch.data.convert", "ptycho_torch.data.summary"),

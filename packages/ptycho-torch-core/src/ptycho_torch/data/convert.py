@@ -11,7 +11,8 @@ from typing import Any
 
 from ptycho_config import OrientationConfig, PartsConfig
 from ptycho_torch.control import Progress, stage_of
-from ptycho_torch.data.format_registry import Format, format_for_target, format_named
+from ptycho_torch.data.format_module import Format
+from ptycho_torch.data.format_registry import format_for_target, format_named
 from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.errors import ConfigError

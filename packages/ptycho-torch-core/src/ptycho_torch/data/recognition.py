@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ptycho_config import ConfigError, PartsConfig, Problem, stated_fields
-from ptycho_torch.data.format_registry import Format, format_of, formats
+from ptycho_torch.data.format_module import Format
+from ptycho_torch.data.format_registry import format_of, formats
 from ptycho_torch.data.naming import named
 from ptycho_torch.data.paths import inside_of
 from ptycho_torch.data.scan.header import Located

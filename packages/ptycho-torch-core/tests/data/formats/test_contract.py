@@ -18,7 +18,8 @@ from ptycho_torch.data.format_registry import built_in_formats, writable_formats
 from ptycho_torch.data.opening import open_scan, read_scan_header
 from ptycho_torch.data.recognition import Candidate, recognised
 from ptycho_torch.data.scan.example import example_scan
-from ptycho_torch.data.scan.lazy import FrameStack, HDF5Frames
+from ptycho_torch.data.scan.hdf5_frames import HDF5Frames
+from ptycho_torch.data.scan.lazy import FrameStack
 from ptycho_torch.errors import DataError
 
 FORMATS = {format.name: format for format in built_in_formats()}

@@ -11,8 +11,8 @@ from ptycho_torch.data.formats import nxcxi_ptycho, ptylab, ptypy_ptyd
 from ptycho_torch.data.opening import open_scan, read_scan_header
 from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.example import example_scan
+from ptycho_torch.data.scan.hdf5_frames import HDF5Frames
 from ptycho_torch.data.scan.joined import JoinedFrames
-from ptycho_torch.data.scan.lazy import HDF5Frames
 from ptycho_torch.errors import DataError
 
 E, PLACES = "entry_1", "entry_1/sample_1/geometry_1/translation"

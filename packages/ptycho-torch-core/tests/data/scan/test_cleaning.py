@@ -9,7 +9,8 @@ import pytest
 
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.opening import open_scan
-from ptycho_torch.data.scan.lazy import FrameStack, HDF5Frames
+from ptycho_torch.data.scan.hdf5_frames import HDF5Frames
+from ptycho_torch.data.scan.lazy import FrameStack
 from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.errors import DataError, ScanWarning
 

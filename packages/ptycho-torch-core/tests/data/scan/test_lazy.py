@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from ptycho_torch.data.scan.domain import to_counts
-from ptycho_torch.data.scan.lazy import ConvertedFrames, HDF5Frames, scaled_frames, take_frames
+from ptycho_torch.data.scan.hdf5_frames import HDF5Frames
+from ptycho_torch.data.scan.lazy import ConvertedFrames, scaled_frames, take_frames
 from ptycho_torch.errors import DataError
 
 N_FRAMES, SIZE = 23, 12

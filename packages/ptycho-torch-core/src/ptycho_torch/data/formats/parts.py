@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 
 from ptycho_config import ConfigError, PartsConfig, evolve, field_specs, spec_of, stated_fields, suggest
-from ptycho_torch.data.format_registry import Format
+from ptycho_torch.data.format_module import Format
 from ptycho_torch.data.hdf5.detector import is_master, read_master
 from ptycho_torch.data.hdf5.elsewhere import read_places
 from ptycho_torch.data.hdf5.files import Contents, is_hdf5, opened

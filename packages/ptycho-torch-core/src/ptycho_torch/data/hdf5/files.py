@@ -18,8 +18,8 @@ import numpy.typing as npt
 from ptycho_torch.data.hdf5.kinds import as_numbers, why_no_frames, why_no_numbers, why_too_large
 from ptycho_torch.data.hdf5.links import broken_link, headers_and_links, missing_parts
 from ptycho_torch.data.hdf5.units import UNITS, scale_of, stated_unit
+from ptycho_torch.data.scan.hdf5_frames import HDF5Frames
 from ptycho_torch.data.scan.header import ArrayHeader
-from ptycho_torch.data.scan.lazy import HDF5Frames
 from ptycho_torch.data.scan.stored import missing_filters, open_hdf5
 from ptycho_torch.errors import DataError, Fault, fault
 

@@ -30,9 +30,9 @@ from ptycho_torch.data.scan.checks import probe_size_from_shape
 from ptycho_torch.data.scan.contract import OBJECT_IS_GUESS, Scan
 from ptycho_torch.data.scan.frame_files import FileFrames
 from ptycho_torch.data.scan.geometry import beyond_middle
+from ptycho_torch.data.scan.hdf5_frames import HDF5Frames
 from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
 from ptycho_torch.data.scan.joined import JoinedFrames
-from ptycho_torch.data.scan.lazy import HDF5Frames
 from ptycho_torch.data.scan.probe_guess import mean_frame
 from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, Fault

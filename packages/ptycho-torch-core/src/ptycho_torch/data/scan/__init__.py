@@ -6,8 +6,9 @@ from ptycho_torch.data.scan.assemble import KNOWN_KEYS, assemble_scan
 from ptycho_torch.data.scan.contract import DomainDecision, Scan, frame_chunks
 from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.geometry import ScanGeometry
+from ptycho_torch.data.scan.hdf5_frames import HDF5Frames
 from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
-from ptycho_torch.data.scan.lazy import Frames, FrameStack, HDF5Frames
+from ptycho_torch.data.scan.lazy import Frames, FrameStack
 
 __all__ = [
     "KNOWN_KEYS",

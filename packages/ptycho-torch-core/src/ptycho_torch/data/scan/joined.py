@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptycho_torch.data.scan.lazy import Block, FrameStack, HDF5Frames, Rows
+from ptycho_torch.data.scan.hdf5_frames import HDF5Frames
+from ptycho_torch.data.scan.lazy import Block, FrameStack, Rows
 
 __all__ = ["JoinedFrames"]
 
