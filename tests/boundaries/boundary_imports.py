@@ -146,6 +146,22 @@ RULES = (
         ),
     ),
     Rule(
+        "a live scan is an engine and what feeds it: no factories, no pictures, and nothing is unpickled",
+        where=("ptycho_torch.live",),
+        forbidden=(
+            *("pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"),
+            *(f"ptycho_torch.{room}" for room in ("config_factory", "results", "plotting", "trials")),
+        ),
+    ),
+    Rule(
+        "frames are received, joined and kept without torch",
+        where=tuple(
+            f"ptycho_torch.live.{name}"
+            for name in ("arrivals", "counters", "frame_store", "looking", "measurement")
+        ),
+        forbidden=("torch", *LIGHTNING),
+    ),
+    Rule(
         "a scan is read, checked and simulated without torch",
         where=(
             *("ptycho_torch.data.formats", "ptycho_torch.data.hdf5", "ptycho_torch.data.scan"),

@@ -23,7 +23,7 @@ def test_the_tree_is_found() -> None:
     assert {"ptycho_config.fields", "ptycho_torch.physics.forward", "ptycho_torch_cli.parsers"} <= names
 
 
-@pytest.mark.rule("CFG-052", "PKG-001", "PKG-004", "PKG-005", "PKG-006")
+@pytest.mark.rule("CFG-052", "LIVE-007", "PKG-001", "PKG-004", "PKG-005", "PKG-006")
 @pytest.mark.parametrize("rule", boundary_imports.RULES, ids=lambda rule: rule.reason)
 def test_imports(rule: boundary_imports.Rule) -> None:
     assert any(rule.governs(module.name) for module in modules()), (
@@ -44,6 +44,14 @@ def test_nothing_prints_below_the_command_line() -> None:
 def test_physics_opens_no_files() -> None:
     physics = [module for module in modules() if module.name.startswith("ptycho_torch.physics")]
     problems = boundary_source.calls(physics, "open", "take arrays as arguments")
+    assert not problems, report(problems)
+
+
+@pytest.mark.rule("LIVE-007")
+@pytest.mark.parametrize("function", ["eval", "exec", "compile", "__import__"])
+def test_nothing_that_came_is_run(function: str) -> None:
+    live = [module for module in modules() if module.name.startswith("ptycho_torch.live")]
+    problems = boundary_source.calls(live, function, "what comes over a network is data")
     assert not problems, report(problems)
 
 

@@ -56,13 +56,13 @@ def test_patches_that_do_not_fit_in_memory_are_predicted_again(
     trained, tiny_scan, whole, monkeypatch, n_kept
 ):
     calls = []
-    predict = reconstruction._PatchStream._predict
+    predict = reconstruction.PatchStream._predict
 
     def counted(self, skip):
         calls.append(skip)
         return predict(self, skip)
 
-    monkeypatch.setattr(reconstruction._PatchStream, "_predict", counted)
+    monkeypatch.setattr(reconstruction.PatchStream, "_predict", counted)
     reconstruct(trained.model, tiny_scan)
     assert calls == [0]
     calls.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -37,7 +37,15 @@ from ptycho_torch.reassembly import (
 )
 from ptycho_torch.types import ComplexPatches, Positions
 
-__all__ = ["Observe", "default_physics_steps", "forward_residual_of", "reconstruct"]
+__all__ = [
+    "Observe",
+    "PatchStream",
+    "default_physics_steps",
+    "forward_residual_of",
+    "largest_batch",
+    "placed_weight",
+    "reconstruct",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -60,18 +68,22 @@ _STREAMED_PASSES = 3
 
 
 @dataclass
-class _PatchStream:
-    """Patches of a scan, predicted in batches; those of this process."""
+class PatchStream:
+    """Patches of a scan, predicted in batches; those of this process.
+
+    A call with the number of batches to leave out yields the patches of the others, complex
+    ``(batch, N, N)``, and their positions, ``(batch, 2)``, moved by ``shift``.
+    """
 
     model: PatchModel
     scan: Scan
     groups: Groups
     batch_size: int
-    num_workers: int
-    progress: Progress | None
-    observe: Observe | None
-    n_steps: int
-    shift: np.ndarray
+    num_workers: int = 0
+    progress: Progress | None = None
+    observe: Observe | None = None
+    n_steps: int = 0
+    shift: np.ndarray = field(default_factory=lambda: np.zeros(2))
     processes: Team = ALONE
     network: Callable[..., ComplexPatches] | None = None
 
@@ -222,11 +234,11 @@ def reconstruct(
     model.eval()
     try:
         seen = model_for(model, scan)
-        weight = _placed_weight(_patch_weight(seen, patch_weighting), middle_trim, pad_eval=pad_eval)
+        weight = placed_weight(seen, patch_weighting, middle_trim, pad_eval=pad_eval)
         steps = default_physics_steps(seen) if physics_steps is None else physics_steps
         geometry, shift = _canvas(scan.positions[np.unique(groups.frames)], len(weight), centre)
-        batch_size = min(batch_size, max(1, _LARGEST_BATCH_PX // (groups.frames.shape[1] * scan.N**2)))
-        stream = _PatchStream(
+        batch_size = largest_batch(batch_size, groups.frames.shape[1], scan.N)
+        stream = PatchStream(
             seen, scan, groups, batch_size, num_workers, progress, observe, steps, shift, processes, network
         )
         n_kept = _bytes_to_keep(weight.device) // (8 * (len(weight) + 1) ** 2)
@@ -255,6 +267,11 @@ def reconstruct(
         return result if centre is None else replace(result, origin=result.origin + shift)
     finally:
         model.train(was_training)
+
+
+def largest_batch(batch_size: int, n_channels: int, N: int) -> int:
+    """So many groups of ``n_channels`` frames of ``N`` px as asked for, but no more than fit into memory."""
+    return min(batch_size, max(1, _LARGEST_BATCH_PX // (n_channels * N**2)))
 
 
 def _canvas(
@@ -351,8 +368,24 @@ def _middle(values: Tensor, side: int) -> Tensor:
     return values[..., inner, inner]
 
 
-def _placed_weight(weight: Tensor, middle_trim: int, *, pad_eval: bool) -> Tensor:
-    """Weight of what is placed of every patch; its side is how much that is."""
+def placed_weight(
+    model: PatchModel, patch_weighting: str = "probe", middle_trim: int = 0, *, pad_eval: bool = False
+) -> Tensor:
+    """Weight of what is placed of every patch, real ``(n, n)``; its side is how much that is.
+
+    Parameters
+    ----------
+    model
+        Has the physics of the scan.
+    patch_weighting, middle_trim, pad_eval
+        As for :func:`reconstruct`.
+
+    Raises
+    ------
+    ConfigError
+        If more is to be used of a patch than there is.
+    """
+    weight = _patch_weight(model, patch_weighting)
     n = weight.shape[-1]
     if middle_trim > n:
         raise ConfigError(Problem("middle_trim", middle_trim, f"at most {n} px, the side of a patch"))

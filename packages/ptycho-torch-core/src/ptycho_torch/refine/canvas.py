@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from ptycho_torch.errors import ShapeError
 from ptycho_torch.reassembly import CanvasGeometry, StitchedObject, canvas_for
 
 __all__ = ["WorkingCanvas"]
+
+_BLOCK = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,33 @@ class WorkingCanvas:
     def around(cls, positions: npt.NDArray[np.float64], n_pixels: int, margin_px: int) -> WorkingCanvas:
         """Smallest canvas for positions ``(n, 2)``, with a margin of at least one pixel."""
         return cls(geometry=canvas_for(positions, n_pixels), margin_px=margin_px)
+
+    def with_room(self, positions: npt.NDArray[np.float64], n_pixels: int) -> WorkingCanvas:
+        """This canvas if it holds patches at ``positions`` (n, 2); else a larger one, by whole blocks.
+
+        Growing in blocks, a scan that goes on has its canvas copied once in many frames.
+        """
+        wanted = canvas_for(positions, n_pixels)
+        own = self.geometry
+        before = np.subtract(wanted.origin, own.origin)
+        after = np.subtract(wanted.shape, wanted.origin) - np.subtract(own.shape, own.origin)
+        missing = np.maximum(np.array([before, after]), 0)
+        grow = np.ceil(missing / _BLOCK) * _BLOCK
+        if not grow.any():
+            return self
+        height, width = (np.array(own.shape) + grow.sum(axis=0)).astype(int).tolist()
+        y, x = (np.array(own.origin) + grow[0]).tolist()
+        return replace(self, geometry=CanvasGeometry(shape=(height, width), origin=(y, x)))
+
+    def carried(self, values: Tensor, other: WorkingCanvas) -> Tensor:
+        """Values ``(height, width)`` of another canvas at their place on this one, zero beside them.
+
+        This canvas holds the other one whole.
+        """
+        result = values.new_zeros(self.shape)
+        top, left = np.rint(self.origin - other.origin).astype(int).tolist()
+        result[top : top + values.shape[0], left : left + values.shape[1]] = values
+        return result
 
     @property
     def shape(self) -> tuple[int, int]:

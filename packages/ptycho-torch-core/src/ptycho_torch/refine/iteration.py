@@ -23,9 +23,11 @@ wandering around it. The other unknowns, where wanted, are part of the same vect
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -64,11 +66,20 @@ class Iteration:
         As for :func:`ptycho_torch.refine.refine`; the settings fit the scan.
     device, dtype
         Where to compute, and in which complex dtype.
+    like
+        Another problem of the same measurement, whose gauge and probe hold here too; the start is in it.
+    canvas, illumination
+        Array that the object is refined on, and the illumination of the frames there, where the caller knows
+        them. See :meth:`grown`.
 
     Attributes
     ----------
     unknowns
         What is fitted, and what the model needs beside it.
+    canvas
+        Array that the object is refined on.
+    illumination
+        Real, ``(height, width)`` of the canvas: summed probe intensity of all frames.
     last_start
         Epoch in which the last of the unknowns begins to move.
 
@@ -88,12 +99,14 @@ class Iteration:
         *,
         device: torch.device,
         dtype: torch.dtype,
+        like: Iteration | None = None,
+        canvas: WorkingCanvas | None = None,
+        illumination: Tensor | None = None,
     ) -> None:
-        mean_counts = float(scan.counts_per_frame().mean())
-        if not mean_counts > 0:
-            raise DataError(fault("diffraction", "expected counts, got none in any frame"), scan.source)
+        self.mean_counts: float = _mean_counts(scan) if like is None else like.mean_counts
         probe = scan.probe if config.probe_modes is None else with_modes(scan.probe, config.probe_modes)
-        calibration = calibrate(torch.from_numpy(probe), mean_counts)
+        calibration = calibrate(torch.from_numpy(probe), self.mean_counts)
+        self.config, self.dtype = config, dtype
         self.n_pixels, self.n_frames = scan.N, scan.n_frames
         self.scale = calibration.intensity_scale
         self.real = dtype.to_real()
@@ -101,7 +114,7 @@ class Iteration:
         self.processes = Team.joined()
         self.sub_pixel = cast(SubPixel, config.sub_pixel)
         margin = POSITION_MARGIN_PX if config.refine_positions else _MARGIN_PX
-        self.canvas = WorkingCanvas.around(scan.positions, scan.N, margin)
+        self.canvas = canvas or WorkingCanvas.around(scan.positions, scan.N, margin)
         self.origin = self.canvas.origin_tensor(device)
         ramp = detector_ramp(scan.N).to(device)
         setup = Setup(
@@ -115,7 +128,9 @@ class Iteration:
         )
         self.unknowns = unknowns_of(setup)
         every = np.arange(scan.n_frames)
-        if start is not None:
+        if like is not None:
+            self.unknowns.probe.go_on_from(like.unknowns.probe)
+        elif start is not None:
             # The start may come from another gauge: it is scaled to the measured counts.
             gain = light_ratio(self.frames, self._placement(every), self.unknowns) ** 0.5
             self.unknowns.object.start_from(setup, gain)
@@ -127,30 +142,150 @@ class Iteration:
         values = _CPU_CHUNK_VALUES if device.type == "cpu" else _GPU_CHUNK_VALUES
         chunk = max(1, values // (scan.N**2 * len(probe)))
         self.batching = Batching(likelihood=cast(Likelihood, config.likelihood), chunk=chunk)
-        self.illumination = self._illumination(every)
+        self.illumination = self._illumination(every) if illumination is None else illumination
+
+    def grown(self, scan: Scan) -> Iteration:
+        """The problem with more frames, from where this one stands; momentum begins anew.
+
+        What it costs grows with the frames that are added, and not with those that are there.
+
+        Parameters
+        ----------
+        scan
+            Holds the frames of this problem first, in the same order and with the same positions and probe.
+        """
+        canvas = self.canvas.with_room(scan.positions, scan.N)
+        more = self._beside(scan, canvas, canvas.carried(self.illumination, self.canvas))
+        more.illumination += more._illumination(np.arange(self.n_frames, scan.n_frames))
+        return more
+
+    def local(self, scan: Scan) -> Iteration:
+        """The problem of some of the frames alone, on a canvas around them, from where this one stands.
+
+        Parameters
+        ----------
+        scan
+            Some of the frames of this problem.
+        """
+        part = self._beside(scan, WorkingCanvas.around(scan.positions, scan.N, self.canvas.margin_px))
+        for unknown in part.unknowns:
+            # What a part says of a probe belongs to its place; here it is as the whole has it.
+            unknown.fitted = unknown is part.unknowns.object
+        return part
+
+    def take_over(self, local: Iteration) -> None:
+        """Put what a local problem has reached into the object.
+
+        Where other frames light the object too, what they have said of it keeps its share. The phase of an
+        object is not measured: that of the local one is turned to what was there.
+
+        Parameters
+        ----------
+        local
+            From :meth:`local`.
+        """
+        top, left = np.rint(self.canvas.origin - local.canvas.origin).astype(int).tolist()
+        height, width = local.canvas.shape
+        here = (slice(top, top + height), slice(left, left + width))
+        image = self.unknowns.object.now.clone()
+        known, found, light = image[here], local.unknowns.object.now, local.illumination
+        others = (self.illumination[here] - light).clamp_(min=0)
+        agreement = (known * found.conj() * others * light).sum()
+        size = agreement.abs()
+        if float(size) > 0:
+            found = found * (agreement / size)
+        share = light / (light + others).clamp_(min=torch.finfo(self.real).tiny)
+        image[here] = known + share * (found - known)
+        for unknown in self.unknowns:
+            unknown.go_back()
+        self.unknowns.object.value = image
+        self._stand()
+
+    def _beside(self, scan: Scan, canvas: WorkingCanvas, illumination: Tensor | None = None) -> Iteration:
+        """A problem in the gauge of this one, from where this one stands."""
+        return Iteration(
+            scan,
+            self.standing(),
+            self.config,
+            device=self.origin.device,
+            dtype=self.dtype,
+            like=self,
+            canvas=canvas,
+            illumination=illumination,
+        )
+
+    def standing(self) -> StitchedObject:
+        """The object as the last complete epoch left it, in the gauge of this problem."""
+        return StitchedObject(
+            object=self.canvas.crop(self.unknowns.object.now.to(torch.complex64)),
+            weight=self.canvas.crop(self.illumination.float()),
+            origin=np.array(self.canvas.geometry.origin),
+        )
+
+    def probe(self) -> npt.NDArray[np.complex64]:
+        """The probe as the last complete epoch left it, (modes, N, N)."""
+        ramp = detector_ramp(self.n_pixels).to(self.origin.device)
+        light: npt.NDArray[np.complex64] = (
+            (self.unknowns.probe.now * ramp.conj()).to(torch.complex64).cpu().numpy()
+        )
+        return light
 
     def frames_per_pixel(self) -> float:
         """How many frames light a pixel of the object: see the function of that name."""
         squares = self._illumination(np.arange(self.n_frames), order=2)
         return frames_per_pixel(self.illumination, squares)
 
-    def run_epoch(self, epoch: int, n_subsets: int) -> Misfit:
-        """One pass over all frames in ``n_subsets`` steps, then the momentum."""
+    def run_epoch(self, epoch: int, n_subsets: int, *, go_on: Callable[[], bool] = lambda: True) -> Misfit:
+        """One pass over all frames in ``n_subsets`` steps, then the momentum.
+
+        Parameters
+        ----------
+        epoch
+            Its number, from 0.
+        n_subsets
+            Steps.
+        go_on
+            Asked before every step; the first no ends the pass where it is, without momentum.
+
+        Returns
+        -------
+        Misfit
+            Of the frames that were looked at.
+        """
         for unknown in self.unknowns:
             unknown.begin(epoch)
         moving = self.unknowns.moving()
         if any(unknown.moves_light for unknown in moving):
             self.illumination = self._illumination(self.order)
         misfit = Misfit()
-        for indices in deal(self.order, n_subsets, self.rng):
-            self._step(indices, n_subsets, misfit)
+        batches = deal(self.order, n_subsets, self.rng)
+        whole = self._steps(batches, n_subsets, misfit, go_on)
         self._join(misfit)
         # With one subset the misfit is that of the place where the epoch began, and so is this.
         misfit.objective += self.unknowns.object.objective(self.illumination)
         for unknown in moving:
             unknown.settle()
-        self._accelerate(misfit.per_photon, n_subsets)
+        if whole:
+            self._accelerate(misfit.per_photon, n_subsets)
+        else:
+            self._stand()
         return misfit
+
+    def _steps(
+        self, batches: list[Indices], n_subsets: int, misfit: Misfit, go_on: Callable[[], bool]
+    ) -> bool:
+        """A step on each batch; whether all were taken."""
+        for indices in batches:
+            if not go_on():
+                return False
+            self._step(indices, n_subsets, misfit)
+        return True
+
+    def _stand(self) -> None:
+        """Take what was reached for the result, and lose the momentum."""
+        self.t, self.objective = 1.0, float("inf")
+        for unknown in self.unknowns:
+            unknown.advance(0.0)
 
     def _step(self, indices: Indices, n_subsets: int, misfit: Misfit) -> None:
         """One step of all unknowns that move, on one batch."""
@@ -242,3 +377,10 @@ class Iteration:
             stopped_early=stopped,
             sub_pixel=self.sub_pixel,
         )
+
+
+def _mean_counts(scan: Scan) -> float:
+    mean_counts = float(scan.counts_per_frame().mean())
+    if not mean_counts > 0:
+        raise DataError(fault("diffraction", "expected counts, got none in any frame"), scan.source)
+    return mean_counts

@@ -200,6 +200,10 @@ class Unknown(ABC):
         self.moving = self.fitted and epoch >= self.first_epoch
         self.value = self.ahead.clone()
 
+    def go_on_from(self, other: Self) -> None:
+        """Begin where the same unknown of another problem stands."""
+        self.value = self.now = self.ahead = other.now
+
     def go_back(self) -> None:
         """Return to the result of the last epoch that ended."""
         self.value = self.now
