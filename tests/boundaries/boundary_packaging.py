@@ -19,6 +19,7 @@ __all__ = [
     "sibling_ranges",
 ]
 
+_FIRST = "## 0.1.0 (unreleased)"
 KINDS = ("added", "changed", "deprecated", "removed", "fixed", "security")
 FRAGMENT = re.compile(rf"[a-z0-9]+(?:-[a-z0-9]+)*\.(?:{'|'.join(KINDS)})\.md")
 
@@ -102,13 +103,17 @@ def command_targets(root: Path) -> list[str]:
 
 
 def changelog_fragments(root: Path) -> list[str]:
-    """Fragments say in their name what kind of change they tell about."""
-    return [
-        f"{path}: expected a name such as short-topic.added.md ({', '.join(KINDS)})"
-        for dist in IMPORT_NAMES
-        for path in sorted((root / "packages" / dist / "changelog.d").glob("*"))
-        if not FRAGMENT.fullmatch(path.name)
-    ]
+    """Fragments say in their name what kind of change they tell about; a first version has none."""
+    found = []
+    for dist in IMPORT_NAMES:
+        page = root / "packages" / dist / "CHANGELOG.md"
+        is_first = re.findall("^## .*", page.read_text(encoding="utf-8"), re.MULTILINE) == [_FIRST]
+        for path in sorted((root / "packages" / dist / "changelog.d").glob("*")):
+            if is_first:
+                found.append(f"{path}: the first version is unreleased; write into {page}")
+            elif not FRAGMENT.fullmatch(path.name):
+                found.append(f"{path}: expected a name such as short-topic.added.md ({', '.join(KINDS)})")
+    return found
 
 
 def session_table(root: Path) -> list[str]:

@@ -304,3 +304,7 @@ def test_changelog_fragments(project: Path) -> None:
     (folder / "notes.md").touch()
     [problem] = boundary_packaging.changelog_fragments(project)
     assert "notes.md" in problem
+    (folder.parent / "CHANGELOG.md").write_text("# Changelog\n\n## 0.1.0 (unreleased)\n")
+    assert len(boundary_packaging.changelog_fragments(project)) == 2
+    (folder.parent / "CHANGELOG.md").write_text("## 0.2.0 (unreleased)\n## 0.1.0 (2026-12-01)\n")
+    assert len(boundary_packaging.changelog_fragments(project)) == 1
