@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import ndimage
 
+from ptycho_torch.errors import ResultWarning
 from ptycho_torch_cli.convert import main as convert
 from ptycho_torch_cli.evaluate import main
 
@@ -39,6 +42,26 @@ def test_json_and_files(
     assert main(argv) == 2
     assert "overwrite" in capsys.readouterr().err
     assert main([*argv, "--overwrite"]) == 0
+
+
+@pytest.mark.rule("MET-008")
+def test_an_origin_that_is_far_off_is_said_and_can_be_searched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    image = np.exp(1j * ndimage.gaussian_filter(rng.standard_normal((120, 120)), 2.5) * 4)
+    for name, origin in (("truth", 0.0), ("ours", 20.0)):
+        np.savez(tmp_path / f"{name}.npz", object=image, origin=np.array([origin, origin]))
+    files = [str(tmp_path / "ours.npz"), str(tmp_path / "truth.npz"), "--json"]
+    with pytest.warns(ResultWarning):
+        assert main(files) == 0
+    out, _ = capsys.readouterr()
+    assert json.loads(out)["alignment"]["farther_px"] == [-20, -20]
+    assert main([*files, "--max-shift", "22"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["alignment"]["farther_px"] is None
+    assert json.loads(out)["scores"]["complex_nrmse"] < 1e-6
+    assert err == ""
 
 
 def test_the_truth_may_be_a_scan_of_any_format(

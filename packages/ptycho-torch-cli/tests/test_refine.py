@@ -93,18 +93,3 @@ def test_inference_refines_on_request(
     assert {"network.npz", "refinement.png"} <= {path.name for path in output.iterdir()}
     assert inference.main([*argv, "--overwrite", "--refine-probe"]) == 2
     assert "ask for it with --refine N" in capsys.readouterr().err
-
-
-def test_a_result_that_explains_nothing_is_said_and_fails_when_strict(
-    scan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with np.load(scan_file) as archive:
-        arrays = dict(archive)
-    order = np.random.default_rng(0).permutation(len(arrays["xcoords"]))
-    arrays |= {name: arrays[name][order] for name in ("xcoords", "ycoords")}
-    np.savez(tmp_path / "wrong.npz", **arrays)
-    argv = ["--data", str(tmp_path / "wrong.npz"), "--accelerator", "cpu", "--epochs", "5", "--quiet"]
-    assert main([*argv, "--output-dir", str(tmp_path / "a")]) == 0
-    assert main([*argv, "--output-dir", str(tmp_path / "b"), "--strict"]) == 1
-    assert "verdict   the object explains" in capsys.readouterr().out
-    assert json.loads((tmp_path / "b" / "metrics.json").read_text())["verdict"]["is_bad"]

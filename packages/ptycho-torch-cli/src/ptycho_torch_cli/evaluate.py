@@ -48,6 +48,13 @@ def build_parser() -> CommandParser:
         metavar="FOLDER",
         help="write metrics.json, comparison.png and frc.png there",
     )
+    parser.add_argument(
+        "--max-shift",
+        type=float,
+        default=16.0,
+        metavar="PX",
+        help="how far from each other the two may lie; at most a quarter of the field; default 16",
+    )
     add_settings(parser, "reading", InferenceConfig, only={"reader"}, heading="Reading")
     add_switch(parser, "--json", "print everything as JSON instead of a table")
     add_switch(parser, "--overwrite", "replace the results in the output folder")
@@ -75,6 +82,7 @@ def _evaluate(args: argparse.Namespace) -> int:
             output_dir=args.output_dir,
             overwrite=args.overwrite,
             reader=reader,
+            max_shift_px=args.max_shift,
         )
     print(json.dumps(outcome.report.to_dict(), indent=2) if args.json else outcome.report.table())
     for path in outcome.files:

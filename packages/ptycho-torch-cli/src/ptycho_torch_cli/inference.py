@@ -127,10 +127,9 @@ def _report(outcome: InferenceOutcome) -> str:
         f"object    {' x '.join(str(side) for side in outcome.reconstruction.object.shape)} px",
         f"residual  {outcome.forward_residual:.4f} of the amplitudes{_before(outcome)}",
         f"speed     {outcome.patterns_per_second:.0f} patterns/s",
+        f"verdict   {outcome.verdict.sentence}",
         f"files     {', '.join(path.name for path in outcome.files)} in {outcome.output_dir}",
     ]
-    if outcome.verdict is not None:
-        lines.insert(-1, f"verdict   {outcome.verdict.sentence}")
     if outcome.report is not None:
         lines += ["", outcome.report.table()]
     return "\n".join(lines)

@@ -120,10 +120,9 @@ def _report(outcome: RefinementOutcome) -> str:
         f"object    {' x '.join(str(side) for side in result.object.object.shape)} px",
         f"epochs    {result.n_epochs}{why}",
         f"residual  {outcome.forward_residual:.4f} of the amplitudes",
+        f"verdict   {outcome.verdict.sentence}",
         f"files     {', '.join(path.name for path in outcome.files)} in {outcome.output_dir}",
     ]
-    if outcome.verdict is not None:
-        lines.insert(-1, f"verdict   {outcome.verdict.sentence}")
     if outcome.report is not None:
         lines += ["", outcome.report.table()]
     return "\n".join(lines)

@@ -26,6 +26,7 @@ from ptycho_torch_cli.parsers import (
 )
 from ptycho_torch_cli.shared import (
     cli_layer,
+    exit_code,
     missing_files_are_usage,
     print_resolution,
     require_sound_layers,
@@ -112,7 +113,7 @@ def _train(args: argparse.Namespace) -> int:
                 progress.close()
     if is_first_process():
         print(_report(outcome, payload.execution_config))
-    return 0
+    return exit_code(outcome.verdict, strict=payload.training_config.strict)
 
 
 def _payload(args: argparse.Namespace) -> TrainingPayload:
@@ -180,6 +181,8 @@ def _report(outcome: TrainingOutcome, execution: PyTorchExecutionConfig) -> str:
         choose = min if execution.checkpoint_mode == "min" else max
         best = choose((row for row in outcome.history if name in row), key=lambda row: row[name])
         lines.append(f"best    {name} {best[name]:.6g} in epoch {best['epoch'] + 1:.0f}")
+    if outcome.verdict is not None:
+        lines.append(f"verdict {outcome.verdict.sentence}")
     lines.append(f"files   {', '.join(path.name for path in outcome.files)} in {outcome.output_dir}")
     return "\n".join(lines)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptycho_torch.diagnosis.verdict import misfits, verdict
+from ptycho_torch.diagnosis.verdict import Verdict, misfits, verdict
 
 
 def patterns(photons, seed, n=24, size=24):
@@ -37,7 +37,11 @@ def test_right_predictions_pass_and_wrong_ones_do_not(photons):
 def test_the_scale_of_a_prediction_does_not_matter():
     light, empty = patterns(1e5, 0)
     counts = np.random.default_rng(1).poisson(light).astype(float)
-    assert judged(counts, 7 * light, 0.1 * empty).made == pytest.approx(judged(counts, light, empty).made)
+    expected = judged(counts, light, empty)
+    scale = np.random.default_rng(4).uniform(0.2, 5, (len(counts), 1, 1))
+    found = judged(counts, 7 * light * scale, 0.1 * empty)
+    assert found.misfit == pytest.approx(expected.misfit)
+    assert found.misfit_of_empty_object == pytest.approx(expected.misfit_of_empty_object)
 
 
 @pytest.mark.parametrize("photons", [30, 1e3, 1e6])
@@ -79,4 +83,59 @@ def test_it_can_be_written_as_json():
 
     light, empty = patterns(1e4, 0)
     found = judged(np.rint(light), light, empty)
-    assert json.loads(json.dumps(found.to_dict()))["is_bad"] is False
+    entries = json.loads(json.dumps(found.to_dict()))
+    assert entries["is_bad"] is False
+    assert Verdict.from_dict(entries) == found
+
+
+def mixed(share, photons=1e5):
+    """Counts, and a prediction that leaves this share of the misfit of an empty object."""
+    light, empty = patterns(photons, 0)
+    counts = np.random.default_rng(1).poisson(light).astype(float)
+    return counts, empty + (light - empty) * (1 - share**0.5), empty
+
+
+def test_half_in_the_root_is_the_limit():
+    assert not judged(*mixed(0.2)).is_bad
+    assert judged(*mixed(0.3)).is_bad
+
+
+def test_what_noise_leaves_is_forgiven_up_to_a_half():
+    found, held = judged, misfits
+    free = np.ones((24, 24), bool)
+
+    def with_noise(share, noise):
+        return verdict(
+            held(*mixed(share), free),
+            departure=0.3,
+            n_pixels=free.size,
+            by_noise=lambda: held(*mixed(noise), free),
+        )
+
+    assert found(*mixed(0.4)).is_bad
+    forgiven = with_noise(0.4, 0.3)
+    assert not forgiven.is_bad
+    assert forgiven.misfit_by_noise == pytest.approx(0.3, abs=0.01)
+    assert with_noise(0.4, 0.1).is_bad
+    noisy = with_noise(0.7, 0.6)
+    assert noisy.is_bad
+    assert "smoothness" in noisy.sentence
+
+
+def test_a_result_is_held_to_the_frames_that_it_was_made_from():
+    free = np.ones((24, 24), bool)
+    held = misfits(*mixed(0.01), free)
+    for share, bad in ((0.4, False), (0.6, True)):
+        found = verdict(held, departure=0.3, n_pixels=free.size, own=misfits(*mixed(share), free))
+        assert found.is_bad is bad
+
+
+@pytest.mark.parametrize("flicker", [0.0, 0.3])
+def test_empty_frames_with_a_probe_that_is_not_quite_right_are_no_failure(flicker):
+    """They differ from what the probe says, but all in the same way: there is no object to miss."""
+    _, empty = patterns(1e5, 0)
+    real = np.roll(empty, 1, axis=2) * np.random.default_rng(0).uniform(1 - flicker, 1, (len(empty), 1, 1))
+    counts = np.random.default_rng(2).poisson(real).astype(float)
+    found = judged(counts, empty * 1.01, empty, departure=0.05)
+    assert not found.is_bad
+    assert not found.shows_an_object

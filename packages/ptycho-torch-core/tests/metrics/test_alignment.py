@@ -144,6 +144,7 @@ def test_an_unrelated_image_gains_nothing_from_registration(scenes, mask, what):
         return 1 - np.linalg.norm((result.aligned - truth)[mask]) ** 2 / np.linalg.norm(truth[mask]) ** 2
 
     assert explained(registered) - explained(fixed) < 0.003
+    assert registered.farther_px is None
 
 
 @pytest.mark.rule("MET-005")
@@ -151,6 +152,14 @@ def test_shift_stays_within_its_limit(scenes, mask):
     truth = scenes.make("both")
     result = align(scenes.shifted(truth, (9.4, 0)), truth, mask, max_shift_px=4)
     assert max(np.abs(result.shift_px)) <= 4
+
+
+@pytest.mark.rule("MET-008")
+@pytest.mark.parametrize("kind", ["amplitude", "phase", "both"])
+def test_a_place_beyond_the_search_is_named(scenes, mask, kind):
+    truth = scenes.make(kind)
+    assert align(scenes.shifted(truth, (9, -3)), truth, mask, max_shift_px=4).farther_px == (9, -3)
+    assert align(scenes.shifted(truth, (9, -3)), truth, mask).farther_px is None
 
 
 @pytest.mark.rule("MET-001")

@@ -62,6 +62,11 @@ class MetricReport:
         (height, width) bool: the region on that rectangle.
     corner
         [y, x] px: coordinate of element (0, 0) of that rectangle in the truth's coordinates.
+    max_shift_px
+        How far a shift was looked for along each axis, px.
+    farther_px
+        [y, x] px: shift beyond that at which reconstruction and truth match clearly better, so that the
+        scores are those of a place that is not the right one; None if there is none.
     """
 
     scores: Scores
@@ -77,6 +82,19 @@ class MetricReport:
     truth: NDArray[np.complex128] = field(repr=False)
     mask: NDArray[np.bool_] = field(repr=False)
     corner: tuple[float, float]
+    max_shift_px: float
+    farther_px: tuple[int, int] | None
+
+    def beyond_search(self) -> str | None:
+        """A sentence, where the search for a shift ended before the place that matches; None otherwise."""
+        if self.farther_px is None:
+            return None
+        y, x = self.farther_px
+        return (
+            f"the search for a shift reached its limit of {self.max_shift_px:g} px: at ({y:+d}, {x:+d}) px "
+            "the images match clearly better; correct the origin of one of them, or search "
+            "farther (--max-shift, at most a quarter of the field)"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the images, in types that JSON knows."""
@@ -99,6 +117,8 @@ class MetricReport:
                 "ramp_rad_per_px": list(self.ramp_rad_per_px),
                 "scale_abs": abs(self.scale),
                 "scale_phase_rad": math.atan2(self.scale.imag, self.scale.real),
+                "max_shift_px": self.max_shift_px,
+                "farther_px": None if self.farther_px is None else list(self.farther_px),
             },
             "region": {
                 "n_pixels": self.n_pixels,
@@ -123,6 +143,8 @@ class MetricReport:
             f"ramp ({self.ramp_rad_per_px[0]:+.4f}, {self.ramp_rad_per_px[1]:+.4f}) rad/px, "
             f"scale {abs(self.scale):.4g}"
         )
+        said = self.beyond_search()
+        lines += [] if said is None else [said]
         return "\n".join(lines)
 
 
@@ -231,7 +253,7 @@ def compare(
         A pixel is well covered when its weight exceeds this share of the median positive weight.
     max_shift_px
         Largest displacement that registration may remove, px, and at most a quarter of the field; 0 switches
-        it off.
+        it off. Places up to half of the field away are looked at, and said if the images match there.
     frc
         Compute the Fourier ring correlation.
 
@@ -256,6 +278,8 @@ def compare(
     (1.0, 0.0)
     """
     image, expected, weight = _inputs(reconstruction, truth, weight, probe_diameter)
+    if not (math.isfinite(max_shift_px) and max_shift_px >= 0):
+        raise DataError(fault("max_shift_px", f"expected at least 0 px, got {max_shift_px:g}"))
     start, truth_start = _pixels("origin", origin), _pixels("truth_origin", truth_origin)
     window, truth_window, offset = common_region(image.shape, start, expected.shape, truth_start)
     image, expected = image[window].astype(np.complex128), expected[truth_window].astype(np.complex128)
@@ -277,7 +301,17 @@ def compare(
     region &= alignment.valid
     flat = align(np.ones_like(expected), expected, region, max_shift_px=0)
     corner = np.array([s.start for s in truth_window]) - truth_start
-    return _report(alignment, flat, expected, region, corner, coverage_share, inset_px, frc)
+    return _report(
+        alignment,
+        flat,
+        expected,
+        region,
+        corner,
+        coverage_share=coverage_share,
+        inset_px=inset_px,
+        max_shift_px=min(max_shift_px, min(expected.shape) // 4),
+        frc=frc,
+    )
 
 
 def _report(
@@ -286,8 +320,10 @@ def _report(
     truth: NDArray[np.complex128],
     region: NDArray[np.bool_],
     corner: NDArray[np.float64],
+    *,
     coverage_share: float,
     inset_px: float,
+    max_shift_px: float,
     frc: bool,
 ) -> MetricReport:
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
@@ -323,4 +359,6 @@ def _report(
         truth=images[2],
         mask=mask,
         corner=(float(corner[0] + rows[0]), float(corner[1] + columns[0])),
+        max_shift_px=max_shift_px,
+        farther_px=alignment.farther_px,
     )

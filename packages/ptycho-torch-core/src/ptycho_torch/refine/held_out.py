@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +13,8 @@ import torch
 
 from ptycho_config import RefineConfig, evolve
 from ptycho_torch.data import Scan
-from ptycho_torch.diagnosis.verdict import Misfits, Verdict, misfits, verdict
-from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.diagnosis.verdict import Misfits, Verdict, misfits, untold, verdict
+from ptycho_torch.reassembly import ALONE, StitchedObject
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.residual import predicted_pairs
 from ptycho_torch.refine.result import SubPixel
@@ -22,11 +24,19 @@ from ptycho_torch.refine.subsets import z_order
 __all__ = ["judge"]
 
 _EVERY = 4
-_LEAST_FRAMES = 24
+_LEAST_FRAMES = 6
+_LEAST_HELD = 4
+_ENOUGH_HELD = 16
+_USUAL_FRAMES = 24
 _MOST_FRAMES = 256
 _MOST_VALUES = 1 << 20
 _EPOCHS = 20
-_LIMIT_OF_SEEN = 0.9
+_LIT = 0.25
+_SEEN_BY_OTHERS = 0.9
+_BRIGHTEST = 1.5
+
+Rows = npt.NDArray[np.int64]
+Arrays = tuple[npt.NDArray[np.float64], ...]
 
 
 def judge(
@@ -37,11 +47,12 @@ def judge(
     config: RefineConfig,
     sub_pixel: SubPixel = "object",
     device: torch.device | str = "cpu",
-) -> Verdict | None:
+) -> Verdict:
     """Verdict on a result, see :mod:`ptycho_torch.diagnosis.verdict`.
 
     Some hundred neighbouring frames are taken at most, every fourth held out, and an object refined from the
-    others with the probe and the positions of the result. The result itself must explain the frames too.
+    others with the probe and the positions of the result. Of few frames each is held out once. Only frames
+    whose light falls where the others were count. The result itself must explain the frames too.
 
     Parameters
     ----------
@@ -56,21 +67,103 @@ def judge(
     sub_pixel
         What moves by fractions of a pixel.
     device
-        Where to compute.
-
-    Returns
-    -------
-    Verdict or None
-        None where there are too few frames to tell.
+        Where to compute. Processes that may have joined this one take no part.
     """
     rows = _neighbours(scan)
     if len(rows) < _LEAST_FRAMES:
-        return None
+        return untold(f"{len(rows)} frames are too few to hold some out")
     lit = replace(scan.take(rows), probe=np.asarray(probe, dtype=np.complex64))
-    order = z_order(lit.positions)
-    held = np.sort(order[_EVERY // 2 :: _EVERY])
-    rest = lit.take(np.setdiff1d(np.arange(len(rows)), held))
-    quick = evolve(
+    trial = _Trial(config=_short(config, sub_pixel), sub_pixel=sub_pixel, device=device)
+    parts = list(trial.parts(lit))
+    held = np.concatenate([part.held for part in parts]) if parts else np.zeros(0, np.int64)
+    if len(held) < _LEAST_HELD:
+        return untold("the frames overlap too little to predict some of them from the others")
+    empty = trial.gathered(lit, _empty(lit))[0]
+    counts = np.asarray(lit.diffraction).astype(np.float64)
+    free = np.ones((lit.N, lit.N), np.bool_) if lit.bad_pixels is None else ~lit.bad_pixels
+    found = np.concatenate([part.predicted for part in parts])
+    own = trial.gathered(lit, made)[0]
+    return verdict(
+        misfits(counts[held], found, empty[held], free),
+        departure=_departure(made),
+        n_pixels=int(free.sum()),
+        own=misfits(counts, own, empty, free),
+        by_noise=partial(_copy, trial, lit, parts, empty, free),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Part:
+    """Some frames held out: which ones, what the others predict for them, and all that the others predict."""
+
+    rest: Rows
+    held: Rows
+    predicted: npt.NDArray[np.float64]
+    everywhere: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """How objects are made from a part of the frames."""
+
+    config: RefineConfig
+    sub_pixel: SubPixel
+    device: torch.device | str
+
+    def parts(self, lit: Scan) -> Iterator[_Part]:
+        """Hold out every fourth frame; of few frames, once more with others, until enough were held out."""
+        order = z_order(lit.positions)
+        first, count = _EVERY // 2, 0
+        for number in range(_EVERY):
+            held = np.sort(order[(first + number) % _EVERY :: _EVERY])
+            rest = np.setdiff1d(np.arange(lit.n_frames), held)
+            made = self.refit(lit.take(rest))
+            seen = _seen_by_others(lit.take(held), made)
+            predicted = self.gathered(lit, made)[0]
+            held = held[seen]
+            if len(held):
+                yield _Part(rest=rest, held=held, predicted=predicted[held], everywhere=predicted)
+            count += len(held)
+            if count >= _ENOUGH_HELD:
+                return
+
+    def refit(self, rest: Scan) -> StitchedObject:
+        """An object from some of the frames; where they hardly lit it, no brighter than elsewhere."""
+        made = refine(rest, config=self.config, device=self.device, processes=ALONE).object
+        amplitude = np.abs(made.object)
+        lit = made.weight > _LIT * _weight_of_half(made.weight)
+        most = _BRIGHTEST * float(np.quantile(amplitude[lit], 0.99))
+        factor = np.minimum(1.0, most / np.maximum(amplitude, 1e-12))
+        return replace(made, object=(made.object * np.where(lit, 1.0, factor)).astype(np.complex64))
+
+    def gathered(self, scan: Scan, made: StitchedObject) -> Arrays:
+        """Predicted and measured counts of all frames, (n, N, N) each."""
+        pairs = predicted_pairs(scan, made, sub_pixel=self.sub_pixel, device=self.device)()
+        predicted, counts = (torch.cat(parts).cpu().double().numpy() for parts in zip(*pairs, strict=True))
+        return predicted, counts
+
+
+def _copy(
+    trial: _Trial, lit: Scan, parts: list[_Part], empty: npt.NDArray[np.float64], free: npt.NDArray[np.bool_]
+) -> Misfits:
+    """The same with counts drawn from what the objects predict: nothing is wrong with these but noise."""
+    rng = np.random.default_rng(0)
+    light = lit.counts_per_frame()[:, None, None]
+    found, counts, held = [], [], []
+    for part in parts:
+        expected = np.where(free, part.everywhere, 0.0)
+        expected *= light / np.maximum(expected.sum(axis=(1, 2), keepdims=True), 1e-30)
+        drawn = rng.poisson(np.minimum(expected, 1e15))
+        copy = replace(lit, diffraction=drawn, statistics=None)
+        again = trial.refit(copy.take(part.rest))
+        found.append(trial.gathered(copy.take(part.held), again)[0])
+        counts.append(drawn[part.held].astype(np.float64))
+        held.append(part.held)
+    return misfits(np.concatenate(counts), np.concatenate(found), empty[np.concatenate(held)], free)
+
+
+def _short(config: RefineConfig, sub_pixel: SubPixel) -> RefineConfig:
+    return evolve(
         config,
         refine_epochs=_EPOCHS,
         refine_probe=False,
@@ -79,46 +172,42 @@ def judge(
         refine_batch_size=None,
         sub_pixel=sub_pixel,
     )
-    refit = refine(rest, config=quick, device=device).object
-    outside = lit.take(held)
-    found = _compared(outside, refit, sub_pixel, device)
-    own = _compared(outside, made, sub_pixel, device)
-    free = lit.N**2 - (0 if lit.bad_pixels is None else int(lit.bad_pixels.sum()))
-    first = verdict(found, departure=_departure(made), n_pixels=free)
-    second = verdict(own, departure=_departure(made), n_pixels=free, limit=_LIMIT_OF_SEEN)
-    # What the result saw of these frames only helps it: if it fails on them, it is wrong.
-    return second if second.is_bad and not first.is_bad and second.shows_an_object else first
 
 
-def _neighbours(scan: Scan) -> npt.NDArray[np.int64]:
+def _neighbours(scan: Scan) -> Rows:
     """Frames around the middle of the scan, as many as are looked at."""
-    count = min(scan.n_frames, _MOST_FRAMES, max(_LEAST_FRAMES, _MOST_VALUES // scan.N**2))
+    count = min(scan.n_frames, _MOST_FRAMES, max(_USUAL_FRAMES, _MOST_VALUES // scan.N**2))
     middle = np.median(scan.positions, axis=0)
     distance = np.hypot(*(scan.positions - middle).T)
     return np.sort(np.argsort(distance, kind="stable")[:count])
 
 
-def _compared(scan: Scan, made: StitchedObject, sub_pixel: SubPixel, device: torch.device | str) -> Misfits:
+def _empty(scan: Scan) -> StitchedObject:
     geometry = WorkingCanvas.around(scan.positions, scan.N, 2).geometry
-    shape = geometry.shape
-    empty = StitchedObject(
-        object=np.ones(shape, np.complex64),
-        weight=np.ones(shape, np.float32),
+    return StitchedObject(
+        object=np.ones(geometry.shape, np.complex64),
+        weight=np.ones(geometry.shape, np.float32),
         origin=np.array(geometry.origin, dtype=np.float64),
     )
-    predicted, counts = _gathered(scan, made, sub_pixel, device)
-    without, _ = _gathered(scan, empty, sub_pixel, device)
-    free = np.ones((scan.N, scan.N), np.bool_) if scan.bad_pixels is None else ~scan.bad_pixels
-    return misfits(counts, predicted, without, free)
 
 
-def _gathered(
-    scan: Scan, made: StitchedObject, sub_pixel: SubPixel, device: torch.device | str
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Predicted and measured counts of all frames, (n, N, N) each."""
-    pairs = predicted_pairs(scan, made, sub_pixel=sub_pixel, device=device)()
-    predicted, counts = (torch.cat(parts).cpu().double().numpy() for parts in zip(*pairs, strict=True))
-    return predicted, counts
+def _weight_of_half(weight: npt.NDArray[np.floating]) -> float:
+    """Illumination that half of the light lies above."""
+    values = np.sort(weight, axis=None)[::-1].astype(np.float64)
+    reached = np.cumsum(values)
+    return float(values[np.searchsorted(reached, 0.5 * reached[-1])])
+
+
+def _seen_by_others(outside: Scan, made: StitchedObject) -> npt.NDArray[np.bool_]:
+    """Frames most of whose light falls where the object was lit when it was made."""
+    lit = np.pad(made.weight > _LIT * _weight_of_half(made.weight), outside.N)
+    light = (np.abs(outside.probe) ** 2).sum(axis=0)
+    corners = np.rint(outside.positions + made.origin).astype(np.int64) - outside.N // 2 + outside.N
+    shares = [
+        float(light[lit[top : top + outside.N, left : left + outside.N]].sum() / light.sum())
+        for top, left in corners
+    ]
+    return np.asarray(shares) > _SEEN_BY_OTHERS
 
 
 def _departure(made: StitchedObject) -> float:

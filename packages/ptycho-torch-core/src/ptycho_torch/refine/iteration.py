@@ -36,7 +36,7 @@ from ptycho_torch.data import Scan
 from ptycho_torch.errors import DataError, fault
 from ptycho_torch.physics import calibrate
 from ptycho_torch.reassembly import StitchedObject
-from ptycho_torch.reassembly.team import Team
+from ptycho_torch.reassembly.team import ALONE, Team
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit
@@ -66,6 +66,8 @@ class Iteration:
         As for :func:`ptycho_torch.refine.refine`; the settings fit the scan.
     device, dtype
         Where to compute, and in which complex dtype.
+    processes
+        Those that share the frames.
     like
         Another problem of the same measurement, whose gauge and probe hold here too; the start is in it.
     canvas, illumination
@@ -99,6 +101,7 @@ class Iteration:
         *,
         device: torch.device,
         dtype: torch.dtype,
+        processes: Team = ALONE,
         like: Iteration | None = None,
         canvas: WorkingCanvas | None = None,
         illumination: Tensor | None = None,
@@ -111,7 +114,7 @@ class Iteration:
         self.scale = calibration.intensity_scale
         self.real = dtype.to_real()
         self.frames = FrameSource(scan, self.scale, device, self.real)
-        self.processes = Team.joined()
+        self.processes = processes
         self.sub_pixel = cast(SubPixel, config.sub_pixel)
         margin = POSITION_MARGIN_PX if config.refine_positions else _MARGIN_PX
         self.canvas = canvas or WorkingCanvas.around(scan.positions, scan.N, margin)
@@ -209,6 +212,7 @@ class Iteration:
             self.config,
             device=self.origin.device,
             dtype=self.dtype,
+            processes=self.processes,
             like=self,
             canvas=canvas,
             illumination=illumination,

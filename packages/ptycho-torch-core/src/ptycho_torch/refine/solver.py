@@ -14,7 +14,7 @@ from ptycho_torch.control import Progress
 from ptycho_torch.data import Scan
 from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.errors import DataError, fault
-from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.reassembly import StitchedObject, Team
 from ptycho_torch.refine.iteration import Iteration
 from ptycho_torch.refine.result import RefinementInterrupted, RefineResult
 from ptycho_torch.refine.settings import check_against, config_of, epochs_of
@@ -33,6 +33,7 @@ def refine(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.complex64,
     progress: Progress | None = None,
+    processes: Team | None = None,
     **settings: Any,
 ) -> RefineResult:
     """Refine an object against all measured frames of a scan.
@@ -54,6 +55,9 @@ def refine(
         complex64 or complex128.
     progress
         Called after every epoch with its number, all epochs and the forward residual.
+    processes
+        Those that share the frames; all of the process group when left out. With
+        :data:`ptycho_torch.reassembly.ALONE` this one does the work while the others do something else.
     **settings
         Settings of :class:`ptycho_config.RefineConfig` by name, in place of those of ``config``; those
         that begin with ``refine_`` may be given without it: ``epochs``, ``batch_size``, ``tolerance``,
@@ -110,7 +114,14 @@ def refine(
             scan.source,
         )
     with flushed_denormals(), torch.no_grad():
-        solver = Iteration(scan, start, chosen, device=torch.device(device), dtype=dtype)
+        solver = Iteration(
+            scan,
+            start,
+            chosen,
+            device=torch.device(device),
+            dtype=dtype,
+            processes=Team.joined() if processes is None else processes,
+        )
         if chosen.refine_batch_size is None:
             most = first_count(scan.n_frames, solver.frames_per_pixel())
         else:

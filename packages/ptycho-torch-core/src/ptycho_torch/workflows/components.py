@@ -21,6 +21,7 @@ from ptycho_config import (
     ModelConfig,
     Problem,
     PyTorchExecutionConfig,
+    RefineConfig,
     TrainingConfig,
     dataclass_to_legacy_dict,
     from_dict,
@@ -37,6 +38,8 @@ from ptycho_torch.data.scan.memory import HoldsScan, InMemory, ScanSource
 from ptycho_torch.errors import BundleError, ShapeError, fault
 from ptycho_torch.models import PatchModel
 from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.refine.held_out import judge
+from ptycho_torch.workflows.jobs.judging import warn_of
 from ptycho_torch.workflows.jobs.training import TrainingOutcome, train
 from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
 from ptycho_torch.workflows.processes.spreading import ReconstructionTask, reconstruct_in_processes
@@ -99,7 +102,8 @@ def run_cdi_example_torch(
     results : dict
         As :func:`train_cdi_model_torch`; with ``do_stitching`` also ``recon_amp`` and ``recon_phase`` (the
         two arrays), ``reconstruction`` (object, weight, origin), ``probe``, ``scan`` (what was
-        reconstructed), ``report`` (scores, if the scan holds a known object) and ``forward_residual``.
+        reconstructed), ``report`` (scores, if the scan holds a known object), ``forward_residual`` and
+        ``verdict`` (whether the object explains frames better than an empty one).
 
     Raises
     ------
@@ -168,7 +172,8 @@ def train_cdi_model_torch(
     dict
         ``backend`` (``"pytorch"``), ``models`` (:data:`MODEL_NAME` to the model with its best weights),
         ``history`` (metric to its value in every epoch, NaN where it was not measured), ``metrics`` (last
-        value of each), ``bundle_path``, ``best_checkpoint``, ``output_dir``, ``files`` and ``payload``.
+        value of each), ``bundle_path``, ``best_checkpoint``, ``output_dir``, ``files``, ``training_verdict``
+        (whether what the model draws explains frames better than an empty object) and ``payload``.
 
     Raises
     ------
@@ -299,6 +304,7 @@ def save_outputs(
         frames=results["scan"],
         residual=results["forward_residual"],
         report=results["report"],
+        verdict=results["verdict"],
         settings=results["payload"].resolution,
     )
     run = RunDirectory.check(Path(output_dir), "infer", RECONSTRUCTION_FILES, overwrite=overwrite)
@@ -357,6 +363,7 @@ def _results_of(outcome: TrainingOutcome) -> dict[str, Any]:
         "best_checkpoint": outcome.best_checkpoint,
         "output_dir": outcome.output_dir,
         "files": outcome.files,
+        "training_verdict": outcome.verdict,
     }
 
 
@@ -398,6 +405,8 @@ def _reconstructed(
             result, residual, _ = reconstruct_in_processes(work, execution, device)
     finally:
         model.cpu()
+    verdict = judge(scan, result, probe, config=RefineConfig())
+    warn_of(verdict)
     return {
         "recon_amp": np.abs(result.object),
         "recon_phase": np.angle(result.object),
@@ -406,4 +415,5 @@ def _reconstructed(
         "scan": scan,
         "report": compare_with_truth(result, scan, probe),
         "forward_residual": residual,
+        "verdict": verdict,
     }

@@ -51,7 +51,7 @@ class _At(Callback):
 def test_a_run_leaves_everything_behind(trained):
     names = [path.name for path in trained.files]
     pictures = ["training.png", "patches.png", "report.html"]
-    assert names == ["wts.h5.zip", "resolved_config.json", *pictures, "checkpoints", "logs"]
+    assert names == ["wts.h5.zip", "resolved_config.json", *pictures, "verdict.json", "checkpoints", "logs"]
     assert {path.name for path in trained.output_dir.iterdir()} == {*names, ".run-train.json"}
     assert trained.bundle == trained.output_dir / "wts.h5.zip"
     assert trained.best_checkpoint.is_file()

@@ -1,17 +1,26 @@
 """What a run leaves to look at."""
 
+import html
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from matplotlib.image import imread
 
+from ptycho_config import PyTorchExecutionConfig
+from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.data.groups.dataset import GroupDataset
+from ptycho_torch.errors import ResultWarning
 from ptycho_torch.workflows import ResultsIncomplete, infer, train
 from ptycho_torch.workflows.jobs import training_pictures
 from ptycho_torch.workflows.jobs.training_pictures import groups_to_draw, sample_patches
 
 pytestmark = pytest.mark.drawn
+
+CPU = PyTorchExecutionConfig(accelerator="cpu")
 
 
 @pytest.fixture
@@ -56,6 +65,29 @@ def test_a_training_leaves_pictures_and_a_page(trained):
     ):
         assert words in text
     assert text.count("<img") == 2
+
+
+@pytest.mark.rule("RUN-090")
+def test_a_training_says_what_it_is_worth(trained, payload):
+    written = json.loads((trained.output_dir / "verdict.json").read_text())
+    assert written == trained.verdict.to_dict()
+    assert written["is_told"]
+    assert trained.verdict.n_held_out >= 16
+    assert trained.verdict.sentence in html.unescape((trained.output_dir / "report.html").read_text())
+
+
+@pytest.mark.rule("RUN-090")
+def test_a_training_on_a_wrong_scan_says_so_once_its_files_are_there(payload, tiny_scan, tmp_path):
+    order = np.random.default_rng(0).permutation(tiny_scan.n_frames)
+    wrong = replace(tiny_scan, positions=tiny_scan.positions[order])
+    made = create_training_payload(
+        wrong, tmp_path / "wrong", overrides={"nepochs": 1, "n_filters_scale": 1}, execution_config=CPU
+    )
+    with pytest.warns(ResultWarning, match="object"):
+        outcome = train(made)
+    assert outcome.verdict.is_bad
+    again = train(made, resume=True)
+    assert again.verdict == outcome.verdict
 
 
 @pytest.mark.rule("RUN-071")

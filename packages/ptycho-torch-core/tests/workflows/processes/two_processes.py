@@ -63,7 +63,14 @@ def run(scan: str, folder: Path, devices: int | str, strategy: str, num_nodes: i
     result = infer(payload("result"), progress=lambda *step: heard["infer"].append(step))
     if is_first_process():
         (folder / "summary.json").write_text(
-            json.dumps({"history": outcome.history, "residual": result.forward_residual, "heard": heard})
+            json.dumps(
+                {
+                    "history": outcome.history,
+                    "residual": result.forward_residual,
+                    "heard": heard,
+                    "verdicts": [outcome.verdict.n_held_out, result.verdict.n_held_out],
+                }
+            )
         )
     if cancels:
         # Five batches: one process has a batch more than the other.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from ptycho_torch.data.summary import probe_diameter
+from ptycho_torch.errors import ResultWarning
 from ptycho_torch.metrics import MetricReport, compare
 from ptycho_torch.plotting import save_comparison_figure, save_frc_figure
 from ptycho_torch.results import load_object, load_object_and_probe
@@ -34,6 +36,7 @@ def evaluate(
     output_dir: str | Path | None = None,
     overwrite: bool = False,
     reader: str | Path | None = None,
+    max_shift_px: float = 16.0,
 ) -> EvaluationOutcome:
     """Compare a saved reconstruction with a known object.
 
@@ -49,6 +52,8 @@ def evaluate(
         Replace older results there.
     reader
         Python file with a format of the caller's own, to read either file with.
+    max_shift_px
+        How far from each other the origins may be, px; see :func:`ptycho_torch.metrics.compare`.
 
     Raises
     ------
@@ -63,6 +68,11 @@ def evaluate(
     ResultsIncomplete
         If a file could not be written; all others have been. Without ``metrics.json`` no older result
         is replaced.
+
+    Warns
+    -----
+    ResultWarning
+        If the two match clearly better where no shift was looked for: the scores are those of a wrong place.
     """
     run = None
     if output_dir is not None:
@@ -79,7 +89,11 @@ def evaluate(
         origin=ours.origin,
         truth_origin=truth.origin,
         probe_diameter=None if probe is None else probe_diameter(probe),
+        max_shift_px=max_shift_px,
     )
+    said = report.beyond_search()
+    if said is not None:
+        warnings.warn(said, ResultWarning, stacklevel=2)
     if run is None:
         return EvaluationOutcome(report=report, files=())
     with run.at_work() as work:

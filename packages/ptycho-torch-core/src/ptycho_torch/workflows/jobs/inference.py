@@ -27,7 +27,8 @@ from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.metrics import MetricReport
 from ptycho_torch.reassembly import StitchedObject, Team
 from ptycho_torch.refine import RefinementInterrupted, RefineResult
-from ptycho_torch.workflows.jobs.judging import judged, told
+from ptycho_torch.refine.held_out import judge
+from ptycho_torch.workflows.jobs.judging import said_of, warn_of
 from ptycho_torch.workflows.jobs.refinement import refine_in_processes, refined_record
 from ptycho_torch.workflows.processes.copies import require_importable_script
 from ptycho_torch.workflows.processes.device import numerics, require_compiler, resolve_accelerator
@@ -79,7 +80,7 @@ class InferenceOutcome:
     files
         Everything written.
     verdict
-        Whether the object explains frames better than an empty one; None: too few frames to tell.
+        Whether the object explains frames better than an empty one.
     """
 
     output_dir: Path
@@ -92,7 +93,7 @@ class InferenceOutcome:
     network_residual: float
     patterns_per_second: float
     files: tuple[Path, ...]
-    verdict: Verdict | None = None
+    verdict: Verdict
 
 
 def infer(
@@ -140,6 +141,11 @@ def infer(
     ResultsIncomplete
         If a file could not be written; all others have been. Without ``reconstruction.npz`` no older result
         is replaced.
+
+    Warns
+    -----
+    ResultWarning
+        The object explains the frames no better than an empty one.
     """
     config, execution = payload.inference_config, payload.execution_config
     device = resolve_accelerator(execution.accelerator)
@@ -192,6 +198,8 @@ def infer(
     with run.at_work(), numerics(), debug_messages(wanted=config.debug):
         stitched, residual, seconds = reconstruct_in_processes(work, execution, device)
         outcome, stopped = from_first_process(finish)
+    if is_first_process():
+        warn_of(outcome.verdict)
     if stopped is not None:
         raise RefinementInterrupted(stopped, run.path / ARRAYS)
     return outcome
@@ -252,7 +260,7 @@ def _network_record(
         object=stitched,
         probe=probe,
         frames=seen,
-        verdict=judged(seen, stitched, probe, config=config, device=device) if ends_here else None,
+        verdict=judge(seen, stitched, probe, config=config, device=device) if ends_here else None,
         residual=residual,
         report=compare_with_truth(stitched, work.scan, probe),
         settings=payload.resolution,
@@ -289,7 +297,7 @@ def _facts(final: Reconstructed, scan: Scan, speed: str) -> list[tuple[str, str]
         ("object", f"{' × '.join(str(side) for side in final.object.object.shape)} px"),
         ("forward residual", f"{final.residual:.4f}"),
         ("speed of the network", speed),
-        *told(final.verdict),
+        *said_of(final.verdict),
     ]
 
 
@@ -301,6 +309,7 @@ def _outcome(
     speed: float,
 ) -> InferenceOutcome:
     """Put the results in place, and say what they are."""
+    assert final.verdict is not None
     return InferenceOutcome(
         output_dir=run.path,
         reconstruction=final.object,

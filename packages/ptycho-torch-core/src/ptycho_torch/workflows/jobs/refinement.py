@@ -16,9 +16,10 @@ from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.metrics import MetricReport
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual, refine
+from ptycho_torch.refine.held_out import judge
 from ptycho_torch.refine.settings import check_against
 from ptycho_torch.results import load_object
-from ptycho_torch.workflows.jobs.judging import judged, told
+from ptycho_torch.workflows.jobs.judging import said_of, warn_of
 from ptycho_torch.workflows.processes.beside import beside
 from ptycho_torch.workflows.processes.device import count_devices, numerics, resolve_accelerator
 from ptycho_torch.workflows.runs.directory import RunDirectory
@@ -64,7 +65,7 @@ class RefinementOutcome:
     files
         Everything written.
     verdict
-        Whether the object explains frames better than an empty one; None: too few frames to tell.
+        Whether the object explains frames better than an empty one.
     """
 
     output_dir: Path
@@ -72,7 +73,7 @@ class RefinementOutcome:
     report: MetricReport | None
     forward_residual: float
     files: tuple[Path, ...]
-    verdict: Verdict | None = None
+    verdict: Verdict
 
 
 def refine_scan(
@@ -111,6 +112,11 @@ def refine_scan(
     ResultsIncomplete
         If a file could not be written; all others have been. Without ``reconstruction.npz`` no older result
         is replaced.
+
+    Warns
+    -----
+    ResultWarning
+        The object explains the frames no better than an empty one.
     """
     data, execution = payload.data_config, payload.execution_config
     inputs = (payload.scan_file, data.start_file, data.reader, *payload.parts_config.files)
@@ -142,6 +148,8 @@ def refine_scan(
         write_results(leaving, made, run=origin, pictures=pictures)
         leaving.require(ARRAYS)
         files = run.publish()
+    assert made.verdict is not None
+    warn_of(made.verdict)
     if interrupted:
         raise RefinementInterrupted(result, run.path / ARRAYS)
     leaving.require_all(run.path, files)
@@ -162,7 +170,7 @@ def _origin(made: Reconstructed, name: str, command: Sequence[str]) -> Origin:
         ("object", f"{' × '.join(str(side) for side in made.object.object.shape)} px"),
         ("forward residual", f"{made.residual:.4f}"),
         ("epochs", str(len(made.curve))),
-        *told(made.verdict),
+        *said_of(made.verdict),
     ]
     return Origin(title=f"Refinement of {name}", facts=facts, command=command)
 
@@ -206,7 +214,7 @@ def refined_record(
         curve=result.residuals,
         others=result.others,
         start=start,
-        verdict=judged(
+        verdict=judge(
             fitted, result.object, result.probe, config=config, sub_pixel=result.sub_pixel, device=device
         ),
     )

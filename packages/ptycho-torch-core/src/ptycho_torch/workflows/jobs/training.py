@@ -23,6 +23,7 @@ from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
 from ptycho_torch.bundle.checkpoint import checkpoint_content
 from ptycho_torch.config_factory.training import TrainingPayload, TrainingTask
 from ptycho_torch.control import Progress, ShouldStop, stage_of
+from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.lightning.callbacks import monitored_metric, standard_callbacks
 from ptycho_torch.lightning.checkpoints import SelfDescription
 from ptycho_torch.lightning.loggers import LOGS, relocate_logs
@@ -30,9 +31,15 @@ from ptycho_torch.lightning.objective import Objective
 from ptycho_torch.lightning.run_control import RunControl
 from ptycho_torch.models import PatchModel
 from ptycho_torch.workflows.jobs.fitting import CHECKPOINTS, ROWS, control_of, fit, require_finite
+from ptycho_torch.workflows.jobs.judging import warn_of
 from ptycho_torch.workflows.jobs.logged_pictures import reconstruction_images
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining, prepare_training
-from ptycho_torch.workflows.jobs.training_pictures import TRAINING_PICTURES, write_training_pictures
+from ptycho_torch.workflows.jobs.training_pictures import (
+    TRAINING_PICTURES,
+    VERDICT,
+    verdict_left_in,
+    write_training_pictures,
+)
 from ptycho_torch.workflows.processes.copies import require_importable_script, require_sendable
 from ptycho_torch.workflows.processes.device import numerics, require_means, resolve_accelerator
 from ptycho_torch.workflows.processes.distributed import (
@@ -55,7 +62,7 @@ __all__ = ["TRAINING_FILES", "TrainingOutcome", "train"]
 logger = logging.getLogger(__name__)
 
 _COMMAND = "train"
-TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, *TRAINING_PICTURES, CHECKPOINTS, LOGS, ROWS)
+TRAINING_FILES = (BUNDLE_NAME, RESOLVED_NAME, *TRAINING_PICTURES, VERDICT, CHECKPOINTS, LOGS, ROWS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +85,9 @@ class TrainingOutcome:
         The trained model, on the CPU.
     history
         Metrics of every epoch.
+    verdict
+        Whether the object that the model draws explains frames better than an empty one; None where it could
+        not be drawn.
     """
 
     output_dir: Path
@@ -87,6 +97,7 @@ class TrainingOutcome:
     files: tuple[Path, ...]
     model: PatchModel = field(repr=False)
     history: Sequence[Mapping[str, float]] = field(repr=False)
+    verdict: Verdict | None = None
 
 
 def train(
@@ -144,6 +155,11 @@ def train(
         If a picture or the page could not be written; all other files have been.
     OSError
         If the disk is full or write-protected; what was there before is whole.
+
+    Warns
+    -----
+    ResultWarning
+        The object that the model draws explains the frames no better than an empty one.
     """
     task, settings = payload.task, payload.resolution
     config, execution = task.config, task.execution
@@ -175,9 +191,11 @@ def train(
                     point = fit(point, task, prepared, run, accelerator, all_callbacks)
             require_finite(point.rows, work)
             drawing = stage_of(progress, "predicting", "group")
-            best, files, state = from_first_process(
+            best, files, verdict, state = from_first_process(
                 lambda: _conclude(task, settings, record or {}, prepared, run, point, drawing)
             )
+    if is_first_process():
+        warn_of(verdict)
     prepared.model.cpu().load_state_dict(state)
     return TrainingOutcome(
         output_dir=run.path,
@@ -187,6 +205,7 @@ def train(
         files=files,
         model=prepared.model,
         history=point.rows,
+        verdict=verdict,
     )
 
 
@@ -212,8 +231,8 @@ def _conclude(
     run: RunDirectory,
     point: ResumePoint,
     drawing: Progress | None,
-) -> tuple[Path | None, tuple[Path, ...], dict[str, Any]]:
-    """Write what is missing; returns the best checkpoint, all files, and the best weights."""
+) -> tuple[Path | None, tuple[Path, ...], Verdict | None, dict[str, Any]]:
+    """Write what is missing; returns the best checkpoint, all files, the verdict, and the best weights."""
     _load_best(prepared.model, point.best)
     made_from, leaving = _checksum(point.checkpoint), Leaving(run.work)
     if is_first_process() and not (point.ended and run.is_complete(made_from)):
@@ -221,12 +240,13 @@ def _conclude(
         bundle = run.work / BUNDLE_NAME
         save_bundle(bundle, prepared.model, settings.values(), settings.to_dict(), record)
         write_training_pictures(leaving, task.config, task.train_data, prepared, point.rows, drawing)
+    verdict = verdict_left_in(run.work)
     relocate_logs(run.work / LOGS, run.path / LOGS)
     # A run with files missing was made from no checkpoint, so that resuming it writes them.
     files = run.publish("" if leaving.failures else made_from)
     leaving.require_all(run.path, files, hint="resume (--resume) to write them")
     best = None if point.best is None else run.path / CHECKPOINTS / point.best.name
-    return best, files, prepared.model.state_dict()
+    return best, files, verdict, prepared.model.state_dict()
 
 
 def _begin(run: RunDirectory, resolution: Resolution, identity: str, *, command: list[str]) -> ResumePoint:

@@ -1,7 +1,8 @@
-"""What a training leaves to look at: curves, sample patches, the object, and one page about the run."""
+"""What a training leaves to look at: curves, sample patches, the object, its worth, and one page about it."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,24 +11,37 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ptycho_config import TrainingConfig
+from ptycho_config import RefineConfig, TrainingConfig
+from ptycho_torch.atomic import atomic_write
 from ptycho_torch.control import Progress
 from ptycho_torch.data.groups.dataset import GroupDataset
 from ptycho_torch.data.groups.grouping import Groups, covering_groups
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import ScanSource, name_of
+from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.models import PatchModel
 from ptycho_torch.physics.probe import illumination
 from ptycho_torch.plotting import save_patch_figure, save_training_figure
 from ptycho_torch.prediction.reconstruction import reconstruct
+from ptycho_torch.refine.held_out import judge
+from ptycho_torch.workflows.jobs.judging import said_of
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining
 from ptycho_torch.workflows.runs.leaving import Leaving
 
-__all__ = ["TRAINING_PICTURES", "PatchSample", "groups_to_draw", "sample_patches", "write_training_pictures"]
+__all__ = [
+    "TRAINING_PICTURES",
+    "VERDICT",
+    "PatchSample",
+    "groups_to_draw",
+    "sample_patches",
+    "verdict_left_in",
+    "write_training_pictures",
+]
 
 _CURVES, _PATCHES = "training.png", "patches.png"
 TRAINING_PICTURES = (_CURVES, _PATCHES, REPORT_NAME)
+VERDICT = "verdict.json"
 _SAMPLES = 4
 _DRAWN_PATCHES = 2048
 
@@ -115,8 +129,8 @@ def write_training_pictures(
     prepared: PreparedTraining,
     rows: Sequence[Mapping[str, float]],
     progress: Progress | None = None,
-) -> None:
-    """Write curves with the object, sample patches, and ``report.html``.
+) -> Verdict | None:
+    """Write curves with the object, what it is worth, sample patches, and ``report.html``.
 
     Parameters
     ----------
@@ -132,31 +146,50 @@ def write_training_pictures(
         Metrics of every epoch.
     progress
         Called with groups predicted and groups in all, to draw the object.
+
+    Returns
+    -------
+    Verdict or None
+        On the object that is drawn; None where it could not be made.
     """
     shown = prepared.shown
     model = prepared.model.on(shown.data.scan)
     # Drawing must not take longer than learning did, however large the scan.
     groups = groups_to_draw(shown.scan, model.n_channels, _DRAWN_PATCHES)
+    verdict = None
     with leaving.file(_CURVES) as path:
         batch_size = config.batch_size
         result = reconstruct(model, shown.scan, groups=groups, batch_size=batch_size, progress=progress)
         save_training_figure(path, _curves(rows), result.object, result.weight)
+    if _CURVES not in leaving.failures:
+        with leaving.file(VERDICT) as path:
+            drawn = shown.scan.take(np.unique(groups.frames))
+            verdict = judge(drawn, result, model.probe.detach().numpy(), config=RefineConfig())
+            with atomic_write(path, "w") as stream:
+                json.dump(verdict.to_dict(), stream, indent=2)
     with leaving.file(_PATCHES) as path:
         _draw_patches(path, model, shown.data)
     n_drawn = len(groups.frames)
-    drawn = "all frames" if n_drawn == shown.scan.n_frames else f"the {n_drawn} frames in the middle"
-    aside = "that were set aside" if len(prepared.validation) else "of the training"
     captions = {
-        _CURVES: f"Loss over the epochs, and the object stitched from {drawn}",
-        _PATCHES: f"Frames {aside}: measured and predicted diffraction, and the patch",
+        _CURVES: "Loss over the epochs, and the object stitched from "
+        + ("all frames" if n_drawn == shown.scan.n_frames else f"the {n_drawn} frames in the middle"),
+        _PATCHES: f"Frames {'that were set aside' if len(prepared.validation) else 'of the training'}: "
+        "measured and predicted diffraction, and the patch",
     }
     with leaving.file(REPORT_NAME):
         write_html_report(
             leaving.folder,
             title=f"Training on {', '.join(name_of(source) for source in sources)}",
-            facts=_facts(prepared, config, sources, rows),
+            facts=[*_facts(prepared, config, sources, rows), *said_of(verdict)],
             pictures=[Picture(name=name, caption=caption) for name, caption in captions.items()],
         )
+    return verdict
+
+
+def verdict_left_in(folder: Path) -> Verdict | None:
+    """The verdict that a training has left; None: there is none."""
+    path = folder / VERDICT
+    return Verdict.from_dict(json.loads(path.read_text())) if path.is_file() else None
 
 
 def _curves(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:

@@ -106,7 +106,7 @@ class Reconstructed:
     start
         What a refinement started from, if that is a result of its own.
     verdict
-        Whether the object explains frames better than an empty one; None: too few frames to tell.
+        Whether the object explains frames better than an empty one; None: another object is judged.
     """
 
     object: StitchedObject = field(repr=False)
