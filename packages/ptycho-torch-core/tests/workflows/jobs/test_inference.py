@@ -96,7 +96,9 @@ def test_too_little_to_score_is_still_reconstructed(inference, caplog):
     assert "not compared with the known object" in caplog.text
     names = {path.name for path in outcome.files}
     assert "reconstruction.npz" in names
-    assert "metrics.json" not in names
+    written = json.loads((outcome.output_dir / "metrics.json").read_text())
+    assert set(written) == {"forward_residual", "verdict"}
+    assert not written["verdict"]["is_told"]
 
 
 @pytest.mark.rule("STI-011")
