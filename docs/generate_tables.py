@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ptycho_config import SECTIONS, FieldSpec, field_specs, markdown_table, profiles
 from ptycho_torch.data.format_registry import markdown_table as format_table
+from ptycho_torch.diagnosis.table import DIAGNOSES
 from ptycho_torch.reference.configs import CONFIG_CLASSES
 from ptycho_torch.reference.keywords import Keyword, keywords
 from ptycho_torch_cli.__main__ import COMMANDS
@@ -31,7 +32,16 @@ SECTION_TEXT = {
     "execution": "Where and how a run is executed. Never part of a model's identity.",
 }
 TITLES = {"options": "Help", "positional arguments": "Arguments"}
-TABLE_STARTS, TABLE_ENDS = "<!-- formats: written by generate_tables.py -->", "<!-- end of formats -->"
+FORMATS = "<!-- formats: written by generate_tables.py -->", "<!-- end of formats -->"
+DIAGNOSED = "<!-- diagnoses: written by generate_tables.py -->", "<!-- end of diagnoses -->"
+DIAGNOSIS_ROWS = (
+    "| name | looks for | says so when | acts |",
+    "|---|---|---|---|",
+    "| `domain` | counts or amplitudes that are neither whole numbers nor roots of such | neither their "
+    "grains nor the light of the probe tell which | |",
+    "| `unread` | positions that are not numbers | NaN or infinity; a scan with more than half of them is "
+    "refused | yes |",
+)
 HEAD = ("| flag | value | meaning |", "|---|---|---|")
 ACTIONS = ("show", "validate", "explain")
 
@@ -158,11 +168,19 @@ def _keyword_page() -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _format_page() -> str:
-    """The page of formats, with its table renewed."""
-    text = (HERE / "formats.md").read_text(encoding="utf-8")
-    before, rest = text.split(TABLE_STARTS)
-    return f"{before}{TABLE_STARTS}\n\n{format_table()}\n{TABLE_ENDS}{rest.split(TABLE_ENDS)[1]}"
+def _renewed(name: str, marks: tuple[str, str], table: str) -> str:
+    """A page that people write, with the table between two marks renewed."""
+    start, end = marks
+    before, rest = (HERE / name).read_text(encoding="utf-8").split(start)
+    return f"{before}{start}\n\n{table}\n{end}{rest.split(end)[1]}"
+
+
+def _diagnosis_table() -> str:
+    rows = [
+        f"| `{one.name}` | {_cell(one.looks_for)} | {_cell(one.threshold)} | {'yes' if one.cleans else ''} |"
+        for one in DIAGNOSES
+    ]
+    return "\n".join([*DIAGNOSIS_ROWS, *rows]) + "\n"
 
 
 def pages() -> dict[str, str]:
@@ -174,7 +192,8 @@ def pages() -> dict[str, str]:
         "config/profiles.md": _profile_page(),
         "config/flags.md": _flag_page(),
         "config/ptychodus-keywords.md": _keyword_page(),
-        "formats.md": _format_page(),
+        "formats.md": _renewed("formats.md", FORMATS, format_table()),
+        "diagnoses.md": _renewed("diagnoses.md", DIAGNOSED, _diagnosis_table()),
     }
 
 

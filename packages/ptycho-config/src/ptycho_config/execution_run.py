@@ -78,7 +78,7 @@ class RunConfig(Config):
     )
     deterministic: bool | Literal["warn"] = setting(
         True,
-        help="repeat a run bit for bit; warn only reports operations that cannot",
+        help="get the same result bit for bit in every run; warn only reports operations that may differ",
         group=_TRAINER,
         jobs=_TRAIN,
         effect="the same seed gives the same weights bit for bit; an operation that cannot is refused",

@@ -76,8 +76,8 @@ class InferenceConfig(Config):
     )
     strict: bool = setting(
         False,
-        help="refuse a scan with a fault that is otherwise masked or left out, and fail when a result "
-        "explains its frames no better than an empty object",
+        help="refuse a scan in which something would be masked or left out, and fail if the result explains "
+        "its frames no better than an empty object",
         group=_DATA,
         jobs=_JOBS,
         effect="faults and bad results end a run",

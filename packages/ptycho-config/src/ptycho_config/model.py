@@ -89,7 +89,7 @@ class ModelConfig(Config):
     )
     amp_activation: str = setting(
         "sigmoid",
-        help="activation at the end of the amplitude branch; none with object_head real_imaginary",
+        help="activation at the end of the amplitude branch; without effect if object_head is real_imaginary",
         choices=("sigmoid", "swish", "silu", "softplus", "relu"),
         group=_NET,
         jobs=_JOBS,

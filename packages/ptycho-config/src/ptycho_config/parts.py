@@ -104,7 +104,7 @@ class PartsConfig(Config):
     )
     position_unit: str | None = setting(
         None,
-        help="unit of the positions, those of the scan file too; none: as the file states it",
+        help="unit of the positions, here or in the scan file; none: as the file states it",
         choices=("m", "mm", "um", "nm", "angstrom", "px"),
         group=_POSITIONS,
         jobs=_JOBS,
@@ -135,8 +135,8 @@ class PartsConfig(Config):
     )
     frame_axis: str | None = setting(
         None,
-        help="whether the frames of a plain dataset are (n, H, W), first, or (H, W, n), last; none: first, "
-        "unless the number of positions says otherwise",
+        help="where a plain dataset has its frame axis: first, (n, H, W), or last, (H, W, n); none: first, "
+        "unless only the last axis has the length of the positions",
         choices=("first", "last"),
         group=_FRAMES,
         jobs=_JOBS,
@@ -145,7 +145,8 @@ class PartsConfig(Config):
     )
     mask: Path | None = setting(
         None,
-        help="array, .npy, .tif or FILE.h5:/PATH, that is not zero where the detector did not measure",
+        help="array with zero at pixels that measure and another value at those that do not: .npy, .tif or "
+        "FILE.h5:/PATH",
         group=_FRAMES,
         jobs=_JOBS,
         effect="these pixels carry no loss",
@@ -153,7 +154,7 @@ class PartsConfig(Config):
     )
     energy: float | None = setting(
         None,
-        help="energy of the photons, or of the electrons, see particle",
+        help="energy of the photons; of the electrons if particle says so",
         unit="eV",
         gt=0,
         group=_OPTICS,
@@ -163,7 +164,7 @@ class PartsConfig(Config):
     )
     particle: str = setting(
         "photon",
-        help="what the energy is of",
+        help="particle whose energy is stated",
         choices=("photon", "electron"),
         group=_OPTICS,
         jobs=_JOBS,
@@ -172,7 +173,7 @@ class PartsConfig(Config):
     )
     distance: float | None = setting(
         None,
-        help="from sample to detector",
+        help="distance from sample to detector",
         unit="m",
         gt=0,
         group=_OPTICS,
@@ -193,7 +194,7 @@ class PartsConfig(Config):
     )
     probe: Path | None = setting(
         None,
-        help="complex array, .npy or FILE.h5:/PATH, to begin with; .npz and reconstructions by their probe",
+        help="complex array to begin with: .npy or FILE.h5:/PATH; of an .npz file its probe",
         group=_PROBE,
         jobs=_JOBS,
         effect="the probe comes from this file",
@@ -202,7 +203,8 @@ class PartsConfig(Config):
     probe_model: str | None = setting(
         None,
         help="probe to begin with: mean-frame (inverse transform of the root of the mean frame), gaussian, "
-        "disk, zone-plate, or lens (an aperture of probe_angle); none: that of the file, else mean-frame",
+        "disk, zone-plate, or lens (an aperture of probe_angle); none: the probe of "
+        "the file, or mean-frame if it has none",
         choices=tuple(_USED),
         group=_PROBE,
         jobs=_JOBS,
@@ -211,7 +213,7 @@ class PartsConfig(Config):
     )
     probe_diameter: float | None = setting(
         None,
-        help="of a disk, or full width at half maximum of a gaussian",
+        help="diameter of a disk; of a gaussian its full width at half maximum",
         unit="m",
         gt=0,
         lt=1,
@@ -233,7 +235,7 @@ class PartsConfig(Config):
     )
     probe_angle: float | None = setting(
         None,
-        help="half of the angle of the cone that a lens makes",
+        help="half of the opening angle of a lens",
         unit="mrad",
         gt=0,
         group=_PROBE,
@@ -243,7 +245,7 @@ class PartsConfig(Config):
     )
     probe_defocus: float | None = setting(
         None,
-        help="from the focus to the sample, along the beam, of any model",
+        help="distance from the focus to the sample along the beam, for every model",
         unit="m",
         ge=-10,
         le=10,
@@ -254,7 +256,7 @@ class PartsConfig(Config):
     )
     probe_stop: float | None = setting(
         None,
-        help="diameter of the central stop over that of the plate or lens",
+        help="diameter of the central stop, as a fraction of that of the zone plate or lens",
         ge=0,
         lt=1,
         group=_PROBE,

@@ -36,7 +36,7 @@ class RefineConfig(Config):
 
     refine_epochs: int | Literal["auto"] = setting(
         "auto",
-        help="largest number of passes over all frames; auto means 60, and no refinement after a network",
+        help="largest number of passes over all frames; auto means 60 in refine, and no refinement in infer",
         unit="epochs",
         ge=1,
         cli=("--refine", "--epochs"),
@@ -111,8 +111,8 @@ class RefineConfig(Config):
     )
     refine_batch_size: int | None = setting(
         None,
-        help="frames per step in the first epochs, more in later ones; none means so many that a step lights "
-        "the whole object",
+        help="frames per step in the first epochs; later epochs take more; none takes as many as light the "
+        "whole object",
         ge=1,
         group=_ITERATION,
         jobs=_JOBS,
@@ -131,8 +131,8 @@ class RefineConfig(Config):
     )
     refine_warm_up: int | None = setting(
         None,
-        help="first epochs, which fit the object alone; none means 2 before the probe and 5 before the "
-        "positions from a flat start, else 0",
+        help="epochs in which only the object is fitted; none means, from a flat start, 2 before the probe "
+        "is fitted and 5 before the positions are, and 0 from another start",
         unit="epochs",
         ge=0,
         group=_ITERATION,
@@ -190,8 +190,8 @@ class RefineDataConfig(Config):
     )
     strict: bool = setting(
         False,
-        help="refuse a scan with a fault that is otherwise masked or left out, and fail when a result "
-        "explains its frames no better than an empty object",
+        help="refuse a scan in which something would be masked or left out, and fail if the result explains "
+        "its frames no better than an empty object",
         group=_DATA,
         jobs=_DATA_JOBS,
         effect="faults and bad results end a run",

@@ -82,8 +82,8 @@ class TrainingConfig(Config):
     )
     strict: bool = setting(
         False,
-        help="refuse a scan with a fault that is otherwise masked or left out, and fail when a result "
-        "explains its frames no better than an empty object",
+        help="refuse a scan in which something would be masked or left out, and fail if the result explains "
+        "its frames no better than an empty object",
         group=_DATA,
         jobs=_JOBS,
         effect="faults and bad results end a run",
@@ -201,7 +201,7 @@ class TrainingConfig(Config):
     )
     subsample_seed: int | None = setting(
         None,
-        help="seed of the choice of n_subsample frames; none means seed",
+        help="seed of the choice of n_subsample frames; none takes the value of seed",
         ge=0,
         group=_DATA,
         jobs=_JOBS,

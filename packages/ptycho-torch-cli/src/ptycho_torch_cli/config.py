@@ -40,7 +40,7 @@ _EXAMPLES = {
         ("all settings of a training, as a file to start from", "ptycho-torch config show > run.yaml"),
         ("what a profile and a file make together", "ptycho-torch config show run.yaml --profile quick"),
     ),
-    "validate": (("a file before the night it is for", "ptycho-torch config validate run.yaml"),),
+    "validate": (("check a file before a long run", "ptycho-torch config validate run.yaml"),),
     "explain": (
         ("one setting", "ptycho-torch config explain nepochs"),
         ("where its value comes from", "ptycho-torch config explain training.nepochs --config run.yaml"),

@@ -46,7 +46,7 @@ def build_parser() -> CommandParser:
         examples=(
             ("a CXI file as NPZ", "ptycho-torch convert scan.cxi scan.npz"),
             (
-                "an NPZ file as the pair of ptychodus, which speaks in metres",
+                "an NPZ file as the pair of ptychodus, whose positions are in metres",
                 "ptycho-torch convert scan.npz pair --metadata photon_energy_eV=9000 \\\n"
                 "      --metadata detector_object_distance_m=2 --metadata detector_pixel_width_m=75e-6 \\\n"
                 "      --metadata detector_pixel_height_m=75e-6",

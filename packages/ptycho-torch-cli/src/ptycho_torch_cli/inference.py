@@ -42,9 +42,9 @@ def build_parser() -> CommandParser:
         description="Reconstruct a scan with a trained model. Leaves reconstruction.npz (object, weight, "
         "origin), reconstruction.h5 for ptychodus when the scan says its geometry, amplitude.png, phase.png, "
         "resolved_config.json, report.html (one page about the run) and, when the scan holds the truth, "
-        "metrics.json and comparison.png in the output folder. The network comes from the bundle. With "
-        "--refine N its object is refined against all frames, N times, its own result stays beside it as "
-        "network.npz, and refinement.png shows the residual.",
+        "metrics.json and comparison.png in the output folder. The network comes from the bundle. "
+        "--refine N refines the object in N passes over all frames; network.npz then holds the object of the "
+        "network alone, and refinement.png shows the residual.",
         usage="--model-path FOLDER --test-data SCAN --output-dir FOLDER [settings]",
         examples=(
             (

@@ -358,7 +358,7 @@ def add_run_flags(parser: CommandParser, *, with_resume: bool = False) -> None:
             group,
             "--resume",
             "continue the run in the output folder after an interruption, with its settings; more --nepochs "
-            "or --max-time extend a run that had ended",
+            "or --max-time extend a run that is complete",
         )
     add_switch(group, "--quiet", "no progress, no log lines; warnings remain")
     old = parser.add_argument_group("Deprecated")

@@ -26,7 +26,11 @@ def add_trial_flags(parser: CommandParser) -> None:
         "--orientation",
         "solve a few dozen frames in all orientations of frames against positions, and say which fits",
     )
-    add_switch(group, "--scale", "the same for the scale of the positions, in the orientation that fits")
+    add_switch(
+        group,
+        "--scale",
+        "solve them with scaled positions, in the orientation that fits, and say which scale fits",
+    )
 
 
 def wants_trials(args: argparse.Namespace) -> bool:

@@ -128,9 +128,8 @@ COUNTER_DIAGNOSES: tuple[Diagnosis, ...] = (
         name="saturated",
         looks_for="pixels at the end of their counter",
         threshold=(
-            "the largest value of the type, the value that the file states, or a largest value that "
-            "at least four "
-            "frames share, ten times more than noise lets them"
+            "the largest value of the type, the value that the file states, or a largest value that four or "
+            "more frames share, ten times as many as noise allows"
         ),
         examine=saturated,
         cleans=True,

@@ -160,11 +160,10 @@ def low_dose(evidence: Evidence) -> Finding:
 FRAME_DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
         name="empty-frames",
-        looks_for="frames without light, or nearly",
+        looks_for="frames with no light, or hardly any",
         threshold=(
-            f"below {_WEAK:.0%} of the usual light and {_APART:.0f} times below all other frames: a "
-            "dark sample dims "
-            "frames by every factor"
+            f"below {_WEAK:.0%} of the usual light, and {_APART:.0f} times darker than every other frame: "
+            "beside frames that a sample dims there are others of any brightness"
         ),
         examine=empty,
         cleans=True,
@@ -173,9 +172,8 @@ FRAME_DIAGNOSES: tuple[Diagnosis, ...] = (
         name="crazy-frames",
         looks_for="frames that the detector made up",
         threshold=(
-            "less than half of the usual share of the light where the others are bright, eight "
-            "spreads below the "
-            "usual, though the frame is no dim one"
+            "where other frames are bright it holds less than half of the usual share of its light, eight "
+            "spreads below the usual, and as a whole it is not dim"
         ),
         examine=crazy,
         cleans=True,
@@ -184,15 +182,15 @@ FRAME_DIAGNOSES: tuple[Diagnosis, ...] = (
         name="drift",
         looks_for="light that changes over the scan",
         threshold=(
-            f"medians of eight parts of the scan differ by {_DRIFT}, three times more than within a "
-            "part, and go one way"
+            f"medians of eight parts of the scan differ by a factor of {_DRIFT}, three times more than "
+            "within a part, and rise or fall steadily"
         ),
         examine=drift,
     ),
     Diagnosis(
         name="low-dose",
         looks_for="few counts",
-        threshold=f"below {_FEW_COUNTS:.0f} per frame, where a smoothness lowers the error of the object",
+        threshold=f"below {_FEW_COUNTS:.0f} per frame, where --smoothness lowers the error of the object",
         examine=low_dose,
     ),
 )

@@ -231,14 +231,15 @@ PIXEL_DIAGNOSES: tuple[Diagnosis, ...] = (
         name="mask",
         looks_for="a mask of the other polarity",
         threshold=(
-            "it takes more than half of the pixels and more than half of the light: no gap or beam stop does"
+            "it masks more than half of the pixels and more than half of the light, which no gap or beam "
+            "stop does"
         ),
         examine=mask_polarity,
     ),
     Diagnosis(
         name="gaps",
         looks_for="pixels with fill values: the largest value of the type, -1, -2, NaN",
-        threshold="in nine of ten frames (NaN: in one), as light fills no counter in every frame",
+        threshold="in nine of ten frames (NaN: in one); light does not fill a counter in every frame",
         examine=unmeasured_values,
         cleans=True,
     ),
@@ -246,10 +247,9 @@ PIXEL_DIAGNOSES: tuple[Diagnosis, ...] = (
         name="dark-gaps",
         looks_for="gaps and beam stops that hold zeros",
         threshold=(
-            f"no count in any frame between pixels with {_RIM_COUNTS:.0f} counts and more, or between "
-            "lines with "
-            f"{_LINE_COUNTS:.0f}, which chance does less than once in 10**12; not where the probe "
-            "itself is dark"
+            f"no count in any frame, between pixels with {_RIM_COUNTS:.0f} counts or more, or between lines "
+            f"with {_LINE_COUNTS:.0f}; chance does that less than once in 10**12. Not where the probe itself "
+            "is dark"
         ),
         examine=dark_gaps,
         cleans=True,
@@ -257,14 +257,17 @@ PIXEL_DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
         name="hot",
         looks_for="hot and stuck pixels",
-        threshold=f"{SPIKE:.0f} times above all but one of the neighbours in the mean, or never changing",
+        threshold=(
+            f"{SPIKE:.0f} times the second largest of its neighbours in the mean frame, or a value that "
+            "never changes"
+        ),
         examine=hot,
         cleans=True,
     ),
     Diagnosis(
         name="hits",
         looks_for="cosmic rays and single wrong values",
-        threshold=f"one value {SPIKE:.0f} times above all that all but one of the neighbours ever count",
+        threshold=f"one value that is {SPIKE:.0f} times the second largest that its neighbours ever count",
         examine=hits,
         cleans=True,
     ),

@@ -242,8 +242,8 @@ POSITION_DIAGNOSES: tuple[Diagnosis, ...] = (
         name="stray",
         looks_for="positions far away from all others",
         threshold=(
-            f"at most {_FEW:.0%} of them, farther than a frame and than ten steps from the rest: "
-            "their frames share nothing"
+            f"at most {_FEW:.0%} of them, farther from the rest than a frame and than ten steps: their "
+            "frames share no pixel with others"
         ),
         examine=stray,
         cleans=True,
@@ -251,7 +251,7 @@ POSITION_DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
         name="repeats",
         looks_for="positions that were not read",
-        threshold="three and more equal ones in a row, three times what is usual in the scan",
+        threshold="three or more equal positions in a row, three times as many as is usual in the scan",
         examine=repeats,
         cleans=True,
     ),
@@ -259,26 +259,29 @@ POSITION_DIAGNOSES: tuple[Diagnosis, ...] = (
         name="canvas",
         looks_for="positions that would need an enormous array",
         threshold=(
-            f"more than {_LARGE_BYTES >> 30} GB of which the frames cover less than {_EMPTY_CANVAS:.0%}"
+            f"more than {_LARGE_BYTES >> 30} GB, of which the frames cover less than {_EMPTY_CANVAS:.0%}"
         ),
         examine=canvas,
     ),
     Diagnosis(
         name="line",
         looks_for="scans along a line",
-        threshold="a fiftieth of the extent across it, and less than a tenth of the probe",
+        threshold=(
+            "the extent across the line is less than a fiftieth of that along it, and less than a tenth of "
+            "the probe"
+        ),
         examine=line,
     ),
     Diagnosis(
         name="overlap",
         looks_for="little overlap",
-        threshold=f"below {_LEAST_OVERLAP:.0%} of the probe diameter; solutions get ambiguous there",
+        threshold=f"below {_LEAST_OVERLAP:.0%} of the probe diameter, where solutions become ambiguous",
         examine=overlap,
     ),
     Diagnosis(
         name="raster",
         looks_for="grids without irregularity",
-        threshold="nine of ten nearest neighbours along an axis at one distance, to a fiftieth",
+        threshold="nine of ten nearest neighbours along an axis are at one distance, within a fiftieth",
         examine=raster,
     ),
 )

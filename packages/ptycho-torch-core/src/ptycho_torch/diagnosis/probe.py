@@ -184,27 +184,31 @@ def mirrored(evidence: Evidence) -> Finding:
 PROBE_DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
         name="corner",
-        looks_for="frames in the order of a plain transform",
+        looks_for="frames whose zero frequency is in a corner",
         threshold=(
-            "more than half of the light in the corners, where a flat frame has a quarter and a ring less"
+            "more than half of the light in the corners, where a flat frame has a quarter of it and a ring "
+            "has less"
         ),
         examine=corner,
     ),
     Diagnosis(
         name="beam-centre",
         looks_for="a beam beside the middle of the frames",
-        threshold=f"more than {_OFF_PX} px between mean frame and light of the probe, where those look alike",
+        threshold=(
+            f"more than {_OFF_PX} px between the mean frame and the light of the probe on the detector, if "
+            "the two look alike"
+        ),
         examine=beam_centre,
     ),
     Diagnosis(
         name="probe-order",
-        looks_for="a probe in the order of a plain transform",
+        looks_for="a probe whose middle is in the corners of its array",
         threshold="more than half of its light in the corners",
         examine=probe_order,
     ),
     Diagnosis(
         name="probe-plane",
-        looks_for="a probe given where the detector is",
+        looks_for="a probe stated in the plane of the detector",
         threshold=(
             f"the mean frame looks {_BETTER} times more like the probe than like its light on the detector"
         ),
@@ -213,15 +217,15 @@ PROBE_DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
         name="real-probe",
         looks_for="a probe without phase",
-        threshold="imaginary parts below a millionth",
+        threshold="imaginary parts below a millionth of the probe",
         examine=real_probe,
     ),
     Diagnosis(
         name="far-field",
-        looks_for="frames or probe turned, flipped, or conjugated",
+        looks_for="frames or a probe that are turned, flipped or conjugated",
         threshold=(
-            f"the mean frame looks {_BETTER} times more like the turned light of the probe; "
-            "symmetric probes say nothing"
+            f"the mean frame looks {_BETTER} times more like the light of the turned probe; a symmetric "
+            "probe cannot tell"
         ),
         examine=mirrored,
     ),
