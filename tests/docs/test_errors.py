@@ -211,7 +211,7 @@ WARNINGS = {
     "frames and probe are cropped around the centre": lambda b: b.train(
         f"{_SMALL} --N 32", scan=_larger_frames(b)
     ),
-    "the probe of this scan is none of those of the training": lambda b: _infer(
+    "the probe of this scan is not among those of the training": lambda b: _infer(
         b, b.edited(probeGuess=b.arrays()["probeGuess"] * np.exp(0.3j * np.arange(32)))
     ),
     "the intensity scale is taken from this scan": lambda b: _infer(

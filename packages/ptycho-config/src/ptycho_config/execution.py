@@ -79,7 +79,7 @@ class PyTorchExecutionConfig(RunConfig):
         ge=1,
         group=_LOG,
         jobs=_TRAIN,
-        effect="so many patches, spread evenly, are drawn",
+        effect="this many patches are drawn, spread evenly over the validation data",
         tests=("test_number_and_choice_of_patches",),
         resume=_REPORTS,
     )

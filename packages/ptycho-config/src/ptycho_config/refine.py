@@ -185,7 +185,7 @@ class RefineDataConfig(Config):
         "findings with commas between them, such as gaps,hits",
         group=_DATA,
         jobs=_DATA_JOBS,
-        effect="pixels and frames that are no measurement are left out, or not",
+        effect="decides whether pixels and frames that did not measure the sample are left out",
         tests=("test_every_job_cleans_what_it_is_told_to",),
     )
     strict: bool = setting(

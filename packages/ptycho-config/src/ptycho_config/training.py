@@ -77,7 +77,7 @@ class TrainingConfig(Config):
         "findings with commas between them, such as gaps,hits",
         group=_DATA,
         jobs=_JOBS,
-        effect="pixels and frames that are no measurement are left out, or not",
+        effect="decides whether pixels and frames that did not measure the sample are left out",
         tests=("test_every_job_cleans_what_it_is_told_to",),
     )
     strict: bool = setting(

@@ -126,7 +126,7 @@ def test_a_new_scan_brings_its_own_probe(trained_on_both, tiny_scan, other_probe
     probe = (tiny_scan.probe * np.exp(-1j * (0.4 * y + 0.03 * x**2))).astype(np.complex64)
     scan = _seen_with(tiny_scan, probe, 3e5)
     model = trained_on_both.model
-    with pytest.warns(UserWarning, match="none of those of the training .likeness 0"):
+    with pytest.warns(UserWarning, match="not among those of the training .likeness 0"):
         view = model_for(model, scan)
     assert view.physics.overlap(torch.from_numpy(probe)) == pytest.approx(1, abs=1e-5)
     assert float(view.mean_counts) == pytest.approx(scan.counts_per_frame().mean())

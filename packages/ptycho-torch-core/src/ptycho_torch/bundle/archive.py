@@ -175,7 +175,7 @@ def read_manifest(model_path: str | PathLike[str], *, largest_text: int = LARGES
     FileNotFoundError
         If the path does not exist.
     BundleError
-        If it is no bundle, of another backend, of a newer format, or damaged.
+        If it is not a bundle, of another backend, of a newer format, or damaged.
     """
     path = find_bundle(model_path)
     if is_checkpoint(path):
@@ -213,7 +213,7 @@ def load_bundle(
     FileNotFoundError
         If the path does not exist.
     BundleError
-        If it is no bundle, of another backend or a newer format, damaged, or does not fit its own
+        If it is not a bundle, of another backend or a newer format, damaged, or does not fit its own
         settings.
     """
     path = find_bundle(model_path)

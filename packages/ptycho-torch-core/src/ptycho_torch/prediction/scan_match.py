@@ -74,7 +74,7 @@ def model_for(model: PatchModel, scan: Scan) -> PatchModel:
     counts = float(scan.counts_per_frame().mean())
     if likeness < _SAME_OPTICS:
         warnings.warn(
-            f"the probe of this scan is none of those of the training (likeness {likeness:.2f} of 1 to the "
+            f"the probe of this scan is not among those of the training (likeness {likeness:.2f} of 1 to the "
             "closest); the scan is reconstructed with its own probe, which the network has not seen",
             UserWarning,
             stacklevel=2,

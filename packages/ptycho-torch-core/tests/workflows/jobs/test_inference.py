@@ -167,7 +167,7 @@ def test_larger_frames_are_cropped_to_the_model(tmp_path, inference):
     with (
         pytest.warns(UserWarning, match="frames of 48 x 48 px were cropped to the central 32 x 32"),
         # A probe made for 48 px is another one after the crop.
-        pytest.warns(UserWarning, match="the probe of this scan is none of those of the training"),
+        pytest.warns(UserWarning, match="the probe of this scan is not among those of the training"),
     ):
         outcome = infer(inference(scan=tmp_path / "wide.npz"))
     assert outcome.reconstruction.object.shape[0] < 60

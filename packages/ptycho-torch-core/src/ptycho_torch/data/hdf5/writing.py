@@ -112,7 +112,7 @@ class NewFile:
         Raises
         ------
         OSError
-            The disk is full, or may not be written.
+            The disk is full or write-protected.
         """
         if self.disk.failure is not None:
             raise self.disk.failure
@@ -135,7 +135,7 @@ def new_file(path: str | PathLike[str]) -> Iterator[NewFile]:
     Raises
     ------
     OSError
-        The disk is full, or may not be written; an older file is as it was.
+        The disk is full or write-protected; an older file is as it was.
     """
     with atomic_write(path, buffering=0) as stream:
         disk = _Disk(stream)
@@ -171,7 +171,7 @@ def create_frames(
     Raises
     ------
     OSError
-        The disk is full, or may not be written.
+        The disk is full or write-protected.
     """
     n, height, width = frames.shape
     together = min(n, max(1, _CHUNK_BYTES // (height * width * frames.dtype.itemsize)))
