@@ -29,6 +29,7 @@ LOADED_WHOLE = {"npz", "ptychodus-npz"}
 WITHOUT_OPTICS = {"ptychodus-npz"}
 WITHOUT_PROBE = {"ptypy", "ptylab"}
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*holds no probe:ptycho_torch.errors.ScanWarning")
 every_format = pytest.mark.parametrize("name", FORMATS)
 writable_format = pytest.mark.parametrize("name", WRITABLE)
 

@@ -203,3 +203,42 @@ def test_the_only_entry_with_frames_is_the_scan(made):
         file["entry_1/image_1/data"] = np.ones((1, 16, 16), complex)
 
     assert open_scan(made(moved)).n_frames == 12
+
+
+def test_one_pixel_size_is_that_of_both_axes_and_a_corner_tells_the_distance(made):
+    def edit(file):
+        del file[f"{DETECTOR}/x_pixel_size"], file[f"{DETECTOR}/distance"]
+        file[f"{DETECTOR}/corner_position"] = np.array([1e-3, 1e-3, -1.2])
+
+    metadata = open_scan(made(edit)).metadata
+    assert metadata["detector_pixel_width_m"] == metadata["detector_pixel_height_m"] == 60e-6
+    assert metadata["detector_object_distance_m"] == pytest.approx(1.2)
+
+
+def test_positions_may_be_at_the_detector_alone(made):
+    def edit(file):
+        file[f"{DETECTOR}/translation"] = file[PLACES][()]
+        del file["entry_1/sample_1"]
+        if "translation" in file["entry_1/data_1"]:
+            del file["entry_1/data_1/translation"]
+
+    np.testing.assert_allclose(shift(open_scan(made(edit))), shift(example_scan()), atol=1e-6)
+
+
+def test_signal_alone_is_measured_and_beside_others_a_correction_that_failed(made):
+    bits = np.zeros((16, 16), dtype=np.uint32)
+    bits[1, 1], bits[2, 2], bits[3, 3], bits[4, 4] = 0x1000, 0x1001, 0x1, 0x820
+    found = open_scan(made(lambda file: put(file, f"{DETECTOR}/mask", bits)))
+    assert np.argwhere(found.bad_pixels).tolist() == [[2, 2], [3, 3]]
+
+
+def test_frames_may_be_last_where_their_axes_say_so_and_dark_frames_are_told_of(made, caplog):
+    def edit(file):
+        frames = file["entry_1/data_1/data"][()]
+        put(file, f"{DETECTOR}/data", np.moveaxis(frames, 0, -1))
+        file[f"{DETECTOR}/data"].attrs["axes"] = b"y:x:translation"
+        file[f"{DETECTOR}/data_dark"] = np.ones((16, 16))
+
+    found = open_scan(made(edit))
+    np.testing.assert_array_equal(found.diffraction[:], example_scan().diffraction)
+    assert "dark frames" in caplog.text

@@ -13,7 +13,9 @@ from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.hdf5_frames import HDF5Frames
 from ptycho_torch.data.scan.joined import JoinedFrames
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, ScanWarning
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*holds no probe:ptycho_torch.errors.ScanWarning")
 
 E, PLACES = "entry_1", "entry_1/sample_1/geometry_1/translation"
 
@@ -81,10 +83,10 @@ def test_frames_of_a_raster_have_two_axes_of_positions(made):
     assert read_scan_header(path).n_frames == 12
 
 
-def test_a_nexus_file_without_a_probe_begins_with_one_from_its_frames(made, caplog):
+def test_a_nexus_file_without_a_probe_begins_with_one_from_its_frames(made):
     path = made(nxcxi_ptycho, lambda file: file.__delitem__(f"{E}/instrument_1/source_1/illumination"))
-    found = open_scan(path)
-    assert "no probe" in caplog.text
+    with pytest.warns(ScanWarning, match="no probe"):
+        found = open_scan(path)
     far = np.abs(np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(found.probe[0]), norm="ortho"))) ** 2
     np.testing.assert_allclose(far, np.mean(example_scan().diffraction[:], axis=0), rtol=1e-3, atol=1e-2)
     assert read_scan_header(path).probe_size == 16
@@ -183,3 +185,136 @@ def test_joined_stacks_must_be_of_one_size(tmp_path):
         file["a"], file["b"] = np.ones((2, 4, 4)), np.ones((2, 6, 6))
     with pytest.raises(ValueError, match="one size"):
         JoinedFrames([HDF5Frames(tmp_path / "x.h5", name) for name in "ab"])
+
+
+def renamed(file):
+    """The entry under names of its own, which only the classes of NeXus tell."""
+    file.move(E, "scan_7")
+    for old, new in (
+        ("instrument_1/detector_1", "instrument_1/eiger"),
+        ("instrument_1/source_1", "instrument_1/ring"),
+        ("instrument_1/beam_1", "instrument_1/xray"),
+        ("instrument_1", "beamline"),
+        ("sample_1", "chip"),
+    ):
+        file.move(f"scan_7/{old}", f"scan_7/{new}")
+    del file["scan_7/data_1"]
+    file["scan_7/beamline/eiger/counts"] = file["scan_7/beamline/eiger/data"][()]
+    del file["scan_7/beamline/eiger/data"]
+    plot = file.create_group("scan_7/plot")
+    plot.attrs["NX_class"], plot.attrs["signal"] = "NXdata", "counts"
+    plot["counts"] = h5py.SoftLink("/scan_7/beamline/eiger/counts")
+
+
+def test_groups_of_a_nexus_file_are_known_by_their_classes(made):
+    path = made(nxcxi_ptycho, renamed)
+    found, plain = open_scan(path), open_scan(made(nxcxi_ptycho))
+    np.testing.assert_array_equal(found.diffraction[:], plain.diffraction[:])
+    np.testing.assert_allclose(shift(found), shift(plain), atol=1e-9)
+    assert found.metadata["photon_energy_eV"] == plain.metadata["photon_energy_eV"]
+    assert read_scan_header(path).n_frames == 12
+
+
+@pytest.mark.parametrize("definition", ["NXptycho", b"NXcxi_ptycho"])
+def test_both_names_of_the_definition_are_known(made, definition):
+    path = made(nxcxi_ptycho, lambda file: put(file, f"{E}/definition", definition))
+    assert recognised(path)[0].name == "nxcxi-ptycho"
+
+
+def test_motors_move_along_their_vectors(made):
+    def edit(file):
+        x, y, _ = file[PLACES][()].T * 1e3
+        del file[PLACES], file[f"{E}/data_1/translation"]
+        group = file.create_group(f"{E}/sample_1/stage")
+        group.attrs["NX_class"] = "NXtransformations"
+        for name, values, vector in (
+            ("coarse", 7.0, (1, 0, 0)),
+            ("motor_a", -x, (-1, 0, 0)),
+            ("motor_b", y[:, None, None], (0, 1, 0)),
+            ("lift", y * 0 + 3, (0, 0, 1)),
+            ("theta", x * 5, (0, 1, 0)),
+        ):
+            put(file, f"{E}/sample_1/stage/{name}", values, "um")
+            file[f"{E}/sample_1/stage/{name}"].attrs["vector"] = vector
+            kind = "rotation" if name == "theta" else "translation"
+            file[f"{E}/sample_1/stage/{name}"].attrs["transformation_type"] = kind
+
+    np.testing.assert_allclose(shift(open_scan(made(nxcxi_ptycho, edit))), shift(example_scan()), atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["indices", "axes", "nothing"])
+def test_a_square_raster_says_which_axis_runs_first(made, how, caplog):
+    def edit(file):
+        frames = file[f"{E}/instrument_1/detector_1/data"][:9].reshape(3, 3, 16, 16)
+        put(file, f"{E}/instrument_1/detector_1/data", frames)
+        del file[PLACES], file[f"{E}/data_1/translation"]
+        for axis in "xy":
+            put(file, f"{E}/sample_1/transformations/{axis}", np.arange(3) * 2.0, "um")
+        plot = file.create_group(f"{E}/plot")
+        plot.attrs["NX_class"] = "NXdata"
+        if how == "indices":
+            plot.attrs["x_indices"], plot.attrs["y_indices"] = 0, 1
+        elif how == "axes":
+            plot.attrs["axes"] = ["x", "y", ".", "."]
+
+    found = open_scan(made(nxcxi_ptycho, edit))
+    # The second frame lies along the second axis.
+    moved = np.flatnonzero(np.abs(shift(found)[1]) > 0.5)
+    assert moved.tolist() == [1 if how == "nothing" else 0]
+    assert ("which axis runs first" in caplog.text) == (how == "nothing")
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_frames_of_ptylab_are_turned_as_the_file_says(made, number):
+    frames = example_scan().diffraction[:]
+
+    def edit(file):
+        stored = frames
+        # The inverse of what a reader does: flips first, the transposition last.
+        for bit, axis in ((2, -2), (1, -1)):
+            if number & bit:
+                stored = np.roll(np.flip(stored, axis), 1, axis)
+        if number & 4:
+            stored = stored.swapaxes(-2, -1)
+        put(file, "ptychogram", stored)
+        file["orientation"] = number
+        encoder = file["encoder"][()]
+        put(file, "encoder", encoder.T)
+        for name in ("wavelength", "zo", "dxd"):
+            put(file, name, np.full((1, 1), file[name][()]))
+
+    path = made(ptylab, edit)
+    found = open_scan(path)
+    np.testing.assert_array_equal(found.diffraction[:], frames)
+    np.testing.assert_array_equal(found.diffraction.take([3, 1])[:], frames[[3, 1]])
+    np.testing.assert_allclose(shift(found), shift(open_scan(made(ptylab))), atol=1e-9)
+    with pytest.warns(UserWarning, match="cropped"):
+        assert open_scan(path, N=8).diffraction.shape == (12, 8, 8)
+
+
+def test_data_of_ptylab_that_are_no_scan_or_tilted_are_named(made):
+    with pytest.raises(DataError) as caught:
+        open_scan(made(ptylab, lambda file: put(file, "zled", 0.1)))
+    assert any("Fourier ptychography" in problem for problem in caught.value.problems)
+    with pytest.raises(DataError) as caught:
+        open_scan(made(ptylab, lambda file: put(file, "theta", 45.0)))
+    assert "theta" in caught.value.names
+
+
+def test_weights_that_differ_by_frame_mask_in_all(made, caplog):
+    def edit(file):
+        for number, n in ((0, 7), (1, 5)):
+            weight = np.ones((n, 16, 16))
+            weight[n // 2, 3, 4 + number] = 0
+            put(file, f"chunks/{number}/weights", weight)
+
+    assert np.argwhere(open_scan(made(ptypy_ptyd, edit)).bad_pixels).tolist() == [[3, 4], [3, 5]]
+    assert "in some frames only" in caplog.text
+
+
+@pytest.mark.parametrize(("centre", "size"), [((8.0, 8.0), 16), ((7.5, 7.5), 16), ((7.0, 8.0), 14)])
+def test_frames_of_ptypy_are_cut_about_their_centre(made, centre, size):
+    path = made(ptypy_ptyd, lambda file: put(file, "meta/center", np.array(centre)))
+    found, frames = open_scan(path), example_scan().diffraction[:]
+    top, left = (0, 1) if size == 14 else (0, 0)
+    np.testing.assert_array_equal(found.diffraction[:], frames[:, top : top + size, left : left + size])

@@ -23,6 +23,7 @@ PLACES_M = GEOMETRY.middles_m(SCAN.positions, SCAN.N)
 FORMATS = {format.name: format for format in built_in_formats() if format.takes_parts}
 IN_METRES = ("cxi", "nxcxi-ptycho", "ptychodus", "ptylab", "ptypy")
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*holds no probe:ptycho_torch.errors.ScanWarning")
 every_format = pytest.mark.parametrize("name", FORMATS)
 
 

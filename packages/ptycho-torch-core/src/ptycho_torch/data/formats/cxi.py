@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.control import Progress
-from ptycho_torch.data.hdf5.arrays import read_object, read_probe, whole_numbers
+from ptycho_torch.data.hdf5.arrays import read_mask, read_object, read_probe, whole_numbers
 from ptycho_torch.data.hdf5.entries import CXINames, entry_of
 from ptycho_torch.data.hdf5.extension import read_own, write_own
 from ptycho_torch.data.hdf5.files import Contents, opened
 from ptycho_torch.data.hdf5.gathered import Gathered
+from ptycho_torch.data.hdf5.kinds import text_of
 from ptycho_torch.data.hdf5.optics import read_axes, read_beam, read_lengths
 from ptycho_torch.data.hdf5.positions import check_pixel, positions_from_metres, zero_entries
 from ptycho_torch.data.hdf5.product import placeholder_object
@@ -59,7 +60,10 @@ _WRITTEN = CXINames()
 _VERSION = 160
 _INVALID = 0x1
 _HARMLESS = 0x20 | 0x800
-"""Bits of the mask that mark peaks and signal, which are measured."""
+_UNUSED = {"data_dark": "dark frames", "qe_mask": "sensitivities of the pixels (a flat field)"}
+"""Bits of the mask that mark peaks and corrected artefacts, which are measured."""
+_SIGNAL = 0x1000
+"""Alone it marks signal above the background, which is measured; beside others a correction that failed."""
 
 
 def recognise(candidate: Candidate) -> Located | str:
@@ -100,12 +104,23 @@ def _read_detector(contents: Contents, found: Gathered, names: CXINames) -> None
     name = contents.require_first(*names.frames)
     if name is None:
         return
-    found.frames = contents.frames(name, raster=True)
-    mask = contents.array(f"{names.detector}/mask")
-    if mask is not None and mask.dtype.kind in "biu":
-        found.bad_pixels = (mask.astype(np.int64) & ~_HARMLESS) != 0
-    elif mask is not None:
+    data = contents.dataset(name)
+    axes = "" if data is None else text_of(data, "axes")
+    found.frames = contents.frames(name, raster=True, last=axes.rpartition(":")[2].strip() == "translation")
+    mask = contents.dataset(f"{names.detector}/mask")
+    if mask is not None and mask.dtype.kind not in "biu":
         contents.report(fault(f"{names.detector}/mask", f"expected integers, got {mask.dtype}"))
+    elif mask is not None:
+        found.bad_pixels = read_mask(contents, f"{names.detector}/mask", found, _is_bad)
+    for unused, what in _UNUSED.items():
+        if contents.dataset(f"{names.detector}/{unused}") is not None:
+            found.remarks.append(
+                f"{names.detector}/{unused}: {what} are not applied; correct the frames first"
+            )
+
+
+def _is_bad(bits: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    return ((bits.astype(np.int64) & ~_HARMLESS) != 0) & (bits != _SIGNAL)
 
 
 def _read_optics(contents: Contents, found: Gathered, names: CXINames) -> None:
@@ -123,6 +138,7 @@ def _read_optics(contents: Contents, found: Gathered, names: CXINames) -> None:
         distance=f"{names.detector}/distance",
         pixel_y=f"{names.detector}/y_pixel_size",
         pixel_x=f"{names.detector}/x_pixel_size",
+        corner=f"{names.detector}/corner_position",
     )
 
 
@@ -249,13 +265,15 @@ def read(
     )
 
 
-def gather(located: Located, *, stage: Stage | None = None) -> Gathered:
+def gather(located: Located, *, names: CXINames | None = None, stage: Stage | None = None) -> Gathered:
     """Everything but the frames.
 
     Parameters
     ----------
     located
         One file or both.
+    names
+        Where the file puts what; as the standard does when left out.
     stage
         Looks for positions where CXI has none.
 
@@ -267,7 +285,7 @@ def gather(located: Located, *, stage: Stage | None = None) -> Gathered:
         A file is damaged.
     """
     first, *rest = located.files
-    names = CXINames(located.inside or "entry_1")
+    names = names or CXINames(located.inside or "entry_1")
     found = Gathered(located=located, names=names.of_contract(), guess=probe_of_mean_frame)
     with opened(first) as file:
         contents = Contents(file, found.problems, first.name if rest else "")

@@ -6,25 +6,24 @@ the source, frames of a raster may have two axes of positions, and positions may
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
-import numpy.typing as npt
 
 from ptycho_torch.control import Progress
 from ptycho_torch.data.formats import cxi
 from ptycho_torch.data.hdf5.entries import CXINames
-from ptycho_torch.data.hdf5.files import Contents
+from ptycho_torch.data.hdf5.files import opened
 from ptycho_torch.data.hdf5.gathered import Gathered
+from ptycho_torch.data.hdf5.nexus import entries_of, names_in, stage_positions
 from ptycho_torch.data.hdf5.writing import new_file
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.geometry import ScanGeometry, energy_joule_from_eV
 from ptycho_torch.data.scan.header import Located, ScanHeader
+from ptycho_torch.errors import DataError
 
 __all__ = ["header", "make_example", "read", "recognise", "write"]
 
@@ -35,8 +34,8 @@ TARGETS = (".nxs",)
 REFINES = "cxi"
 TAKES_PARTS = True
 
-_DEFINITION = "NXcxi_ptycho"
-_STAGES = ("sample_1/transformations", "sample_1/geometry_1")
+_DEFINITIONS = ("NXcxi_ptycho", "NXptycho")
+"""The second is what the definition asks for."""
 _CLASSES = {
     "": "NXentry",
     "instrument_1": "NXinstrument",
@@ -51,40 +50,46 @@ _METRES = ("distance", "x_pixel_size", "y_pixel_size")
 
 
 def recognise(candidate: Candidate) -> Located | str:
-    """A CXI file whose entry says that it follows the definition."""
-    general = cxi.recognise(candidate)
-    if isinstance(general, str):
-        return general
-    if candidate.hdf5 is None:
-        return "the content is not HDF5"
-    said = Contents(candidate.hdf5, []).string(f"{general.inside}/definition")
-    if said != _DEFINITION:
-        return f"the definition of {general.inside} is not {_DEFINITION}"
-    return replace(general, format=NAME)
+    """A file with an entry that says that it follows the definition.
+
+    Raises
+    ------
+    DataError
+        Several entries do and the path names none of them, or one that does not.
+    """
+    reason = candidate.why_not_hdf5()
+    if reason is not None or candidate.hdf5 is None:
+        return reason or ""
+    entries = entries_of(candidate.hdf5, _DEFINITIONS)
+    if not entries:
+        return f"no entry whose definition is {_DEFINITIONS[0]}"
+    if candidate.inside in entries:
+        return Located(NAME, (candidate.path,), candidate.inside)
+    listed = ", ".join(entries)
+    if candidate.inside:
+        return f"{candidate.inside} is no entry of the definition; those that are: {listed}"
+    if len(entries) > 1:
+        raise DataError(
+            f"{len(entries)} scans in one file, {listed}; name one as {candidate.path.name}:/{entries[0]}",
+            candidate.path,
+        )
+    return Located(NAME, (candidate.path,), entries[0])
 
 
 def header(located: Located) -> ScanHeader:
     """Sizes and metadata."""
-    return cxi.gather(located, stage=_stage).header()
+    return _gather(located).header()
 
 
 def read(located: Located, **asked: Any) -> Scan:
     """Scan of the file, frames left in it."""
-    return cxi.gather(located, stage=_stage).scan(**asked)
+    return _gather(located).scan(**asked)
 
 
-def _stage(contents: Contents, found: Gathered, names: CXINames) -> npt.NDArray[np.float64] | None:
-    """Positions (n, 2) x, y from two motions of the stage; those of a raster are combined."""
-    for group in _STAGES:
-        x, y = (found.lengths(contents, f"{names.entry}/{group}/{axis}") for axis in "xy")
-        if x is None or y is None:
-            continue
-        frames = contents.dataset(contents.first(*names.frames) or "")
-        if frames is not None and frames.ndim == 4 and (y.size, x.size) == frames.shape[:2]:
-            y, x = np.meshgrid(y.reshape(-1), x.reshape(-1), indexing="ij")
-        if x.size == y.size:
-            return np.stack([x.reshape(-1), y.reshape(-1)], axis=1)
-    return None
+def _gather(located: Located) -> Gathered:
+    with opened(located.frames) as file:
+        names = names_in(file, located.inside)
+    return cxi.gather(located, names=names, stage=stage_positions)
 
 
 def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
@@ -114,7 +119,7 @@ def write(path: Path, scan: Scan, *, progress: Progress | None = None) -> None:
 def _annotate(entry: h5py.Group, energy_J: float) -> None:
     """What NeXus asks for beside CXI."""
     names = CXINames()
-    entry["definition"] = _DEFINITION
+    entry["definition"] = _DEFINITIONS[0]
     beam = entry.create_group("instrument_1/beam_1")
     for name in ("energy", "incident_beam_energy"):
         beam[name] = energy_J
@@ -139,7 +144,7 @@ def make_example(path: Path) -> None:
     cxi.make_example(path)
     names = CXINames()
     with h5py.File(path, "a") as file:
-        file[f"{names.entry}/definition"] = _DEFINITION
+        file[f"{names.entry}/definition"] = _DEFINITIONS[0]
         file[f"{names.beam}/energy"] = scan.metadata["photon_energy_eV"]
         file[f"{names.beam}/energy"].attrs["units"] = "eV"
         del file[f"{names.source}/energy"]

@@ -28,6 +28,7 @@ SUFFIXES = (".hdf5", ".h5")
 TAKES_PARTS = True
 
 _FRAMES, _PLACES, _DIAMETER = "ptychogram", "encoder", "entrancePupilDiameter"
+_TURN = "orientation"
 _NAMES = {"diff3d": _FRAMES, "xcoords": f"{_PLACES} x", "ycoords": f"{_PLACES} y"}
 
 
@@ -37,6 +38,8 @@ def recognise(candidate: Candidate) -> Located | str:
     if reason is not None:
         return reason
     keys = candidate.hdf5_names()
+    if _FRAMES in keys and "zled" in keys:
+        return "a data set of Fourier ptychography of PtyLab, which is not reconstructed here"
     if _FRAMES in keys:
         return Located(NAME, (candidate.path,))
     return f"no {_FRAMES}"
@@ -60,8 +63,14 @@ def _gather(located: Located) -> Gathered:
         found.frames = contents.frames(_FRAMES)
         read_beam(contents, found, energies=(), wavelengths=["wavelength"])
         read_lengths(contents, found, distance="zo", pixel_y="dxd", pixel_x="dxd")
+        tilt = contents.quantity("theta", "m") if contents.dataset("theta") is not None else None
+        if tilt:
+            said = f"a sample tilted by {tilt:g}: bring such frames to a straight detector first"
+            contents.report(fault("theta", said))
         places = found.lengths(contents, _PLACES) if found.needs_positions else None
         if found.frames is not None and places is not None:
+            if places.shape == (2, len(found.frames)):
+                places = places.T  # as MATLAB leaves it
             if places.shape != (len(found.frames), 2):
                 said = f"expected one pair of y and x per frame, ({len(found.frames)}, 2), got {places.shape}"
                 contents.report(fault(_PLACES, said))
@@ -70,7 +79,22 @@ def _gather(located: Located) -> Gathered:
         diameter = contents.quantity(_DIAMETER, "m")
         if diameter is not None and np.isfinite(diameter) and diameter > 0:
             found.guess = _Disk(found, diameter)
+        _read_orientation(contents, found)
     return found.settle()
+
+
+def _read_orientation(contents: Contents, found: Gathered) -> None:
+    """How the frames are to be turned: a transposition (4) first, then columns (1) and rows (2) reversed."""
+    number = contents.number(_TURN) if contents.dataset(_TURN) is not None else None
+    if not number:
+        return
+    if number not in range(8):
+        contents.report(fault(_TURN, f"expected a whole number from 0 to 7, got {number:g}"))
+        return
+    bits = int(number)
+    signs = (-1 if bits & 2 else 1, -1 if bits & 1 else 1)
+    found.turn = ((0, signs[0]), (signs[1], 0)) if bits & 4 else ((signs[0], 0), (0, signs[1]))
+    found.remarks.append(f"{_TURN} is {bits}: the frames are turned as the file says")
 
 
 class _Disk:

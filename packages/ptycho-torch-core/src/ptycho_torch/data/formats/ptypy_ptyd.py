@@ -7,7 +7,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
+from ptycho_torch.data.hdf5.arrays import read_mask
+from ptycho_torch.data.hdf5.detector import cut_about
 from ptycho_torch.data.hdf5.files import Contents, opened
 from ptycho_torch.data.hdf5.gathered import Gathered
 from ptycho_torch.data.hdf5.optics import place, read_beam, read_lengths
@@ -34,6 +37,8 @@ _NAMES = {
     "bad_pixels": "chunks/0/weights",
 }
 _PLACES = ("meta", "info")
+_CENTRE = "meta/center"
+_COMMON = ("common/weight2d", "meta/weight2d")
 
 
 def recognise(candidate: Candidate) -> Located | str:
@@ -65,6 +70,7 @@ def _gather(located: Located) -> Gathered:
             read_beam(contents, found, energies=[f"{group}/energy"], default="keV")
             read_lengths(contents, found, distance=f"{group}/distance", pixel_y="", pixel_x="")
             _read_detector_pixel(contents, found, f"{group}/psize")
+        _read_centre(contents, found)
         if places is not None and found.needs_positions:
             place(found, places)
     return found.settle()
@@ -108,13 +114,34 @@ def _read_chunks(contents: Contents, found: Gathered) -> np.ndarray | None:
         contents.report(fault("chunks", f"frames of one size, got {[part.shape for part in parts]}"))
         return None
     found.frames = JoinedFrames(parts)
-    size = parts[0].shape[1:]
-    common, weights = contents.array("common/weight2d"), contents.array(f"chunks/{numbers[0]}/weights")
-    if weights is not None and weights.ndim == 3 and weights.shape[1:] == size and len(weights):
-        found.bad_pixels = (weights == 0).all(axis=0)
-    elif common is not None and common.shape == size:
-        found.bad_pixels = common == 0
+    found.bad_pixels = _mask(contents, found, numbers, parts[0].shape[1:])
     return np.concatenate(places) if places else None
+
+
+def _mask(
+    contents: Contents, found: Gathered, numbers: list[str], size: tuple[int, int]
+) -> npt.NDArray[np.bool_] | None:
+    """Pixels without weight: in any frame of any chunk, else in the weight that all share."""
+    masks = [
+        read_mask(contents, f"chunks/{number}/weights", found, lambda weights: weights == 0)
+        for number in numbers
+    ]
+    stated = [mask for mask in masks if mask is not None and mask.shape == size]
+    if stated:
+        return np.asarray(np.logical_or.reduce(stated))
+    for name in _COMMON:
+        weight = contents.array(name)
+        if weight is not None and weight.shape == size:
+            return np.asarray(weight == 0)
+    return None
+
+
+def _read_centre(contents: Contents, found: Gathered) -> None:
+    """Cut the frames about the pixel of the beam, where the file says that it is another than N // 2."""
+    data = contents.dataset(_CENTRE)
+    if data is not None and data.dtype.kind in "iuf" and data.size == 2:
+        y, x = data[()].reshape(-1).tolist()
+        cut_about(found, (y, x))
 
 
 def make_example(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,18 @@ from ptycho_torch.data.hdf5.gathered import Gathered
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.errors import fault
 
-__all__ = ["mask_to_write", "numbers_to_write", "positive", "read_object", "read_probe", "whole_numbers"]
+__all__ = [
+    "mask_to_write",
+    "numbers_to_write",
+    "positive",
+    "read_mask",
+    "read_object",
+    "read_probe",
+    "whole_numbers",
+]
+
+
+_MASKS_TOGETHER = 64
 
 
 def read_probe(contents: Contents, name: str, found: Gathered) -> None:
@@ -76,3 +88,43 @@ def numbers_to_write(scan: Scan) -> npt.NDArray[np.int64]:
 def mask_to_write(scan: Scan) -> npt.NDArray[np.bool_]:
     """Pixels that were not measured, (N, N); all false where a scan has no mask."""
     return np.zeros((scan.N, scan.N), dtype=np.bool_) if scan.bad_pixels is None else scan.bad_pixels
+
+
+def read_mask(
+    contents: Contents,
+    name: str,
+    found: Gathered,
+    is_bad: Callable[[npt.NDArray[Any]], npt.NDArray[np.bool_]],
+) -> npt.NDArray[np.bool_] | None:
+    """Pixels that are bad in any frame, (H, W); None where there is no mask, or with a problem.
+
+    Parameters
+    ----------
+    contents, name
+        Dataset (H, W), or (n, H, W) with a mask for each frame, which is read in pieces.
+    found
+        A remark is appended where the masks of frames differ.
+    is_bad
+        From values of the dataset to whether a pixel is bad.
+    """
+    data = contents.dataset(name)
+    if data is None or not data.size:
+        return None
+    if data.ndim != 3:
+        values = contents.array(name)
+        return None if values is None else is_bad(values)
+    stack = contents.frames(name)
+    if stack is None:
+        return None
+    anywhere = np.zeros(stack.shape[1:], dtype=np.bool_)
+    everywhere = ~anywhere
+    for start in range(0, len(stack), _MASKS_TOGETHER):
+        bad = is_bad(stack[start : start + _MASKS_TOGETHER])
+        anywhere |= bad.any(axis=0)
+        everywhere &= bad.all(axis=0)
+    extra = int(np.count_nonzero(anywhere & ~everywhere))
+    if extra:
+        found.remarks.append(
+            f"{name}: {extra} pixels are masked in some frames only; they count as not measured in all"
+        )
+    return anywhere

@@ -9,15 +9,20 @@ import numpy as np
 from ptycho_torch.data.hdf5.files import Contents
 from ptycho_torch.data.hdf5.gathered import Gathered
 from ptycho_torch.data.hdf5.optics import read_beam, read_lengths
+from ptycho_torch.data.hdf5.units import scale_of, stated_unit
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.assemble import SATURATION_ENTRY
+from ptycho_torch.data.scan.geometry import DETECTOR_PIXEL
 from ptycho_torch.data.scan.joined import JoinedFrames
 
-__all__ = ["is_master", "read_master"]
+__all__ = ["cut_about", "is_master", "read_master"]
 
 _DATA, _DETECTOR, _BEAM = "entry/data", "entry/instrument/detector", "entry/instrument/beam"
 _BLOCK = re.compile(r"data_\d+")
 _SPECIFIC = f"{_DETECTOR}/detectorSpecific"
+_SAME_PX = 0.5
+"""From a centre to pixel N // 2: half a pixel is a convention."""
+
 _CEILINGS = (f"{_DETECTOR}/saturation_value", f"{_SPECIFIC}/countrate_correction_count_cutoff")
 
 
@@ -40,6 +45,8 @@ def read_master(contents: Contents, found: Gathered) -> None:
     mask = None
     for name in (f"{_DETECTOR}/pixel_mask", f"{_SPECIFIC}/pixel_mask"):
         mask = contents.array(name) if mask is None else mask
+    if mask is not None and mask.ndim == 3:
+        mask = np.asarray(mask.any(axis=0))  # one for each threshold
     bad = None if mask is None or mask.shape != frames.shape[1:] else mask != 0
     read_beam(
         contents,
@@ -59,21 +66,57 @@ def read_master(contents: Contents, found: Gathered) -> None:
         ceiling = contents.number(name)
         if ceiling is not None and ceiling > 0:
             found.metadata.setdefault(SATURATION_ENTRY, ceiling)
-    centre = contents.number(f"{_DETECTOR}/beam_center_y"), contents.number(f"{_DETECTOR}/beam_center_x")
     height, width = frames.shape[1:]
+    centre = [_centre(contents, found, axis) for axis in "yx"]
     y, x = (
-        round(stated) if stated is not None and 0 < stated < size else size // 2
+        stated if stated is not None and 0 < stated < size else size // 2
         for stated, size in zip(centre, (height, width), strict=True)
     )
-    half = min(y, x, height - y, width - x)
-    if (2 * half, 2 * half) != (height, width) and half:
-        found.remarks.append(
-            f"frames of {height} x {width} px are cut to {2 * half} x {2 * half} px about the beam centre, "
-            f"row {y} and "
-            f"column {x}"
-        )
-        found.window = ((height, width), y - half, x - half, 2 * half)
-        frames = frames.cut(y - half, x - half, 2 * half)
-        bad = None if bad is None else bad[y - half : y + half, x - half : x + half]
     found.frames = frames
     found.bad_pixels = bad if bad is not None and np.any(bad) else None
+    cut_about(found, (y, x))
+
+
+def _centre(contents: Contents, found: Gathered, axis: str) -> float | None:
+    """Where the beam meets the detector, px; stated so, or as a length."""
+    name = f"{_DETECTOR}/beam_center_{axis}"
+    if contents.dataset(name) is None:
+        return None
+    unit = stated_unit(contents.file[name]) or ""
+    pixel = found.metadata.get(DETECTOR_PIXEL["yx".index(axis)])
+    if scale_of(unit, "m") is None or pixel is None:
+        return contents.number(name)
+    length = contents.quantity(name, "m")
+    return None if length is None else length / pixel
+
+
+def cut_about(found: Gathered, centre_px: tuple[float, float]) -> None:
+    """Cut frames and mask to the largest square about the pixel of the beam, with a remark.
+
+    Parameters
+    ----------
+    found
+        With frames, and the mask if there is one. Left as it is where the beam meets pixel N // 2.
+    centre_px
+        ``(row, column)``.
+    """
+    frames = found.frames
+    if not isinstance(frames, JoinedFrames):
+        return
+    height, width = frames.shape[1:]
+    y, x = (
+        size // 2 if abs(at - size // 2) <= _SAME_PX else round(at)
+        for at, size in zip(centre_px, (height, width), strict=True)
+    )
+    half = min(y, x, height - y, width - x)
+    if half < 1 or (2 * half, 2 * half) == (height, width):
+        return
+    found.remarks.append(
+        f"frames of {height} x {width} px are cut to {2 * half} x {2 * half} px about the beam centre, row "
+        f"{y} and column {x}"
+    )
+    top, left = y - half, x - half
+    found.window = ((height, width), top, left, 2 * half)
+    found.frames = frames.cut(top, left, 2 * half)
+    if found.bad_pixels is not None:
+        found.bad_pixels = found.bad_pixels[top : top + 2 * half, left : left + 2 * half]

@@ -21,24 +21,35 @@ class CXINames:
     ----------
     entry
         Name of the entry, ``entry_1`` in a file with one scan.
+    instrument, detector_name, source_name, beam_name, monochromator_name, sample
+        Names of the groups; others than those of the standard where NeXus says so.
+    signal
+        Path of the frames where they are elsewhere; empty: nowhere else.
     """
 
     entry: str = "entry_1"
+    instrument: str = "instrument_1"
+    detector_name: str = "detector_1"
+    source_name: str = "source_1"
+    beam_name: str = "beam_1"
+    monochromator_name: str = "monochromator_1"
+    sample: str = "sample_1"
+    signal: str = ""
 
     @property
     def detector(self) -> str:
         """Group of the detector."""
-        return f"{self.entry}/instrument_1/detector_1"
+        return f"{self.entry}/{self.instrument}/{self.detector_name}"
 
     @property
     def source(self) -> str:
         """Group of the source."""
-        return f"{self.entry}/instrument_1/source_1"
+        return f"{self.entry}/{self.instrument}/{self.source_name}"
 
     @property
     def beam(self) -> str:
         """Group of the beam, which NeXus tells from the source."""
-        return f"{self.entry}/instrument_1/beam_1"
+        return f"{self.entry}/{self.instrument}/{self.beam_name}"
 
     @property
     def extra(self) -> str:
@@ -46,14 +57,21 @@ class CXINames:
         return f"{self.entry}/ptychodus"
 
     @property
-    def frames(self) -> tuple[str, str]:
-        """Frames."""
-        return f"{self.entry}/data_1/data", f"{self.detector}/data"
+    def monochromator(self) -> str:
+        """Group of the monochromator."""
+        return f"{self.entry}/{self.instrument}/{self.monochromator_name}"
 
     @property
-    def positions(self) -> tuple[str, str]:
+    def frames(self) -> tuple[str, ...]:
+        """Frames."""
+        usual = (f"{self.entry}/data_1/data", f"{self.detector}/data")
+        return (*usual, self.signal) if self.signal else usual
+
+    @property
+    def positions(self) -> tuple[str, str, str]:
         """Positions."""
-        return f"{self.entry}/sample_1/geometry_1/translation", f"{self.entry}/data_1/translation"
+        sample = f"{self.entry}/{self.sample}/geometry_1/translation"
+        return sample, f"{self.entry}/data_1/translation", f"{self.detector}/translation"
 
     @property
     def probe(self) -> tuple[str, str]:
@@ -69,18 +87,18 @@ class CXINames:
     def energies(self) -> tuple[str, ...]:
         """Energies; that of the source may be that of the electrons of a storage ring."""
         beam = (f"{self.beam}/incident_beam_energy", f"{self.beam}/incident_energy", f"{self.beam}/energy")
-        return *beam, f"{self.entry}/instrument_1/monochromator_1/energy", f"{self.source}/energy"
+        return *beam, f"{self.monochromator}/energy", f"{self.source}/energy"
 
     @property
     def wavelengths(self) -> tuple[str, ...]:
         """Wavelengths."""
         beam = (f"{self.beam}/incident_wavelength", f"{self.beam}/wavelength")
-        return *beam, f"{self.entry}/instrument_1/monochromator_1/wavelength", f"{self.source}/wavelength"
+        return *beam, f"{self.monochromator}/wavelength", f"{self.source}/wavelength"
 
     def of_contract(self) -> dict[str, str]:
         """Name in the data contract to name in the file."""
         return {
-            "diff3d": self.frames[0],
+            "diff3d": self.signal or self.frames[0],
             "xcoords": f"{self.positions[0]} x",
             "ycoords": f"{self.positions[0]} y",
             "probeGuess": self.probe[0],

@@ -6,9 +6,9 @@ import json
 import logging
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +28,12 @@ from ptycho_torch.data.scan.assemble import (
 )
 from ptycho_torch.data.scan.checks import probe_size_from_shape
 from ptycho_torch.data.scan.contract import OBJECT_IS_GUESS, Scan
-from ptycho_torch.data.scan.frame_files import FileFrames
 from ptycho_torch.data.scan.geometry import beyond_middle
-from ptycho_torch.data.scan.hdf5_frames import HDF5Frames
 from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
-from ptycho_torch.data.scan.joined import JoinedFrames
-from ptycho_torch.data.scan.probe_guess import mean_frame
+from ptycho_torch.data.scan.lazy import FrameStack
+from ptycho_torch.data.scan.orientation import ORIENTATIONS, Orientation, turn_frames
+from ptycho_torch.data.scan.probe_guess import mean_frame, probe_of_mean_frame
+from ptycho_torch.diagnosis.finding import Finding
 from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, Fault
 
@@ -46,6 +46,9 @@ Positions = npt.NDArray[np.float64]
 
 _SAME_PX = 1e-4
 _NOTHING = PartsConfig()
+_NO_PROBE = (
+    "refine it with --refine-probe, or state a probe (--probe FILE), or a model of its optics (--probe-model)"
+)
 
 
 @dataclass
@@ -74,6 +77,8 @@ class Gathered:
         Whether the layout holds what somebody has reconstructed so far, and no known object.
     window
         Shape of the frames in the file, and top, left and edge of what is taken of them; None: all.
+    turn
+        How the frames are to be turned, where the layout says so.
     own
         What this package wrote beside the layout, see `ptycho_torch.data.hdf5.extension`.
     """
@@ -82,7 +87,7 @@ class Gathered:
     names: Mapping[str, str]
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    frames: HDF5Frames | JoinedFrames | FileFrames | None = None
+    frames: FrameStack | None = None
     frame_index: Indices | None = None
     positions: Positions | None = None
     position_index: Indices | None = None
@@ -95,8 +100,10 @@ class Gathered:
     holders: tuple[Path, ...] | None = None
     guess: ProbeGuess | None = None
     window: tuple[tuple[int, ...], int, int, int] | None = None
+    turn: Orientation = ORIENTATIONS[0]
 
     def __post_init__(self) -> None:
+        self._is_made = False
         self.metadata |= {**self.located.metadata, **stated_optics(self.located.parts)}
 
     @property
@@ -150,6 +157,10 @@ class Gathered:
             self.metadata[OBJECT_IS_GUESS] = True
         if stated:
             self.metadata[PARTS_ENTRY] = stated
+        if self.frames is not None and self.turn != ORIENTATIONS[0]:
+            self.frames = cast(FrameStack, turn_frames(self.frames, self.turn))
+            if self.bad_pixels is not None:
+                self.bad_pixels = np.asarray(turn_frames(self.bad_pixels[None], self.turn))[0]
         return self
 
     def header(self) -> ScanHeader:
@@ -181,11 +192,7 @@ class Gathered:
         if not mean.any():
             return
         self.probe = self.guess(mean)
-        if self.needs_probe:
-            self.remarks.append(
-                "the file holds no probe, and none is stated: one to begin with is made from the mean frame, "
-                "with a flat phase there; state a probe, or a probe_model with its size and defocus"
-            )
+        self._is_made = self.guess is probe_of_mean_frame
 
     def scan(
         self,
@@ -211,7 +218,7 @@ class Gathered:
             arrays = self._with_own(arrays, self.own)
         arrays["_metadata"] = np.array(json.dumps({**self.metadata, FRAME_AXIS_ENTRY: "first"}))
         try:
-            return assemble_scan(
+            scan = assemble_scan(
                 arrays,
                 measurement_domain=measurement_domain,
                 layout_domain="counts",
@@ -226,6 +233,23 @@ class Gathered:
             )
         except DataError as error:
             raise DataError([self._translated(problem) for problem in error.problems], self.source) from error
+        return replace(scan, findings=(*scan.findings, *self._as_read()))
+
+    def _as_read(self) -> tuple[Finding, ...]:
+        """What came up while the files were read, as findings."""
+        said = "; ".join(self.remarks) or "the files were taken as they are"
+        made = self._is_made and self.needs_probe
+        missing = "the file holds no probe: one to begin with is made from the mean frame, in focus"
+        return (
+            Finding(name="as-read", found=bool(self.remarks), text=said),
+            Finding(
+                name="no-probe",
+                found=made,
+                severity="warning",
+                text=missing if made else "there is a probe",
+                advice=_NO_PROBE if made else "",
+            ),
+        )
 
     def _keep_complete(self) -> None:
         """Of a file that a writer fills, keep what is complete: as many frames as positions, in order."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ptycho_torch.data.limits import LARGEST_FRAME_PX, too_large
 from ptycho_torch.errors import Fault
 
-__all__ = ["as_numbers", "dtype_of", "why_no_frames", "why_no_numbers", "why_too_large"]
+__all__ = ["as_numbers", "dtype_of", "text_of", "why_no_frames", "why_no_numbers", "why_too_large"]
 
 _LARGEST_CHUNK_BYTES = 1 << 30
 _MOST_FRAMES = 20_000_000
@@ -98,3 +98,21 @@ def why_no_frames(data: h5py.Dataset, *, last: bool = False) -> str | None:
         return Fault("no frame was ever written; copy or measure them again", kind="never written")
     said = _packed_too_large(data)
     return None if said is None else said.reworded(f"the array of shape {data.shape} {said}")
+
+
+def text_of(item: Any, name: str) -> str:
+    """Text of an attribute, several joined with colons; empty when it is absent or no text.
+
+    Parameters
+    ----------
+    item
+        Dataset or group.
+    name
+        Of the attribute.
+    """
+    try:
+        values = np.asarray(item.attrs[name]).reshape(-1).tolist() if name in item.attrs else []
+    except (OSError, TypeError, ValueError):  # of a type that Python has no value for
+        return ""
+    texts = (v.decode("utf-8", errors="replace") if isinstance(v, bytes) else str(v) for v in values)
+    return ":".join(texts)

@@ -140,8 +140,14 @@ def _wavelengths(contents: Contents, names: Sequence[str]) -> list[tuple[str, fl
     return result
 
 
-def read_lengths(contents: Contents, found: Gathered, *, distance: str, pixel_y: str, pixel_x: str) -> None:
-    """Distance and detector pixels, where an earlier file has not stated them; m."""
+def read_lengths(
+    contents: Contents, found: Gathered, *, distance: str, pixel_y: str, pixel_x: str, corner: str = ""
+) -> None:
+    """Distance and detector pixels, where an earlier file has not stated them; m.
+
+    One pixel size that is stated alone is that of both axes. Without a distance, that of the ``corner`` of
+    the detector along the beam is taken.
+    """
     lengths = {DISTANCE: distance, DETECTOR_PIXEL[0]: pixel_y, DETECTOR_PIXEL[1]: pixel_x}
     for entry, name in lengths.items():
         value = contents.quantity(name, "m")
@@ -151,6 +157,13 @@ def read_lengths(contents: Contents, found: Gathered, *, distance: str, pixel_y:
             found.metadata[entry] = abs(value)
         else:
             contents.report(fault(name, f"expected a positive length in metres, got {value:g}"))
+    stated = [found.metadata.get(entry) for entry in DETECTOR_PIXEL]
+    for entry, other in zip(DETECTOR_PIXEL, reversed(stated), strict=True):
+        if entry not in found.metadata and other is not None:
+            found.metadata[entry] = other
+    place = contents.quantities(corner, "m") if corner and DISTANCE not in found.metadata else None
+    if place is not None and place.size == 3 and np.isfinite(place).all() and place.reshape(-1)[2]:
+        found.metadata[DISTANCE] = abs(float(place.reshape(-1)[2]))
 
 
 def read_axes(contents: Contents, found: Gathered, name: str) -> npt.NDArray[np.float64] | None:

@@ -170,6 +170,24 @@ class _Turn:
         return np.ascontiguousarray(turned)
 
 
+class _TurnedFrames(ConvertedFrames):
+    """Frames turned as they are read. What is cropped of them is turned about its own zero frequency."""
+
+    def __init__(self, source: FrameStack, orientation: Orientation) -> None:
+        super().__init__(source, _Turn(orientation), source.dtype)
+        self.orientation = orientation
+        if source._totals is not None:
+            self.remember_totals(source._totals)
+
+    def take(self, indices: npt.ArrayLike) -> _TurnedFrames:
+        """Stack of the frames at ``indices``; nothing is read."""
+        return _TurnedFrames(self.source.take(indices), self.orientation)
+
+    def crop(self, N: int) -> _TurnedFrames:
+        """Stack of the central N x N pixels, of which alone is read."""
+        return _TurnedFrames(self.source.crop(N), self.orientation)
+
+
 def turn_frames(frames: Frames, orientation: Orientation) -> Frames:
     """Frames (n, N, N) turned about their zero frequency; of a stack in a file, nothing is read.
 
@@ -182,10 +200,6 @@ def turn_frames(frames: Frames, orientation: Orientation) -> Frames:
     """
     if orientation == ORIENTATIONS[0]:
         return frames
-    turn = _Turn(orientation)
     if not isinstance(frames, FrameStack):
-        return turn(np.asarray(frames))
-    turned = ConvertedFrames(frames, turn, frames.dtype)
-    if frames._totals is not None:
-        turned.remember_totals(frames._totals)
-    return turned
+        return _Turn(orientation)(np.asarray(frames))
+    return _TurnedFrames(frames, orientation)
