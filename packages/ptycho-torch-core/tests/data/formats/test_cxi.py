@@ -86,6 +86,8 @@ def _set(name, value):
     return edit
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*holds no probe:ptycho_torch.errors.ScanWarning")
+
 DETECTOR = "entry_1/instrument_1/detector_1"
 PLACES = "entry_1/sample_1/geometry_1/translation"
 REFUSED = [
