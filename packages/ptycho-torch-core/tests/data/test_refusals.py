@@ -89,7 +89,7 @@ CASES = {
 }
 
 
-CLEANED = ("NaN", "infinity", "all zero", "position not finite")
+CLEANED = ("NaN", "infinity", "negative", "negative integers", "all zero", "position not finite")
 """Refused only where nothing may be masked or left out."""
 
 

@@ -39,7 +39,9 @@ def model_of():
     """Model with fresh weights: any `ModelConfig` field, and what `build_patch_model` takes."""
 
     def make(architecture="unrolled", N=32, *, modes=1, seed=0, measured=None, **settings):
-        beside = {k: settings.pop(k) for k in ("trainable_probe", "trainable_scale") if k in settings}
+        beside = {
+            k: settings.pop(k) for k in ("trainable_probe", "trainable_scale", "ceiling") if k in settings
+        }
         config = ModelConfig(N=N, architecture=architecture, **{"n_filters_scale": 1, **settings})
         probe = torch.from_numpy(defocused_probe(N, mode_powers=(1.0,) * modes))
         calibration = calibrate(probe, MEAN_COUNTS)

@@ -24,7 +24,7 @@ def _loss(model, counts):
         model.predict_counts(model(counts)),
         counts,
         mean_counts=float(model.mean_counts),
-        measured=model.measured,
+        measured=model.measured_in(counts),
     )
 
 
@@ -182,6 +182,20 @@ def test_what_bad_pixels_report_changes_nothing(architecture, junk, model_of, fr
     torch.testing.assert_close(losses[1], losses[0])
     gradients = [torch.autograd.grad(loss, list(model.generator.parameters())) for loss in losses]
     torch.testing.assert_close(gradients[1], gradients[0])
+
+
+@EVERY
+def test_values_above_the_ceiling_change_nothing_in_their_frame(architecture, model_of, frames, shaken):
+    ceiling = torch.full((32, 32), torch.inf)
+    ceiling[10, 20] = 1e6
+    model = shaken(model_of(architecture, ceiling=ceiling))
+    first, second, low = frames(), frames(), frames()
+    first[0, 0, 10, 20], second[0, 0, 10, 20], low[0, 0, 10, 20] = 1e7, 1e9, 5e5
+    with torch.no_grad():
+        torch.testing.assert_close(model(first), model(second))
+        assert not torch.allclose(model(low), model(first))
+    torch.testing.assert_close(_loss(model, first), _loss(model, second))
+    assert model.measured_in(first).logical_not().sum() == 1
 
 
 @EVERY

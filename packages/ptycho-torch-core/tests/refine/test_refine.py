@@ -11,7 +11,7 @@ from ptycho_config import ConfigError, RefineConfig
 from ptycho_torch.data import Scan
 from ptycho_torch.errors import DataError, ShapeError
 from ptycho_torch.reassembly import StitchedObject
-from ptycho_torch.refine import refine
+from ptycho_torch.refine import forward_residual, refine
 
 
 def blurred(probe, sigma=1.0):
@@ -115,6 +115,22 @@ def test_bad_pixels_carry_no_weight(scan_of):
     # Only the gauge sees the total counts, which the contract holds at zero there.
     marked = refine(replace(scan, diffraction=noisy, bad_pixels=bad), epochs=3)
     assert np.isfinite(marked.object.object).all()
+
+
+def test_values_above_the_ceiling_carry_no_weight(scan_of, error_of):
+    scan = scan_of()
+    frames = scan.diffraction.astype(np.float32)
+    hit = frames.copy()
+    where = np.arange(scan.n_frames), np.arange(scan.n_frames) % scan.N, np.arange(scan.n_frames) // scan.N
+    hit[where] = 1e7
+    ceiling = np.full((scan.N, scan.N), 2 * float(frames.max()))
+    error = error_of(scan, refine(scan, epochs=20))
+    assert error_of(scan, refine(replace(scan, diffraction=hit), epochs=20)) > 3 * error
+    told = replace(scan, diffraction=hit, ceiling=ceiling)
+    result = refine(told, epochs=20)
+    assert error_of(scan, result) == pytest.approx(error, rel=0.1)
+    residual = forward_residual(told, result.object, result.probe)
+    assert residual == pytest.approx(forward_residual(scan, result.object, result.probe), rel=0.05)
 
 
 def test_frame_order_and_batch_size_matter_little(scan_of, error_of, rng):

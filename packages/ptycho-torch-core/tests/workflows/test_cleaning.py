@@ -50,7 +50,9 @@ def test_every_job_cleans_what_it_is_told_to(faulty, tmp_path, trained, cpu):
             outcome = job(payload)
         assert sum("nothing was done" in str(item.message) for item in caught) == 1
         if job is prepare_training:
-            assert np.argwhere(outcome.scans[0].bad_pixels).tolist() == [[3, 3]]
+            scan = outcome.scans[0]
+            assert scan.bad_pixels is None
+            assert np.argwhere(~scan.measured(scan.diffraction)).tolist() == [[5, 3, 3]]
 
 
 def test_every_job_refuses_faults_when_strict(faulty, tmp_path, trained, cpu):

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.diagnosis.evidence import Evidence
-from ptycho_torch.diagnosis.finding import Diagnosis, Finding, Remedy, masked_pixels, where_of
+from ptycho_torch.diagnosis.finding import JUST_BELOW, Diagnosis, Finding, Remedy, where_of
 
 __all__ = ["COUNTER_DIAGNOSES", "at_ceiling", "saturated", "wrapped"]
 
@@ -16,6 +16,7 @@ _EDGE = np.ones((3, 3), dtype=np.bool_)
 _LEAST_CEILING = 64.0
 _LEAST_TIES = 4
 _MOST_LIGHT = 0.3
+_MOSTLY = 0.5
 _WRAPS = (2.0**8, 2.0**12, 2.0**14, 2.0**16, 2.0**32)
 
 
@@ -26,20 +27,30 @@ def saturated(evidence: Evidence) -> Finding:
     mask = at_type | at_ceiling(evidence)
     if not mask.any():
         return Finding(name="saturated", found=False, text="no pixel reached the end of its counter")
-    ceiling = _ceiling(evidence)
-    said = "the largest value of their type" if ceiling is None else f"{ceiling:.6g}"
-    share = float(evidence.far_field[mask].sum())
-    what = f"stop counting at {said}"
-    return masked_pixels("saturated", mask, what, refusal=_too_bright(share), ceiling=ceiling, share=share)
-
-
-def _too_bright(share: float) -> str:
-    """Why pixels are not masked that most of the light falls on: a wrong count tells more there than none."""
-    if share <= _MOST_LIGHT:
-        return ""
-    return (
-        f"the probe sends {share:.0%} of its light there, too much to do without: attenuate the beam, or "
-        "put a beam stop before the detector"
+    shared = _ceiling(evidence)
+    ceiling = frames.top if shared is None else min(shared, frames.top)
+    said = "the largest value of their type" if shared is None else f"{shared:.6g}"
+    count, share = int(mask.sum()), float(evidence.far_field[mask].sum())
+    text = f"{count} {'pixel stops' if count == 1 else 'pixels stop'} counting at {said} ({where_of(mask)})"
+    always = (
+        np.where(at_type, frames.n_top / evidence.n_frames, (frames.sample >= ceiling).mean(axis=0)) > _MOSTLY
+    )
+    lost = float(evidence.far_field[mask & always].sum())
+    advice = "such values count as not measured, each in its frame"
+    if lost > _MOST_LIGHT:
+        advice += (
+            f"; {lost:.0%} of the light of the probe falls where most frames have them: attenuate the "
+            "beam, or put a "
+            "beam stop before the detector"
+        )
+    return Finding(
+        name="saturated",
+        found=True,
+        severity="warning",
+        text=text,
+        advice=advice,
+        numbers={"n_pixels": count, "ceiling": float(ceiling), "share": share, "share_mostly_lost": lost},
+        remedy=Remedy(ceiling=np.full(mask.shape, ceiling * JUST_BELOW)),
     )
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ptycho_torch.diagnosis.statistics import FrameStatistics
 
-__all__ = ["Evidence", "far_field", "in_counts"]
+__all__ = ["Evidence", "far_field", "in_counts", "speckles_are_wide"]
 
 Map = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -27,6 +27,17 @@ def far_field(probe: npt.NDArray[Any]) -> Map:
     return light / light.sum()
 
 
+def _diameter(probe: npt.NDArray[Any]) -> float:
+    light = (np.abs(probe).astype(np.float64) ** 2).sum(axis=0)
+    light /= light.max()
+    return float(2 * np.sqrt(light.sum() ** 2 / (light**2).sum() / np.pi))
+
+
+def speckles_are_wide(probe: npt.NDArray[Any]) -> bool:
+    """Whether a probe (P, N, N) is small enough for light to be slow from pixel to pixel of the detector."""
+    return _diameter(probe) <= _SMALL_PROBE * probe.shape[-1]
+
+
 def in_counts(frames: FrameStatistics, *, amplitudes: bool) -> FrameStatistics:
     """Statistics of the squares of the values where those are amplitudes."""
     if not amplitudes:
@@ -38,7 +49,9 @@ def in_counts(frames: FrameStatistics, *, amplitudes: bool) -> FrameStatistics:
         mean=frames.mean_square,
         highest=frames.highest**2,
         lowest=frames.lowest**2,
+        top=frames.top**2,
         sample=frames.sample**2,
+        outliers=replace(frames.outliers, values=frames.outliers.values**2),
     )
 
 
@@ -103,9 +116,7 @@ class Evidence:
     @cached_property
     def diameter(self) -> float:
         """Of a disk with the participation area of the probe; px."""
-        light = (np.abs(self.probe).astype(np.float64) ** 2).sum(axis=0)
-        light /= light.max()
-        return float(2 * np.sqrt(light.sum() ** 2 / (light**2).sum() / np.pi))
+        return _diameter(self.probe)
 
     def near(self, values: Map, n_neighbours: int = 6) -> Map:
         """Median of ``values`` (n,) over the frames that lie nearest to each in the sample, (n,)."""
@@ -143,7 +154,7 @@ class Evidence:
     @cached_property
     def speckles_are_wide(self) -> bool:
         """Whether the probe is small enough for light to be slow from pixel to pixel of the detector."""
-        return self.diameter <= _SMALL_PROBE * self.size
+        return speckles_are_wide(self.probe)
 
     @cached_property
     def typical_total(self) -> float:

@@ -9,12 +9,24 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Diagnosis", "Finding", "Remedy", "Severity", "masked_pixels", "numbered", "where_of"]
+__all__ = [
+    "JUST_BELOW",
+    "Diagnosis",
+    "Finding",
+    "Remedy",
+    "Severity",
+    "masked_pixels",
+    "numbered",
+    "where_of",
+]
 
 Severity = Literal["note", "warning"]
 """``"note"``: worth knowing, shown by `inspect`. ``"warning"``: the result will be wrong, or was saved
 from it.
 """
+
+JUST_BELOW = 1 - 1e-6
+"""Factor on a ceiling: rounding to single precision must not put a value below its own."""
 
 _SHOWN = 6
 _MOST_MASKED = 0.25
@@ -39,11 +51,18 @@ class Remedy:
     ----------
     bad_pixels
         (N, N) bool, pixels to count as not measured; None: none.
+    ceiling
+        (N, N) float64, counts from which on a value of a pixel counts as not measured; infinity: none. None:
+        none of any pixel.
+    clip
+        Whether negative values count as zero.
     drop
         (n,) bool, frames to leave out; None: none.
     """
 
     bad_pixels: npt.NDArray[np.bool_] | None = None
+    ceiling: npt.NDArray[np.float64] | None = None
+    clip: bool = False
     drop: npt.NDArray[np.bool_] | None = None
 
 

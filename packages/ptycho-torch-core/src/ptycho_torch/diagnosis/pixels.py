@@ -7,7 +7,14 @@ import numpy.typing as npt
 
 from ptycho_torch.diagnosis.counters import at_ceiling
 from ptycho_torch.diagnosis.evidence import Evidence
-from ptycho_torch.diagnosis.finding import Diagnosis, Finding, masked_pixels
+from ptycho_torch.diagnosis.finding import (
+    JUST_BELOW,
+    Diagnosis,
+    Finding,
+    Remedy,
+    masked_pixels,
+    numbered,
+)
 from ptycho_torch.diagnosis.spikes import SPIKE, around, spikes
 
 __all__ = [
@@ -16,6 +23,7 @@ __all__ = [
     "hits",
     "hot",
     "mask_polarity",
+    "negative",
     "unmeasured_values",
 ]
 
@@ -29,6 +37,8 @@ _CLIFF = 0.5
 _MUCH_LIGHT = 0.02
 _DARK_BY_PROBE = 0.1
 _LEAST_HIT = 25.0
+_MOST_NEGATIVE = 0.6
+_LIT_BY_PROBE = 1e-6
 
 
 def unmeasured_values(evidence: Evidence) -> Finding:
@@ -175,24 +185,72 @@ def hot(evidence: Evidence) -> Finding:
 def _not_the_probe(evidence: Evidence) -> Mask:
     """Pixels that the bare probe does not light more than those around them."""
     own = evidence.far_field
-    return ~(own > 2 * around(own)[-2])
+    return ~((own > 2 * around(own)[-2]) & (own > _LIT_BY_PROBE * own.max()))
 
 
 def hits(evidence: Evidence) -> Finding:
     """Single values far above everything that the neighbours ever count: cosmic rays, glitches of the
     readout.
     """
-    frames = evidence.frames
+    frames, size = evidence.frames, evidence.size
+    quiet = ~evidence.stated & _not_the_probe(evidence)
+    found = frames.outliers
+    usual_top = frames.highest.ravel()[found.pixels]
+    among = quiet.ravel()[found.pixels] & (
+        found.values > np.maximum(usual_top, _LEAST_HIT * evidence.per_count)
+    )
+    ceiling = np.full((size, size), np.inf)
+    # Just above all that is light there.
+    ceiling.ravel()[found.pixels[among]] = np.maximum(usual_top, evidence.per_count)[among] / JUST_BELOW**2
+    numbers = {*found.frames[among].tolist()}
+    # Of frames too few to know what is usual, and where single values stand less far out.
     highest = frames.highest / evidence.per_count
-    mask = spikes(highest) & ~evidence.stated & (frames.n_top == 0) & _not_the_probe(evidence)
+    mask = spikes(highest) & quiet & (frames.n_top == 0)
     # Above what the pixel itself counts in the other frames too: light that stands alone there does so again.
     usual = (frames.mean * evidence.n_frames - frames.highest) / max(1, evidence.n_frames - 1)
-    mask &= frames.highest > SPIKE * usual + _LEAST_HIT * evidence.per_count
-    if not mask.any():
+    most = SPIKE * usual + _LEAST_HIT * evidence.per_count
+    mask &= frames.highest > most
+    ceiling[mask] = most[mask]
+    count = int(among.sum()) + int(mask.sum())
+    if not count:
         return Finding(name="hits", found=False, text="no single value stands out")
-    largest = float(highest[mask].max())
-    return masked_pixels(
-        "hits", mask, f"were hit in single frames, up to {largest:.4g} counts", largest=largest
+    largest = max(found.values[among].max(initial=0) / evidence.per_count, highest[mask].max(initial=0))
+    where = f" (frames {numbered(np.array(sorted(numbers)))})" if numbers else ""
+    return Finding(
+        name="hits",
+        found=True,
+        severity="warning",
+        text=(
+            f"{count} single {'value stands' if count == 1 else 'values stand'} far above all around, up to "
+            f"{largest:.4g} counts{where}: hits of cosmic rays, or glitches of the readout"
+        ),
+        advice="they count as not measured, in these frames",
+        numbers={"n_values": count, "frames": sorted(numbers), "largest": float(largest)},
+        remedy=Remedy(ceiling=ceiling),
+    )
+
+
+def negative(evidence: Evidence) -> Finding:
+    """Values below zero that a subtraction of the background leaves."""
+    frames, n, name = evidence.frames, evidence.n_frames, "negative"
+    of_pixel = np.where(evidence.stated | (frames.n_negative == n), 0, frames.n_negative)
+    count = int(of_pixel.sum())
+    if not count:
+        return Finding(name=name, found=False, text="no value is negative")
+    share = count / (n * evidence.size**2)
+    text = f"{count} values ({share:.2g} of all) are negative, down to {frames.most_negative:.4g}"
+    numbers = {"n_values": count, "share": share, "lowest": frames.most_negative}
+    if share > _MOST_NEGATIVE:
+        advice = "too many to be what a subtraction of the background leaves: look at the frames"
+        return Finding(name=name, found=True, severity="warning", text=text, advice=advice, numbers=numbers)
+    return Finding(
+        name=name,
+        found=True,
+        severity="warning",
+        text=text,
+        advice="they count as zero; what was subtracted makes few counts wrong",
+        numbers=numbers,
+        remedy=Remedy(clip=True),
     )
 
 
@@ -267,8 +325,18 @@ PIXEL_DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
         name="hits",
         looks_for="cosmic rays and single wrong values",
-        threshold=f"one value that is {SPIKE:.0f} times the second largest that its neighbours ever count",
+        threshold=(
+            f"a value {SPIKE:.0f} times above what its pixel and those around it count in the other frames, "
+            "and above most of those around it in its own"
+        ),
         examine=hits,
+        cleans=True,
+    ),
+    Diagnosis(
+        name="negative",
+        looks_for="values below zero, as a subtraction of the background leaves them",
+        threshold="one of them; more than 0.6 of all are no noise about zero, and are not clipped",
+        examine=negative,
         cleans=True,
     ),
 )

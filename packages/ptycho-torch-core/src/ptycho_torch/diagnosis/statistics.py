@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.control import Progress
+from ptycho_torch.diagnosis.outliers import NO_OUTLIERS, Outliers, Watch
 from ptycho_torch.diagnosis.spikes import spikes
 
 __all__ = ["FrameStatistics", "Stored", "frame_statistics", "impossible"]
@@ -49,7 +50,8 @@ class Stored(Protocol):
 class FrameStatistics:
     """Sums and extremes over frames as they are stored: counts or amplitudes.
 
-    Values that no detector counts (`impossible`) are counted apart and are zero everywhere else.
+    Values that no detector counts (`impossible`), and single ones that no light makes (`outliers`), are
+    counted apart and are zero everywhere else.
 
     Attributes
     ----------
@@ -75,12 +77,17 @@ class FrameStatistics:
     n_top, n_negative, n_broken
         (N, N) int64: frames in which a pixel holds the largest value of its type (or larger than any count),
         is negative, or is no finite number.
+    top
+        Value from which on a pixel is at the end of its type; of numbers in floating point the smallest that
+        detectors write there.
     most_negative
         Smallest value of all.
     impossible_in_frame
         (n,) int64: pixels of each frame that hold no possible value, ``left_out`` aside.
     sample
         (k, N, N): some frames, evenly spread, with impossible values as zero.
+    outliers
+        Single values far above what all frames count there.
     """
 
     dtype: np.dtype[Any]
@@ -98,9 +105,11 @@ class FrameStatistics:
     n_top: npt.NDArray[np.int64]
     n_negative: npt.NDArray[np.int64]
     n_broken: npt.NDArray[np.int64]
+    top: float
     most_negative: float
     impossible_in_frame: npt.NDArray[np.int64]
     sample: Map
+    outliers: Outliers = NO_OUTLIERS
 
     @property
     def n_frames(self) -> int:
@@ -127,8 +136,12 @@ def impossible(values: Block) -> tuple[Mask, Mask, Mask]:
     if kind == "f":
         finite = np.isfinite(values)
         return np.isin(values, np.asarray(_SENTINELS, dtype=values.dtype)), values < 0, ~finite
-    top = min(int(np.iinfo(values.dtype).max), 2**31 - 1)
-    return values >= top, values < 0 if kind == "i" else none, none
+    return values >= _top_of(values.dtype), values < 0 if kind == "i" else none, none
+
+
+def _top_of(dtype: np.dtype[Any]) -> int:
+    """Largest value of a type that may be a count; of larger integers what detectors fill gaps with."""
+    return 2 if dtype.kind == "b" else min(int(np.iinfo(dtype).max), 2**31 - 1)
 
 
 @dataclass
@@ -137,6 +150,7 @@ class _Sums:
 
     weights: Map
     light: Mask
+    watch: Watch
     dtype: np.dtype[Any]
     n: int
     size: int
@@ -168,6 +182,7 @@ class _Sums:
         if suspects.size:
             flat = self._without_impossible(flat, suspects, rows)
             high[suspects], low[suspects] = (pick(flat[:, suspects], axis=0) for pick in (np.max, np.min))
+        flat = self.watch.without_outliers(first, flat, high)
         np.maximum(self.highest, high, out=self.highest)
         np.minimum(self.lowest, low, out=self.lowest)
         self.zeros += len(flat) - np.add.reduce(flat != 0, axis=0, dtype=np.uint32).astype(np.int64)
@@ -232,9 +247,11 @@ class _Sums:
             n_top=self.top.reshape(shape),
             n_negative=self.negative.reshape(shape),
             n_broken=self.broken.reshape(shape),
+            top=_SENTINELS[0] if self.is_float else _top_of(self.dtype),
             most_negative=self.most_negative,
             impossible_in_frame=self.bad_in_frame,
             sample=sample,
+            outliers=self.watch.found(),
         )
 
 
@@ -255,7 +272,12 @@ def _stuck(sample: Map) -> Mask:
     # Block without noise may repeat each other: then nothing can be told from what does not change.
     if len(sample) >= _LEAST_SAMPLE and np.count_nonzero(changes) > 0.5 * np.count_nonzero(lit):
         stuck = lit & ~changes & (sample[0] >= 16)
-    return stuck | spikes(sample.mean(axis=0), n_frames=len(sample))
+    if len(sample) < _LEAST_SAMPLE:
+        return stuck | spikes(sample.mean(axis=0), n_frames=len(sample))
+    # One hit of a frame makes no stuck pixel.
+    return stuck | spikes(
+        (sample.sum(axis=0) - sample.max(axis=0)) / (len(sample) - 1), n_frames=len(sample) - 1
+    )
 
 
 def _lit(sample: Map, left_out: Mask) -> Mask:
@@ -274,6 +296,7 @@ def frame_statistics(
     *,
     unmeasured: Mask | None = None,
     progress: Progress | None = None,
+    speckles_are_wide: bool = True,
 ) -> FrameStatistics:
     """Go through the frames once, in pieces.
 
@@ -285,6 +308,8 @@ def frame_statistics(
         (N, N) bool; True: not measured.
     progress
         Called with frames done and frames in all.
+    speckles_are_wide
+        Whether light is slow from pixel to pixel, so that what stands alone is none.
     """
     n, size = frames.shape[0], frames.shape[1]
     sample = _sample(frames)
@@ -294,7 +319,8 @@ def frame_statistics(
     if left_out.all():
         left_out = np.zeros_like(left_out) if unmeasured is None else unmeasured
     weights = (~left_out).astype(np.float64).ravel()
-    sums = _Sums(weights, _lit(sample, left_out), frames.dtype, n, size)
+    watch = Watch.over(sample, left_out, whole=frames.dtype.kind != "f", wide=speckles_are_wide)
+    sums = _Sums(weights, _lit(sample, left_out), watch, frames.dtype, n, size)
     read = max(1, _READ_VALUES // size**2)
     step = max(1, _BLOCK_VALUES // size**2)
     for start in range(0, n, read):

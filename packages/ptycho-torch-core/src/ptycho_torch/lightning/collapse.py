@@ -159,12 +159,18 @@ class CollapseGuard(Callback):
         model = pl_module.model.on(batch["scan"])
         flat = torch.ones(model.n_pixels, model.n_pixels, dtype=torch.complex64, device=pl_module.device)
         expected = model.predict_counts(flat).sqrt()
+        measured = model.measured_in(batch["counts"])
         for spread, amplitude in (
             (self._predicted, outputs["amplitude"]),
             # A process that has no part of this batch repeats a row of another to keep in step.
             (self._measured, batch["counts"].sqrt()[: len(outputs["amplitude"])]),
         ):
-            spread.add((amplitude - expected)[..., model.measured])
+            departure = amplitude - expected
+            spread.add(
+                departure[measured[: len(departure)].expand_as(departure)]
+                if measured.ndim > 2
+                else departure[..., measured]
+            )
         if batch_idx == 0:
             self._dead = dead_fraction(model, batch)
 

@@ -69,13 +69,19 @@ class LossTerm:
 
 def _poisson(prediction: Prediction, batch: Batch, model: PatchModel) -> Tensor:
     return poisson_deviance(
-        prediction.counts, batch["counts"], mean_counts=model.mean_counts, measured=model.measured
+        prediction.counts,
+        batch["counts"],
+        mean_counts=model.mean_counts,
+        measured=model.measured_in(batch["counts"]),
     )
 
 
 def _mae(prediction: Prediction, batch: Batch, model: PatchModel) -> Tensor:
     return amplitude_mae(
-        prediction.counts, batch["counts"], mean_counts=model.mean_counts, measured=model.measured
+        prediction.counts,
+        batch["counts"],
+        mean_counts=model.mean_counts,
+        measured=model.measured_in(batch["counts"]),
     )
 
 

@@ -106,11 +106,13 @@ class PtychoModule(pl.LightningModule):
         patches = self(batch)
         mine, total = self._rows("val", batch, batch_idx)
         terms = self._terms(patches, batch)
-        predicted = torch.where(model.measured, model.predict_counts(patches), 0.0)
+        measured = model.measured_in(counts)
+        predicted = torch.where(measured, model.predict_counts(patches), 0.0)
         contrast = _contrast(patches, model.patch_weight())
         means = {f"val_{name}": value for name, value in terms.items()} | {"val_contrast": contrast}
         self._log_means(means, mine, total)
-        rows = residual_sums(predicted.flatten(0, 1), counts.flatten(0, 1), measured=model.measured)
+        counts = torch.where(measured, counts, 0.0)
+        rows = residual_sums(predicted.flatten(0, 1), counts.flatten(0, 1))
         misfit, amplitude = self._processes.sum(rows.sum(dim=1) * (mine > 0))
         self._log("val_residual", misfit / amplitude, total)
         return {"amplitude": predicted.sqrt().detach()[: None if mine else 0]}

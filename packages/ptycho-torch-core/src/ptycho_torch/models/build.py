@@ -18,6 +18,7 @@ def build_patch_model(
     calibration: Calibration,
     *,
     measured: Tensor | None = None,
+    ceiling: Tensor | None = None,
     trainable_probe: bool = False,
     trainable_scale: bool = True,
     seed: int = 0,
@@ -32,6 +33,8 @@ def build_patch_model(
         Gauge of the scan.
     measured
         Bool, ``(N, N)``, False where the detector did not measure.
+    ceiling
+        Real, ``(N, N)``, counts from which on a value was not measured.
     trainable_probe, trainable_scale
         What is trained beside the network.
     seed
@@ -62,6 +65,7 @@ def build_patch_model(
             spec,
             calibration,
             measured=measured,
+            ceiling=ceiling,
             probe_support=support,
             smoothing_sigma=config.gaussian_smoothing_sigma,
             trainable_probe=trainable_probe,

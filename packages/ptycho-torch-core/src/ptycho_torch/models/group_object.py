@@ -79,7 +79,10 @@ class GroupObject:
         # order once, and not the field to theirs in every step.
         self._shown = amplitude.reshape(-1, n_pixels, n_pixels)
         self._amplitude = torch.fft.ifftshift(self._shown, dim=_AXES)
-        self._measured = None if measured is None else torch.fft.ifftshift(measured, dim=_AXES)
+        self._measured: Tensor | None = None
+        if measured is not None:
+            of_frames = measured if measured.ndim == 2 else measured.reshape(-1, n_pixels, n_pixels)
+            self._measured = torch.fft.ifftshift(of_frames, dim=_AXES)
         self._where: WholePixel | None = None
         self._shape = (len(self._shown), 1, n_pixels, n_pixels)
         self._transfer: Tensor | None = None

@@ -37,6 +37,8 @@ class PatchModel(nn.Module):
         Gauge of the first scan: probe and intensity scale.
     measured
         Bool, ``(N, N)``: False where the detector did not measure; ``None`` if it all did.
+    ceiling
+        Real, ``(N, N)``: counts from which on a value was not measured; ``None``: there are none.
     probe_support
         ``(diameter, sigma)`` in px of the soft disk that limits the probe, or ``None``.
     smoothing_sigma
@@ -66,6 +68,7 @@ class PatchModel(nn.Module):
         calibration: Calibration,
         *,
         measured: Tensor | None = None,
+        ceiling: Tensor | None = None,
         probe_support: tuple[float, float] | None = None,
         smoothing_sigma: float = 0.0,
         trainable_probe: bool = False,
@@ -88,17 +91,19 @@ class PatchModel(nn.Module):
             self.register_buffer("log_gain", torch.zeros(()))
         self.scans = nn.ModuleList()
         self._scan = 0
-        self.add_scan(calibration, measured=measured)
+        self.add_scan(calibration, measured=measured, ceiling=ceiling)
 
-    def add_scan(self, calibration: Calibration, *, measured: Tensor | None = None) -> int:
+    def add_scan(
+        self, calibration: Calibration, *, measured: Tensor | None = None, ceiling: Tensor | None = None
+    ) -> int:
         """Add the physics of a further scan, which shares the network; returns its number.
 
         Parameters
         ----------
         calibration
             Gauge of the scan.
-        measured
-            Bool, ``(N, N)``: False where the detector did not measure; ``None`` if it all did.
+        measured, ceiling
+            As for the class.
 
         Raises
         ------
@@ -112,6 +117,7 @@ class PatchModel(nn.Module):
             calibration,
             support,
             measured=measured,
+            ceiling=ceiling,
             smoothing_sigma=self.smoothing_sigma,
             trainable_probe=self.trainable_probe,
         )
@@ -173,6 +179,10 @@ class PatchModel(nn.Module):
         """Bool, ``(N, N)``: False where the detector of the scan in use did not measure."""
         return self.physics.measured
 
+    def measured_in(self, counts: Counts) -> Tensor:
+        """Where frames of the scan in use were measured, see :meth:`ScanPhysics.measured_in`."""
+        return self.physics.measured_in(counts)
+
     @property
     def probe(self) -> Probe:
         """Probe of the scan in use, see :attr:`ScanPhysics.probe`."""
@@ -210,7 +220,9 @@ class PatchModel(nn.Module):
         """
         check_frames(counts, self.n_pixels, n_channels=self.n_channels, name="counts")
         amplitude = normalised_amplitude(counts, self.intensity_scale)
-        drawn = (network or self.generator)(amplitude, self.physics.optics, offsets if self.merges else None)
+        drawn = (network or self.generator)(
+            amplitude, self.physics.optics(counts), offsets if self.merges else None
+        )
         patches = torch.exp(self.log_gain) * drawn
         if not self.decode_border:
             patches = patches * self.decoded
@@ -243,7 +255,7 @@ class PatchModel(nn.Module):
             return patches
         group = GroupObject(
             normalised_amplitude(counts, self.intensity_scale),
-            self.physics.optics,
+            self.physics.optics(counts),
             offsets if self.merges else None,
         )
         objects = group.joined(patches.reshape(-1, self.n_pixels, self.n_pixels))

@@ -29,6 +29,9 @@ class ScanPhysics(nn.Module):
         Float, ``(N, N)``: what the probe is multiplied with.
     measured
         Bool, ``(N, N)``: False where the detector did not measure; ``None`` if it all did.
+    ceiling
+        Real, ``(N, N)``: counts from which on a value was not measured; ``None``: there are none. It belongs
+        to the frames and is not saved with the weights.
     smoothing_sigma
         Width in px of the blur of the illuminated field.
     trainable_probe
@@ -45,6 +48,7 @@ class ScanPhysics(nn.Module):
     intensity_scale: Tensor
     mean_counts: Tensor
     measured: Tensor
+    ceiling: Tensor | None
     support: Tensor
 
     def __init__(
@@ -53,6 +57,7 @@ class ScanPhysics(nn.Module):
         support: Tensor,
         *,
         measured: PixelMask | None = None,
+        ceiling: Tensor | None = None,
         smoothing_sigma: float = 0.0,
         trainable_probe: bool = False,
     ) -> None:
@@ -71,16 +76,20 @@ class ScanPhysics(nn.Module):
         self.register_buffer("mean_counts", torch.tensor(calibration.mean_counts))
         everywhere = torch.ones(n, n, dtype=torch.bool)
         self.register_buffer("measured", everywhere if measured is None else measured.clone())
+        self.register_buffer("ceiling", None if ceiling is None else ceiling.clone(), persistent=False)
 
     @property
     def probe(self) -> Probe:
         """Probe in use: the modes inside their support, at the power that the gauge fixes."""
         return with_power(self.probe_modes * self.support, (self.support.shape[-1] / 2) ** 2)
 
-    @property
-    def optics(self) -> Optics:
-        """Probe in use, detector and blur, as networks and classical steps take them."""
-        return Optics(self.probe, self.measured, self.smoothing_sigma)
+    def measured_in(self, counts: Counts) -> PixelMask:
+        """Where frames were measured: bool, ``(N, N)``, or of the shape of ``counts`` where frames differ."""
+        return self.measured if self.ceiling is None else self.measured & (counts < self.ceiling)
+
+    def optics(self, counts: Counts) -> Optics:
+        """Probe in use, detector and blur, as networks and classical steps take them for these frames."""
+        return Optics(self.probe, self.measured_in(counts), self.smoothing_sigma)
 
     def predict_counts(self, patches: ComplexPatches) -> Counts:
         """Expected counts, real ``(..., N, N)``, of object patches ``(..., N, N)``."""
@@ -115,7 +124,9 @@ class ScanPhysics(nn.Module):
         )
 
     @torch.no_grad()
-    def changed(self, *, dose: float = 1.0, measured: PixelMask | None = None) -> ScanPhysics:
+    def changed(
+        self, *, dose: float = 1.0, measured: PixelMask | None = None, ceiling: Tensor | None = None
+    ) -> ScanPhysics:
         """The same optics at another dose or with fewer pixels; nothing is shared that could be changed.
 
         Parameters
@@ -124,10 +135,13 @@ class ScanPhysics(nn.Module):
             Factor on the counts.
         measured
             Bool, ``(N, N)``: pixels that were measured, of those that this scan has.
+        ceiling
+            In place of that of this scan, see the class.
         """
         other = copy.deepcopy(self)
         other.intensity_scale.mul_(dose)
         other.mean_counts.mul_(dose)
+        other.ceiling = None if ceiling is None else ceiling.to(other.measured.device)
         if measured is not None:
             _check_sizes(self.probe_modes, measured, int(self.support.shape[-1]))
             other.measured.logical_and_(measured.to(other.measured.device))

@@ -20,7 +20,8 @@ class Optics(NamedTuple):
     probe
         Complex, ``(modes, N, N)``.
     measured
-        Bool, ``(N, N)``: False where the detector did not measure; ``None`` if it all did.
+        Bool, ``(N, N)``, or ``(batch, channel, N, N)`` where frames differ: False where the detector did not
+        measure; ``None`` if it all did.
     smoothing_sigma
         Width in px of the Gaussian blur of the illuminated field; 0 leaves it out.
     """

@@ -351,14 +351,16 @@ def forward_residual_of(
             where = Bilinear(positions.to(device), scan.N, values.shape, origin=origin.to(device))
             patches = where.cut(image)
             counts = torch.from_numpy(scan.diffraction[part].astype(np.float32)).to(device)
-            yield model.predict_counts(patches), counts
+            measured = model.measured_in(counts)
+            predicted = torch.where(measured, model.predict_counts(patches), 0.0)
+            yield predicted, torch.where(measured, counts, 0.0)
             if progress is not None:
                 progress((gone + min(start + batch_size, scan.n_frames)) // 2, scan.n_frames)
 
     def total(sums: Tensor) -> Tensor:
         return processes.sum(sums.to(device)) if processes.count > 1 else sums
 
-    return residual_of_pairs(pairs, measured=model.measured, total=total)
+    return residual_of_pairs(pairs, total=total)
 
 
 def _middle(values: Tensor, side: int) -> Tensor:

@@ -71,6 +71,7 @@ def model_for(model: PatchModel, scan: Scan) -> PatchModel:
     number, likeness = closest_scan(model, scan)
     known = model.on(number)
     measured = None if scan.bad_pixels is None else torch.from_numpy(~scan.bad_pixels)
+    ceiling = None if scan.ceiling is None else torch.from_numpy(scan.ceiling).float()
     counts = float(scan.counts_per_frame().mean())
     if likeness < _SAME_OPTICS:
         warnings.warn(
@@ -79,7 +80,7 @@ def model_for(model: PatchModel, scan: Scan) -> PatchModel:
             UserWarning,
             stacklevel=2,
         )
-        return _with_own_physics(known, scan, counts, measured)
+        return _with_own_physics(known, scan, counts, measured, ceiling)
     if len(model.scans) > 1:
         logger.info(
             "probe and intensity scale are those of training scan %d of %d", number + 1, len(model.scans)
@@ -95,19 +96,27 @@ def model_for(model: PatchModel, scan: Scan) -> PatchModel:
             UserWarning,
             stacklevel=2,
         )
-    if change == 1.0 and measured is None:
+    if change == 1.0 and measured is None and ceiling is known.physics.ceiling is None:
         return known
-    return model.with_physics(known.physics.changed(dose=change, measured=measured))
+    return model.with_physics(known.physics.changed(dose=change, measured=measured, ceiling=ceiling))
 
 
 def _with_own_physics(
-    model: PatchModel, scan: Scan, counts: float, measured: torch.Tensor | None
+    model: PatchModel,
+    scan: Scan,
+    counts: float,
+    measured: torch.Tensor | None,
+    ceiling: torch.Tensor | None,
 ) -> PatchModel:
     calibration = calibrate(
         torch.from_numpy(scan.probe), counts, measured=measured, smoothing_sigma=model.smoothing_sigma
     )
     support = model.physics.support
     physics = ScanPhysics(
-        calibration, support.cpu().clone(), measured=measured, smoothing_sigma=model.smoothing_sigma
+        calibration,
+        support.cpu().clone(),
+        measured=measured,
+        ceiling=ceiling,
+        smoothing_sigma=model.smoothing_sigma,
     )
     return model.with_physics(physics.to(support.device).requires_grad_(False))

@@ -36,10 +36,28 @@ class FrameSource:
         self.measured: Tensor | None = None
         if scan.bad_pixels is not None and scan.bad_pixels.any():
             self.measured = torch.from_numpy(~scan.bad_pixels).to(device=device, dtype=dtype)
+        self._with_ceiling = scan if scan.ceiling is not None else None
 
     def load(self, indices: npt.NDArray[np.int64]) -> Tensor:
-        """Intensities ``(batch, N, N)`` in normalised units; zero at bad pixels."""
+        """Intensities ``(batch, N, N)`` in normalised units; zero where nothing was measured."""
+        return self.seen(indices)[0]
+
+    def seen(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+        """Intensities, and where they were measured.
+
+        Returns
+        -------
+        intensity
+            Real, ``(batch, N, N)``, in normalised units; zero where nothing was measured.
+        measured
+            Real, ``(N, N)`` or ``(batch, N, N)``: one where measured, zero elsewhere; None: everywhere.
+        """
         host = np.float64 if self.dtype == torch.float64 else np.float32
-        chosen = np.ascontiguousarray(self.frames[indices], dtype=host)
+        stored, measured = self.frames[indices], self.measured
+        if self._with_ceiling is not None:
+            # Before the frames are scaled, which may happen in place.
+            free = self._with_ceiling.measured(stored)
+            measured = torch.from_numpy(free).to(device=self.device, dtype=self.dtype)
+        chosen = np.ascontiguousarray(stored, dtype=host)
         intensity = torch.from_numpy(chosen).to(self.device).mul_(self.per_count)
-        return intensity if self.measured is None else intensity.mul_(self.measured)
+        return (intensity, None) if measured is None else (intensity.mul_(measured), measured)

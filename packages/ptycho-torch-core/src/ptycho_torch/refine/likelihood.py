@@ -74,7 +74,7 @@ def field_weight(
     likelihood
         Noise model.
     mask
-        Real, ``(N, N)``, one where measured, zero elsewhere; or None.
+        Real, ``(N, N)`` or ``(batch, N, N)``, one where measured, zero elsewhere; or None.
     misfit
         Running sums.
 

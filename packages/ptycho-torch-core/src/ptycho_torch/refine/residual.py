@@ -128,4 +128,5 @@ def _pairs(
         part = placement.part(torch.from_numpy(some))
         field = torch.fft.fft2(part.cut(image)[:, None] * light(part, some), norm="ortho")
         predicted = (field.real.square() + field.imag.square()).sum(dim=1)
-        yield (predicted if frames.measured is None else predicted * frames.measured), frames.load(some)
+        counts, measured = frames.seen(some)
+        yield (predicted if measured is None else predicted * measured), counts

@@ -139,7 +139,8 @@ def _exit_waves(
     predicted = predicted.sum(dim=1) if field.shape[1] > 1 else predicted[:, 0]
     for unknown in unknowns.others:
         predicted = unknown.expected(predicted, some)
-    weight = field_weight(predicted, frames.load(some), likelihood, frames.measured, misfit)
+    counts, measured = frames.seen(some)
+    weight = field_weight(predicted, counts, likelihood, measured, misfit)
     wave = torch.fft.ifft2(field * weight[:, None], norm="ortho")
     return Chunk(
         frames=some,

@@ -94,11 +94,11 @@ def _deviances(scan: Scan, fitted: StitchedObject) -> npt.NDArray[np.float64]:
     predicted, counts = (torch.cat(parts).double() for parts in zip(*pairs, strict=True))
     light = predicted.sum()
     predicted = predicted * (counts.sum() / light if light > 0 else 1.0)
-    measured = None if scan.bad_pixels is None else torch.from_numpy(~scan.bad_pixels)
+    # Both are zero where nothing was measured, which adds nothing.
     mean = float(counts.sum()) / len(counts)
     return np.array(
         [
-            float(poisson_deviance(one[None], other[None], mean_counts=mean, measured=measured))
+            float(poisson_deviance(one[None], other[None], mean_counts=mean))
             for one, other in zip(predicted, counts, strict=True)
         ]
     )

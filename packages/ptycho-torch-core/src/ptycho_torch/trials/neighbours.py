@@ -122,7 +122,7 @@ def _small(scan: Scan, indices: npt.NDArray[np.int64]) -> Scan:
     """The chosen frames in memory, cropped to the middle that holds nearly all light."""
     frames = np.asarray(scan.diffraction[indices])
     size = _lit_size(frames)
-    bad = scan.bad_pixels
+    bad, ceiling = scan.bad_pixels, scan.ceiling
     parts: dict[str, Any] = {
         "positions": scan.positions[indices],
         "positions_nominal": scan.positions[indices],
@@ -135,9 +135,11 @@ def _small(scan: Scan, indices: npt.NDArray[np.int64]) -> Scan:
         parts, _ = cropped_parts(parts, scan.N, size)
         frames = crop_middle(frames, size)
         bad = None if bad is None else crop_middle(bad, size)
+        ceiling = None if ceiling is None else crop_middle(ceiling, size)
     return Scan(
         diffraction=np.ascontiguousarray(frames),
         bad_pixels=bad,
+        ceiling=ceiling,
         domain=scan.domain,
         source=scan.source,
         **parts,

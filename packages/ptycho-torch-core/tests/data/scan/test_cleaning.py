@@ -1,5 +1,6 @@
 """What is found is masked and left out when a scan is opened, said once, and can be left as it is."""
 
+import json
 import warnings
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from ptycho_config import OrientationConfig
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.opening import open_scan
 from ptycho_torch.data.scan.hdf5_frames import HDF5Frames
@@ -62,10 +64,13 @@ def test_faults_are_masked_and_left_out_together_and_said_with_their_numbers(sca
     kept = np.setdiff1d(np.arange(36), [7, 12, 20])
     np.testing.assert_array_equal(opened.frame_index, kept)
     np.testing.assert_array_equal(opened.positions, scan.positions[kept])
-    assert opened.bad_pixels.sum() == 65
+    assert opened.bad_pixels.sum() == 64
     expected = np.where(opened.bad_pixels, 0, scan.diffraction[kept])
-    np.testing.assert_array_equal(opened.diffraction, expected)
-    np.testing.assert_array_equal(opened.counts_per_frame(), expected.sum(axis=(1, 2)))
+    measured = opened.measured(opened.diffraction)
+    assert np.argwhere(~measured & ~opened.bad_pixels).tolist() == [[8, 2, 3]]
+    np.testing.assert_array_equal(np.where(measured, opened.diffraction, expected), expected)
+    # A value that is none counts as the most that its pixel holds otherwise.
+    np.testing.assert_allclose(opened.counts_per_frame(), expected.sum(axis=(1, 2)), atol=20)
 
 
 @pytest.mark.rule("DATA-111")
@@ -80,7 +85,8 @@ def test_nothing_is_done_that_was_not_asked_for(scan):
     np.testing.assert_array_equal(opened.diffraction, frames)
     with pytest.warns(ScanWarning):
         opened = open_scan(arrays, clean=["hits"])
-    assert np.argwhere(opened.bad_pixels).tolist() == [[2, 3]]
+    assert opened.bad_pixels is None
+    assert np.argwhere(~opened.measured(opened.diffraction)).tolist() == [[9, 2, 3]]
     with pytest.raises(DataError):
         open_scan(arrays_of(scan, diff3d=np.where(np.arange(36)[:, None, None] == 3, 0, frames)), clean=())
 
@@ -183,3 +189,48 @@ def test_equal_points_are_refused_as_such(scan):
     arrays["xcoords"][:], arrays["ycoords"][:] = 20.0, 21.0
     with pytest.raises(DataError, check=lambda error: error.names == ("xcoords, ycoords",)):
         open_scan(arrays)
+
+
+@pytest.mark.rule("DATA-115")
+def test_values_that_were_not_measured_are_remembered_with_the_scan(scan, tmp_path):
+    """Through files, memory, turns, scaling, and choices of frames."""
+    frames = scan.diffraction.astype(np.int32)
+    frames[9, 2, 3] = 10**6
+    with pytest.warns(ScanWarning, match="stands far above"):
+        opened = open_scan(arrays_of(scan, diff3d=frames))
+    save_scan(tmp_path / "scan.npz", opened)
+    turned = OrientationConfig(flip_frames="rows")
+    for again, where in (
+        (open_scan(tmp_path / "scan.npz", clean=()), [9, 2, 3]),
+        (open_scan(opened, clean=()), [9, 2, 3]),
+        (open_scan(opened, clean=(), orientation=turned), [9, 30, 3]),
+        (opened.scaled(0.125), [9, 2, 3]),
+        (opened.take([4, 9]), [1, 2, 3]),
+    ):
+        assert np.argwhere(~again.measured(again.diffraction)).tolist() == [where]
+        assert again.counts_per_frame()[where[0]] < 2 * np.median(again.counts_per_frame())
+
+
+@pytest.mark.rule("DATA-115")
+def test_a_counter_that_ends_is_stated_or_found(scan):
+    full = int(np.quantile(scan.diffraction.max(axis=(1, 2)), 0.3))
+    arrays = arrays_of(scan, diff3d=np.minimum(scan.diffraction, full).astype(np.int32))
+    stated = arrays | {"_metadata": np.array(json.dumps({"saturation_counts": full}))}
+    for given in (arrays, stated):
+        with pytest.warns(ScanWarning, match="stop"):
+            opened = open_scan(given)
+        np.testing.assert_array_equal(opened.measured(opened.diffraction), arrays["diff3d"] < full)
+    assert open_scan(arrays_of(scan)).ceiling is None
+
+
+@pytest.mark.rule("DATA-116")
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_negative_values_count_as_zero(scan, dtype):
+    frames = scan.diffraction.astype(dtype)
+    frames[2, :4] -= 2
+    with pytest.warns(ScanWarning, match="negative"):
+        opened = open_scan(arrays_of(scan, diff3d=frames))
+    np.testing.assert_array_equal(opened.diffraction, np.maximum(frames, 0))
+    with pytest.raises(DataError) as refused:
+        open_scan(arrays_of(scan, diff3d=frames), clean=())
+    assert refused.value.names == ("diff3d",)

@@ -116,5 +116,14 @@ def test_bad_pixels_reach_the_model(tmp_path, payload, tiny_scan):
     np.testing.assert_array_equal(made.model.measured.numpy(), ~bad)
 
 
+def test_ceilings_reach_the_model(tmp_path, payload, tiny_scan):
+    ceiling = np.full((32, 32), np.inf)
+    ceiling[4, 7] = 1e6
+    save_scan(tmp_path / "full.npz", replace(tiny_scan, ceiling=ceiling))
+    made = prepare_training(payload(scan=tmp_path / "full.npz").task)
+    np.testing.assert_array_equal(made.model.physics.ceiling.numpy(), ceiling)
+    assert "ceiling" not in "".join(made.model.state_dict())
+
+
 def test_the_repr_of_what_was_prepared_is_short(payload):
     assert len(repr(prepare_training(payload().task))) < 300

@@ -23,6 +23,7 @@ from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, Fault, fault
 
 __all__ = [
+    "CEILING_KEY",
     "DOMAIN_ENTRY",
     "FRAME_AXIS_ENTRY",
     "FRAME_INDEX_KEY",
@@ -58,6 +59,10 @@ DOMAIN_ENTRY = "measurement_domain"
 SATURATION_ENTRY = "saturation_counts"
 """Metadata entry: the largest value that the detector counts to."""
 
+CEILING_KEY = "ceiling"
+"""(N, N) real: counts from which on a value of a pixel was not measured, infinity where there is no such
+count."""
+
 KNOWN_KEYS = (
     *FRAME_KEYS,
     *REQUIRED_KEYS,
@@ -66,6 +71,7 @@ KNOWN_KEYS = (
     "scan_index",
     FRAME_INDEX_KEY,
     "bad_pixels",
+    CEILING_KEY,
     "xcoords_start",
     "ycoords_start",
     "Y",
@@ -214,6 +220,8 @@ def _optional(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> None:
         found["bad_pixels"] = checks.canonical_bad_pixels(
             arrays["bad_pixels"], draft.frames.shape[1], problems
         )
+    if draft.frames is not None and CEILING_KEY in arrays:
+        found[CEILING_KEY] = checks.canonical_ceiling(arrays[CEILING_KEY], draft.frames.shape[1], problems)
     if draft.frames is not None and "Y" in arrays:
         labels = checks.canonical_complex(arrays["Y"], "Y", ("frames", "N", "N"), problems)
         if labels is not None and labels.shape != draft.frames.shape:
@@ -349,11 +357,12 @@ def _values(draft: _Draft, measurement_domain: str, N: int | None, progress: Pro
     """Look through the frames that will be used, decide their domain, and refuse what cannot be cleaned."""
     if draft.frames is None:
         return
-    bad = draft.optional.get("bad_pixels")
+    bad, ceilings = draft.optional.get("bad_pixels"), draft.optional.get(CEILING_KEY)
     frames = draft.frames
     if N is not None and frames.shape[1] > N:
         frames = crop_frames(frames, N)
         bad = None if bad is None else crop_middle(bad, N)
+        ceilings = None if ceilings is None else crop_middle(ceilings, N)
         if bad is not None and bad.all():
             draft.problems.append(
                 fault("bad_pixels", f"every pixel of the central {N} x {N} is marked as not measured")
@@ -376,6 +385,7 @@ def _values(draft: _Draft, measurement_domain: str, N: int | None, progress: Pro
             in_layout=draft.layout_domain,
             clean=draft.clean,
             ceiling=ceiling,
+            ceilings=ceilings,
             progress=progress,
         )
     except DataError as error:
@@ -400,9 +410,8 @@ def _finish(draft: _Draft, cleaned: Cleaned, N: int | None, source: Path | None,
     if len(rows) != n:
         frames, owned = take_frames(frames, rows), owned or not isinstance(frames, FrameStack)
     decision = cleaned.decision
-    counts = to_counts(
-        frames, decision.domain, bad_pixels=cleaned.bad_pixels, in_place=owned and crop_to is None
-    )
+    mask, in_place = cleaned.bad_pixels, owned and crop_to is None
+    counts = to_counts(frames, decision.domain, bad_pixels=mask, clip=cleaned.clip, in_place=in_place)
     if isinstance(counts, FrameStack) and decision.domain == "counts" and cleaned.is_final:
         counts.remember_totals(cleaned.statistics.totals)
     nominal = draft.nominal if draft.nominal is not None else draft.positions.copy()
@@ -425,6 +434,7 @@ def _finish(draft: _Draft, cleaned: Cleaned, N: int | None, source: Path | None,
     return Scan(
         diffraction=counts,
         bad_pixels=cleaned.bad_pixels,
+        ceiling=cleaned.ceiling,
         domain=decision,
         metadata=metadata,
         source=source,

@@ -19,6 +19,7 @@ from ptycho_torch.errors import fault
 
 __all__ = [
     "canonical_bad_pixels",
+    "canonical_ceiling",
     "canonical_complex",
     "canonical_coordinate",
     "canonical_index",
@@ -356,6 +357,19 @@ def canonical_bad_pixels(
         problems.append(fault("bad_pixels", "every pixel is marked as not measured; True means not measured"))
         return None
     return mask
+
+
+def canonical_ceiling(
+    values: npt.NDArray[Any], size: int, problems: Problems, name: str = "ceiling"
+) -> npt.NDArray[np.float64] | None:
+    """Counts from which on values were not measured as (size, size) float64."""
+    if values.shape != (size, size):
+        problems.append(fault(name, f"expected shape ({size}, {size}) as the frames, got {values.shape}"))
+        return None
+    if values.dtype.kind not in "iuf" or not (values > 0).all():
+        problems.append(fault(name, f"expected counts above zero, got {values.dtype} with other values"))
+        return None
+    return values.astype(np.float64)
 
 
 def parse_text(values: npt.NDArray[Any], name: str, problems: Problems) -> str | None:

@@ -19,8 +19,8 @@ from ptycho_torch.data.scan.crop import crop_fourier
 from ptycho_torch.data.scan.domain import decide_domain
 from ptycho_torch.data.scan.lazy import Frames, take_frames
 from ptycho_torch.diagnosis.domain import Witness, hear_witnesses, unit_of
-from ptycho_torch.diagnosis.evidence import Evidence, far_field, in_counts
-from ptycho_torch.diagnosis.finding import Finding, Remedy, numbered
+from ptycho_torch.diagnosis.evidence import Evidence, far_field, in_counts, speckles_are_wide
+from ptycho_torch.diagnosis.finding import JUST_BELOW, Finding, Remedy, numbered
 from ptycho_torch.diagnosis.statistics import FrameStatistics, frame_statistics
 from ptycho_torch.diagnosis.table import DIAGNOSES, examine
 from ptycho_torch.errors import DataError, fault
@@ -50,6 +50,10 @@ class Cleaned:
         int64: frames to keep, ascending.
     bad_pixels
         (N, N) bool: those that came with the scan and those found; None: none.
+    ceiling
+        (N, N) float64: counts from which on a value was not measured; None: none of any pixel.
+    clip
+        Whether negative values are to count as zero.
     findings
         Of every diagnosis; those applied and those that found nothing too.
     statistics
@@ -64,6 +68,8 @@ class Cleaned:
 
     rows: npt.NDArray[np.int64]
     bad_pixels: Mask | None
+    ceiling: npt.NDArray[np.float64] | None
+    clip: bool
     findings: tuple[Finding, ...]
     statistics: FrameStatistics
     is_final: bool
@@ -82,6 +88,7 @@ def clean_frames(
     in_layout: Domain | None,
     clean: Collection[str],
     ceiling: float | None = None,
+    ceilings: npt.NDArray[np.float64] | None = None,
     progress: Progress | None = None,
 ) -> Cleaned:
     """Examine a scan and apply the remedies that are wanted.
@@ -102,6 +109,8 @@ def clean_frames(
         Names of the diagnoses whose remedies are applied.
     ceiling
         Largest value that the detector counts to, where it is known.
+    ceilings
+        (N, N) float64: counts from which on values were not measured, as they came with the scan; None: none.
     progress
         Called with frames done and frames in all.
 
@@ -121,7 +130,8 @@ def clean_frames(
         raise DataError(fault("xcoords, ycoords", f"positions that are not finite: {numbered(~read)}"))
     rows = np.flatnonzero(read) if UNREAD in clean else np.arange(n)
     stored = frames if len(rows) == n else take_frames(frames, rows)
-    seen = frame_statistics(stored, unmeasured=unmeasured, progress=progress)
+    wide = speckles_are_wide(probe)
+    seen = frame_statistics(stored, unmeasured=unmeasured, progress=progress, speckles_are_wide=wide)
     faulty = _not_to_be_looked_at(seen, unmeasured)
     decision = decide_domain(
         stored,
@@ -156,36 +166,40 @@ def clean_frames(
         ]
         names = {finding.name for finding in told}
         rows = rows[~drop]
-        seen = frame_statistics(take_frames(frames, rows), unmeasured=unmeasured)
+        seen = frame_statistics(take_frames(frames, rows), unmeasured=unmeasured, speckles_are_wide=wide)
         evidence = look(seen, rows)
         found = [*told, *examine(evidence, [entry for entry in DIAGNOSES if entry.name not in names])]
-    return _told(
-        [_domain(decision), _unread(read), *found], clean, unmeasured, rows, evidence.frames, decision
-    )
+    told = [_domain(decision), _unread(read), *found]
+    return _told(told, clean, (unmeasured, ceilings), rows, evidence.frames, decision)
 
 
 def _told(
     found: list[Finding],
     clean: Collection[str],
-    unmeasured: Mask | None,
+    stated: tuple[Mask | None, npt.NDArray[np.float64] | None],
     rows: npt.NDArray[np.int64],
     seen: FrameStatistics,
     decision: DomainDecision,
 ) -> Cleaned:
-    """What comes of the findings: the mask, and each finding with what was done about it."""
+    """What comes of the findings: mask and ceilings, and each finding with what was done about it."""
+    unmeasured, known = stated
     mask = _mask(found, clean, unmeasured)
+    ceiling, clip = _ceiling(found, clean, known), _clips(found, clean)
+    refused = seen.n_broken + (0 if clip else seen.n_negative) > 0
     hidden = np.zeros_like(seen.left_out) if mask is None else mask
     # Numbers per frame hold where the pixels that they leave out, or hold, are those of the mask.
     wrong = (hidden != seen.left_out) & (seen.mean > 0)
     order = [DOMAIN, UNREAD, *(entry.name for entry in DIAGNOSES)]
-    findings = [_as_done(finding, clean, mask is unmeasured) for finding in found]
+    findings = [_as_done(_unless_known(finding, known), clean, mask is unmeasured) for finding in found]
     return Cleaned(
         rows=rows,
         bad_pixels=mask,
+        ceiling=ceiling,
+        clip=clip,
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.name))),
         statistics=_through(seen, hidden),
-        is_final=not wrong.any(),
-        is_refused=bool(((seen.n_negative + seen.n_broken > 0) & ~hidden).any() or (seen.totals <= 0).any()),
+        is_final=not wrong.any() and ceiling is None and not len(seen.outliers),
+        is_refused=bool((refused & ~hidden).any() or (seen.totals <= 0).any()),
         decision=decision,
     )
 
@@ -249,6 +263,14 @@ def _as_done(finding: Finding, clean: Collection[str], masks_nothing: bool) -> F
     return replace(finding, remedy=None, advice="nothing was done about it")
 
 
+def _unless_known(finding: Finding, known: npt.NDArray[np.float64] | None) -> Finding:
+    """A finding about values that came with the scan as not measured, as one that found nothing."""
+    ceiling = None if finding.remedy is None else finding.remedy.ceiling
+    if ceiling is None or known is None or (known > ceiling / JUST_BELOW**4).any():
+        return finding
+    return Finding(name=finding.name, found=False, text=f"{finding.text}: the scan calls them not measured")
+
+
 def _dropped(found: Collection[Finding], clean: Collection[str], n: int) -> Mask:
     drop = np.zeros(n, dtype=np.bool_)
     for finding in found:
@@ -264,6 +286,22 @@ def _among_all(finding: Finding, rows: npt.NDArray[np.int64], n: int) -> Finding
     drop = np.zeros(n, dtype=np.bool_)
     drop[rows[finding.remedy.drop]] = True
     return replace(finding, remedy=Remedy(drop=drop))
+
+
+def _wanted(found: Collection[Finding], clean: Collection[str]) -> list[Remedy]:
+    return [finding.remedy for finding in found if finding.name in clean and finding.remedy is not None]
+
+
+def _ceiling(
+    found: Collection[Finding], clean: Collection[str], known: npt.NDArray[np.float64] | None
+) -> npt.NDArray[np.float64] | None:
+    ceilings = [remedy.ceiling for remedy in _wanted(found, clean) if remedy.ceiling is not None]
+    ceilings += [] if known is None else [known]
+    return np.minimum.reduce(ceilings) if ceilings else None
+
+
+def _clips(found: Collection[Finding], clean: Collection[str]) -> bool:
+    return any(remedy.clip for remedy in _wanted(found, clean))
 
 
 def _mask(found: Collection[Finding], clean: Collection[str], unmeasured: Mask | None) -> Mask | None:

@@ -84,6 +84,9 @@ class Scan:
         positions. 0 to n - 1 when left out.
     bad_pixels
         (N, N) bool or None; True: not measured.
+    ceiling
+        (N, N) float64 or None; counts from which on a value of a pixel was not measured, whatever frame it
+        is in: hits of cosmic rays, full counters. Infinity where there is no such count.
     positions_nominal
         (n, 2) float64 ``[y, x]``; px. Positions as commanded; equal to ``positions`` when left out.
     labels
@@ -113,6 +116,7 @@ class Scan:
     scan_index: npt.NDArray[np.int64] = field(default_factory=_left_out, repr=False)
     frame_index: npt.NDArray[np.int64] = field(default_factory=_left_out, repr=False)
     bad_pixels: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
+    ceiling: npt.NDArray[np.float64] | None = field(default=None, repr=False)
     positions_nominal: npt.NDArray[np.float64] = field(default_factory=_left_out, repr=False)
     labels: npt.NDArray[np.complex64] | None = field(default=None, repr=False)
     domain: DomainDecision = DomainDecision(domain="counts", stated=True, reason="built in memory as counts")
@@ -146,6 +150,7 @@ class Scan:
             "frame_index": (n,),
             "object_truth_origin": (2,),
             "bad_pixels": (size, size),
+            "ceiling": (size, size),
             "labels": (n, size, size),
         }
         for name, shape in required.items():
@@ -168,15 +173,38 @@ class Scan:
         """Number of incoherent probe modes, P."""
         return int(self.probe.shape[0])
 
+    def measured(self, frames: npt.NDArray[Any] | None = None) -> npt.NDArray[np.bool_]:
+        """Where the detector measured.
+
+        Parameters
+        ----------
+        frames
+            (k, N, N), some frames of this scan; None: what holds for every frame.
+
+        Returns
+        -------
+        ndarray
+            (N, N) bool, or (k, N, N) where it differs from frame to frame.
+        """
+        free = np.ones((self.N, self.N), np.bool_) if self.bad_pixels is None else ~self.bad_pixels
+        if frames is None or self.ceiling is None:
+            return free
+        return np.asarray(free & (frames < self.ceiling))
+
     def counts_per_frame(self) -> npt.NDArray[np.float64]:
-        """Total counts of each frame: (n,) float64, summed in double precision."""
-        if isinstance(self.diffraction, FrameStack):
-            return self.diffraction.totals()
-        totals = [
-            self.diffraction[part].sum(axis=(1, 2), dtype=np.float64)
-            for part in frame_chunks(self.diffraction)
-        ]
-        return np.concatenate(totals)
+        """Total counts of each frame, of a pixel at most its ceiling: (n,) float64, in double precision."""
+        frames = self.diffraction
+        if isinstance(frames, FrameStack) and (self.ceiling is None or frames.knows_totals):
+            return frames.totals()
+        totals = np.concatenate([self._totals(frames[part]) for part in frame_chunks(frames)])
+        if isinstance(frames, FrameStack):
+            frames.remember_totals(totals)
+        return totals
+
+    def _totals(self, block: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        if self.ceiling is not None:
+            block = np.minimum(block, self.ceiling)
+        return np.asarray(block.sum(axis=(1, 2), dtype=np.float64))
 
     def take(self, indices: npt.ArrayLike) -> Scan:
         """Scan of the frames at ``indices`` (integers or a boolean mask), everything else unchanged.
@@ -203,7 +231,12 @@ class Scan:
 
     def scaled(self, factor: float) -> Scan:
         """Scan whose counts are ``factor`` times as many, as float32; everything else unchanged."""
-        return replace(self, diffraction=scaled_frames(self.diffraction, factor), statistics=None)
+        return replace(
+            self,
+            diffraction=scaled_frames(self.diffraction, factor),
+            ceiling=None if self.ceiling is None else self.ceiling * factor,
+            statistics=None,
+        )
 
 
 def frame_chunks(frames: Frames) -> list[slice]:

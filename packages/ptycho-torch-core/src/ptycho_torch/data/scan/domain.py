@@ -225,6 +225,7 @@ def to_counts(
     domain: Domain,
     *,
     bad_pixels: npt.NDArray[np.bool_] | None = None,
+    clip: bool = False,
     in_place: bool = False,
 ) -> Frames:
     """Frames as counts, bad pixels set to zero.
@@ -235,11 +236,13 @@ def to_counts(
     Parameters
     ----------
     frames
-        (n, N, N), real dtype, finite and not negative outside bad pixels.
+        (n, N, N), real dtype, finite and, unless clipped, not negative outside bad pixels.
     domain
         What ``frames`` are.
     bad_pixels
         (N, N) bool; True: not measured.
+    clip
+        Set negative values to zero.
     in_place
         Reuse the memory of ``frames`` where the dtype allows it.
 
@@ -250,9 +253,9 @@ def to_counts(
         is float32. Frames in a file (`FrameStack`) stay there and are converted as they are read.
     """
     if isinstance(frames, FrameStack):
-        convert = partial(_array_in_counts, domain=domain, bad_pixels=bad_pixels)
+        convert = partial(_array_in_counts, domain=domain, bad_pixels=bad_pixels, clip=clip)
         return ConvertedFrames(frames, convert, _dtype_of_counts(frames.dtype, domain))
-    return _array_in_counts(np.asanyarray(frames), domain, bad_pixels, in_place=in_place)
+    return _array_in_counts(np.asanyarray(frames), domain, bad_pixels, clip=clip, in_place=in_place)
 
 
 def _dtype_of_counts(dtype: np.dtype[Any], domain: Domain) -> np.dtype[Any]:
@@ -267,6 +270,7 @@ def _array_in_counts(
     domain: Domain,
     bad_pixels: npt.NDArray[np.bool_] | None,
     *,
+    clip: bool = False,
     in_place: bool = False,
 ) -> npt.NDArray[Any]:
     """Frames in memory as counts; arguments as for `to_counts`."""
@@ -277,6 +281,8 @@ def _array_in_counts(
         block: npt.NDArray[Any] = frames[part]
         if bad_pixels is not None:
             block = np.where(bad_pixels, np.zeros((), dtype=block.dtype), block)
+        if clip:
+            block = np.maximum(block, np.zeros((), dtype=block.dtype))
         if domain == "amplitude":
             block = _squared(block, _relative_rounding(frames.dtype))
         counts[part] = block

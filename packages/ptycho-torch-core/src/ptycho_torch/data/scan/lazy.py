@@ -128,6 +128,11 @@ class FrameStack(ABC):
             self._totals = np.concatenate(parts)
         return self._totals.copy()
 
+    @property
+    def knows_totals(self) -> bool:
+        """Whether the sums were computed, or remembered, already."""
+        return self._totals is not None
+
     def remember_totals(self, totals: npt.NDArray[np.float64]) -> None:
         """Keep sums that the caller has computed already, (n,) float64."""
         self._totals = totals.copy()

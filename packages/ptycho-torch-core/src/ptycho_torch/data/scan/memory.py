@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ptycho_torch.control import Progress
 from ptycho_torch.data.scan.assemble import (
+    CEILING_KEY,
     FRAME_AXIS_ENTRY,
     FRAME_INDEX_KEY,
     FRAME_KEYS,
@@ -128,7 +129,12 @@ def contract_arrays(scan: Scan) -> dict[str, Any]:
         "scan_index": scan.scan_index,
         _METADATA: np.array(metadata),
     }
-    optional = {"objectGuess": scan.object_truth, "bad_pixels": scan.bad_pixels, "Y": scan.labels}
+    optional = {
+        "objectGuess": scan.object_truth,
+        "bad_pixels": scan.bad_pixels,
+        CEILING_KEY: scan.ceiling,
+        "Y": scan.labels,
+    }
     arrays.update({key: value for key, value in optional.items() if value is not None})
     if scan.object_truth_origin.any():
         arrays[ORIGIN_KEY] = scan.object_truth_origin

@@ -119,13 +119,14 @@ def oriented(scan: Scan, config: OrientationConfig | None, *, is_scaled: bool = 
     if config is None or not changes:
         return scan
     frames = frame_orientation(config)
-    bad = scan.bad_pixels
+    bad, ceiling = scan.bad_pixels, scan.ceiling
     scale = 1.0 if is_scaled else config.position_scale
     middle = (scan.positions.min(axis=0) + scan.positions.max(axis=0)) / 2
     return replace(
         scan,
         diffraction=turn_frames(scan.diffraction, frames),
-        bad_pixels=None if bad is None else turn_frames(bad[None], frames)[0],
+        bad_pixels=None if bad is None else np.asarray(turn_frames(bad[None], frames))[0],
+        ceiling=None if ceiling is None else np.asarray(turn_frames(ceiling[None], frames))[0],
         positions=_turn_positions(scan.positions, middle, config, scale),
         positions_nominal=_turn_positions(scan.positions_nominal, middle, config, scale),
         metadata={

@@ -160,17 +160,19 @@ def _calibrated_model(
             measured=measured,
             smoothing_sigma=config.model.gaussian_smoothing_sigma,
         )
-        parts.append((calibration, measured))
+        ceiling = None if scan.ceiling is None else torch.from_numpy(scan.ceiling).float()
+        parts.append((calibration, measured, ceiling))
     model = build_patch_model(
         config.model,
         parts[0][0],
         measured=parts[0][1],
+        ceiling=parts[0][2],
         trainable_probe=config.probe_trainable,
         trainable_scale=config.intensity_scale_trainable,
         seed=config.seed,
     )
-    for calibration, measured in parts[1:]:
-        model.add_scan(calibration, measured=measured)
+    for calibration, measured, ceiling in parts[1:]:
+        model.add_scan(calibration, measured=measured, ceiling=ceiling)
     return model
 
 
@@ -220,7 +222,7 @@ def _labels(scan: Scan, model: PatchModel) -> LabelSource:
     source = labels_of(scan)
     sample = np.linspace(0, scan.n_frames - 1, min(scan.n_frames, _LABEL_FRAMES)).astype(np.int64)
     predicted = float((model.predict_counts(source.patches(sample)) * model.measured).sum())
-    counts = float(scan.diffraction[sample].sum(dtype=np.float64))
+    counts = float(scan.take(sample).counts_per_frame().sum())
     if not predicted > 0:
         raise DataError(
             Fault("the labels transmit no light; expected object patches near one", "labels"), scan.source
