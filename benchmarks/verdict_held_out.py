@@ -4,6 +4,9 @@
 made and judged. The record is added to, so that a run that was stopped goes on:
 
     python benchmarks/verdict_held_out.py --out benchmarks/results/verdict_held_out.json
+
+The first series was looked at while the verdict was built. `--series 2` makes another one of the same kinds,
+with other seeds, probes, sizes, steps, scenes and doses, which was made once, when all was fixed.
 """
 
 from __future__ import annotations
@@ -75,13 +78,19 @@ def raster(count: int, step: float, jitter: float = 0.25) -> Positions:
     return (grid.reshape(2, -1).T + np.random.default_rng(side).uniform(-jitter, jitter, (side**2, 2))) * step
 
 
+USUAL: dict[str, Any] = {"scene": "natural", "probe": "zone plate", "size": 48, "step": 4.0, "seeds": 0}
+BASES = (("", "lines", 1e5, 0.0), (", few counts", "random_field", 800, 0.02))
+OTHER: dict[str, Any] = {"scene": "random_field", "probe": "gaussian", "size": 40, "step": 3.0, "seeds": 5000}
+OTHER_BASES = (("", "natural", 3e4, 0.0), (", few counts", "lines", 2000, 0.01))
+
+
 def made(
     *,
-    scene: str = "natural",
-    probe: str = "zone plate",
-    size: int = 48,
+    scene: str | None = None,
+    probe: str | None = None,
+    size: int | None = None,
     count: int = 64,
-    step: float = 4.0,
+    step: float | None = None,
     path: Callable[[int, float], Positions] = raster,
     photons: float = 3e4,
     strength: float = 1.0,
@@ -89,6 +98,8 @@ def made(
     **optics: float,
 ) -> Scan:
     """A scan with its truth; ``strength`` is a power of the object."""
+    scene, probe = scene or USUAL["scene"], probe or USUAL["probe"]
+    size, step, seed = size or USUAL["size"], step or USUAL["step"], seed + USUAL["seeds"]
     positions = path(count, step)
     positions = positions - positions.min(axis=0) + size // 2 + 2
     shape = tuple(side + 4 for side in object_shape(positions, size))
@@ -262,7 +273,10 @@ def main() -> None:
     """Make what is not in the record yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--series", type=int, default=1, choices=(1, 2))
     args = parser.parse_args()
+    if args.series == 2:
+        USUAL.update(OTHER)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     rows = json.loads(args.out.read_text()) if args.out.exists() else []

@@ -104,9 +104,10 @@ def test_what_noise_leaves_is_forgiven_up_to_a_half():
     found, held = judged, misfits
     free = np.ones((24, 24), bool)
 
-    def with_noise(share, noise):
+    def with_noise(share, noise, forgives=True):
         return verdict(
             held(*mixed(share), free),
+            forgives_noise=forgives,
             departure=0.3,
             n_pixels=free.size,
             by_noise=lambda: held(*mixed(noise), free),
@@ -117,6 +118,7 @@ def test_what_noise_leaves_is_forgiven_up_to_a_half():
     assert not forgiven.is_bad
     assert forgiven.misfit_by_noise == pytest.approx(0.3, abs=0.01)
     assert with_noise(0.4, 0.1).is_bad
+    assert with_noise(0.4, 0.3, forgives=False).is_bad
     noisy = with_noise(0.7, 0.6)
     assert noisy.is_bad
     assert "smoothness" in noisy.sentence

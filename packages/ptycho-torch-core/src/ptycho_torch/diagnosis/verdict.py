@@ -212,6 +212,7 @@ def verdict(
     n_pixels: int,
     own: Misfits | None = None,
     by_noise: Callable[[], Misfits] | None = None,
+    forgives_noise: bool = True,
 ) -> Verdict:
     """Judge a result by frames that were held out.
 
@@ -227,6 +228,8 @@ def verdict(
         Of the result itself, with the frames that it was made from; None: it is not looked at.
     by_noise
         Gives the misfits of an experiment with nothing wrong but its noise; asked where that decides.
+    forgives_noise
+        Whether noise may leave up to `LIMIT_WITH_NOISE`; not where a smoothness would leave less.
     """
     ratios = _ratios(held)
     said = _Saying(ratio=_worst(ratios), n_held_out=len(held.made), n_pixels=n_pixels * len(held.made))
@@ -248,7 +251,7 @@ def verdict(
         said.noise = noise[ratios.index(said.ratio)]
         if any(r.value - r.chance - of > LIMIT for r, of in zip(ratios, noise, strict=False)):
             return said.worse(_WRONG)
-        if said.ratio.value > LIMIT_WITH_NOISE:
+        if said.ratio.value > (LIMIT_WITH_NOISE if forgives_noise else LIMIT):
             return said.worse(_NOISY)
     if own is not None:
         worst = _worst(_ratios(own))

@@ -34,6 +34,8 @@ _EPOCHS = 20
 _LIT = 0.25
 _SEEN_BY_OTHERS = 0.9
 _BRIGHTEST = 1.5
+_FEW_COUNTS = 2000.0
+"""Below, a smoothness lowers the error of the object, as the diagnosis of few counts says."""
 
 Rows = npt.NDArray[np.int64]
 Arrays = tuple[npt.NDArray[np.float64], ...]
@@ -80,15 +82,16 @@ def judge(
         return untold("the frames overlap too little to predict some of them from the others")
     empty = trial.gathered(lit, _empty(lit))[0]
     counts = np.asarray(lit.diffraction).astype(np.float64)
-    free = np.ones((lit.N, lit.N), np.bool_) if lit.bad_pixels is None else ~lit.bad_pixels
+    free = np.broadcast_to(lit.measured(np.asarray(lit.diffraction)), counts.shape)
     found = np.concatenate([part.predicted for part in parts])
     own = trial.gathered(lit, made)[0]
     return verdict(
-        misfits(counts[held], found, empty[held], free),
+        misfits(counts[held], found, empty[held], free[held]),
         departure=_departure(made),
-        n_pixels=int(free.sum()),
+        n_pixels=int(free[0].sum()),
         own=misfits(counts, own, empty, free),
         by_noise=partial(_copy, trial, lit, parts, empty, free),
+        forgives_noise=config.smoothness > 0 or float(lit.counts_per_frame().mean()) >= _FEW_COUNTS,
     )
 
 
@@ -153,13 +156,14 @@ def _copy(
     for part in parts:
         expected = np.where(free, part.everywhere, 0.0)
         expected *= light / np.maximum(expected.sum(axis=(1, 2), keepdims=True), 1e-30)
-        drawn = rng.poisson(np.minimum(expected, 1e15))
+        drawn = np.where(free, rng.poisson(np.minimum(expected, 1e15)), 0)
         copy = replace(lit, diffraction=drawn, statistics=None)
         again = trial.refit(copy.take(part.rest))
         found.append(trial.gathered(copy.take(part.held), again)[0])
         counts.append(drawn[part.held].astype(np.float64))
         held.append(part.held)
-    return misfits(np.concatenate(counts), np.concatenate(found), empty[np.concatenate(held)], free)
+    every = np.concatenate(held)
+    return misfits(np.concatenate(counts), np.concatenate(found), empty[every], free[every])
 
 
 def _short(config: RefineConfig, sub_pixel: SubPixel) -> RefineConfig:
