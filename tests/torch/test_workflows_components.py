@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import lightning.pytorch as pl
@@ -416,6 +417,16 @@ class TestSaveOutputs:
         with pytest.raises(ConfigError, check=lambda error: error.fields == ("output_dir",)):
             save_outputs(*trained, tmp_path / "out")
         save_outputs(*trained, tmp_path / "out", overwrite=True)
+
+    @pytest.mark.rule("RUN-082")
+    def test_a_scan_that_is_read_is_not_written_over(self, trained, tmp_path):
+        [first, *_] = save_outputs(*trained, tmp_path / "out")
+        before = first.read_bytes()
+        amplitude, phase, results = trained
+        read = {**results, "scan": replace(results["scan"], source=first)}
+        with pytest.raises(ConfigError, check=lambda error: error.fields == ("output_dir",)):
+            save_outputs(amplitude, phase, read, tmp_path / "out", overwrite=True)
+        assert first.read_bytes() == before
 
     def test_nothing_reconstructed_is_nothing_to_save(self, trained, tmp_path):
         results = {k: v for k, v in trained[2].items() if k != "reconstruction"}

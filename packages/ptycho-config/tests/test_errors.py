@@ -67,3 +67,12 @@ def test_missing_is_one_object_and_false() -> None:
 )
 def test_suggest(word: str, expected: str) -> None:
     assert suggest(word, ["nepochs", "batch_size"]) == expected
+
+
+def test_a_value_of_billions_of_parts_is_shown_without_looking_at_all_of_them():
+    bomb: list[object] = ["x"] * 8
+    for _ in range(12):
+        bomb = [bomb] * 8
+    said = str(Problem("nepochs", {"a": bomb}, "a number"))
+    assert said.startswith("nepochs = {'a': ")
+    assert len(said) < 500

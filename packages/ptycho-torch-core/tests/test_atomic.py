@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+from ptycho_torch import atomic
 from ptycho_torch.atomic import atomic_path, atomic_write
 
 
@@ -115,3 +120,77 @@ def test_an_error_of_the_disk_names_the_file_that_was_asked_for(tmp_path):
     with pytest.raises(FileNotFoundError) as failed:
         _lose_the_temporary_file(tmp_path / "a.bin")
     assert (failed.value.filename, failed.value.filename2) == (str(tmp_path / "a.bin"), None)
+
+
+WRITER = """
+import sys, time
+from ptycho_torch.atomic import atomic_write
+with atomic_write(sys.argv[1]) as stream:
+    stream.write(b"half")
+    stream.flush()
+    print("at work", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def writer(tmp_path):
+    """A process that is writing `scan.npz`."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "scan.npz")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "at work\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.rule("RUN-048")
+@pytest.mark.skipif(os.name != "posix", reason="without locks nobody can tell")
+def test_the_next_writer_removes_what_a_killed_one_left_and_nothing_else(tmp_path, writer):
+    target, other = tmp_path / "scan.npz", tmp_path / ".scan.npz.notes.tmp"
+    other.write_text("mine")
+    link = tmp_path / ".scan.npz.1-00000000.tmp"
+    link.symlink_to(other)
+    [half] = [path for path in tmp_path.glob(".scan.npz.*-*.tmp") if path != link]
+    with atomic_write(target) as stream:
+        stream.write(b"second")
+    assert half.read_bytes() == b"half"
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    with atomic_write(tmp_path / "other.npz") as stream:
+        stream.write(b"")
+    assert half.exists()
+    with atomic_write(target) as stream:
+        stream.write(b"third")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [target.name, other.name, link.name, "other.npz"]
+    )
+    assert other.read_text() == "mine"
+
+
+def test_a_temporary_file_that_was_taken_for_an_abandoned_one_is_made_again(tmp_path, monkeypatch):
+    usual, taken = atomic._lock, []
+
+    def late(descriptor):
+        if len(taken) < 2:
+            taken.extend(tmp_path.iterdir())
+            (taken[-1]).unlink()
+        return usual(descriptor) if len(taken) != 1 else False
+
+    monkeypatch.setattr(atomic, "_lock", late)
+    with atomic_write(tmp_path / "a") as stream:
+        stream.write(b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert len(taken) == 2
+
+
+def test_without_locks_of_the_file_system_nothing_is_taken_for_abandoned(tmp_path, monkeypatch):
+    left = tmp_path / ".a.1-00000000.tmp"
+    left.write_bytes(b"of another machine")
+
+    def none(descriptor, how):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(atomic.fcntl, "flock", none)
+    with atomic_write(tmp_path / "a") as stream:
+        stream.write(b"whole")
+    assert left.exists()

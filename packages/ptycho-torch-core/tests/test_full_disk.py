@@ -40,6 +40,7 @@ def check(found, number):
         assert left in ([], ["amplitude.png"]), (name, room, left)
 
 
+@pytest.mark.rule("RUN-083")
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file sizes are those of POSIX")
 def test_writers_survive_a_file_that_may_not_grow(tmp_path):
     place = tmp_path / "place"
@@ -51,6 +52,7 @@ def test_writers_survive_a_file_that_may_not_grow(tmp_path):
     check(found, errno.EFBIG)
 
 
+@pytest.mark.rule("RUN-083")
 def test_writers_survive_a_full_disk(tmp_path):
     place = tmp_path / "place"
     place.mkdir()

@@ -22,6 +22,7 @@ def scan(tmp_path):
     return tmp_path / "scan.npz"
 
 
+@pytest.mark.rule("RUN-082")
 @pytest.mark.parametrize("link", [os.link, os.symlink, shutil.copy])
 def test_links_to_an_input_are_the_input_and_copies_are_not(scan, link):
     other = scan.with_name("other.npz")
@@ -29,6 +30,7 @@ def test_links_to_an_input_are_the_input_and_copies_are_not(scan, link):
     assert bool(output_problems("target", other, [scan])) is (link is not shutil.copy)
 
 
+@pytest.mark.rule("RUN-082")
 def test_a_file_of_another_kind_is_not_replaced(scan):
     picture = scan.rename(scan.with_suffix(".png"))
     [problem] = output_problems("--plot", picture)
@@ -37,6 +39,7 @@ def test_a_file_of_another_kind_is_not_replaced(scan):
     assert not output_problems("--plot", picture)
 
 
+@pytest.mark.rule("RUN-082")
 def test_a_pipe_is_no_output(tmp_path):
     os.mkfifo(tmp_path / "scan.npz")
     assert output_problems("target", tmp_path / "scan.npz")
@@ -59,6 +62,7 @@ def test_convert_refuses_to_replace_something_else(scan):
     assert notes.read_bytes() == b"\x89PNG of mine"
 
 
+@pytest.mark.rule("RUN-082")
 def test_a_run_refuses_to_replace_what_it_reads(tmp_path):
     names = ("reconstruction.npz", "checkpoints")
     with RunDirectory.check(tmp_path / "out", "refine", names, overwrite=False).at_work() as work:

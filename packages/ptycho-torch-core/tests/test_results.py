@@ -93,6 +93,8 @@ def test_a_scan_gives_its_probe_and_a_bare_object_has_none(tmp_path, tiny_scan):
         ({"object": np.full((4, 4), np.nan, complex)}, "object"),
         ({"object": np.ones((4, 4), complex), "weight": np.ones((3, 4))}, "weight, origin"),
         ({"object": np.ones((4, 4), complex), "origin": np.ones(3)}, "weight, origin"),
+        ({"object": np.ones((4, 4), complex), "origin": np.array(["", "x"])}, "origin"),
+        ({"object": np.ones((4, 4), complex), "weight": np.full((4, 4), np.nan)}, "weight"),
     ],
 )
 def test_what_is_no_object_is_refused(tmp_path, arrays, name):

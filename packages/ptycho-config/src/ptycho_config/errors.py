@@ -6,6 +6,7 @@ user who fixes one typo at a time, one run at a time, has been told too little.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 __all__ = ["MISSING", "ConfigError", "MissingType", "Problem", "suggest"]
 
 _LONGEST_VALUE = 80
+_MOST_PARTS = 10_000
 
 
 class MissingType:
@@ -38,8 +40,20 @@ class MissingType:
 MISSING: Final = MissingType()
 
 
+def _is_huge(value: object) -> bool:
+    """Whether a value has more parts than anybody reads; a few lines of YAML can make billions of them."""
+    ahead, count = [value], 0
+    while ahead and count <= _MOST_PARTS:
+        part = ahead.pop()
+        inner = (*part.keys(), *part.values()) if isinstance(part, dict) else part
+        if isinstance(inner, list | tuple):
+            count += len(inner)
+            ahead.extend(inner[:_MOST_PARTS])
+    return count > _MOST_PARTS
+
+
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = reprlib.repr(value) if _is_huge(value) else repr(value)
     if len(text) <= _LONGEST_VALUE:
         return text
     # Of a path the end says most, of a list the beginning.

@@ -76,6 +76,17 @@ class RunConfig(Config):
         ),
         resume=_WHERE,
     )
+    process_timeout_min: float | None = setting(
+        None,
+        help="how long processes wait for each other, to begin and in between; none: 30, and 10 on GPUs",
+        unit="min",
+        gt=0,
+        group=_TRAINER,
+        jobs=_NETWORK,
+        effect="a process that waits longer for the others ends, and says for whom it waited and where",
+        tests=("test_processes_wait_as_long_as_is_stated", "test_every_strategy_waits_as_long_as_is_stated"),
+        resume=_WHERE,
+    )
     deterministic: bool | Literal["warn"] = setting(
         True,
         help="get the same result bit for bit in every run; warn only reports operations that may differ",
@@ -203,6 +214,18 @@ class RunConfig(Config):
         jobs=_TRAIN,
         effect="that many batches per process wait ready",
         tests=("test_so_many_batches_are_prepared_ahead",),
+        resume=_LOADING,
+    )
+    largest_array_gib: float | None = setting(
+        None,
+        help="memory that an array of a scan may take which is not its frames; none: 4, or a quarter of the "
+        "memory of the machine where that is less",
+        unit="GiB",
+        gt=0,
+        group=_LOADER,
+        jobs=_ALL,
+        effect="a file that claims a larger array is refused by its header",
+        tests=("test_every_job_and_command_takes_the_limit_on_arrays",),
         resume=_LOADING,
     )
 

@@ -7,7 +7,14 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 
-from ptycho_config import InferenceConfig, OrientationConfig, PartsConfig, field_specs, setting
+from ptycho_config import (
+    InferenceConfig,
+    OrientationConfig,
+    PartsConfig,
+    PyTorchExecutionConfig,
+    field_specs,
+    setting,
+)
 from ptycho_torch_cli.console import UsageError, progress_of, run_command
 from ptycho_torch_cli.formats import (
     SCAN_HELP,
@@ -17,7 +24,7 @@ from ptycho_torch_cli.formats import (
     wrong_targets_are_usage,
 )
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
-from ptycho_torch_cli.shared import orientation_of, parts_of, validate_paths
+from ptycho_torch_cli.shared import LIMIT, array_limit_of, orientation_of, parts_of, validate_paths
 
 __all__ = ["Conversion", "build_parser", "main"]
 
@@ -57,6 +64,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("target", metavar="TARGET", help="file to write, or folder for a pair")
     add_settings(parser, "conversion", Conversion, heading="Conversion")
     add_settings(parser, "reading", InferenceConfig, only={"reader"}, heading="Reading")
+    add_settings(parser, "reading", PyTorchExecutionConfig, only={LIMIT}, heading="Reading")
     add_settings(parser, "orientation", OrientationConfig)
     add_settings(parser, "parts", PartsConfig)
     group = parser.add_argument_group("Run")
@@ -81,7 +89,11 @@ def _convert(args: argparse.Namespace) -> int:
     from ptycho_torch.data.convert import convert
     from ptycho_torch.data.opening import read_scan_header
 
-    with wrong_targets_are_usage(), progress_of("frame", name="writing", quiet=args.quiet) as progress:
+    with (
+        wrong_targets_are_usage(),
+        array_limit_of(args),
+        progress_of("frame", name="writing", quiet=args.quiet) as progress,
+    ):
         target = convert(
             args.source,
             args.target,
@@ -93,7 +105,7 @@ def _convert(args: argparse.Namespace) -> int:
             parts=parts,
             **asked,
         )
-    header = read_scan_header(target, reader=asked.get("reader"))
+        header = read_scan_header(target, reader=asked.get("reader"))
     print(f"{target}: {header.n_frames} frames of {header.N} x {header.N} px as {kind}")
     return 0
 

@@ -7,10 +7,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from ptycho_config import InferenceConfig
+from ptycho_config import InferenceConfig, PyTorchExecutionConfig
 from ptycho_torch_cli.console import calm_lightning, note, run_command
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
-from ptycho_torch_cli.shared import validate_paths
+from ptycho_torch_cli.shared import LIMIT, array_limit_of, validate_paths
 
 __all__ = ["build_parser", "main"]
 
@@ -56,6 +56,7 @@ def build_parser() -> CommandParser:
         help="how far from each other the two may lie; at most a quarter of the field; default 16",
     )
     add_settings(parser, "reading", InferenceConfig, only={"reader"}, heading="Reading")
+    add_settings(parser, "reading", PyTorchExecutionConfig, only={LIMIT}, heading="Reading")
     add_switch(parser, "--json", "print everything as JSON instead of a table")
     add_switch(parser, "--overwrite", "replace the results in the output folder")
     add_common_flags(parser)
@@ -73,7 +74,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         {"RECONSTRUCTION": args.reconstruction, "TRUTH": args.truth, "--reader": reader},
         folders=("RECONSTRUCTION", "TRUTH"),
     )
-    with calm_lightning():
+    with calm_lightning(), array_limit_of(args):
         from ptycho_torch.workflows import evaluate
 
         outcome = evaluate(

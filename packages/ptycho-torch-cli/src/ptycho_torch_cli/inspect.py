@@ -11,11 +11,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptycho_config import InferenceConfig, OrientationConfig, PartsConfig, spec_of
+from ptycho_config import InferenceConfig, OrientationConfig, PartsConfig, PyTorchExecutionConfig, spec_of
 from ptycho_torch_cli.console import note, progress_of, run_command
 from ptycho_torch_cli.formats import SCAN_HELP, format_names
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
-from ptycho_torch_cli.shared import check_target, orientation_of, parts_of, validate_paths
+from ptycho_torch_cli.shared import (
+    LIMIT,
+    array_limit_of,
+    check_target,
+    orientation_of,
+    parts_of,
+    validate_paths,
+)
 from ptycho_torch_cli.trials import add_trial_flags, text_of_trials, trials_of, wants_trials
 
 if TYPE_CHECKING:
@@ -60,6 +67,7 @@ def build_parser() -> CommandParser:
         only={"measurement_domain", "reader", "clean", "strict"},
         heading="Reading",
     )
+    add_settings(parser, "reading", PyTorchExecutionConfig, only={LIMIT}, heading="Reading")
     add_settings(parser, "orientation", OrientationConfig)
     add_settings(parser, "parts", PartsConfig)
     add_trial_flags(parser)
@@ -85,7 +93,10 @@ def _inspect(args: argparse.Namespace) -> int:
     default = spec_of(InferenceConfig, "measurement_domain").default
     domain = getattr(args, "measurement_domain", default)
     applied, parts = orientation_of(args), parts_of(args)
-    with progress_of("frame", name="counting", quiet=args.quiet, brief=True) as progress:
+    with (
+        array_limit_of(args),
+        progress_of("frame", name="counting", quiet=args.quiet, brief=True) as progress,
+    ):
         found = examine_scan(
             args.file,
             measurement_domain=domain,

@@ -268,7 +268,7 @@ def add_settings(
             continue
         title = heading or f"{section.capitalize()}: {spec.group}"
         if title not in groups:
-            groups[title] = parser.add_argument_group(title)
+            groups[title] = _group_of(parser, title)
         groups[title].add_argument(
             *spec.flags,
             *spec.off_flags,
@@ -278,6 +278,12 @@ def add_settings(
             metavar=spec.metavar,
             help=help_of(spec),
         )
+
+
+def _group_of(parser: CommandParser, title: str) -> Any:
+    """The group of this heading: settings of several classes may stand under one."""
+    there = (group for group in parser._action_groups if group.title == title)
+    return next(there, None) or parser.add_argument_group(title)
 
 
 def add_switch(group: Any, flag: str, help: str, *, dest: str | None = None) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ptycho_torch.diagnosis.verdict import Verdict
 
 __all__ = [
+    "LIMIT",
+    "array_limit_of",
     "build_execution_config_from_args",
     "check_target",
     "cli_layer",
@@ -39,6 +41,10 @@ __all__ = [
     "validate_paths",
     "wants_quiet",
 ]
+
+
+LIMIT = "largest_array_gib"
+"""Setting that commands take which read scans, whether they are jobs or not."""
 
 
 def resolve_accelerator(accelerator: str | None, device: str | None) -> str | None:
@@ -133,6 +139,15 @@ def parts_of(args: argparse.Namespace) -> PartsConfig:
     parts = PartsConfig(**typed)
     validate_paths({f"--{name}": getattr(parts, name) for name in ("positions", "mask", "probe")})
     return parts
+
+
+@contextmanager
+def array_limit_of(args: argparse.Namespace) -> Iterator[None]:
+    """What a command that is no job lets arrays of its scans take: what was typed."""
+    from ptycho_torch.data.limits import larger_arrays
+
+    with larger_arrays(getattr(args, LIMIT, None)):
+        yield
 
 
 Paths: TypeAlias = Mapping[str, str | PathLike[str] | tuple[Path, ...] | None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,11 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any, Literal
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - without locks nobody can tell which files are abandoned
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["TEMPORARY_SUFFIX", "atomic_path", "atomic_write"]
 
@@ -76,6 +82,8 @@ def atomic_write(
 def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
     """Name of an empty temporary file beside ``path`` that takes its place when the block ends well.
 
+    What writers of the same file left behind that were killed is removed first: who writes holds a lock.
+
     For libraries that open files by name; `atomic_write` is for all others. The block closes the file.
 
     Parameters
@@ -100,13 +108,11 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
         raise FileNotFoundError(f"{target.parent}: no such directory; create it before writing {target.name}")
     if target.is_dir():
         raise IsADirectoryError(f"{target}: is a directory; give the name of a file")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    _clear_abandoned(target)
+    temporary, descriptor = _create(target, os.fspath(path))
     try:
-        # Created here rather than by tempfile, whose files are readable by their owner only.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
+        os.fsync(descriptor)
         os.replace(temporary, target)
     except OSError as error:
         ours = error.filename is None or str(error.filename) == str(temporary)
@@ -119,6 +125,57 @@ def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
     finally:
         # After a successful rename the temporary name is gone; whatever is left here is an unfinished file.
         temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _create(target: Path, asked: str) -> tuple[Path, int]:
+    """A new temporary file for a target, and its open descriptor, which holds the lock."""
+    while True:
+        name = f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+        temporary = target.with_name(name)
+        try:
+            # Created here rather than by tempfile, whose files are readable by their owner only.
+            descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise OSError(error.errno, _no_room(error, temporary), asked) from error
+            raise OSError(error.errno, error.strerror, asked) from error
+        # Between the creation and the lock, somebody may have taken the file for an abandoned one.
+        if _lock(descriptor) is not False and temporary.exists():
+            return temporary, descriptor
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Whether the lock was taken; None where the file system has none."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES) else None
+    return True
+
+
+def _clear_abandoned(target: Path) -> None:
+    """Remove temporary files of a target whose writers are gone."""
+    named = re.compile(re.escape(f".{target.name}.") + rf"\d+-[0-9a-f]{{8}}{re.escape(TEMPORARY_SUFFIX)}")
+    try:
+        left = [target.with_name(name) for name in os.listdir(target.parent) if named.fullmatch(name)]
+    except PermissionError:
+        # A folder may be written to by who may not look into it.
+        return
+    for path in left:
+        try:
+            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        except OSError:
+            # Of somebody else, a link, or gone already.
+            continue
+        try:
+            if _lock(descriptor):
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
 def _no_room(error: OSError, temporary: Path) -> str:

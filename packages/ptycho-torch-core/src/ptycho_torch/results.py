@@ -141,6 +141,13 @@ def _saved_object(path: str | PathLike[str]) -> StitchedObject:
         raise DataError(fault(prefix, "holds NaN or infinity"), source)
     weight = arrays.get("weight", np.ones(image.shape, dtype=np.float32))
     origin = arrays.get("origin" if prefix == "object" else "objectGuess_origin", np.zeros(2))
+    strange = [
+        fault(name, f"expected finite numbers, got {values.dtype}")
+        for name, values in (("weight", weight), ("origin", origin))
+        if values.dtype.kind not in "biuf" or not np.isfinite(values).all()
+    ]
+    if strange:
+        raise DataError(strange, source)
     if weight.shape != image.shape or origin.shape != (2,):
         raise DataError(
             Fault(

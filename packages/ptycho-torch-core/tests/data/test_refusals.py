@@ -37,6 +37,7 @@ CASES = {
     "rank of positions": (lambda a: a | {"ycoords": a["ycoords"][:, None]}, "ycoords"),
     "text positions": (lambda a: a | {"ycoords": a["ycoords"].astype(str)}, "ycoords"),
     "position not finite": (lambda a: _with(a, "xcoords", 2, np.nan), "xcoords"),
+    "position beyond any stage": (lambda a: _with(a, "xcoords", 2, -1e300, np.float64), "xcoords"),
     "metres": (
         lambda a: a | {"xcoords": a["xcoords"] * 1e-8, "ycoords": a["ycoords"] * 1e-8},
         "xcoords, ycoords",
@@ -89,7 +90,10 @@ CASES = {
 }
 
 
-CLEANED = ("NaN", "infinity", "negative", "negative integers", "all zero", "position not finite")
+CLEANED = (
+    *("NaN", "infinity", "negative", "negative integers", "all zero"),
+    *("position not finite", "position beyond any stage"),
+)
 """Refused only where nothing may be masked or left out."""
 
 

@@ -100,3 +100,25 @@ def test_the_first_process_alone_makes_a_store(tmp_path, monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     logger_kind("mlflow").open(tmp_path / LOGS)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.rule("RUN-055")
+@pytest.mark.parametrize("name", ["csv", "mlflow"])
+@pytest.mark.parametrize(
+    "damage", [b"\xff\xfe\x00", b"a,b\n1\n", b"a,b\n1,2\n", b"step\nx\n", b'"', b"step\n1,2\n"]
+)
+def test_a_damaged_log_is_refused_with_what_to_do(name, damage, tmp_path):
+    kind, folder = _kind(name), tmp_path / LOGS
+    logger = kind.open(folder)
+    logger.log_metrics({"train_loss": 1.0}, step=0)
+    logger.save()
+    logger.finalize("success")
+    [file] = [path for path in folder.iterdir() if path.suffix in (".csv", ".db")]
+    file.write_bytes(damage)
+    with pytest.raises(ConfigError) as refused:
+        kind.open(folder, continue_at=1)
+    [problem] = refused.value.problems
+    assert (problem.field, problem.value) == ("output_dir", str(file.resolve()))
+    assert file.read_bytes() == damage
+    file.unlink()
+    kind.open(folder, continue_at=1)

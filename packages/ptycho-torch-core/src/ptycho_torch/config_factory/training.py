@@ -31,6 +31,7 @@ from ptycho_torch.config_factory.sources import (
     training_facts,
 )
 from ptycho_torch.config_factory.support import check_supported
+from ptycho_torch.data.limits import larger_arrays
 from ptycho_torch.data.scan.memory import ScanSource
 
 __all__ = ["TrainingPayload", "TrainingTask", "create_training_payload"]
@@ -172,10 +173,11 @@ def create_training_payload(
         parts = stated.config(PartsConfig)
         require_parts(parts)
         paths = {"train_data_file": asked.train_data_file, "test_data_file": asked.test_data_file}
-        for name, given in (("train_data_file", train_data_file), ("test_data_file", test_data_file)):
-            sources[name] = sources_of(given, paths[name], name, asked.reader, parts)
-        require_one_scan(parts, sources["train_data_file"], sources["test_data_file"])
-        return training_facts(stated, sources["train_data_file"] or (), asked.reader, parts)
+        with larger_arrays(stated.config(PyTorchExecutionConfig).largest_array_gib):
+            for name, given in (("train_data_file", train_data_file), ("test_data_file", test_data_file)):
+                sources[name] = sources_of(given, paths[name], name, asked.reader, parts)
+            require_one_scan(parts, sources["train_data_file"], sources["test_data_file"])
+            return training_facts(stated, sources["train_data_file"] or (), asked.reader, parts)
 
     done = noted(resolve(schema, required=required, facts=facts, **layers), arguments)
     training, execution = done.config(TrainingConfig), done.config(PyTorchExecutionConfig)

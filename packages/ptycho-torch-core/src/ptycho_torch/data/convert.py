@@ -13,6 +13,7 @@ from ptycho_config import OrientationConfig, PartsConfig
 from ptycho_torch.control import Progress, stage_of
 from ptycho_torch.data.format_module import Format
 from ptycho_torch.data.format_registry import format_for_target, format_named
+from ptycho_torch.data.inputs import files_read
 from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.errors import ConfigError
@@ -177,7 +178,7 @@ def convert(
     destination = Path(target)
     kind = target_format(destination, format, overwrite=True, reader=reader)
     origin, located = recognised(source, reader, parts=parts)
-    read = (*located.files, *(() if parts is None else parts.files))
+    read = files_read((source,), reader, parts)
     target_format(destination, kind.name, overwrite=overwrite, reader=reader, inputs=read)
     reading = stage_of(progress, "reading", "frame")
     scan = origin.read(

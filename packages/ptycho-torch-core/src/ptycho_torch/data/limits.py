@@ -1,7 +1,8 @@
 """How large the parts of a scan may be, so that a size is looked at before memory is taken for it.
 
 A file may claim any size; a few bytes are enough to claim terabytes. What no scan has, and what this machine
-has no memory for, is refused by its header alone. `larger_arrays` raises the limits for a block.
+has no memory for, is refused by its header alone. The setting ``largest_array_gib`` of a job raises the
+limits; `larger_arrays` does it for functions that take no settings.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from contextvars import ContextVar
 
 from ptycho_torch.errors import Fault
 
-__all__ = ["LARGEST_FRAME_PX", "larger_arrays", "largest_array_bytes", "memory_bytes", "too_large"]
+__all__ = [
+    "LARGEST_FRAME_PX",
+    "larger_arrays",
+    "largest_array_bytes",
+    "largest_piece_bytes",
+    "memory_bytes",
+    "too_large",
+]
 
 LARGEST_FRAME_PX = 16384
 """Edge of a frame; px. The largest detectors have a third of it."""
@@ -22,6 +30,8 @@ _GIGA = 1 << 30
 _LARGEST_ARRAY_BYTES = 4 * _GIGA
 _SHARE = 0.25
 _UNKNOWN_MEMORY = 8 * _GIGA
+
+_LARGEST_PIECE_BYTES = 1 * _GIGA
 
 _stated: ContextVar[int | None] = ContextVar("largest_array_bytes", default=None)
 
@@ -40,17 +50,27 @@ def largest_array_bytes() -> int:
     return min(_LARGEST_ARRAY_BYTES, int(_SHARE * memory_bytes())) if stated is None else stated
 
 
+def largest_piece_bytes() -> int:
+    """Bytes that one packed piece of an array may unpack to: 1 GiB, unless something else is stated."""
+    return _LARGEST_PIECE_BYTES if _stated.get() is None else largest_array_bytes()
+
+
 @contextmanager
-def larger_arrays(n_bytes: int) -> Iterator[None]:
-    """Let arrays of a scan take up to ``n_bytes`` in this block, in this thread.
+def larger_arrays(gib: float | None) -> Iterator[None]:
+    """Let arrays of a scan take up to so many GiB in this block, in this thread.
+
+    Parameters
+    ----------
+    gib
+        Memory of one array; GiB. None: what holds outside of the block.
 
     Examples
     --------
-    >>> with larger_arrays(64 << 30):
+    >>> with larger_arrays(64):
     ...     largest_array_bytes() >> 30
     64
     """
-    token = _stated.set(n_bytes)
+    token = _stated.set(_stated.get() if gib is None else int(gib * _GIGA))
     try:
         yield
     finally:
@@ -72,6 +92,6 @@ def too_large(n_bytes: int, *, limit: int | None = None) -> Fault | None:
         return None
     return Fault(
         f"takes {n_bytes / _GIGA:.3g} GiB of memory, expected at most {allowed / _GIGA:.3g} GiB; crop or "
-        "repair it. If it is right, read it within ptycho_torch.data.limits.larger_arrays",
+        "repair it. If it is right, raise largest_array_gib (--largest-array-gib)",
         kind="too large",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from lightning.pytorch.callbacks import Callback
 
 from ptycho_torch.control import Progress, RunCancelled, ShouldStop
 from ptycho_torch.lightning.checkpoints import LastCheckpoint
+from ptycho_torch.lightning.restored import require_sound_state, states_of
 
 __all__ = ["Beginning", "RunControl"]
 
 
 class Beginning(Callback):
-    """Knows whether training has begun, here or in a copy of this process.
+    """Knows whether training has begun, here or in a copy of this process; the last of the callbacks.
+
+    What was restored from a checkpoint is looked at before.
 
     Parameters
     ----------
@@ -28,14 +32,26 @@ class Beginning(Callback):
     def __init__(self, *, copies: bool) -> None:
         # One that works with processes that are spawned and with forked ones.
         self._seen: Any = multiprocessing.get_context("spawn").Event() if copies else threading.Event()
+        self._fresh: dict[str, Mapping[str, Any]] = {}
 
     @property
     def seen(self) -> bool:
         """Whether some process was about to take its first batch."""
         return bool(self._seen.is_set())
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Take down what the callbacks hold before anything is restored."""
+        self._fresh = states_of(trainer)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note it."""
+        """Note it.
+
+        Raises
+        ------
+        ValueError
+            If what was restored is of another kind than it has to be.
+        """
+        require_sound_state(trainer, self._fresh)
         self._seen.set()
 
 

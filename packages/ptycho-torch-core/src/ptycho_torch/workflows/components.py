@@ -32,6 +32,8 @@ from ptycho_torch.config_factory import TrainingPayload, create_training_payload
 from ptycho_torch.config_factory.training import TrainingTask
 from ptycho_torch.control import Progress, ShouldStop
 from ptycho_torch.data.groups.grouping import covering_groups
+from ptycho_torch.data.inputs import files_read
+from ptycho_torch.data.limits import larger_arrays
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import HoldsScan, InMemory, ScanSource
@@ -279,7 +281,7 @@ def save_outputs(
     Raises
     ------
     ConfigError
-        If nothing was reconstructed, or the directory holds other results.
+        If nothing was reconstructed, the directory holds other results, or a file would go over a scan.
     ShapeError
         If the arrays have another shape than what was reconstructed.
     ResultsIncomplete
@@ -307,7 +309,12 @@ def save_outputs(
         verdict=results["verdict"],
         settings=results["payload"].resolution,
     )
-    run = RunDirectory.check(Path(output_dir), "infer", RECONSTRUCTION_FILES, overwrite=overwrite)
+    task = results["payload"].task
+    scans = (results["scan"], *task.train_data, *(task.test_data or ()))
+    read = files_read(scans, task.config.reader, task.parts)
+    run = RunDirectory.check(
+        Path(output_dir), "infer", RECONSTRUCTION_FILES, overwrite=overwrite, inputs=read
+    )
     with run.at_work() as work:
         leaving = Leaving(work)
         write_results(leaving, made, pictures=pictures)
@@ -376,17 +383,18 @@ def _reconstructed(
     progress: Progress | None,
 ) -> dict[str, Any]:
     config, execution = task.config, task.execution
-    scan: Scan = read_scan(
-        source,
-        n_pixels=config.model.N,
-        measurement_domain=config.measurement_domain,
-        nphotons=config.nphotons,
-        reader=config.reader,
-        orientation=task.orientation,
-        parts=task.parts,
-        clean=config.clean,
-        strict=config.strict,
-    )
+    with larger_arrays(execution.largest_array_gib):
+        scan: Scan = read_scan(
+            source,
+            n_pixels=config.model.N,
+            measurement_domain=config.measurement_domain,
+            nphotons=config.nphotons,
+            reader=config.reader,
+            orientation=task.orientation,
+            parts=task.parts,
+            clean=config.clean,
+            strict=config.strict,
+        )
     announce_product(scan)
     device = resolve_accelerator(execution.accelerator)
     model = trained.to(device).eval()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ptycho_torch.data.convert import write_scan
-from ptycho_torch.data.limits import larger_arrays, largest_array_bytes
+from ptycho_torch.data.limits import larger_arrays, largest_array_bytes, largest_piece_bytes
 from ptycho_torch.data.opening import open_scan
 from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.summary import examine_scan
@@ -162,6 +162,7 @@ def _opened(path):
     return not problems
 
 
+@pytest.mark.rule("DATA-120", "DATA-122")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", FORMATS)
 def test_any_part_may_be_of_any_kind(copy_of, name, kind):
@@ -183,6 +184,7 @@ def test_any_part_may_be_of_any_kind(copy_of, name, kind):
     assert refused or kind in ("group", "dangling")
 
 
+@pytest.mark.rule("DATA-120", "DATA-122")
 @pytest.mark.parametrize("kind", ATTRIBUTES)
 @pytest.mark.parametrize("name", FORMATS)
 def test_any_attribute_may_be_of_any_kind(copy_of, name, kind):
@@ -202,6 +204,7 @@ def test_any_attribute_may_be_of_any_kind(copy_of, name, kind):
             file.write_bytes(before)
 
 
+@pytest.mark.rule("DATA-121")
 @pytest.mark.parametrize(
     ("part", "shape"),
     [(PROBE, (1, 30_000, 30_000)), (OBJECT, (30_000, 30_000)), (FRAMES, (4, 32_768, 32_768))],
@@ -230,6 +233,7 @@ def _is(kind, *names):
     return lambda error: error.names == names and set(error.kinds) == {kind}
 
 
+@pytest.mark.rule("DATA-121")
 def test_a_piece_that_unpacks_to_gigabytes_is_not_unpacked(copy_of):
     path, [file] = copy_of("ptychodus-training")
     with h5py.File(file, "r+") as hdf5:
@@ -249,6 +253,21 @@ def test_a_piece_that_unpacks_to_gigabytes_is_not_unpacked(copy_of):
         open_scan(path)
 
 
+@pytest.mark.rule("DATA-121")
+@pytest.mark.parametrize("part", ["object", "patterns", "probe_position_x_px"])
+def test_a_large_array_of_which_hardly_anything_is_stored_is_not_read(copy_of, part):
+    path, [file] = copy_of("ptychodus-training")
+    with h5py.File(file, "r+") as hdf5:
+        kind, axes = hdf5[part].dtype, hdf5[part].ndim
+        del hdf5[part]
+        shape = {1: (20_000_000,), 2: (9000, 9000), 3: (1_000_000, 64, 64)}[axes]
+        data = hdf5.create_dataset(part, shape, kind, chunks=True, compression="lzf")
+        data[(0,) * axes] = 1
+    with pytest.raises(DataError) as refused:
+        open_scan(path)
+    assert (part, "never written") in zip(refused.value.names, refused.value.kinds, strict=True)
+
+
 def test_frames_that_were_never_written_are_refused(copy_of):
     path, [file] = copy_of("ptychodus-training")
     with h5py.File(file, "r+") as hdf5:
@@ -259,15 +278,24 @@ def test_frames_that_were_never_written_are_refused(copy_of):
         open_scan(path)
 
 
-def test_the_limit_can_be_raised(copy_of):
+@pytest.mark.rule("DATA-121")
+def test_the_limit_can_be_lowered_and_raised(copy_of):
     path, _ = copy_of("ptychodus-training")
-    with larger_arrays(1000):
-        assert largest_array_bytes() == 1000
-        with pytest.raises(DataError, check=_is("too large", "probe", "object")):
+    usual = largest_array_bytes()
+    with larger_arrays(1e-6):
+        assert largest_array_bytes() == largest_piece_bytes() == 1073
+        with (
+            larger_arrays(None),
+            pytest.raises(DataError, check=_is("too large", "patterns", "probe", "object")),
+        ):
             open_scan(path)
-    assert open_scan(path).n_frames
+    assert largest_array_bytes() == usual
+    with larger_arrays(64):
+        assert largest_array_bytes() == largest_piece_bytes() == 64 << 30
+        assert open_scan(path).n_frames
 
 
+@pytest.mark.rule("DATA-123")
 def test_pipes_and_sockets_are_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "scan.npz")
     with socket.socket(socket.AF_UNIX) as listening:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import socket
+import time
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 import torch.distributed as dist
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
+from lightning.fabric.strategies import STRATEGY_REGISTRY
+from lightning.pytorch.strategies import StrategyRegistry
 
-from ptycho_config import ConfigError
+from ptycho_config import ConfigError, PyTorchExecutionConfig
 from ptycho_torch.workflows import train
 from ptycho_torch.workflows.processes import meeting
+from ptycho_torch.workflows.processes.distributed import patient_strategy
 from ptycho_torch.workflows.processes.meeting import awaited, cluster_environment, require_meeting_place
 
 _TOLD = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "GROUP_RANK", "LOCAL_RANK", "TORCHELASTIC_RUN_ID")
@@ -117,3 +122,41 @@ def test_who_waited_in_vain_ends_in_words(shell):
         awaited(strategy),
     ):
         dist.TCPStore(environment.main_address, environment.main_port, 2, True, timeout=timedelta(seconds=1))
+
+
+@pytest.fixture
+def alone(shell):
+    """The shell of the first of two machines; the second one never comes."""
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    shell.setenv("MASTER_ADDR", "127.0.0.1")
+    shell.setenv("MASTER_PORT", str(port))
+    shell.setenv("NODE_RANK", "0")
+    return f"127.0.0.1:{port}"
+
+
+@pytest.mark.rule("RUN-068")
+def test_processes_wait_as_long_as_is_stated(alone, payload, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="ptycho_torch")
+    waiting = {"num_nodes": 2, "process_timeout_min": 0.03}
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match=f"2 machines did not meet at {alone} within 0.03 min"):
+        train(payload(execution=waiting))
+    assert 1.5 < time.monotonic() - started < 60
+    assert "(0.03 min)" in caplog.text
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("registry", [StrategyRegistry, STRATEGY_REGISTRY])
+@pytest.mark.parametrize("name", ["auto", "ddp", "ddp_spawn", "ddp_find_unused_parameters_true"])
+def test_every_strategy_waits_as_long_as_is_stated(registry, name):
+    stated = PyTorchExecutionConfig(devices=2, process_timeout_min=7)
+    made = patient_strategy(name, stated, "cpu", registry)
+    assert made._timeout == timedelta(minutes=7)
+    usual = registry["ddp" if name == "auto" else name]
+    assert isinstance(made, usual["strategy"])
+    assert made._start_method == usual["init_params"]["start_method"]
+    assert patient_strategy(name, PyTorchExecutionConfig(devices=2), "cpu", registry) == name
+    alone = PyTorchExecutionConfig(devices=1, process_timeout_min=7)
+    assert patient_strategy(name, alone, "cpu", registry) == name

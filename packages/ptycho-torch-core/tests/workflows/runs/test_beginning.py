@@ -26,7 +26,9 @@ def test_a_training_that_never_began_is_in_nobodys_way(payload, tmp_path):
     with pytest.raises(RuntimeError):
         train(made, callbacks=[_NeverBegins()], overwrite=True)
     assert {path.name for path in (tmp_path / "run").iterdir()} == before
-    # Of a run that is continued, the settings stay.
+    # Of a run that is continued, the settings stay as they are, and it is as complete as it was.
+    said = {name: (tmp_path / "run" / name).read_bytes() for name in before if name.endswith(".json")}
+    assert {"resolved_config.json", ".run-train.json"} <= set(said)
     with pytest.raises(RuntimeError):
         train(payload(n_groups=8, nepochs=9), callbacks=[_NeverBegins()], resume=True)
-    assert (tmp_path / "run" / "resolved_config.json").is_file()
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in said} == said

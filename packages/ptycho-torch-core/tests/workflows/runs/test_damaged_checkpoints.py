@@ -17,6 +17,8 @@ from ptycho_torch.errors import BundleError
 from ptycho_torch.workflows import TrainingInterrupted, train
 from ptycho_torch.workflows.runs.standing import read_standing
 
+_PROGRESS = ("loops", "fit_loop")
+
 
 class _InterruptAt(Callback):
     def on_train_epoch_start(self, trainer, pl_module):
@@ -24,12 +26,14 @@ class _InterruptAt(Callback):
             raise KeyboardInterrupt
 
 
-def _payload(scan, folder):
+def _payload(scan, folder, nepochs=3):
     return create_training_payload(
         scan,
         folder,
-        overrides={"batch_size": 8, "n_filters_scale": 1, "nepochs": 3, "n_groups": 16},
-        execution_config=PyTorchExecutionConfig(accelerator="cpu", val_fraction=0.25),
+        overrides={"batch_size": 8, "n_filters_scale": 1, "nepochs": nepochs, "n_groups": 16},
+        execution_config=PyTorchExecutionConfig(
+            accelerator="cpu", val_fraction=0.25, scheduler="ReduceLROnPlateau"
+        ),
     )
 
 
@@ -74,7 +78,8 @@ def _set(place, *names):
 
     def changed(content, value=None):
         for name in above:
-            content = _state({"callbacks": content}, name) if name[0].isupper() else content[name]
+            is_callback = isinstance(name, str) and name[0].isupper()
+            content = _state({"callbacks": content}, name) if is_callback else content[name]
         content.pop(last)
         if place != "gone":
             content[last] = place
@@ -102,6 +107,7 @@ def _set(place, *names):
         _set("gone", "callbacks", "BestCheckpoints", "best_k_models"),
         _set(1.0, "callbacks", "BestCheckpoints", "best_model_path"),
         _set({3: 1.0}, "callbacks", "BestCheckpoints", "best_k_models"),
+        _set({"best-epoch=001.ckpt": "x"}, "callbacks", "BestCheckpoints", "best_k_models"),
     ],
 )
 def test_a_changed_entry_is_refused_with_the_last_good_checkpoint(folder, change):
@@ -123,13 +129,33 @@ def test_a_changed_entry_is_refused_with_the_last_good_checkpoint(folder, change
         _set({}, "state_dict"),
         _set("gone", "state_dict"),
         _set("x", "callbacks", "LastCheckpoint", "random"),
+        # What training would trip over later, somewhere in its first epoch.
+        _set({}, *_PROGRESS, "epoch_progress", "total", "ready"),
+        _set(-1, *_PROGRESS, "epoch_loop.batch_progress", "total", "started"),
+        _set("x", *_PROGRESS, "epoch_loop.val_loop.batch_progress", "current", "ready"),
+        _set("x", "callbacks", "EarlyStopping", "wait_count"),
+        _set(None, "callbacks", "EarlyStopping", "best_score"),
+        _set([], "callbacks", "CollapseGuard", "low_since"),
+        _set("fast", "optimizer_states", 0, "param_groups", 0, "lr"),
+        _set((0.9, "x"), "optimizer_states", 0, "param_groups", 0, "betas"),
+        _set(torch.zeros(7), "optimizer_states", 0, "state", 1, "exp_avg"),
+        _set("x", "optimizer_states", 0, "state", 1, "step"),
+        _set("gone", "optimizer_states", 0, "state", 1, "exp_avg"),
+        _set("x", "lr_schedulers", 0, "last_epoch"),
+        _set(["x"], "lr_schedulers", 0, "_last_lr"),
     ],
 )
 def test_what_the_trainer_cannot_continue_from_is_refused_alike(folder, change, tiny_scan_file):
     _change(folder, change)
+    before = _content(folder)
     with pytest.raises(ConfigError) as refused:
-        train(_payload(tiny_scan_file, folder), resume=True)
+        train(_payload(tiny_scan_file, folder, nepochs=4), resume=True)
     _require_refusal(refused, folder)
+    assert _content(folder) == before
+
+
+def _content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.rule("RUN-055")

@@ -20,6 +20,7 @@ from ptycho_torch.data.hdf5.detector import is_master, read_master
 from ptycho_torch.data.hdf5.elsewhere import read_places
 from ptycho_torch.data.hdf5.files import Contents, is_hdf5, opened
 from ptycho_torch.data.hdf5.gathered import Gathered
+from ptycho_torch.data.paths import inside_of
 from ptycho_torch.data.recognition import Candidate, recognised
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.example import example_scan
@@ -41,6 +42,7 @@ FRAMES, METADATA = "frames", "metadata"
 
 _LARGEST_TEXT = 1 << 20
 _NAMES = {"diff3d": "frames", "xcoords": "positions x", "ycoords": "positions y", "probeGuess": "probe"}
+_FILES = tuple(spec.name for spec in field_specs(PartsConfig) if spec.kind == "path")
 _RIVALS = (("probe", "probe_model"), ("positions", "raster_step"))
 _PROBE_SETTINGS = ("probe_diameter", "probe_outer_zone", "probe_angle", "probe_defocus", "probe_stop")
 
@@ -61,7 +63,15 @@ def recognise(candidate: Candidate) -> Located | str:
     if not candidate.is_folder and candidate.hdf5 is not None:
         return "the content is HDF5, expected a text file that names frames and positions"
     found = _entries(candidate.path)
-    return found if isinstance(found, str) else Located(NAME, (candidate.path,))
+    if isinstance(found, str):
+        return found
+    named = (found.get(name) for name in (FRAMES, *_FILES))
+    files = [
+        inside_of(candidate.path.parent / name)[0]
+        for name in named
+        if isinstance(name, str) and "\0" not in name
+    ]
+    return Located(NAME, (candidate.path, *(file for file in files if file.exists())))
 
 
 def header(located: Located) -> ScanHeader:
@@ -104,7 +114,7 @@ def _check_entries(stated: Mapping[str, Any], path: Path) -> None:
         raise DataError(fault(unknown[0], f"no entry of that name; {hint}"), path)
     if not isinstance(stated.get(METADATA, {}), dict):
         raise DataError(fault(METADATA, "expected a table of names and values"), path)
-    for name in (FRAMES, *(spec.name for spec in field_specs(PartsConfig) if spec.kind == "path")):
+    for name in (FRAMES, *_FILES):
         value = stated.get(name, "")
         if not isinstance(value, str) or "\0" in value:
             raise DataError(fault(name, f"expected the name of a file, got {value!r}"), path)

@@ -9,13 +9,14 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ptycho_torch.data.limits import LARGEST_FRAME_PX, too_large
+from ptycho_torch.data.limits import LARGEST_FRAME_PX, largest_piece_bytes, too_large
 from ptycho_torch.errors import Fault
 
 __all__ = ["as_numbers", "dtype_of", "text_of", "why_no_frames", "why_no_numbers", "why_too_large"]
 
-_LARGEST_CHUNK_BYTES = 1 << 30
 _MOST_FRAMES = 20_000_000
+_BEST_PACKING = 5000
+_SMALL_BYTES = 1 << 26
 _COMPLEX = (("real", "imag"), ("re", "im"), ("r", "i"))
 _COLUMNS = (("x", "y"), ("x", "y", "z"))
 
@@ -63,14 +64,25 @@ def as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def why_too_large(data: h5py.Dataset, shape: tuple[int, ...]) -> Fault | None:
     """What to say of a part of a dataset, of this shape, that is not to be loaded; None when it can be."""
     said = too_large(math.prod(shape) * data.dtype.itemsize)
-    return said or _packed_too_large(data)
+    return said or _packed_too_large(data) or _hardly_written(data)
+
+
+def _hardly_written(data: h5py.Dataset) -> Fault | None:
+    """What to say of a large array of which next to nothing is stored; nothing packs numbers that well."""
+    if data.is_virtual or data.external:
+        return None
+    claimed, stored = data.size * data.dtype.itemsize, data.id.get_storage_size()
+    if claimed <= max(_SMALL_BYTES, _BEST_PACKING * stored):
+        return None
+    said = f"claims {claimed} bytes, of which {stored} were written; copy or write the file again"
+    return Fault(said, kind="never written")
 
 
 def _packed_too_large(data: h5py.Dataset) -> Fault | None:
     """What to say of pieces that unpack to more than memory is to be taken for."""
     if data.chunks is None:
         return None
-    said = too_large(math.prod(data.chunks) * data.dtype.itemsize, limit=_LARGEST_CHUNK_BYTES)
+    said = too_large(math.prod(data.chunks) * data.dtype.itemsize, limit=largest_piece_bytes())
     if said is None:
         return None
     return said.reworded(f"is packed in pieces of shape {data.chunks}, each of which {said}")
@@ -96,7 +108,7 @@ def why_no_frames(data: h5py.Dataset, *, last: bool = False) -> str | None:
         return f"{n} frames, expected at most {_MOST_FRAMES}; split the scan"
     if not (data.is_virtual or data.external or data.id.get_storage_size()):
         return Fault("no frame was ever written; copy or measure them again", kind="never written")
-    said = _packed_too_large(data)
+    said = _packed_too_large(data) or _hardly_written(data)
     return None if said is None else said.reworded(f"the array of shape {data.shape} {said}")
 
 

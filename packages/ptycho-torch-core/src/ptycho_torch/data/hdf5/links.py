@@ -13,10 +13,11 @@ from ptycho_torch.data.hdf5.kinds import dtype_of
 from ptycho_torch.data.scan.header import ArrayHeader
 from ptycho_torch.data.scan.stored import datasets_behind, open_hdf5, source_of
 
-__all__ = ["broken_link", "headers_and_links", "missing_parts"]
+__all__ = ["broken_link", "headers_and_links", "linked_files", "missing_parts"]
 
 _NAMED = 3
 _DEEPEST = 24
+_MOST_FILES = 10_000
 
 
 def broken_link(file: h5py.File, name: str) -> str | None:
@@ -106,6 +107,35 @@ def headers_and_links(file: h5py.File) -> tuple[dict[str, ArrayHeader], dict[str
         elif item is None and isinstance(link, h5py.SoftLink):
             links[name] = link.path
     return headers, links
+
+
+def linked_files(path: Path) -> tuple[Path, ...]:
+    """Files that links and virtual datasets of an HDF5 file lead to, and those that these lead to."""
+    found: dict[Path, None] = {}
+    ahead = [path]
+    while ahead and len(found) < _MOST_FILES:
+        for file in _led_to(ahead.pop()):
+            if file not in found:
+                found[file] = None
+                ahead.append(file)
+    return tuple(found)
+
+
+def _led_to(path: Path) -> list[Path]:
+    found: list[Path | None] = []
+    try:
+        if not h5py.is_hdf5(path):
+            return []
+        with open_hdf5(path) as file:
+            for _, link, item in _walk(file, "", set()):
+                if isinstance(link, h5py.ExternalLink):
+                    found.append(source_of(path, link.filename))
+                elif isinstance(item, h5py.Dataset):
+                    found += [behind for behind, _, _ in datasets_behind(item)]
+    except (OSError, RuntimeError, ValueError):
+        # A damaged file is refused by whoever reads it.
+        return []
+    return [file for file in found if file is not None and file != path]
 
 
 def _walk(

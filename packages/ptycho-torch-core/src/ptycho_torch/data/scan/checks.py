@@ -34,6 +34,7 @@ __all__ = [
 
 Problems = list[str]
 
+_FARTHEST_PX = 1e12
 _SHOWN = 5
 _PHOTONS = "nphotons"
 _LARGEST_EXTENT_PX = 1e6
@@ -188,7 +189,10 @@ def check_frame_values(
 def canonical_coordinate(
     values: npt.NDArray[Any], name: str, problems: Problems, *, unread: bool = False
 ) -> npt.NDArray[np.float64] | None:
-    """One coordinate per frame as (n,) float64; px. Finite, unless ``unread`` ones are seen to later."""
+    """One coordinate per frame as (n,) float64; px. Finite, unless ``unread`` ones are seen to later.
+
+    What is farther away than any stage goes counts as not finite.
+    """
     if values.ndim != 1 or values.size == 0:
         problems.append(
             fault(name, f"expected shape (frames,) with at least one position, got {values.shape}")
@@ -198,13 +202,16 @@ def canonical_coordinate(
         hint = "; store numbers, not text" if values.dtype.kind in "US" else ""
         problems.append(fault(name, f"expected a real dtype, got {values.dtype}{hint}"))
         return None
-    finite = np.isfinite(values)
+    places = values.astype(np.float64)
+    # Distances between such numbers would not be numbers.
+    places[np.abs(places) > _FARTHEST_PX] = np.nan
+    finite = np.isfinite(places)
     if not finite.all() and not (unread and finite.any()):
         problems.append(
             fault(name, f"positions that are not finite: {_indices(~finite)}; remove them and their frames")
         )
         return None
-    return values.astype(np.float64)
+    return places
 
 
 def check_positions(

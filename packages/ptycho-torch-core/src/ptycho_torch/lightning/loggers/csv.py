@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
-from ptycho_config.errors import Problem
+from ptycho_config.errors import ConfigError, Problem
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.lightning.loggers.protocol import LoggerKind, Picture
 
@@ -52,7 +52,8 @@ class _TableLogger(CSVLogger):
 
     def __init__(self, folder: Path, *, continue_at: int | None = None) -> None:
         super().__init__(save_dir=folder.parent, name=folder.name, version="")
-        self._continue_at = continue_at
+        # Read before anything is written.
+        self._earlier = [] if continue_at is None else _rows_before(continue_at, folder)
 
     @property
     def experiment(self) -> Any:
@@ -61,16 +62,43 @@ class _TableLogger(CSVLogger):
             return super().experiment
         if self._experiment is None:
             Path(self.log_dir).mkdir(parents=True, exist_ok=True)
-            self._experiment = _TableWriter(self.log_dir, self._earlier_rows())
+            self._experiment = _TableWriter(self.log_dir, self._earlier)
         return self._experiment
 
-    def _earlier_rows(self) -> list[dict[str, Any]]:
-        path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
-        if self._continue_at is None or not path.is_file():
-            return []
-        with path.open(newline="") as stream:
-            rows = [{name: text for name, text in row.items() if text} for row in csv.DictReader(stream)]
-        return [row for row in rows if int(row["step"]) < self._continue_at]
+
+def _rows_before(step: int, folder: Path) -> list[dict[str, Any]]:
+    """Rows of a table that was written before; none where there is no table.
+
+    Raises
+    ------
+    ConfigError
+        If it is damaged.
+    """
+    path = folder / ExperimentWriter.NAME_METRICS_FILE
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream, strict=True))
+        kept = [{name: text for name, text in row.items() if text} for row in rows if _step_of(row) < step]
+    except (ValueError, csv.Error) as error:
+        hint = f"it is damaged ({error}); move it away to go on without the rows of before"
+        raise ConfigError(Problem("output_dir", str(path), "a table that train wrote", hint)) from error
+    return kept
+
+
+def _step_of(row: dict[str | Any, Any]) -> int:
+    """Step of a row, if all of it is numbers under names."""
+    if None in row or not all(isinstance(text, str) for text in row.values()):
+        raise ValueError("a row of another length than the first")
+    for name, text in row.items():
+        if text:
+            float(text)
+        elif name == "step":
+            raise ValueError("a row without its step")
+    if "step" not in row:
+        raise ValueError("no column step")
+    return int(row["step"])
 
 
 class _Table:

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
-from ptycho_config.errors import Problem
+from ptycho_config.errors import ConfigError, Problem
 from ptycho_torch.lightning.loggers.protocol import LoggerKind, Picture
 
 __all__ = ["KIND"]
@@ -41,9 +41,15 @@ def _open_store(folder: Path, continue_at: int | None) -> MLFlowLogger:
     # Both announce the tables they create in a new store, which nobody asked about.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    run = _newest_run(folder / _STORE)
-    if run is not None and continue_at is not None:
-        _forget_from(folder / _STORE, run, continue_at)
+    try:
+        run = _newest_run(folder / _STORE)
+        if run is not None and continue_at is not None:
+            _forget_from(folder / _STORE, run, continue_at)
+    except sqlite3.Error as error:
+        hint = f"it is damaged ({error}); move it away to go on with a new one"
+        raise ConfigError(
+            Problem("output_dir", str(folder / _STORE), "a store that train wrote", hint)
+        ) from error
     with warnings.catch_warnings():
         # Raised inside MLflow by its own use of its dependencies.
         warnings.simplefilter("ignore")

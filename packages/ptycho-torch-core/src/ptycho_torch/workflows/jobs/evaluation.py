@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from ptycho_torch.data.inputs import files_read
 from ptycho_torch.data.summary import probe_diameter
 from ptycho_torch.errors import ResultWarning
 from ptycho_torch.metrics import MetricReport, compare
@@ -76,7 +77,7 @@ def evaluate(
     """
     run = None
     if output_dir is not None:
-        read = [path for path in (reconstruction_file, truth_file, reader) if path is not None]
+        read = files_read((reconstruction_file, truth_file), reader)
         run = RunDirectory.check(
             Path(output_dir), "evaluate", EVALUATION_FILES, overwrite=overwrite, inputs=read
         )

@@ -89,6 +89,7 @@ def fit(
     run: RunDirectory,
     accelerator: str,
     callbacks: Sequence[Callback],
+    before: Mapping[str, bytes],
 ) -> ResumePoint:
     """Train from a point to the end.
 
@@ -106,6 +107,8 @@ def fit(
         Device type, resolved.
     callbacks
         Beside those that the fitting itself needs.
+    before
+        What the folder said of the run, put back if the training does not begin.
 
     Returns
     -------
@@ -126,10 +129,7 @@ def fit(
     copies = starts_copies(execution, accelerator)
     history = History(work / ROWS if copies else None)
     beginning = Beginning(copies=copies)
-    all_callbacks = [*callbacks, history, beginning, QuietCopies()]
-    trainer = build_trainer(
-        config, execution, prepared, work, accelerator, all_callbacks, continue_at=point.step or None
-    )
+    all_callbacks = [*callbacks, history, QuietCopies(), beginning]
     has_validation = len(prepared.validation) > 0
     module = PtychoModule(prepared.model, config, execution, has_validation=has_validation)
     data = ScanDataModule(
@@ -142,11 +142,15 @@ def fit(
     # Processes beside the first one have written nothing.
     names = run.names if is_first_process() else ()
     with (
-        nothing_left_unless(lambda: beginning.seen, work, run.command, names),
-        nullcontext() if copies else awaited(trainer.strategy),
+        nothing_left_unless(lambda: beginning.seen, work, run.command, names, before),
         _broken_weights_told(work),
     ):
-        if run_trainer(trainer, module, data, point.checkpoint, beginning):
+        trainer = build_trainer(
+            config, execution, prepared, work, accelerator, all_callbacks, continue_at=point.step or None
+        )
+        with nullcontext() if copies else awaited(trainer.strategy):
+            interrupted = run_trainer(trainer, module, data, point.checkpoint, beginning)
+        if interrupted:
             raise TrainingInterrupted(_last_checkpoint(work))
     history.collect()
     keeper = trainer.checkpoint_callback

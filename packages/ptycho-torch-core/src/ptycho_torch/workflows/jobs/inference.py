@@ -20,6 +20,8 @@ from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.groups.grouping import Groups, make_groups
+from ptycho_torch.data.inputs import files_read
+from ptycho_torch.data.limits import larger_arrays
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import ScanSource, name_of
@@ -150,7 +152,7 @@ def infer(
     config, execution = payload.inference_config, payload.execution_config
     device = resolve_accelerator(execution.accelerator)
     require_importable_script(execution, device)
-    inputs = (config.model_path, payload.test_data, config.reader, *payload.parts_config.files)
+    inputs = (config.model_path, *files_read((payload.test_data,), config.reader, payload.parts_config))
     run = _find_place(config.output_dir, overwrite=overwrite, inputs=inputs)
     require_compiler(execution, device)
     model, manifest = load_bundle(payload.model_path, device=device)
@@ -160,7 +162,8 @@ def infer(
     training: Any = manifest.configuration.get("training", {})
     reading = stage_of(progress, "reading", "frame")
     nphotons = float(training.get("nphotons", 1e9))
-    scan, groups = _read(payload.test_data, config, payload, nphotons=nphotons, progress=reading)
+    with larger_arrays(execution.largest_array_gib):
+        scan, groups = _read(payload.test_data, config, payload, nphotons=nphotons, progress=reading)
     announce_product(scan)
     kept = Intermediates() if config.debug else None
     work = ReconstructionTask.asked_for(

@@ -10,6 +10,8 @@ from pathlib import Path
 from ptycho_config import PyTorchExecutionConfig, RefineConfig, Resolution
 from ptycho_torch.config_factory.refinement import RefinementPayload
 from ptycho_torch.control import Progress
+from ptycho_torch.data.inputs import files_read
+from ptycho_torch.data.limits import larger_arrays
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.diagnosis.verdict import Verdict
@@ -119,23 +121,24 @@ def refine_scan(
         The object explains the frames no better than an empty one.
     """
     data, execution = payload.data_config, payload.execution_config
-    inputs = (payload.scan_file, data.start_file, data.reader, *payload.parts_config.files)
+    inputs = (*files_read((payload.scan_file,), data.reader, payload.parts_config), data.start_file)
     run = RunDirectory.check(data.output_dir, _COMMAND, REFINEMENT_FILES, overwrite=overwrite, inputs=inputs)
     device = resolve_accelerator(execution.accelerator)
     count_devices(execution, device, joins=False)
-    scan = read_scan(
-        payload.scan_file,
-        n_pixels=None,
-        measurement_domain=data.measurement_domain,
-        nphotons=data.nphotons,
-        reader=data.reader,
-        orientation=payload.orientation_config,
-        parts=payload.parts_config,
-        clean=data.clean,
-        strict=data.strict,
-    )
+    with larger_arrays(execution.largest_array_gib):
+        scan = read_scan(
+            payload.scan_file,
+            n_pixels=None,
+            measurement_domain=data.measurement_domain,
+            nphotons=data.nphotons,
+            reader=data.reader,
+            orientation=payload.orientation_config,
+            parts=payload.parts_config,
+            clean=data.clean,
+            strict=data.strict,
+        )
+        start = None if data.start_file is None else load_object(data.start_file, reader=data.reader)
     announce_product(scan)
-    start = None if data.start_file is None else load_object(data.start_file, reader=data.reader)
     with run.at_work() as work, numerics():
         interrupted = False
         try:

@@ -12,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import StrategyRegistry
 
 from ptycho_config import PyTorchExecutionConfig, TrainingConfig
 from ptycho_torch.lightning.checkpoint_io import AtomicCheckpointIO
@@ -24,7 +25,7 @@ from ptycho_torch.lightning.quiet import quiet_lightning
 from ptycho_torch.lightning.run_control import Beginning
 from ptycho_torch.workflows.jobs.preparation import PreparedTraining
 from ptycho_torch.workflows.processes.device import count_devices
-from ptycho_torch.workflows.processes.distributed import resolve_strategy
+from ptycho_torch.workflows.processes.distributed import patient_strategy, resolve_strategy
 from ptycho_torch.workflows.processes.meeting import cluster_environment
 from ptycho_torch.workflows.runs.standing import UNREADABLE, unusable_checkpoint
 
@@ -104,17 +105,15 @@ def build_trainer(
         Step from which an interrupted run is continued.
     """
     clip = clip_algorithm(config, execution)
+    partly_used = config.model.model_type == "supervised" or len(prepared.scans) > 1
+    strategy = resolve_strategy(execution, accelerator, partly_used=partly_used)
     with _fit_warnings():
         return pl.Trainer(
             default_root_dir=work,
             accelerator=accelerator,
             devices=count_devices(execution, accelerator),
             num_nodes=execution.num_nodes,
-            strategy=resolve_strategy(
-                execution,
-                accelerator,
-                partly_used=config.model.model_type == "supervised" or len(prepared.scans) > 1,
-            ),
+            strategy=patient_strategy(strategy, execution, accelerator, StrategyRegistry),
             precision=execution.precision,  # type: ignore[arg-type]
             deterministic=execution.deterministic,  # type: ignore[arg-type]
             max_epochs=config.nepochs,

@@ -23,6 +23,8 @@ from ptycho_torch.bundle import BUNDLE_NAME, installed_versions, save_bundle
 from ptycho_torch.bundle.checkpoint import checkpoint_content
 from ptycho_torch.config_factory.training import TrainingPayload, TrainingTask
 from ptycho_torch.control import Progress, ShouldStop, stage_of
+from ptycho_torch.data.inputs import files_read
+from ptycho_torch.data.limits import larger_arrays
 from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.lightning.callbacks import monitored_metric, standard_callbacks
 from ptycho_torch.lightning.checkpoints import SelfDescription
@@ -47,6 +49,7 @@ from ptycho_torch.workflows.processes.distributed import (
     is_first_process,
     resolve_strategy,
 )
+from ptycho_torch.workflows.runs.beginning import said_before
 from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, RunDirectory
 from ptycho_torch.workflows.runs.leaving import Leaving
 from ptycho_torch.workflows.runs.resume import (
@@ -56,6 +59,7 @@ from ptycho_torch.workflows.runs.resume import (
     remove_strays,
     resume_point,
 )
+from ptycho_torch.workflows.runs.standing import read_standing
 
 __all__ = ["TRAINING_FILES", "TrainingOutcome", "train"]
 
@@ -169,7 +173,8 @@ def train(
     run = _find_place(task, settings, overwrite=overwrite, resume=resume)
     require_means(execution, accelerator)
     resolve_strategy(execution, accelerator)
-    prepared = prepare_training(task, progress=stage_of(progress, "reading", "frame"))
+    with larger_arrays(execution.largest_array_gib):
+        prepared = prepare_training(task, progress=stage_of(progress, "reading", "frame"))
     require_sendable(execution, accelerator, generator=type(prepared.model.generator), callbacks=callbacks)
     identity = identity_of(prepared.datasets, prepared.probes)
     monitor = monitored_metric(
@@ -179,6 +184,7 @@ def train(
     )
     images = reconstruction_images(execution, prepared, run.work / LOGS, batch_size=config.batch_size)
     with run.at_work() as work:
+        before = said_before(work, _COMMAND)
         point = _begin(run, settings, identity, command=list(command or ()))
         with numerics():
             if not point.ended:
@@ -188,7 +194,7 @@ def train(
                 described = SelfDescription(settings.values(), record or {})
                 with control_of(execution, accelerator, work, should_stop, progress) as (asked, heard):
                     all_callbacks = [*standard, described, *images, *callbacks, RunControl(asked, heard)]
-                    point = fit(point, task, prepared, run, accelerator, all_callbacks)
+                    point = fit(point, task, prepared, run, accelerator, all_callbacks, before)
             require_finite(point.rows, work)
             drawing = stage_of(progress, "predicting", "group")
             best, files, verdict, state = from_first_process(
@@ -216,7 +222,8 @@ def _find_place(task: TrainingTask, settings: Resolution, *, overwrite: bool, re
         check_same_settings(settings, run.work / RESOLVED_NAME)
         return run
     if is_first_process():
-        read = (*task.train_data, *(task.test_data or ()), task.config.reader, *task.parts.files)
+        scans = (*task.train_data, *(task.test_data or ()))
+        read = files_read(scans, task.config.reader, task.parts)
         return RunDirectory.check(
             path, _COMMAND, TRAINING_FILES, overwrite=overwrite, resumable=True, inputs=read
         )
@@ -240,6 +247,9 @@ def _conclude(
         bundle = run.work / BUNDLE_NAME
         save_bundle(bundle, prepared.model, settings.values(), settings.to_dict(), record)
         write_training_pictures(leaving, task.config, task.train_data, prepared, point.rows, drawing)
+    if is_first_process() and run.resumed and point.checkpoint is not None:
+        # Not before: what a checkpoint names as its own is believed once training went on from it.
+        remove_strays(run.work / CHECKPOINTS, read_standing(point.checkpoint).kept)
     verdict = verdict_left_in(run.work)
     relocate_logs(run.work / LOGS, run.path / LOGS)
     # A run with files missing was made from no checkpoint, so that resuming it writes them.
@@ -259,7 +269,6 @@ def _begin(run: RunDirectory, resolution: Resolution, identity: str, *, command:
             return point
         if is_first_process():
             run.begin()
-            remove_strays(run.work / CHECKPOINTS, point)
     if is_first_process():
         write_resolved(run.work / RESOLVED_NAME, resolution, installed_versions(), command)
     return point

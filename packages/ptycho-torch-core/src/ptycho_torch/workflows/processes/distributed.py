@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -19,6 +21,7 @@ __all__ = [
     "from_first_process",
     "is_first_process",
     "is_interactive",
+    "patient_strategy",
     "resolve_strategy",
 ]
 
@@ -54,16 +57,50 @@ def resolve_strategy(
     if name != "auto" and name not in StrategyRegistry.available_strategies():
         hint = "ddp starts the command once more per device, ddp_spawn starts copies of this process"
         raise ConfigError(Problem("strategy", name, "auto, ddp, ddp_spawn or another of Lightning", hint))
-    several = count_devices(execution, accelerator) != 1 or execution.num_nodes > 1
-    if not several:
+    if not _are_several(execution, accelerator):
         # One process needs no strategy, and ddp would start a process group for it.
         return "auto" if name in ("auto", "ddp", "ddp_spawn") else name
     if not partly_used:
         return name
-    # What Lightning would choose itself.
-    plain = "ddp_notebook" if is_interactive() and execution.num_nodes == 1 else "ddp"
-    looking = f"{plain if name == 'auto' else name}_find_unused_parameters_true"
+    looking = f"{_plain_strategy(execution) if name == 'auto' else name}_find_unused_parameters_true"
     return looking if looking in StrategyRegistry.available_strategies() else name
+
+
+def patient_strategy(name: str, execution: PyTorchExecutionConfig, accelerator: str, registry: Any) -> Any:
+    """The strategy of a name whose processes wait for each other as long as the settings say.
+
+    Parameters
+    ----------
+    name
+        From :func:`resolve_strategy`.
+    execution, accelerator
+        Settings, and the device type, resolved.
+    registry
+        Strategies by name, of the trainer or of Fabric.
+
+    Returns
+    -------
+    str or Strategy
+        The name itself where nobody stated a time, and for strategies of one process.
+    """
+    minutes = execution.process_timeout_min
+    if minutes is None or not _are_several(execution, accelerator):
+        return name
+    if name == "auto":
+        name = _plain_strategy(execution)
+    entry = registry[name]
+    if "timeout" not in inspect.signature(entry["strategy"].__init__).parameters:
+        return name
+    return entry["strategy"](**entry["init_params"], timeout=timedelta(minutes=minutes))
+
+
+def _are_several(execution: PyTorchExecutionConfig, accelerator: str) -> bool:
+    return count_devices(execution, accelerator) != 1 or execution.num_nodes > 1
+
+
+def _plain_strategy(execution: PyTorchExecutionConfig) -> str:
+    """What Lightning would choose itself for several processes."""
+    return "ddp_notebook" if is_interactive() and execution.num_nodes == 1 else "ddp"
 
 
 def is_interactive() -> bool:

@@ -119,10 +119,11 @@ def awaited(strategy: Any) -> Iterator[None]:
         return
     count, nodes = strategy.num_processes * strategy.num_nodes, strategy.num_nodes
     place = f"{environment.main_address}:{environment.main_port}"
-    until = (datetime.now() + default_pg_timeout).strftime("%H:%M")
-    minutes = round(default_pg_timeout.total_seconds() / 60)
+    patience = getattr(strategy, "_timeout", None) or default_pg_timeout
+    until = (datetime.now() + patience).strftime("%H:%M:%S")
+    minutes = f"{patience.total_seconds() / 60:.3g}"
     told = f"{count} processes on {nodes} machine{'s' if nodes > 1 else ''}"
-    logger.info("waiting at %s until %s (%d min) for %s to join", place, until, minutes, told)
+    logger.info("waiting at %s until %s (%s min) for %s to join", place, until, minutes, told)
 
     def remind() -> None:
         if not dist.is_initialized():
@@ -140,6 +141,8 @@ def awaited(strategy: Any) -> Iterator[None]:
     except dist.DistError as error:
         if dist.is_initialized():
             raise
-        raise RuntimeError(f"{told} did not meet at {place} within {minutes} min: {error}") from error
+        raise RuntimeError(
+            f"{told} did not meet at {place} within {minutes} min (process_timeout_min): {error}"
+        ) from error
     finally:
         clock.cancel()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies import STRATEGY_REGISTRY
 
 from ptycho_config import ConfigError, Problem, PyTorchExecutionConfig
 from ptycho_torch.control import Progress, ShouldStop, stage_of
@@ -25,7 +26,7 @@ from ptycho_torch.prediction.scan_match import model_for
 from ptycho_torch.reassembly import StitchedObject, Team
 from ptycho_torch.workflows.processes.copies import reached, require_sendable, starts_copies
 from ptycho_torch.workflows.processes.device import count_devices
-from ptycho_torch.workflows.processes.distributed import resolve_strategy
+from ptycho_torch.workflows.processes.distributed import patient_strategy, resolve_strategy
 from ptycho_torch.workflows.processes.meeting import awaited, cluster_environment
 
 __all__ = ["ReconstructionTask", "reconstruct_in_processes"]
@@ -157,7 +158,7 @@ def reconstruct_in_processes(
         accelerator=device,
         devices=devices,
         num_nodes=execution.num_nodes,
-        strategy=resolve_strategy(execution, device),
+        strategy=patient_strategy(resolve_strategy(execution, device), execution, device, STRATEGY_REGISTRY),
         plugins=cluster_environment(execution.num_nodes),
         callbacks=[QuietCopies()],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,6 @@ class ResumePoint:
         Why it is over: ``"epochs"``, ``"patience"`` or ``"time"``; empty if it is not.
     best
         Checkpoint of the best weights.
-    kept
-        Checkpoints that belong to this point.
     rows
         Metrics of every complete epoch.
     """
@@ -64,7 +62,6 @@ class ResumePoint:
     ended: bool = False
     reason: str = ""
     best: Path | None = None
-    kept: tuple[Path, ...] = ()
     rows: Sequence[Mapping[str, float]] = field(default=(), repr=False)
 
 
@@ -176,7 +173,6 @@ def resume_point(folder: Path, config: TrainingConfig, identity: str, *, max_tim
         ended=bool(reason),
         reason=reason,
         best=standing.best,
-        kept=standing.kept,
         rows=standing.rows,
     )
 
@@ -192,11 +188,9 @@ def _seconds(limit: str) -> float:
     return ((days * 24 + hours) * 60 + minutes) * 60.0 + seconds
 
 
-def remove_strays(folder: Path, point: ResumePoint) -> None:
-    """Remove checkpoints that were written after the point a run is continued from."""
-    if not folder.is_dir():
-        return
+def remove_strays(folder: Path, kept: Collection[Path]) -> None:
+    """Remove checkpoints that killed parts of a run have left and that no longer belong to it."""
     for path in folder.glob(f"{BEST_CHECKPOINTS}*.ckpt"):
-        if path not in point.kept:
-            logger.info("%s is not part of the last complete epoch and is removed", path)
+        if path not in kept:
+            logger.info("%s is not one of the checkpoints of this run and is removed", path)
             path.unlink()

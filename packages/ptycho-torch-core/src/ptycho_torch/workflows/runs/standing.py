@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ptycho_config import ConfigError, Problem
@@ -100,7 +101,7 @@ def _standing(content: dict[str, Any], path: Path) -> Standing:
         ended=last["ended"],
         seconds=float(states["RunTimer"]["time_elapsed"]["train"]) if "RunTimer" in states else 0.0,
         best=inside(path.parent, best["best_model_path"]) if best["best_model_path"] else None,
-        kept=(path, *(inside(path.parent, name) for name in best["best_k_models"])),
+        kept=(path, *(_scored(path.parent, *item) for item in best["best_k_models"].items())),
         rows=rows,
     )
 
@@ -108,6 +109,13 @@ def _standing(content: dict[str, Any], path: Path) -> Standing:
 def _kind(key: str) -> str:
     """Name of the class in the key under which Lightning keeps the state of a callback."""
     return key.partition("{")[0]
+
+
+def _scored(folder: Path, name: Any, score: Any) -> Path:
+    """One of the best checkpoints, if its score can be compared with others."""
+    if not isinstance(score, torch.Tensor) or score.ndim:
+        raise ValueError(f"the score of {name!r} is {str(score)[:40]!r}")
+    return inside(folder, name)
 
 
 def _count(value: Any) -> int:

@@ -1,4 +1,4 @@
-"""Ways to damage a bundle, a scan or a configuration file; each takes and returns the bytes of a file."""
+"""Ways to damage bundles, archives and texts; each takes and returns the bytes of a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MUTATIONS", "Mutation", "Trap"]
+__all__ = ["ARCHIVE", "BUNDLE", "BYTES", "JSON", "TOML", "YAML", "Mutation", "Trap"]
 
 Mutation = Callable[[bytes, random.Random, Path], bytes]
 
@@ -254,19 +254,83 @@ def call_from_yaml(content: bytes, rng: random.Random, trap: Path) -> bytes:
     return rng.choice((call, f"nepochs: {call}", f"{call}: 3", f"training: {{seed: {call}}}", bomb)).encode()
 
 
+def put_an_odd_array(content: bytes, rng: random.Random, trap: Path) -> bytes:
+    """An array of an archive replaced by one of another type, shape or value."""
+    import numpy as np
+
+    members = _members(content)
+    name = rng.choice(sorted(members))
+    with np.load(io.BytesIO(content)) as archive:
+        values = archive[name.removesuffix(".npy")]
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, odd_array(values, rng), allow_pickle=False)
+    members[name] = stream.getvalue()
+    return _archive(members.items())
+
+
+def odd_array(values: Any, rng: random.Random) -> Any:
+    """Something else than these values, of a type that NumPy knows."""
+    import numpy as np
+
+    shape, text = values.shape, values.dtype.kind in "USO"
+    full = np.zeros(shape) if text else np.asarray(values)
+    return rng.choice((
+        lambda: np.full(shape, rng.choice((np.nan, np.inf, -1.0, 0.0, 1e300, 1e-300))),
+        lambda: np.full(shape, rng.choice(("eleven", "", "1.0"))),
+        lambda: np.full(shape, b"1.0"),
+        lambda: np.zeros(shape, dtype=[("a", "f4"), ("b", "i4")]),
+        lambda: np.zeros(shape, dtype="M8[s]"),
+        lambda: np.zeros(shape, dtype="V7"),
+        lambda: np.zeros(shape, dtype=bool),
+        lambda: full.astype(complex) * 1j,
+        lambda: full[..., None],
+        lambda: full.reshape(-1)[:1],
+        lambda: full.reshape(-1)[:0],
+        lambda: full.T,
+        lambda: full.astype("f2"),
+        lambda: np.float64(rng.choice((0, -3, 1e9, np.nan))),
+        lambda: np.concatenate([full.reshape(-1), full.reshape(-1)]),
+    ))()  # fmt: skip
+
+
+def change_metadata(content: bytes, rng: random.Random, trap: Path) -> bytes:
+    """Entries of the metadata of an archive replaced by values of other kinds."""
+    import numpy as np
+
+    members = _members(content)
+    with np.load(io.BytesIO(content)) as archive:
+        entries = json.loads(archive["_metadata"].item())
+    known = (
+        *("photon_energy_eV", "detector_object_distance_m", "detector_pixel_width_m", "nphotons"),
+        *("detector_pixel_height_m", "measurement_domain", "frame_axis", "physics_parameters"),
+        *("detector_crop", "orientation", "object_is_guess", "normalisation"),
+    )
+    for _ in range(rng.choice((1, 1, 3))):
+        entries[rng.choice((*known, *entries))] = rng.choice(ODD_VALUES)
+    text = rng.choice((json.dumps(entries), json.dumps(entries), "[]", "{", json.dumps(ODD_VALUES[-1])))
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.array(text), allow_pickle=False)
+    members["_metadata.npy"] = stream.getvalue()
+    return _archive(members.items())
+
+
 BYTES: tuple[Mutation, ...] = (flip_bytes, flip_near_an_end, truncate, move_a_piece)
-MUTATIONS: dict[str, tuple[Mutation, ...]] = {
-    "bundle": (
-        *BYTES,
-        swap_members,
-        change_a_value,
-        pickle_the_weights,
-        damage_the_weights,
-        damage_the_pickle,
-    ),
-    "npz": (*BYTES, swap_members, change_array_header, change_array_header, pickle_an_array),
-    "hdf5": BYTES,
-    "yaml": (*BYTES, change_text, change_text, call_from_yaml),
-    "toml": (*BYTES, change_text, change_text),
-    "json": (*BYTES, change_text, change_a_value, change_a_value),
-}
+ARCHIVE: tuple[Mutation, ...] = (
+    *BYTES,
+    swap_members,
+    change_array_header,
+    pickle_an_array,
+    *(put_an_odd_array,) * 4,
+)
+BUNDLE: tuple[Mutation, ...] = (
+    *BYTES,
+    swap_members,
+    change_a_value,
+    change_a_value,
+    pickle_the_weights,
+    damage_the_weights,
+    damage_the_pickle,
+)
+YAML: tuple[Mutation, ...] = (*BYTES, change_text, change_text, call_from_yaml)
+TOML: tuple[Mutation, ...] = (*BYTES, change_text, change_text)
+JSON: tuple[Mutation, ...] = (*BYTES, change_text, *(change_a_value,) * 4)
