@@ -177,11 +177,11 @@ def integration(session: nox.Session) -> None:
 
 @nox.session
 def ptychodus(session: nox.Session) -> None:
-    """Train and reconstruct under ptychodus, unmodified from the index, with our wheels beside it."""
+    """Train and reconstruct under ptychodus and in its window, unmodified from the index, with our wheels."""
     with outside_the_tree(session) as folder:
         wheels = build_wheels(session, PACKAGES, folder)
         session.run("python", "-m", "pip", "uninstall", "-qq", "--yes", *(member.dist for member in PACKAGES))
-        install(session, *wheels, f"ptychodus=={PTYCHODUS}", "pytest", "pytest-asyncio")
+        install(session, *wheels, f"ptychodus[gui]=={PTYCHODUS}", "pytest", "pytest-asyncio")
         session.run("python", "-m", "pip", "check")
         # Its conformance tests are in the source archive only.
         session.run(

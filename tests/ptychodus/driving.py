@@ -116,6 +116,17 @@ def _write_product(path: Path, probe: np.ndarray, guess: np.ndarray, metres: np.
         file["loss_values"], file["loss_epochs"] = np.zeros(0), np.zeros(0, dtype=int)
 
 
+def write_frames_for_the_window(world: World) -> Path:
+    """The frames in a file that the window opens; it offers no reader for ``diffraction.h5``."""
+    from ptychodus.api.io import load_diffraction_data, load_product, save_training_data
+    from ptychodus.api.reconstruct import prepare_reconstruct_input
+
+    folder, path = world.folder, world.folder / "frames.h5"
+    data = load_diffraction_data(folder / "diffraction.h5")
+    save_training_data(path, prepare_reconstruct_input(data, load_product(folder / "product.h5")))
+    return path
+
+
 def command(job: str, source: Path, output: Path, settings: Path) -> list[str]:
     """Command line of ptychodus, as its users type it."""
     program = Path(sys.executable).with_name("ptychodus")
@@ -144,9 +155,9 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "HOME": str(places["home"]), "TMPDIR": str(places["tmp"]), "OMP_NUM_THREADS": "1"}
 
 
-def displacement_and_error(world: World, output: Path) -> tuple[np.ndarray, float, float]:
+def displacement_and_error(world: World, product: Path) -> tuple[np.ndarray, float, float]:
     """How far features of the product are misplaced, in px; its error, and that of a flat object."""
-    with h5py.File(output / "product.000001.h5") as file:
+    with h5py.File(product) as file:
         image = file["object"][()].reshape(file["object"].shape[-2:])
         centre_m = np.array([file["object"].attrs[name] for name in ("center_y_m", "center_x_m")])
     truth = world.seen_at(image.shape, centre_m)

@@ -24,7 +24,7 @@ def _reconstructed(ptychodus, world, output, run, **settings):
     shutil.copy(best_checkpoint(run), world.folder / "model.ckpt")
     done = ptychodus("reconstruct", world.folder, output, **settings)
     assert done.returncode == 0, done.stdout
-    return displacement_and_error(world, output)
+    return displacement_and_error(world, output / "product.000001.h5")
 
 
 def _only_run(output: Path) -> Path:

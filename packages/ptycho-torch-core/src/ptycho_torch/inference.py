@@ -13,7 +13,13 @@ from ptycho_torch.reference.programs import refusing, require_command_line
 __all__: list[str] = []
 __getattr__ = refusing(
     __name__,
-    ("cli_main", "load_and_predict", "plot_amp_and_phase", "save_individual_reconstructions"),
+    (
+        "_run_inference_and_reconstruct",
+        "cli_main",
+        "load_and_predict",
+        "plot_amp_and_phase",
+        "save_individual_reconstructions",
+    ),
     "ptycho_torch.workflows.infer with create_inference_payload of ptycho_torch.config_factory, "
     "or the command `ptycho-torch infer` of the package ptycho-torch-cli",
 )

@@ -113,10 +113,12 @@ def test_channels_and_grid_must_agree(changes):
 
 
 def test_the_list_of_unused_keywords_shows_what_was_changed():
-    said = unused([DataConfig(normalize="Group"), TrainingConfig()])
-    names = said.split(", ")
-    assert {"normalize='Group'", "num_workers"} <= set(names)
-    assert "epochs" not in names
+    said = unused([DataConfig(normalize="Group"), ModelConfig(C_model=4), TrainingConfig()])
+    changed, left = said.split("; ")
+    assert changed == "set: normalize='Group'"
+    assert {"C_model", "num_workers"} <= set(left.partition(": ")[2].split(", "))
+    assert "epochs" not in left.split(", ")
+    assert unused([TrainingConfig()]).startswith("set: none; ")
 
 
 def test_inference_settings():

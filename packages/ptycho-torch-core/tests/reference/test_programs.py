@@ -10,7 +10,10 @@ import pytest
 
 REFUSED = {
     "ptycho_torch.train": (("cli_main", "main"), "ptycho_torch.workflows.train"),
-    "ptycho_torch.inference": (("cli_main", "load_and_predict"), "ptycho_torch.workflows.infer"),
+    "ptycho_torch.inference": (
+        ("_run_inference_and_reconstruct", "cli_main", "load_and_predict", "save_individual_reconstructions"),
+        "ptycho_torch.workflows.infer",
+    ),
     "ptycho_torch.config_bridge": (("to_model_config", "to_training_config"), "ptycho_config"),
 }
 

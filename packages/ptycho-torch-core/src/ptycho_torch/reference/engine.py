@@ -17,6 +17,7 @@ from ptycho_torch.reference.configs import DataConfig, InferenceConfig, ModelCon
 from ptycho_torch.reference.loading import Patterns, PtychoDataLoader
 from ptycho_torch.reference.manager import LOGGER_NAME, ConfigManager
 from ptycho_torch.reference.reconstructing import reconstruct_patterns
+from ptycho_torch.reference.telling import told
 from ptycho_torch.reference.training import EpochLines, replay, train_sources
 from ptycho_torch.reference.translation import configs_from
 
@@ -42,6 +43,7 @@ class PtychoPINN_Lightning:
         self.val_loss_name = "val_loss"
 
     @classmethod
+    @told()
     def load_from_checkpoint(cls, checkpoint_path: str | Path, **configs: Any) -> PtychoPINN_Lightning:
         """Load a trained model; its settings come from the checkpoint, whatever ``configs`` say.
 
@@ -88,6 +90,7 @@ class PtychoModel:
         return made
 
     @staticmethod
+    @told()
     def _extract_configs_from_checkpoint(
         path: str,
     ) -> tuple[DataConfig, ModelConfig, TrainingConfig, InferenceConfig]:
@@ -134,6 +137,7 @@ class Trainer:
     ) -> Trainer:
         return cls(model, dataloader, config_manager or dataloader.config_manager)
 
+    @told()
     def train(self, orchestration: str = "lightning", experiment_name: str = "") -> None:
         """Train, and leave a checkpoint with everything that a reconstruction needs.
 
@@ -181,6 +185,7 @@ class InferenceEngine:
         self.config_manager = config_manager
         self.network = network
 
+    @told()
     def predict_and_stitch(self, patterns: Patterns) -> np.ndarray:
         """Reconstruct the object.
 

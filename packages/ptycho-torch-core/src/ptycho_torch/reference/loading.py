@@ -14,6 +14,7 @@ import numpy as np
 
 from ptycho_torch.errors import DataError, ShapeError, fault
 from ptycho_torch.reference.manager import LOGGER_NAME, ConfigManager
+from ptycho_torch.reference.telling import told
 
 __all__ = ["DataloaderFormats", "Patterns", "PtychoDataLoader"]
 
@@ -77,6 +78,7 @@ class PtychoDataLoader:
         If it holds no scan.
     """
 
+    @told()
     def __init__(
         self,
         data_dir: str | Path,
@@ -91,6 +93,7 @@ class PtychoDataLoader:
         self.output_dir = Path(output_dir) / f"run_{time.strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
 
     @staticmethod
+    @told()
     def from_np(*, diff_patterns: Any, probe: Any, positions: Any, config_manager: ConfigManager) -> Patterns:
         """Frames in memory, to reconstruct.
 

@@ -141,14 +141,24 @@ def configs_from(
 
 
 def unused(objects: Iterable[Any]) -> str:
-    """All keywords of these objects that have no effect, for a line of a log; changed ones with values."""
-    said = []
-    for one in objects:
+    """All keywords of these objects that have no effect, for a line of a log.
+
+    Those that the caller set come first, with their values, since only they may be missed.
+    """
+    parts = tuple(objects)
+    channels = next((one.C for one in parts if isinstance(one, DataConfig)), None)
+    changed, left = [], []
+    for one in parts:
         for entry in keywords(type(one)):
             value = getattr(one, entry.name)
-            if not entry.becomes:
-                said.append(entry.name if value == entry.default else f"{entry.name}={value!r}")
-    return ", ".join(said)
+            if entry.becomes:
+                continue
+            # Callers repeat the number of channels in keywords that have no default of their own.
+            if value == entry.default or (entry.default is None and value == channels):
+                left.append(entry.name)
+            else:
+                changed.append(f"{entry.name}={value!r}")
+    return f"set: {', '.join(changed) or 'none'}; at their defaults: {', '.join(left)}"
 
 
 def _gridsize(data: DataConfig, model: ModelConfig, problems: list[Problem]) -> int:

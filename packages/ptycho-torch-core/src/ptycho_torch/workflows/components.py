@@ -25,10 +25,9 @@ from ptycho_config import (
     TrainingConfig,
     dataclass_to_legacy_dict,
     from_dict,
-    stated_fields,
 )
 from ptycho_torch.bundle import load_bundle
-from ptycho_torch.config_factory import TrainingPayload, create_training_payload, populate_legacy_params
+from ptycho_torch.config_factory import populate_legacy_params
 from ptycho_torch.config_factory.training import TrainingTask
 from ptycho_torch.control import Progress, ShouldStop
 from ptycho_torch.data.groups.grouping import covering_groups
@@ -36,11 +35,12 @@ from ptycho_torch.data.inputs import files_read
 from ptycho_torch.data.limits import larger_arrays
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.memory import HoldsScan, InMemory, ScanSource
+from ptycho_torch.data.scan.memory import ScanSource
 from ptycho_torch.errors import BundleError, ShapeError, fault
 from ptycho_torch.models import PatchModel
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.held_out import judge
+from ptycho_torch.workflows.calls import ScanLike, payload_of, placed
 from ptycho_torch.workflows.jobs.judging import warn_of
 from ptycho_torch.workflows.jobs.training import TrainingOutcome, train
 from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
@@ -67,16 +67,19 @@ __all__ = [
 MODEL_NAME = "diffraction_to_obj"
 """Name of the model that turns frames into object patches."""
 
-ScanLike = str | PathLike[str] | InMemory | HoldsScan
-
 
 def run_cdi_example_torch(
     train_data: ScanLike | None,
     test_data: ScanLike | None,
     config: TrainingConfig,
-    *,
+    flip_x: bool = False,
+    flip_y: bool = False,
+    transpose: bool = False,
+    M: int | None = None,
     do_stitching: bool = False,
     execution_config: PyTorchExecutionConfig | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
     callbacks: Sequence[Callback] = (),
     should_stop: ShouldStop | None = None,
     progress: Progress | None = None,
@@ -87,8 +90,13 @@ def run_cdi_example_torch(
 
     Parameters
     ----------
-    train_data, test_data, config, execution_config, callbacks, overwrite, resume
+    train_data, test_data, config, execution_config, overrides, callbacks, overwrite, resume
         As in :func:`train_cdi_model_torch`.
+    flip_x, flip_y, transpose
+        Positions run the other way along x or y than those of the file; rows and columns of the frames are
+        swapped. The settings ``orientation.flip_x``, ``flip_y`` and ``transpose_frames``.
+    M
+        Side in px of the middle of each patch that is used; None uses all of it. The setting ``middle_trim``.
     do_stitching
         Reconstruct the test data, of which every frame is used. Without it nothing is reconstructed.
     should_stop
@@ -114,7 +122,8 @@ def run_cdi_example_torch(
     RunCancelled
         When ``should_stop`` said so. A training that was complete is kept.
     """
-    payload = _payload_of(train_data, test_data, config, execution_config)
+    place = placed(flip_x=flip_x, flip_y=flip_y, transpose=transpose, middle=M)
+    payload = payload_of(train_data, test_data, config, execution_config, {**place, **(overrides or {})})
     source = _only_scan(payload.test_data) if do_stitching else None
     outcome = train(
         payload,
@@ -135,8 +144,9 @@ def train_cdi_model_torch(
     train_data: ScanLike | None,
     test_data: ScanLike | None,
     config: TrainingConfig,
-    *,
     execution_config: PyTorchExecutionConfig | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
     callbacks: Sequence[Callback] = (),
     should_stop: ShouldStop | None = None,
     progress: Progress | None = None,
@@ -158,6 +168,8 @@ def train_cdi_model_torch(
         Of it, what was stated counts; the rest is filled from the data and the defaults.
     execution_config
         Where and how it runs.
+    overrides
+        Settings by name, or by section and name, which outrank both.
     callbacks
         Further Lightning callbacks.
     should_stop
@@ -187,7 +199,7 @@ def train_cdi_model_torch(
     RunCancelled
         When ``should_stop`` said so; it names the last checkpoint.
     """
-    payload = _payload_of(train_data, test_data, config, execution_config)
+    payload = payload_of(train_data, test_data, config, execution_config, overrides)
     outcome = train(
         payload,
         callbacks=callbacks,
@@ -322,30 +334,6 @@ def save_outputs(
         files = run.publish()
     leaving.require_all(run.path, files)
     return files
-
-
-def _payload_of(
-    train_data: ScanLike | None,
-    test_data: ScanLike | None,
-    config: TrainingConfig,
-    execution_config: PyTorchExecutionConfig | None,
-) -> TrainingPayload:
-    """The payload of a configuration object; data given beside it take the place of its paths."""
-    if not isinstance(config, TrainingConfig):
-        raise TypeError(f"config: expected a ptycho_config.TrainingConfig, got {type(config).__name__}")
-    training = stated_fields(config)
-    model = training.pop("model", None)
-    given = {"train_data_file": train_data, "test_data_file": test_data}
-    data = {name: training.pop(name, None) if value is None else value for name, value in given.items()}
-    for name in given:
-        training.pop(name, None)
-    return create_training_payload(
-        data["train_data_file"],
-        None,
-        overrides={"training": training, "model": {} if model is None else stated_fields(model)},
-        execution_config=execution_config,
-        test_data_file=data["test_data_file"],
-    )
 
 
 def _only_scan(test_data: Sequence[ScanSource] | None) -> ScanSource:
