@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PyQt5.QtCore import Qt, QTimer
+from PyQt5.QtGui import QImage
 from PyQt5.QtTest import QTest
 from PyQt5.QtWidgets import (
     QAction,
@@ -139,6 +140,7 @@ class Window:
         if self._pictures is not None:
             QTest.qWait(300)
             picture = self.main.grab().toImage().scaledToWidth(1000, Qt.SmoothTransformation)
+            picture = picture.convertToFormat(QImage.Format_Indexed8)
             assert picture.save(str(self._pictures / f"ptychodus-{name}.png"), quality=0)
 
     # Diffraction and Products
