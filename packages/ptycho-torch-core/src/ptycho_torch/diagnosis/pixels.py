@@ -240,7 +240,9 @@ def negative(evidence: Evidence) -> Finding:
     share = count / (n * evidence.size**2)
     text = f"{count} values ({share:.2g} of all) are negative, down to {frames.most_negative:.4g}"
     numbers = {"n_values": count, "share": share, "lowest": frames.most_negative}
-    if share > _MOST_NEGATIVE:
+    # Pixels that are negative in every frame are gaps, unless they are most of all.
+    of_all = float(np.where(evidence.stated, 0, frames.n_negative).sum()) / (n * evidence.size**2)
+    if of_all > _MOST_NEGATIVE:
         advice = "too many to be what a subtraction of the background leaves: look at the frames"
         return Finding(name=name, found=True, severity="warning", text=text, advice=advice, numbers=numbers)
     return Finding(
