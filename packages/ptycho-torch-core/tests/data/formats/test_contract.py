@@ -27,7 +27,7 @@ WRITABLE = {format.name: format for format in writable_formats()}
 NAMES = {name: f"example{(*format.targets, *format.suffixes)[0]}" for name, format in FORMATS.items()}
 LOADED_WHOLE = {"npz", "ptychodus-npz"}
 WITHOUT_OPTICS = {"ptychodus-npz"}
-WITHOUT_PROBE = {"ptypy", "ptylab"}
+WITHOUT_PROBE = {"ptypy", "ptylab", "fold-slice"}
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*holds no probe:ptycho_torch.errors.ScanWarning")
 every_format = pytest.mark.parametrize("name", FORMATS)
