@@ -25,6 +25,7 @@ nox.options.error_on_external_run = True
 ROOT = Path(__file__).resolve().parent
 CONSTRAINTS = ROOT / "constraints.txt"
 PTYCHODUS = "1.7.0"
+OTHERS = ("cdtools-py==0.3.2", "ptylab==0.3.7")
 
 # A path that the caller exported would put modules in front of what a session installs.
 os.environ.pop("PYTHONPATH", None)
@@ -171,7 +172,7 @@ def boundaries(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Run the tests that need several packages at once."""
     install(session, *editable(PACKAGES, "[test]"))
-    others = (f"--ignore={ROOT / 'tests' / name}" for name in ("boundaries", "ptychodus"))
+    others = (f"--ignore={ROOT / 'tests' / name}" for name in ("boundaries", "others", "ptychodus"))
     run_tests(session, str(ROOT / "tests"), *others)
 
 
@@ -192,6 +193,13 @@ def ptychodus(session: nox.Session) -> None:
         session.env["PTYCHODUS_SOURCE"] = str(folder / f"ptychodus-{PTYCHODUS}")
         with session.chdir(ROOT):
             run_tests(session, str(ROOT / "tests" / "ptychodus"), "-p", "no:asyncio")
+
+
+@nox.session(default=False)
+def others(session: nox.Session) -> None:
+    """Read files that the libraries of other programs write, and compare with how these read them."""
+    install(session, *editable(PACKAGES, "[test]"), *OTHERS)
+    session.run("pytest", *(session.posargs or [str(ROOT / "tests" / "others")]))
 
 
 def lowest_versions() -> list[str]:
