@@ -24,6 +24,8 @@ Values = npt.NDArray[np.float64]
 
 _ALONG = 0.98
 _SMALLEST_FRAME_PX = 8
+_LOST = (KeyError, OSError, RuntimeError, TypeError, ValueError)
+"""What h5py raises for a link to nowhere, and for a name or a link of a damaged file."""
 
 
 def _items(group: Any, kind: type) -> Iterator[tuple[str, Any]]:
@@ -31,7 +33,7 @@ def _items(group: Any, kind: type) -> Iterator[tuple[str, Any]]:
     for name in group if isinstance(group, h5py.Group) else ():
         try:
             item = group.get(name)
-        except (KeyError, OSError, TypeError):  # a link to nowhere, or a name of a damaged file
+        except _LOST:
             continue
         if isinstance(item, kind):
             yield str(name), item
