@@ -100,6 +100,11 @@ RULES = (
         allowed=(*STANDARD_LIBRARY, *PHYSICS_MAY_USE),
     ),
     Rule(
+        "compiled functions work on tensors: they know no scan, no settings and no solver",
+        where=("ptycho_torch.native",),
+        allowed=(*STANDARD_LIBRARY, "numpy", "torch", "ptycho_torch.native"),
+    ),
+    Rule(
         "only the training layer knows Lightning, so that everything below it can be used without a trainer",
         where=("ptycho_torch",),
         forbidden=(*LIGHTNING, "ptycho_torch.lightning"),

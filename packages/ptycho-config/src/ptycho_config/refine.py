@@ -149,6 +149,15 @@ class RefineConfig(Config):
         effect="another order of frames",
         tests=("test_settings_reach_the_iteration", "test_seed_repeats_bit_for_bit"),
     )
+    compiled_steps: bool = setting(
+        True,
+        help="take the steps with functions compiled on this machine, if it has a C compiler and computes on "
+        "the CPU; otherwise torch takes them, several times slower and with other last digits",
+        group=_ITERATION,
+        jobs=_JOBS,
+        effect="the last digits, and the time",
+        tests=("test_compiled_steps_are_the_steps_of_torch",),
+    )
 
 
 @config_class

@@ -7,6 +7,7 @@ import torch
 from ptycho_torch.data import Scan
 from ptycho_torch.physics import poisson_deviance, predicted_counts
 from ptycho_torch.physics.placement_bilinear import BilinearRows
+from ptycho_torch.refine.arithmetic import Arithmetic
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Misfit, field_weight
 from ptycho_torch.refine.step import Batching, batch_gradient, detector_ramp, illumination_map
@@ -92,7 +93,7 @@ def test_illumination_bounds_the_curvature(problem):
         probe=ProbeUnknown(probe, detector_ramp(N), fitted=False),
         positions=PositionsUnknown(positions, fitted=False),
     )
-    divisor = illumination_map(unknowns, placement, np.arange(5))
+    divisor = illumination_map(unknowns, placement, np.arange(5), Arithmetic())
     curvature = torch.zeros(SHAPE, dtype=torch.complex128)
     placement.add(placement.cut(image) * (probe.abs() ** 2).sum(dim=0), curvature)
     # x^H A x <= x^H D x for the diagonal D of row sums.

@@ -147,6 +147,10 @@ class Placement(ABC):
     n_pixels: int
     shape: tuple[int, int]
     _per_patch: ClassVar[tuple[str, ...]] = ()
+    _derived: ClassVar[tuple[str, ...]] = ()
+
+    shares_light: ClassVar[bool] = True
+    """Whether all patches see the same light."""
 
     def __len__(self) -> int:
         return len(getattr(self, self._per_patch[0]))
@@ -156,7 +160,8 @@ class Placement(ABC):
         part = copy(self)
         for name in self._per_patch:
             setattr(part, name, getattr(self, name)[chosen])
-        part.__dict__.pop("index", None)
+        for name in self._derived:
+            part.__dict__.pop(name, None)
         return part
 
     @abstractmethod
@@ -240,6 +245,8 @@ class WholePixel(Placement):
     """
 
     _per_patch: ClassVar[tuple[str, ...]] = ("corner", "rest")
+    _derived: ClassVar[tuple[str, ...]] = ("index",)
+    shares_light: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -302,6 +309,7 @@ class Fourier(WholePixel):
     points where the nearest pixel changes, in the positions; so is adding in the patches.
     """
 
+    shares_light = True
     light = Placement.light
     gather_light = Placement.gather_light
 

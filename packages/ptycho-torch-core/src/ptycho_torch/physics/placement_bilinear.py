@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -115,13 +116,21 @@ class BilinearRows(Bilinear):
     dtype
         Real dtype of the interpolation weights: that of the images and patches.
 
+    Attributes
+    ----------
+    corner
+        int64, ``(batch, 2)``: array index of patch pixel ``(0, 0)``, rounded down.
+    fractions
+        In that dtype, ``(batch, 2)``, in ``[0, 1)`` px: how much further than its corner a patch lies.
+
     Raises
     ------
     ShapeError
         If a patch, or the row and the column beyond it, reaches beyond the array.
     """
 
-    _per_patch = ("row_start", "down", "right", "corner", "remainder")
+    _per_patch = ("corner", "fractions")
+    _derived = ("row_start",)
 
     def __init__(
         self,
@@ -134,9 +143,20 @@ class BilinearRows(Bilinear):
     ) -> None:
         super().__init__(positions, n_pixels, shape, origin=origin)
         self.row_step = torch.arange(n_pixels + 1, device=self.corner.device)
-        self.row_start = (self.corner[:, :1] + self.row_step) * shape[1] + self.corner[:, 1:]
-        self.down = self.remainder[:, 0].to(dtype)[:, None, None]
-        self.right = self.remainder[:, 1].to(dtype)[:, None, None]
+        self.corner, self.fractions = self.corner.contiguous(), self.remainder.to(dtype).contiguous()
+
+    @cached_property
+    def row_start(self) -> Tensor:
+        """Where every row of the patches begins in the flattened array, int64 ``(batch, N + 1)``."""
+        return (self.corner[:, :1] + self.row_step) * self.shape[1] + self.corner[:, 1:]
+
+    @property
+    def _down(self) -> Tensor:
+        return self.fractions[:, :1, None]
+
+    @property
+    def _right(self) -> Tensor:
+        return self.fractions[:, 1:, None]
 
     def _check(self) -> None:
         check_room(self.corner, self.corner + self.n_pixels + 1, self.shape)
@@ -161,12 +181,12 @@ class BilinearRows(Bilinear):
         real = torch.view_as_real(patches) if patches.is_complex() else patches
         real = real.reshape(batch, side, parts * side)
         wide = real.new_empty(batch, side, parts * (side + 1))
-        moved = real * self.right
+        moved = real * self._right
         wide[..., :-parts] = real - moved
         wide[..., -parts:] = 0
         wide[..., parts:] += moved
         tall = real.new_empty(batch, side + 1, parts * (side + 1))
-        moved = wide * self.down
+        moved = wide * self._down
         tall[:, :-1] = wide - moved
         tall[:, -1] = 0
         tall[:, 1:] += moved
@@ -186,10 +206,10 @@ class BilinearRows(Bilinear):
         return torch.view_as_real(rows).view(-1, side, 2 * side)
 
     def _along(self, pixels: Tensor) -> Tensor:
-        return torch.lerp(pixels[:, :-1], pixels[:, 1:], self.down)
+        return torch.lerp(pixels[:, :-1], pixels[:, 1:], self._down)
 
     def _across(self, pixels: Tensor) -> Tensor:
-        return self._as_patches(torch.lerp(pixels[..., :-2], pixels[..., 2:], self.right))
+        return self._as_patches(torch.lerp(pixels[..., :-2], pixels[..., 2:], self._right))
 
     def _as_patches(self, pixels: Tensor) -> Tensor:
         return torch.view_as_complex(pixels.view(-1, self.n_pixels, self.n_pixels, 2))

@@ -30,6 +30,8 @@ class MovedProbe(WholePixel):
     """
 
     _per_patch = ("corner", "rest", "phase_y", "phase_x")
+    fractions: None = None
+    """Patches lie at whole pixels."""
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class MovedProbe(WholePixel):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(positions, n_pixels, shape, origin=origin)
+        self.corner = self.corner.contiguous()
         # Index m of the transform of a ramped probe holds frequency m - N // 2.
         frequency = torch.arange(n_pixels, dtype=torch.float64, device=positions.device) - n_pixels // 2
         angle = self.rest[..., None] * frequency * (-2 * torch.pi / n_pixels)

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from ptycho_torch.data import Scan
 
-__all__ = ["FrameSource"]
+__all__ = ["FrameSource", "Indices"]
+
+Indices = npt.NDArray[np.int64]
+"""Numbers of frames."""
 
 
 class FrameSource:
@@ -38,11 +41,16 @@ class FrameSource:
             self.measured = torch.from_numpy(~scan.bad_pixels).to(device=device, dtype=dtype)
         self._with_ceiling = scan if scan.ceiling is not None else None
 
-    def load(self, indices: npt.NDArray[np.int64]) -> Tensor:
+    @property
+    def masks_each_frame(self) -> bool:
+        """Whether frames have masks of their own, beside the one of the scan."""
+        return self._with_ceiling is not None
+
+    def load(self, indices: Indices) -> Tensor:
         """Intensities ``(batch, N, N)`` in normalised units; zero where nothing was measured."""
         return self.seen(indices)[0]
 
-    def seen(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+    def seen(self, indices: Indices) -> tuple[Tensor, Tensor | None]:
         """Intensities, and where they were measured.
 
         Returns

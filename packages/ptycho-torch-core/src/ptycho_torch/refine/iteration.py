@@ -38,6 +38,7 @@ from ptycho_torch.physics import calibrate
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.reassembly.team import ALONE, Team
 from ptycho_torch.refine.canvas import WorkingCanvas
+from ptycho_torch.refine.compiled import arithmetic_for
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit
 from ptycho_torch.refine.modes import with_modes
@@ -53,7 +54,7 @@ __all__ = ["Iteration"]
 
 _NOISY_RISE = 1.05
 _MARGIN_PX = 2
-_CPU_CHUNK_VALUES = 1 << 17
+_CPU_CHUNK_VALUES = 1 << 16
 _GPU_CHUNK_VALUES = 1 << 24
 
 
@@ -131,6 +132,8 @@ class Iteration:
         )
         self.unknowns = unknowns_of(setup)
         every = np.arange(scan.n_frames)
+        # Placement of all frames, for as long as none of them moves.
+        self.everywhere: SolverPlacement | None = None
         if like is not None:
             self.unknowns.probe.go_on_from(like.unknowns.probe)
         elif start is not None:
@@ -144,7 +147,11 @@ class Iteration:
         self.last_start = max(unknown.first_epoch * unknown.fitted for unknown in self.unknowns)
         values = _CPU_CHUNK_VALUES if device.type == "cpu" else _GPU_CHUNK_VALUES
         chunk = max(1, values // (scan.N**2 * len(probe)))
-        self.batching = Batching(likelihood=cast(Likelihood, config.likelihood), chunk=chunk)
+        self.batching = Batching(
+            likelihood=cast(Likelihood, config.likelihood),
+            chunk=chunk,
+            arithmetic=arithmetic_for(device, dtype, compiled=config.compiled_steps),
+        )
         self.illumination = self._illumination(every) if illumination is None else illumination
 
     def grown(self, scan: Scan) -> Iteration:
@@ -259,6 +266,10 @@ class Iteration:
         for unknown in self.unknowns:
             unknown.begin(epoch)
         moving = self.unknowns.moving()
+        if any(unknown.moves_places for unknown in moving):
+            self.everywhere = None
+        elif self.everywhere is None:
+            self.everywhere = self._placement(np.arange(self.n_frames))
         if any(unknown.moves_light for unknown in moving):
             self.illumination = self._illumination(self.order)
         misfit = Misfit()
@@ -315,8 +326,10 @@ class Iteration:
     def _accelerate(self, objective: float, n_subsets: int) -> None:
         """Put the next epoch's start ahead of what this one reached, or on it where momentum misled."""
         image = self.unknowns.object
-        step = image.value - image.now
-        uphill = ((image.ahead - image.value).conj() * step).real.sum() > 0
+        back, step = (
+            torch.view_as_real(part) for part in (image.ahead - image.value, image.value - image.now)
+        )
+        uphill = (back * step).sum() > 0
         # While several subsets pull in turn the objective also rises by their noise.
         allowed = 1.0 if n_subsets == 1 else _NOISY_RISE
         if bool(uphill) or objective > allowed * self.objective:
@@ -328,6 +341,8 @@ class Iteration:
         self.t = longer
 
     def _placement(self, frames: Indices) -> SolverPlacement:
+        if self.everywhere is not None:
+            return self.everywhere.part(torch.from_numpy(frames))
         places = self.unknowns.places(frames)
         return placement_of(self.sub_pixel, places, self.n_pixels, self.canvas.shape, self.origin, self.real)
 
@@ -338,7 +353,8 @@ class Iteration:
     def _illumination(self, indices: Indices, *, order: int = 1) -> Tensor:
         """Summed probe intensity of frames, to a power."""
         mine = self._share(indices)
-        total = illumination_map(self.unknowns, self._placement(mine), mine, order=order)
+        arithmetic = self.batching.arithmetic
+        total = illumination_map(self.unknowns, self._placement(mine), mine, arithmetic, order=order)
         self.processes.sum(total)
         return total
 
@@ -365,7 +381,7 @@ class Iteration:
             unknown.publish(made)
         # Without the other processes: after an interruption they may be gone.
         every = np.arange(self.n_frames)
-        weight = illumination_map(self.unknowns, self._placement(every), every)
+        weight = illumination_map(self.unknowns, self._placement(every), every, self.batching.arithmetic)
         stitched = StitchedObject(
             object=self.canvas.crop(made.object.to(torch.complex64)),
             weight=self.canvas.crop(weight.float()),

@@ -30,6 +30,8 @@ Likelihood = Literal["poisson", "amplitude"]
 
 _STEEPEST_RATIO = 2.0
 _TINY = 1e-12
+_DARK = 1e-30
+"""Intensity that stands for none: libraries take a slow path for the root and the logarithm of zero."""
 
 
 @dataclass
@@ -48,6 +50,13 @@ class Misfit:
     amplitude: float = 0.0
     objective: float = 0.0
     intensity: float = 0.0
+
+    def add(self, difference: float, amplitude: float, objective: float, intensity: float) -> None:
+        """Add sums over further pixels."""
+        self.difference += difference
+        self.amplitude += amplitude
+        self.objective += objective
+        self.intensity += intensity
 
     @property
     def residual(self) -> float:
@@ -85,19 +94,24 @@ def field_weight(
     """
     if mask is not None:
         predicted = predicted.mul_(mask)
-    misfit.intensity += float(measured_intensity.sum())
-    amplitude = measured_intensity.sqrt_()
-    modulus = predicted.sqrt_()
+    predicted, intensity = predicted.clamp_(min=_TINY**2), measured_intensity.clamp_(min=_DARK)
+    poisson = likelihood == "poisson"
+    # lambda - I + I log(I / lambda), summed in two parts that share the ratio of the amplitudes.
+    excess = (predicted - intensity).sum() if poisson else None
+    modulus, amplitude = predicted.sqrt_(), intensity.sqrt()
     difference = modulus - amplitude
-    misfit.difference += float(difference.abs().sum())
-    misfit.amplitude += float(amplitude.sum())
-    ratio = amplitude / modulus.clamp_(min=_TINY)
-    if likelihood == "poisson":
-        # lambda - I + I log(I / lambda) = (a - A)(a + A) + 2 A^2 log(A / a)
-        information = torch.log(ratio.clamp(min=_TINY)).mul_(amplitude).mul_(amplitude)
-        misfit.objective += float((difference * (modulus + amplitude)).sum() + 2 * information.sum())
-        weight = (1 - ratio).mul_(ratio.clamp_(max=_STEEPEST_RATIO).add_(1).mul_(0.5))
+    total_intensity, total_amplitude = intensity.sum(), amplitude.sum()
+    ratio = amplitude.div_(modulus)
+    if excess is None:
+        total_difference = torch.linalg.vector_norm(difference, 1)
+        objective = difference.square_().sum()
+        weight = ratio.neg_().add_(1)
     else:
-        misfit.objective += float(difference.square_().sum())
-        weight = 1 - ratio
+        total_difference = difference.abs_().sum()
+        information = torch.log(ratio, out=modulus).mul_(intensity).sum()
+        objective = excess + 2 * information
+        bounded = torch.clamp(ratio, max=_STEEPEST_RATIO, out=difference).add_(1).mul_(0.5)
+        weight = torch.addcmul(bounded, bounded, ratio, value=-1, out=ratio)
+    sums = torch.stack((total_difference, total_amplitude, objective, total_intensity))
+    misfit.add(*sums.tolist())
     return weight if mask is None else weight.mul_(mask)

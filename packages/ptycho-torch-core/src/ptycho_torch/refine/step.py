@@ -17,11 +17,13 @@ object (the weighting of Maiden, Johnson and Li, Optica 4, 736, 2017, there for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ptycho_torch.physics.intensity import squared_modulus
+from ptycho_torch.refine.arithmetic import Arithmetic, Batch
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit, field_weight
 from ptycho_torch.refine.sub_pixel import SolverPlacement
@@ -45,15 +47,20 @@ def detector_ramp(n_pixels: int) -> Tensor:
 
 
 def illumination_map(
-    unknowns: Unknowns, placement: SolverPlacement, frames: Indices, *, order: int = 1
+    unknowns: Unknowns,
+    placement: SolverPlacement,
+    frames: Indices,
+    arithmetic: Arithmetic,
+    *,
+    order: int = 1,
 ) -> Tensor:
     """Summed probe intensity of the placed frames, to a power: real, ``(height, width)`` of the canvas."""
     total = unknowns.probe.value.real.new_zeros(placement.shape)
     for start in range(0, len(placement), _MAP_CHUNK):
         chosen = slice(start, start + _MAP_CHUNK)
         part = placement.part(chosen)
-        power = (unknowns.light(part, frames[chosen]).abs() ** 2).sum(dim=-3)
-        part.add((power if order == 1 else power**order).expand(len(part), -1, -1), total)
+        power = squared_modulus(unknowns.light(part, frames[chosen])).sum(dim=-3)
+        arithmetic.lay_power(power if order == 1 else power**order, part, total)
     return total
 
 
@@ -66,11 +73,14 @@ class Batching:
     likelihood
         Noise model.
     chunk
-        Indices worked on at once; so few that the fields of a chunk stay in the cache.
+        Frames worked on at once; so few that the fields of a chunk stay in the cache.
+    arithmetic
+        What computes.
     """
 
     likelihood: Likelihood
     chunk: int
+    arithmetic: Arithmetic = field(default_factory=Arithmetic)
 
 
 def batch_gradient(
@@ -101,16 +111,25 @@ def batch_gradient(
     moving = unknowns.moving()
     for unknown in moving:
         unknown.start_batch()
+    if moving == [unknowns.object] and not unknowns.others:
+        batch = Batch(
+            image=unknowns.object.value,
+            where=placement,
+            light=unknowns.light,
+            source=frames,
+            indices=indices,
+            likelihood=batching.likelihood,
+        )
+        gradient = unknowns.object.gradient
+        batching.arithmetic.object_gradient(batch, batching.chunk, misfit, gradient)
+        return
     with_slopes = any(unknown.wants_slopes for unknown in moving)
     for start in range(0, len(indices), batching.chunk):
         chosen = slice(start, start + batching.chunk)
         part, some = placement.part(chosen), indices[chosen]
-        chunk = _exit_waves(unknowns, some, part, frames, batching.likelihood, misfit, with_slopes)
+        chunk = _exit_waves(unknowns, some, part, frames, batching, misfit, with_slopes)
         for unknown in moving:
             unknown.add_wave(chunk)
-        wave = chunk.wave
-        wave *= chunk.light.conj()
-        chunk.patch_gradient = wave.sum(dim=1) if wave.shape[1] > 1 else wave[:, 0]
         for unknown in moving:
             unknown.add_patches(chunk)
 
@@ -120,28 +139,28 @@ def _exit_waves(
     some: Indices,
     part: SolverPlacement,
     frames: FrameSource,
-    likelihood: Likelihood,
+    batching: Batching,
     misfit: Misfit,
     with_slopes: bool,
 ) -> Chunk:
     """Fields of some frames, and the change of their exit waves that the measurement asks for."""
+    arithmetic, image, light = batching.arithmetic, unknowns.object.value, unknowns.light(part, some)
     slopes: tuple[Tensor, Tensor] | None = None
     if with_slopes:
-        patches, *both = part.cut_with_slopes(unknowns.object.value)
+        patches, *both = part.cut_with_slopes(image)
         slopes = (both[0], both[1])
+        field = arithmetic.transformed(patches, light)
     else:
-        patches = part.cut(unknowns.object.value)
-    light = unknowns.light(part, some)
-    field = torch.fft.fft2(patches[:, None] * light, norm="ortho")
-    pairs = torch.view_as_real(field)
-    # Real and imaginary parts apart: faster than abs(), which guards against overflow.
-    predicted = pairs[..., 0].square().addcmul_(pairs[..., 1], pairs[..., 1])
-    predicted = predicted.sum(dim=1) if field.shape[1] > 1 else predicted[:, 0]
-    for unknown in unknowns.others:
-        predicted = unknown.expected(predicted, some)
-    counts, measured = frames.seen(some)
-    weight = field_weight(predicted, counts, likelihood, measured, misfit)
-    wave = torch.fft.ifft2(field * weight[:, None], norm="ortho")
+        patches, field = arithmetic.fields(image, part, light)
+    if unknowns.others:
+        predicted = arithmetic.predicted(field)
+        for unknown in unknowns.others:
+            predicted = unknown.expected(predicted, some)
+        counts, measured = frames.seen(some)
+        weight = field_weight(predicted, counts, batching.likelihood, measured, misfit)
+        wave = arithmetic.weighted(field, weight)
+    else:
+        weight, wave = arithmetic.residual(field, frames, some, batching.likelihood, misfit)
     return Chunk(
         frames=some,
         where=part,
@@ -151,5 +170,6 @@ def _exit_waves(
         field=field,
         weight=weight,
         wave=wave,
+        arithmetic=arithmetic,
         others=unknowns.others,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
@@ -20,12 +21,12 @@ from ptycho_config import RefineConfig
 from ptycho_torch.data import Scan
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.reassembly.team import Team
+from ptycho_torch.refine.arithmetic import Arithmetic
 from ptycho_torch.refine.canvas import WorkingCanvas
+from ptycho_torch.refine.frames import Indices
 from ptycho_torch.refine.sub_pixel import SolverPlacement
 
-__all__ = ["Chunk", "Published", "Setup", "Step", "Unknown"]
-
-Indices = npt.NDArray[np.int64]
+__all__ = ["Chunk", "Indices", "Published", "Setup", "Step", "Unknown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +86,11 @@ class Chunk:
         Detector field ``(chunk, modes, N, N)`` and its real weight ``(chunk, N, N)``: the gradient
         by the field is their product.
     wave
-        Complex, ``(chunk, modes, N, N)``: gradient by the exit wave, used up when
-        :attr:`patch_gradient` is there.
-    patch_gradient
-        Complex, ``(chunk, N, N)``: gradient by the conjugate of the patches; None before it is known.
+        Complex, ``(chunk, modes, N, N)``: gradient by the exit wave.
+    arithmetic
+        What computes.
+    others
+        Unknowns beyond the three that every model has.
     """
 
     frames: Indices
@@ -99,8 +101,13 @@ class Chunk:
     field: Tensor
     weight: Tensor
     wave: Tensor
+    arithmetic: Arithmetic
     others: Sequence[Unknown] = ()
-    patch_gradient: Tensor | None = None
+
+    @cached_property
+    def patch_gradient(self) -> Tensor:
+        """Gradient by the conjugate of the patches, complex, ``(chunk, N, N)``."""
+        return self.arithmetic.patch_gradient(self.wave, self.light)
 
     def gathered_light(self, waves: Tensor) -> Tensor:
         """Gradient by the probe ``(modes, N, N)`` of gradients by the light on every frame."""
@@ -207,6 +214,11 @@ class Unknown(ABC):
     def go_back(self) -> None:
         """Return to the result of the last epoch that ended."""
         self.value = self.now
+
+    @property
+    def moves_places(self) -> bool:
+        """Whether the positions of frames change with it."""
+        return type(self).placed is not Unknown.placed
 
     # Its part of the model. Only unknowns beyond object, probe and positions have one here.
 

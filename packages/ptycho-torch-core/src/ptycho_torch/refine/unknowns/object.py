@@ -55,8 +55,7 @@ class ObjectUnknown(Unknown):
 
     def add_patches(self, chunk: Chunk) -> None:
         """Lay the gradients of patches on the canvas."""
-        assert chunk.patch_gradient is not None
-        chunk.where.add(chunk.patch_gradient, self.gradient)
+        chunk.arithmetic.lay(chunk.wave, chunk.light, chunk.where, self.gradient)
 
     def sums(self) -> tuple[Tensor]:
         """The gradient."""
@@ -73,7 +72,7 @@ class ObjectUnknown(Unknown):
             penalty = self._penalty(step.illumination) / step.n_subsets
             direction = direction + penalty * roughness_gradient(self.value)
             divisor = divisor + LARGEST_CURVATURE * penalty
-        self.value -= direction * (step.share / (divisor + floor))
+        self.value.addcmul_(direction, step.share / (divisor + floor), value=-1)
 
     def objective(self, illumination: Tensor) -> float:
         """What the roughness adds to the misfit at the place where the epoch began."""

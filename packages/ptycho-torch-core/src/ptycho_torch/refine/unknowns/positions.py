@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ptycho_torch.physics.intensity import squared_modulus
 from ptycho_torch.refine.unknowns.base import Chunk, Published, Setup, Step, Unknown
 
 __all__ = ["POSITION_MARGIN_PX", "PositionsUnknown"]
@@ -28,6 +29,11 @@ class PositionsUnknown(Unknown):
         self.start = value.clone()
         self.moves: list[Tensor] = []
 
+    @property
+    def moves_places(self) -> bool:
+        """They are the places."""
+        return True
+
     @classmethod
     def of(cls, setup: Setup) -> Self:
         """The positions of the scan; fitted if ``refine_positions`` says so."""
@@ -44,8 +50,7 @@ class PositionsUnknown(Unknown):
     def add_patches(self, chunk: Chunk) -> None:
         """Moves of the frames of a chunk."""
         assert chunk.slopes is not None
-        assert chunk.patch_gradient is not None
-        power = (chunk.light.abs() ** 2).sum(dim=-3)
+        power = squared_modulus(chunk.light).sum(dim=-3)
         self.moves.append(position_moves(chunk.patch_gradient, chunk.slopes, power))
 
     def step(self, step: Step) -> None:
