@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pages import blocks
 from provoking import Bench
@@ -34,6 +35,15 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _take_apart(folder: Path) -> None:
+    """Frames, positions and probe of the scan in files of their own, with pixels of 57.4 nm."""
+    with np.load(folder / "scan.npz") as scan:
+        np.save(folder / "frames.npy", scan["diff3d"])
+        np.save(folder / "probe.npy", scan["probeGuess"])
+        micrometres = np.stack([scan["xcoords"], scan["ycoords"]], axis=1) * 5.74e-2
+    np.savetxt(folder / "positions.csv", micrometres, delimiter=",", header="x_um,y_um", comments="")
+
+
 @pytest.fixture(scope="session")
 def shop(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workshop, and every other file that a command line in the pages names as if it were there."""
@@ -50,6 +60,7 @@ def shop(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     for target in ("pair", "beamline", "scan.cxi", "scan.h5"):
         convert(folder / "scan.npz", folder / target, metadata=optics)
+    _take_apart(folder)
     [reader] = [block for block in blocks("docs/formats.md", "python") if block.startswith("READER = ")]
     (folder / "instrument.py").write_text(reader.split("'''")[1], encoding="utf-8")
     (folder / "scan.raw").write_bytes(b"INSTRUMENT" + (folder / "scan.npz").read_bytes())

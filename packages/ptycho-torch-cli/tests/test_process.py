@@ -174,7 +174,7 @@ def test_two_processes_of_the_command_speak_once(scan_file: Path, tmp_path: Path
     assert run.stderr.count("epoch 1/1") == 1
     assert {path.name for path in output.iterdir()} == {
         "wts.h5.zip", "checkpoints", "logs", "resolved_config.json",
-        "training.png", "patches.png", "report.html", ".run-train.json",
+        "training.png", "patches.png", "report.html", "verdict.json", ".run-train.json",
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from ptycho_torch_cli.train import main
 
 FILES = {
     *("wts.h5.zip", "checkpoints", "logs", "resolved_config.json"),
-    *("training.png", "patches.png", "report.html", ".run-train.json"),
+    *("training.png", "patches.png", "report.html", "verdict.json", ".run-train.json"),
 }
 
 

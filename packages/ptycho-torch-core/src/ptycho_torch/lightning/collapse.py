@@ -30,6 +30,8 @@ COLLAPSE_METRICS = ("val_std_ratio", "val_dead_fraction")
 """Metrics that the guard logs."""
 
 _LOWEST_RATIO = 0.1
+# A number in every state: a checkpoint whose number is none is a damaged one.
+_NOT_LOW = -1
 _PATIENCE = 5
 # A channel whose values differ by less than rounding answers to nothing.
 _CONSTANT = 1e-6
@@ -129,12 +131,15 @@ class CollapseGuard(Callback):
         self._warned = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Since when the ratio is low, and whether that was said."""
-        return {"low_since": self._low_since, "warned": self._warned}
+        """Since which epoch the ratio is low, -1 where it is not, and whether that was said."""
+        low_since = _NOT_LOW if self._low_since is None else self._low_since
+        return {"low_since": low_since, "warned": self._warned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on as before an interruption."""
-        self._low_since, self._warned = state_dict["low_since"], state_dict["warned"]
+        low_since = state_dict["low_since"]
+        self._low_since = None if low_since is None or low_since == _NOT_LOW else low_since
+        self._warned = state_dict["warned"]
 
     def _begin(self) -> None:
         self._predicted, self._measured = _Spread(), _Spread()
