@@ -134,6 +134,15 @@ def test_a_round_probe_leaves_turns_of_the_whole_open():
 
 
 @pytest.mark.rule("DATA-102")
+def test_a_conjugated_probe_is_told_of(scan):
+    trial = try_orientations(replace(scan, probe=np.conj(scan.probe)))
+    assert trial.found is not None
+    assert trial.fits_conjugate
+    assert trial.to_dict()["fits_conjugate"]
+    assert not try_orientations(scan).fits_conjugate
+    assert not try_orientations(oriented(scan, OrientationConfig(flip_x=True))).fits_conjugate
+
+
 def test_where_nothing_can_tell_it_says_so(scan):
     few = scan.take(np.arange(8))
     for trial in (try_orientations(few), try_scales(few)):

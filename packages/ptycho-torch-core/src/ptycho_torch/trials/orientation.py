@@ -37,6 +37,11 @@ __all__ = ["OrientationTrial", "Way", "try_orientations"]
 _LOOKED_AT = 0.95
 """Share of the best first look from which all members of a class are fitted longer."""
 
+_HALF_TURN: Orientation = ((-1, 0), (0, -1))
+_CONJUGATE = (
+    "Nothing need be turned if the probe is conjugated, as programs with the other sign in their transform "
+    "store it: numpy.conj(probe) fits as well"
+)
 _OTHERS = 4
 _SHOWN = 8
 
@@ -92,8 +97,10 @@ class OrientationTrial:
         frames hold 2,000 counts or more, larger with fewer; NaN where nothing was fitted.
     n_frames, n_held
         Frames that were used, and those of them that were only predicted.
+    fits_conjugate
+        Whether the scan fits as it was opened with the complex conjugate of its probe, and not without.
     verdict
-        What it means, in one or two sentences.
+        What it means, in some sentences.
     """
 
     found: Way | None
@@ -103,11 +110,13 @@ class OrientationTrial:
     n_frames: int
     n_held: int
     verdict: str
+    fits_conjugate: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {
             "flags": None if self.found is None else self.found.flags,
+            "fits_conjugate": self.fits_conjugate,
             "is_as_opened": self.is_as_opened,
             "misfit": self.misfit,
             "n_frames": self.n_frames,
@@ -238,6 +247,8 @@ def _trial(
     found = None
     if explains and _tells(fits, ways):
         found = as_opened[0] if as_opened else min(fitting, key=lambda way: _effort(way.settings))
+    conjugate = found is not None and not as_opened and any(_is_half_turn(way.change) for way in fitting)
+    verdict = _verdict(found, bool(as_opened), fitting, ways, misfit, explains=explains)
     return OrientationTrial(
         found=found,
         is_as_opened=found is not None and bool(as_opened),
@@ -245,8 +256,14 @@ def _trial(
         misfit=misfit,
         n_frames=neighbours.n_frames,
         n_held=int(neighbours.held.sum()),
-        verdict=_verdict(found, bool(as_opened), fitting, ways, misfit, explains=explains),
+        verdict=f"{verdict}. {_CONJUGATE}" if conjugate else verdict,
+        fits_conjugate=conjugate,
     )
+
+
+def _is_half_turn(change: OrientationConfig) -> bool:
+    """Whether this turns frames by half a turn, and nothing else."""
+    return frame_orientation(change) == _HALF_TURN and position_orientation(change) == ORIENTATIONS[0]
 
 
 def _tells(fits: list[Fit], ways: tuple[Way, ...]) -> bool:
