@@ -140,3 +140,16 @@ def test_a_network_without_rectifiers_has_no_such_share(payload):
     prepared = prepare_training(payload().task)
     prepared.model.generator = _Linear()
     assert math.isnan(dead_fraction(prepared.model, prepared.train.__getitems__([0, 1])))
+
+
+@pytest.mark.parametrize("since", [None, 0, 3])
+def test_its_state_is_made_of_numbers_and_comes_back(since):
+    guard, other = CollapseGuard(), CollapseGuard()
+    guard.load_state_dict({"low_since": since, "warned": False})
+    assert all(isinstance(value, int) for value in guard.state_dict().values())
+    other.load_state_dict(guard.state_dict())
+    assert (
+        other.state_dict()
+        == guard.state_dict()
+        == {"low_since": -1 if since is None else since, "warned": False}
+    )
