@@ -166,7 +166,7 @@ def test_window_is_tukey_along_a_cut():
     mask = np.zeros((41, 201), dtype=bool)
     mask[:, 1:-1] = True
     long_strip = np.ones((401, 101), dtype=bool)
-    cut = tukey_window(long_strip, 0.25)[200]
+    cut = tukey_window(long_strip)[200]
     # The zeros of a sampled Tukey window lie on the pixels just outside.
     np.testing.assert_allclose(cut, signal.windows.tukey(103, 0.5)[1:-1], atol=1e-12)
     assert tukey_window(mask)[:, 0].max() == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ptycho_config import ConfigError, PartsConfig, Problem, stated_fields
+from ptycho_config import ConfigError, PartsConfig, Problem
 from ptycho_torch.data.format_module import Format
 from ptycho_torch.data.format_registry import format_of, formats
 from ptycho_torch.data.naming import named
@@ -230,7 +230,10 @@ def _stated(
     ConfigError
         The format takes nothing that is stated beside it.
     """
-    stated = {} if parts is None else {n: v for n, v in stated_fields(parts).items() if v is not None}
+    # Here, because it loads HDF5, which recognising a scan need not.
+    from ptycho_torch.data.hdf5.stated import record_of
+
+    stated = record_of(parts)
     if not stated and not metadata:
         return format, located
     if stated and not format.takes_parts:

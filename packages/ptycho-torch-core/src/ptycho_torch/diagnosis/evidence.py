@@ -104,6 +104,15 @@ class Evidence:
         return self.unmeasured
 
     @cached_property
+    def step(self) -> float:
+        """Smallest step between values, in the unit of the frames: a photon may be several of them."""
+        values = self.frames.sample / self.per_count
+        whole = np.rint(values)
+        if not np.allclose(values, whole, rtol=1e-6, atol=1e-6) or np.abs(whole).max(initial=0) > 2.0**52:
+            return self.per_count
+        return max(int(np.gcd.reduce(np.unique(whole).astype(np.int64))), 1) * self.per_count
+
+    @cached_property
     def sums(self) -> Map:
         """(N, N) counts of every pixel over all frames."""
         return self.frames.mean * self.n_frames / self.per_count

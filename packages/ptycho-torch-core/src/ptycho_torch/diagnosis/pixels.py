@@ -196,19 +196,17 @@ def hits(evidence: Evidence) -> Finding:
     quiet = ~evidence.stated & _not_the_probe(evidence)
     found = frames.outliers
     usual_top = frames.highest.ravel()[found.pixels]
-    among = quiet.ravel()[found.pixels] & (
-        found.values > np.maximum(usual_top, _LEAST_HIT * evidence.per_count)
-    )
+    among = quiet.ravel()[found.pixels] & (found.values > np.maximum(usual_top, _LEAST_HIT * evidence.step))
     ceiling = np.full((size, size), np.inf)
     # Just above all that is light there.
     ceiling.ravel()[found.pixels[among]] = np.maximum(usual_top, evidence.per_count)[among] / JUST_BELOW**2
     numbers = {*found.frames[among].tolist()}
     # Of frames too few to know what is usual, and where single values stand less far out.
     highest = frames.highest / evidence.per_count
-    mask = spikes(highest) & quiet & (frames.n_top == 0)
+    mask = spikes(frames.highest / evidence.step) & quiet & (frames.n_top == 0)
     # Above what the pixel itself counts in the other frames too: light that stands alone there does so again.
     usual = (frames.mean * evidence.n_frames - frames.highest) / max(1, evidence.n_frames - 1)
-    most = SPIKE * usual + _LEAST_HIT * evidence.per_count
+    most = SPIKE * usual + _LEAST_HIT * evidence.step
     mask &= frames.highest > most
     ceiling[mask] = most[mask]
     count = int(among.sum()) + int(mask.sum())

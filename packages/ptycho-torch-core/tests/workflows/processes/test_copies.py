@@ -7,6 +7,7 @@ from functools import partial
 from multiprocessing import get_context
 
 import pytest
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.multiprocessing import start_processes
 
@@ -118,7 +119,9 @@ def test_which_strategies_make_copies(monkeypatch, stated, prompt, copies, looki
 
 def _begin(number, beginning):
     if number == 1:
-        beginning.on_train_start(None, None)
+        trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+        beginning.setup(trainer, None, "fit")
+        beginning.on_train_start(trainer, None)
 
 
 @pytest.mark.parametrize(("nprocs", "begun"), [(1, False), (2, True)])

@@ -97,7 +97,6 @@ def assert_same_results(folder, alone):
     assert ours["heard"]["infer"][-1] == theirs["heard"]["infer"][-1] == [30, 30]
     assert ours["residual"] == pytest.approx(theirs["residual"], rel=LOSS)
     assert ours["verdicts"] == theirs["verdicts"]
-    assert min(ours["verdicts"]) >= 16
     ours, theirs = (load_bundle(place / "run")[0].state_dict() for place in (folder, alone))
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, rtol=WEIGHT, atol=WEIGHT)
