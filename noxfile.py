@@ -182,7 +182,11 @@ def ptychodus(session: nox.Session) -> None:
     with outside_the_tree(session) as folder:
         wheels = build_wheels(session, PACKAGES, folder)
         session.run("python", "-m", "pip", "uninstall", "-qq", "--yes", *(member.dist for member in PACKAGES))
-        install(session, *wheels, f"ptychodus[gui]=={PTYCHODUS}", "pytest", "pytest-asyncio")
+        # Not session.install: with `nox -R` nothing would take the place of what was uninstalled.
+        session.run(
+            "python", "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS), *wheels,
+            f"ptychodus[gui]=={PTYCHODUS}", "pytest", "pytest-asyncio",
+        )  # fmt: skip
         session.run("python", "-m", "pip", "check")
         # Its conformance tests are in the source archive only.
         session.run(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 
+import numpy as np
 import pytest
-from driving import command, environment, make_world, settings_file
+from driving import command, displacement_and_error, environment, make_world, settings_file
 
 TIME_LIMIT_S = 240
 
@@ -18,6 +19,20 @@ def world(tmp_path):
         return make_world(tmp_path / name, **settings)
 
     return make
+
+
+@pytest.fixture
+def compared(record_property):
+    """Compare a product with the world; what is found stands in the report that ``--junitxml`` writes."""
+
+    def compare(world, product):
+        moved, error, flat = displacement_and_error(world, product)
+        record_property("displacement_px", round(float(np.abs(moved).max()), 3))
+        record_property("error", round(error, 4))
+        record_property("error_of_a_flat_object", round(flat, 4))
+        return moved, error, flat
+
+    return compare
 
 
 @pytest.fixture

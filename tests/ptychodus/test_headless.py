@@ -12,19 +12,19 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from driving import command, displacement_and_error, environment, settings_file
+from driving import command, environment, settings_file
 
 from ptycho_torch.bundle import best_checkpoint, load_bundle
 
 PX = 0.25
 
 
-def _reconstructed(ptychodus, world, output, run, **settings):
+def _reconstructed(ptychodus, compared, world, output, run, **settings):
     """Reconstruct with the checkpoint that a user copies from a run."""
     shutil.copy(best_checkpoint(run), world.folder / "model.ckpt")
     done = ptychodus("reconstruct", world.folder, output, **settings)
     assert done.returncode == 0, done.stdout
-    return displacement_and_error(world, output / "product.000001.h5")
+    return compared(world, output / "product.000001.h5")
 
 
 def _only_run(output: Path) -> Path:
@@ -50,7 +50,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_train_and_reconstruct(name, world, ptychodus, tmp_path):
+def test_train_and_reconstruct(name, world, ptychodus, compared, tmp_path):
     scan, settings = CASES[name]
     made = world(**scan)
     run, said = _trained(ptychodus, made, tmp_path / "out", **settings)
@@ -59,12 +59,12 @@ def test_train_and_reconstruct(name, world, ptychodus, tmp_path):
     if scan.get("masked"):
         model, _ = load_bundle(best_checkpoint(run))
         assert not bool(model.measured[5:7].any())
-    moved, error, flat = _reconstructed(ptychodus, made, tmp_path / "rec", run, **settings)
+    moved, error, flat = _reconstructed(ptychodus, compared, made, tmp_path / "rec", run, **settings)
     assert np.abs(moved).max() <= PX
     assert error < 0.6 * flat
 
 
-def test_supervised_with_one_folder_for_input_and_output(world, ptychodus, tmp_path):
+def test_supervised_with_one_folder_for_input_and_output(world, ptychodus, compared, tmp_path):
     """The training file is the one that ptychodus' own exporter writes; runs of before lie beside it."""
     from ptychodus.api.io import load_diffraction_data, load_product, save_ptychopinn_training_data
     from ptychodus.api.reconstruct import prepare_reconstruct_input
@@ -82,16 +82,16 @@ def test_supervised_with_one_folder_for_input_and_output(world, ptychodus, tmp_p
     done = ptychodus("train", both, both, **settings)
     assert done.returncode == 0, done.stdout
     run = next(path for path in both.glob("run_*") if path.name != "run_of_before")
-    moved, error, flat = _reconstructed(ptychodus, made, tmp_path / "rec", run, **settings)
+    moved, error, flat = _reconstructed(ptychodus, compared, made, tmp_path / "rec", run, **settings)
     assert np.abs(moved).max() <= PX
     assert error < 0.6 * flat
 
 
-def test_a_forgotten_model_size_trains_at_the_size_of_the_frames(world, ptychodus, tmp_path):
+def test_a_forgotten_model_size_trains_at_the_size_of_the_frames(world, ptychodus, compared, tmp_path):
     made = world()
     run, said = _trained(ptychodus, made, tmp_path / "out", model_size=None, epochs=1)
     assert "trained at 32 px" in said
-    moved, *_ = _reconstructed(ptychodus, made, tmp_path / "rec", run, model_size=None)
+    moved, *_ = _reconstructed(ptychodus, compared, made, tmp_path / "rec", run, model_size=None)
     assert np.abs(moved).max() <= PX
 
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
-from driving import displacement_and_error, environment, make_world, write_frames_for_the_window
+from driving import environment, make_world, write_frames_for_the_window
 
 from ptycho_torch.bundle import best_checkpoint
 
@@ -62,8 +62,8 @@ def test_the_button_wakes_when_the_algorithm_is_chosen_again(trained):
     assert (trained.before, trained.again) == (False, True)
 
 
-def test_the_saved_product_is_the_object_where_it_lies(trained):
-    moved, error, flat = displacement_and_error(trained.world, trained.world.folder / "trained.h5")
+def test_the_saved_product_is_the_object_where_it_lies(trained, compared):
+    moved, error, flat = compared(trained.world, trained.world.folder / "trained.h5")
     assert trained.product == "simulated_ptychopinn-torch_unsupervised"
     assert np.abs(moved).max() <= PX
     assert error < 0.6 * flat
