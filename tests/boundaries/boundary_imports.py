@@ -162,7 +162,10 @@ RULES = (
         "frames are received, joined and kept without torch",
         where=tuple(
             f"ptycho_torch.live.{name}"
-            for name in ("arrivals", "counters", "frame_store", "looking", "measurement")
+            for name in (
+                *("arrivals", "counters", "frame_store", "looking", "measurement"),
+                *("messages", "wire", "sockets", "feed", "source_registry", "sources"),
+            )
         ),
         forbidden=("torch", *LIGHTNING),
     ),

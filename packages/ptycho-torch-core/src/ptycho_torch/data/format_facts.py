@@ -1,8 +1,9 @@
-"""Facts of a format, read from the source of its module without running it."""
+"""Facts of a module that is found by walking a folder, read from its source without running it."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 from typing import Any
 
 __all__ = ["FACTS", "REQUIRED", "endings", "stated_facts"]
@@ -14,8 +15,19 @@ FACTS = (*REQUIRED, "TARGETS", "REFINES", "TAKES_PARTS")
 """Facts that a format may state, see `ptycho_torch.data.format_registry`."""
 
 
-def stated_facts(source: str) -> dict[str, Any]:
+def stated_facts(
+    source: str, required: Collection[str] = REQUIRED, known: Collection[str] = FACTS
+) -> dict[str, Any]:
     """Facts and functions that a source states at its top level; its code is not run.
+
+    Parameters
+    ----------
+    source
+        Text of the module.
+    required
+        Names of facts that have to be there.
+    known
+        Names of all facts that may be.
 
     Raises
     ------
@@ -34,13 +46,13 @@ def stated_facts(source: str) -> dict[str, Any]:
         if isinstance(node, ast.AnnAssign):
             targets = [node.target]
         for target in targets:
-            if isinstance(target, ast.Name) and target.id in FACTS:
+            if isinstance(target, ast.Name) and target.id in known:
                 assert isinstance(node, ast.Assign | ast.AnnAssign)
                 try:
                     found[target.id] = ast.literal_eval(node.value or ast.Constant(None))
                 except ValueError as error:
                     raise ValueError(f"{target.id} is computed; state it as plain text") from error
-    missing = [name for name in REQUIRED if name not in found]
+    missing = [name for name in required if name not in found]
     if missing:
         raise ValueError(f"{', '.join(missing)} is missing at the top level")
     return found
