@@ -127,6 +127,16 @@ def test_a_track_across_pixels_and_a_shared_hit(scene):
     assert found.sum() == 14
 
 
+@pytest.mark.parametrize("per_photon", [10, 16, 60])
+def test_a_photon_of_several_units_is_no_hit(scene, per_photon):
+    made = scene(photons=500)
+    made.frames *= per_photon
+    names = ("dark-gaps", "hot", "hits", "crazy-frames")
+    assert not [name for name in names if made.finding(name).found]
+    made.frames[7, 9, 50] = 10**6 + 1
+    assert [name for name in names if made.finding(name).found] == ["hits"]
+
+
 @pytest.mark.parametrize("photons", [100, 1e4, 1e7])
 @pytest.mark.parametrize("phase", [0.4, 1.5])
 def test_light_that_few_frames_have_is_no_hit(scene, photons, phase):

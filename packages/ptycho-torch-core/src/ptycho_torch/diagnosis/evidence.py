@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.diagnosis.spikes import smallest_step
 from ptycho_torch.diagnosis.statistics import FrameStatistics
 
 __all__ = ["Evidence", "far_field", "in_counts", "speckles_are_wide"]
@@ -106,16 +107,13 @@ class Evidence:
     @cached_property
     def step(self) -> float:
         """Smallest step between values, in the unit of the frames: a photon may be several of them."""
-        values = self.frames.sample / self.per_count
-        whole = np.rint(values)
-        if not np.allclose(values, whole, rtol=1e-6, atol=1e-6) or np.abs(whole).max(initial=0) > 2.0**52:
-            return self.per_count
-        return max(int(np.gcd.reduce(np.unique(whole).astype(np.int64))), 1) * self.per_count
+        seen = self.frames.sample[:, ~self.frames.left_out]
+        return smallest_step(seen / self.per_count) * self.per_count
 
     @cached_property
     def sums(self) -> Map:
-        """(N, N) counts of every pixel over all frames."""
-        return self.frames.mean * self.n_frames / self.per_count
+        """(N, N) photons of every pixel over all frames."""
+        return self.frames.mean * self.n_frames / self.step
 
     @cached_property
     def far_field(self) -> Map:
@@ -155,7 +153,7 @@ class Evidence:
         """
         if self.repeats_itself:
             return False
-        sample = self.frames.sample / self.per_count
+        sample = self.frames.sample / self.step
         mean, variance = sample.mean(axis=0), sample.var(axis=0)
         lit = (mean >= 10) & (sample.max(axis=0) < sample.max()) & (variance > 0)
         return bool(np.count_nonzero(lit & (variance < 0.25 * mean)) <= 0.05 * np.count_nonzero(lit))

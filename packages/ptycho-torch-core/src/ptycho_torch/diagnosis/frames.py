@@ -94,7 +94,7 @@ def crazy(evidence: Evidence) -> Finding:
     usual = _usual_share(evidence)
     spread = float(np.median(np.abs(frames.shares[kept] - usual)))
     # Few counts scatter by chance: the share of n counts by the root of share times rest over n.
-    noise = np.sqrt(max(usual * (1 - usual), 1e-4) / np.maximum(frames.totals / evidence.per_count, 1))
+    noise = np.sqrt(max(usual * (1 - usual), 1e-4) / np.maximum(frames.totals / evidence.step, 1))
     other = (frames.shares < _OTHER_SHAPE * usual) & (usual - frames.shares > 8 * (spread + noise))
     # What a sample does to the light of a frame it does to that of the frames around it.
     other &= evidence.near(frames.shares) > _LIKE_OTHERS * usual

@@ -171,12 +171,12 @@ def hot(evidence: Evidence) -> Finding:
     mask = np.zeros_like(free)
     if evidence.speckles_are_wide:
         # Without its largest value, so that one wrong frame makes no hot pixel.
-        usual = (frames.mean * n - frames.highest) / max(1, n - 1) / evidence.per_count
+        usual = (frames.mean * n - frames.highest) / max(1, n - 1) / evidence.step
         mask = spikes(usual, n_frames=max(1, n - 1)) & free & _not_the_probe(evidence)
     if n >= 8 and evidence.is_noisy:
         # Ten counts that never become nine or eleven in eight frames: below one in a million.
         same = frames.highest == frames.lowest
-        mask |= same & (frames.lowest >= 10 * evidence.per_count) & free
+        mask |= same & (frames.lowest >= 10 * evidence.step) & free
     if not mask.any():
         return Finding(name="hot", found=False, text="no pixel stands out in all frames")
     return masked_pixels("hot", mask, "hot: far above their neighbours in all frames, or never changing")
@@ -199,7 +199,7 @@ def hits(evidence: Evidence) -> Finding:
     among = quiet.ravel()[found.pixels] & (found.values > np.maximum(usual_top, _LEAST_HIT * evidence.step))
     ceiling = np.full((size, size), np.inf)
     # Just above all that is light there.
-    ceiling.ravel()[found.pixels[among]] = np.maximum(usual_top, evidence.per_count)[among] / JUST_BELOW**2
+    ceiling.ravel()[found.pixels[among]] = np.maximum(usual_top, evidence.step)[among] / JUST_BELOW**2
     numbers = {*found.frames[among].tolist()}
     # Of frames too few to know what is usual, and where single values stand less far out.
     highest = frames.highest / evidence.per_count

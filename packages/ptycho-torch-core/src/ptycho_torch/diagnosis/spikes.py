@@ -1,4 +1,4 @@
-"""What surrounds each pixel of a map."""
+"""What surrounds each pixel of a map, and what one step of its values is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SPIKE", "around", "spikes"]
+__all__ = ["SPIKE", "around", "smallest_step", "spikes"]
 
 SPIKE = 20.0
 """How far a value has to stand above the second largest around it to be no light.
@@ -30,6 +30,28 @@ def around(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if dy or dx
     ]
     return np.sort(np.stack(stack), axis=0)
+
+
+def smallest_step(frames: npt.NDArray[Any]) -> float:
+    """Smallest step between the values of frames: a detector of charge counts several units per photon.
+
+    Parameters
+    ----------
+    frames
+        (k, ...) values of a few frames.
+
+    Returns
+    -------
+    float
+        Median over the frames of the greatest common divisor of their values, so that a single value that
+        is no count changes nothing; 1.0 where values are no whole numbers.
+    """
+    values = np.asarray(frames, dtype=np.float64)
+    whole = np.rint(values)
+    if np.abs(whole).max(initial=0) > 2.0**52 or not np.allclose(values, whole, rtol=1e-6, atol=1e-6):
+        return 1.0
+    steps = [int(np.gcd.reduce(np.unique(frame).astype(np.int64))) for frame in whole]
+    return max(float(np.median([step for step in steps if step] or [1])), 1.0)
 
 
 def spikes(values: npt.NDArray[Any], *, n_frames: int = 1, factor: float = SPIKE) -> npt.NDArray[np.bool_]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ptycho_torch.control import Progress
 from ptycho_torch.diagnosis.outliers import NO_OUTLIERS, Outliers, Watch
-from ptycho_torch.diagnosis.spikes import spikes
+from ptycho_torch.diagnosis.spikes import smallest_step, spikes
 
 __all__ = ["FrameStatistics", "Stored", "frame_statistics", "impossible"]
 
@@ -269,15 +269,15 @@ def _stuck(sample: Map) -> Mask:
     changes = np.ptp(sample, axis=0) > 0
     lit = sample.max(axis=0) > 0
     stuck = np.zeros(changes.shape, dtype=np.bool_)
+    step = smallest_step(sample)
     # Block without noise may repeat each other: then nothing can be told from what does not change.
     if len(sample) >= _LEAST_SAMPLE and np.count_nonzero(changes) > 0.5 * np.count_nonzero(lit):
-        stuck = lit & ~changes & (sample[0] >= 16)
+        stuck = lit & ~changes & (sample[0] >= 16 * step)
     if len(sample) < _LEAST_SAMPLE:
-        return stuck | spikes(sample.mean(axis=0), n_frames=len(sample))
+        return stuck | spikes(sample.mean(axis=0) / step, n_frames=len(sample))
     # One hit of a frame makes no stuck pixel.
-    return stuck | spikes(
-        (sample.sum(axis=0) - sample.max(axis=0)) / (len(sample) - 1), n_frames=len(sample) - 1
-    )
+    usual = (sample.sum(axis=0) - sample.max(axis=0)) / (len(sample) - 1)
+    return stuck | spikes(usual / step, n_frames=len(sample) - 1)
 
 
 def _lit(sample: Map, left_out: Mask) -> Mask:

@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import time
+from datetime import timedelta
 
 import pytest
 import torch
@@ -56,6 +57,15 @@ def test_a_process_that_is_killed_at_work_is_named():
     assert caught.value.exit_code == -signal.SIGKILL
     assert "SIGKILL" in str(caught.value)
     assert not distributed.is_initialized()
+
+
+def test_a_group_that_nobody_joined_does_not_keep_the_next_one_apart(tmp_path):
+    alone = distributed.FileStore(str(tmp_path / "store"), 2)
+    with pytest.raises(RuntimeError):
+        distributed.init_process_group(
+            "gloo", store=alone, rank=0, world_size=2, timeout=timedelta(seconds=0.2)
+        )
+    test_processes_add_up()
 
 
 def test_the_error_travels_between_processes():

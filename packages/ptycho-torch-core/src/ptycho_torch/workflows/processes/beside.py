@@ -16,6 +16,7 @@ import torch
 from torch import distributed
 
 from ptycho_torch.mainguard import require_main_guard
+from ptycho_torch.workflows.processes.meeting import forget_failed_meetings
 
 __all__ = ["ProcessDied", "beside"]
 
@@ -152,6 +153,7 @@ def _join(rank: int, count: int, device_type: str, store: Path) -> str:
     backend = "nccl" if device_type == "cuda" else "gloo"
     if device_type == "cuda":
         torch.cuda.set_device(rank)
+    forget_failed_meetings()
     meeting = _meeting_place(store, count)
     meeting.set(_arrival(rank), "")
     distributed.init_process_group(backend, store=meeting, rank=rank, world_size=count)

@@ -24,7 +24,7 @@ from torch.distributed.constants import default_pg_timeout
 
 from ptycho_config import ConfigError, Problem
 
-__all__ = ["awaited", "cluster_environment", "require_meeting_place"]
+__all__ = ["awaited", "cluster_environment", "forget_failed_meetings", "require_meeting_place"]
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +99,17 @@ def require_meeting_place(num_nodes: int) -> None:
         raise ConfigError(Problem("num_nodes", num_nodes, expected, hint))
 
 
+def forget_failed_meetings() -> None:
+    """Let the next process group of this process be its first one, unless there is one.
+
+    Processes meet under the number of the group. torch counts a group that nobody joined too: this process
+    would wait under another number than those that it starts.
+    """
+    if not dist.is_initialized():
+        # What torch itself does when a group ends; it has no public name for it.
+        dist.distributed_c10d._world.group_count = 0
+
+
 @contextmanager
 def awaited(strategy: Any) -> Iterator[None]:
     """Say for whom this process waits, where and until when, while others are still to join it.
@@ -117,6 +128,7 @@ def awaited(strategy: Any) -> Iterator[None]:
     if not isinstance(environment, ClusterEnvironment) or dist.is_initialized():
         yield
         return
+    forget_failed_meetings()
     count, nodes = strategy.num_processes * strategy.num_nodes, strategy.num_nodes
     place = f"{environment.main_address}:{environment.main_port}"
     patience = getattr(strategy, "_timeout", None) or default_pg_timeout
