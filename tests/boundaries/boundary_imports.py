@@ -164,7 +164,7 @@ RULES = (
             f"ptycho_torch.live.{name}"
             for name in (
                 *("arrivals", "counters", "frame_store", "looking", "measurement"),
-                *("messages", "wire", "sockets", "feed", "source_registry", "sources"),
+                *("messages", "wire", "sockets", "feed", "source_registry", "sources", "codecs", "replay"),
             )
         ),
         forbidden=("torch", *LIGHTNING),
