@@ -62,7 +62,7 @@ def _command(*arguments: str) -> Case:
     return Case(name, "ptycho-torch-cli", COMMAND.format(arguments=list(arguments)))
 
 
-SUBCOMMANDS = ("train", "infer", "refine", "simulate", "evaluate", "convert", "inspect", "config")
+SUBCOMMANDS = ("train", "infer", "refine", "simulate", "evaluate", "replay", "convert", "inspect", "config")
 CASES = (
     _import("ptycho_config", "ptycho-config", *HEAVY, "yaml"),
     _import("ptycho_torch_cli", "ptycho-torch-cli"),

@@ -19,6 +19,7 @@ COMMANDS = {
     "refine": ("refine", "reconstruct a scan by iteration, from a flat object or from a start"),
     "simulate": ("simulate", "make a scan with a known object"),
     "evaluate": ("evaluate", "score a reconstruction against the known object"),
+    "replay": ("replay", "send a scan as a detector and an encoder would, for live reconstruction"),
     "convert": ("convert", "write a scan as another kind of file: NPZ, HDF5 of ptychodus, CXI"),
     "inspect": ("inspect", "show what a scan file holds and what is wrong with it"),
     "config": ("config", "show, validate or explain settings"),

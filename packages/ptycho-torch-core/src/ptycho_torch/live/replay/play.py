@@ -78,7 +78,7 @@ def play(
     positions_within
         Whether the position of a frame is in its message.
     go_on
-        A no ends the play.
+        A no ends the play, and so does Ctrl-C once it has begun; receivers are told.
     progress
         Told of every frame.
     """
@@ -89,16 +89,19 @@ def play(
     sent: list[Event] = []
     began = time.monotonic()
     done, n_frames = 0, sum(event.what == "frame" for event in events)
-    for event in events if finished else ():
-        time.sleep(max(0.0, began + event.at_s - time.monotonic()))
-        sender = positions_to if event.what == "position" and positions_to is not None else frames_to
-        finished = sender.send(_message(scan, event, positions_within), go_on)
-        if not finished:
-            break
-        sent.append(event)
-        if progress is not None and event.what == "frame":
-            done += 1
-            progress(done, n_frames)
+    try:
+        for event in events if finished else ():
+            time.sleep(max(0.0, began + event.at_s - time.monotonic()))
+            sender = positions_to if event.what == "position" and positions_to is not None else frames_to
+            finished = sender.send(_message(scan, event, positions_within), go_on)
+            if not finished:
+                break
+            sent.append(event)
+            if progress is not None and event.what == "frame":
+                done += 1
+                progress(done, n_frames)
+    except KeyboardInterrupt:
+        finished = False
     seconds = time.monotonic() - began
     for sender in senders if is_heard else ():
         # A detector that is stopped says that its series is over, too.

@@ -1,4 +1,4 @@
-"""Ways in which a scan can be sent: one module each in the folder ``senders``."""
+"""Where the messages of a replay go, whatever they go over."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 
 from ptycho_config import ConfigError, Problem, suggest
 from ptycho_torch.live.messages import Message
+from ptycho_torch.live.replay.protocols import PROTOCOLS
 
-__all__ = ["PROTOCOLS", "FrameKind", "GoOn", "Sender", "SenderKind", "open_sender"]
+__all__ = ["FrameKind", "GoOn", "Sender", "open_sender"]
 
 GoOn = Callable[[], bool]
 """Asked while something is waited for; a no ends the waiting."""
@@ -38,56 +39,6 @@ class Sender(Protocol):
 
     def close(self) -> None:
         """Let everything go out that waits, and let go of files and sockets."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SenderKind:
-    """Facts of one protocol.
-
-    Attributes
-    ----------
-    help
-        One line that says what it speaks.
-    form
-        What an address looks like.
-    gives
-        What it can send: ``"frames"``, ``"positions"``, or both.
-    module
-        Module of the folder ``senders`` that holds ``open_sender(address, protocol, kind)``.
-    modules
-        What has to be installed, by import name.
-    extra
-        Extra of this distribution that installs it.
-    """
-
-    help: str
-    form: str
-    gives: tuple[str, ...]
-    module: str
-    modules: tuple[str, ...] = ()
-    extra: str = ""
-
-
-_DECTRIS = {
-    "form": "tcp://HOST:PORT",
-    "gives": ("frames",),
-    "module": "dectris",
-    "modules": ("zmq", "cbor2", "dectris", "hdf5plugin"),
-    "extra": "dectris,hdf5plugin",
-}
-PROTOCOLS: dict[str, SenderKind] = {
-    "zmq": SenderKind(
-        help="our own message over ZeroMQ; positions are in the messages of the frames",
-        form="tcp://HOST:PORT",
-        gives=("frames", "positions"),
-        module="own",
-        modules=("zmq",),
-        extra="live",
-    ),
-    "dectris": SenderKind(help="stream of a DECTRIS detector, version 2", **_DECTRIS),  # type: ignore[arg-type]
-    "dectris-v1": SenderKind(help="stream of a DECTRIS detector, version 1", **_DECTRIS),  # type: ignore[arg-type]
-}
-"""Protocols by name."""
 
 
 def open_sender(protocol: str, address: str, gives: str, kind: FrameKind) -> Sender:

@@ -1,0 +1,62 @@
+"""Protocols that a scan can be sent over: one entry each, and one module in the folder ``senders``.
+
+Nothing heavy is loaded, so that a help text can list them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DEFAULT_PROTOCOL", "PROTOCOLS", "ProtocolFacts"]
+
+DEFAULT_PROTOCOL = "zmq"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolFacts:
+    """Facts of one protocol.
+
+    Attributes
+    ----------
+    help
+        One line that says what it speaks.
+    form
+        What an address looks like.
+    gives
+        What it can send: ``"frames"``, ``"positions"``, or both.
+    module
+        Module of the folder ``senders`` that holds ``open_sender(address, protocol, kind)``.
+    modules
+        What has to be installed, by import name.
+    extra
+        Extra of this distribution that installs it.
+    """
+
+    help: str
+    form: str
+    gives: tuple[str, ...]
+    module: str
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+
+
+_DECTRIS = {
+    "form": "tcp://HOST:PORT",
+    "gives": ("frames",),
+    "module": "dectris",
+    "modules": ("zmq", "cbor2", "dectris", "hdf5plugin"),
+    "extra": "dectris,hdf5plugin",
+}
+PROTOCOLS: dict[str, ProtocolFacts] = {
+    "zmq": ProtocolFacts(
+        help="our own message over ZeroMQ; positions are in the messages of the frames",
+        form="tcp://HOST:PORT",
+        gives=("frames", "positions"),
+        module="own",
+        modules=("zmq",),
+        extra="live",
+    ),
+    "dectris": ProtocolFacts(help="stream of a DECTRIS detector, version 2", **_DECTRIS),  # type: ignore[arg-type]
+    "dectris-v1": ProtocolFacts(help="stream of a DECTRIS detector, version 1", **_DECTRIS),  # type: ignore[arg-type]
+}
+"""Protocols by name."""
