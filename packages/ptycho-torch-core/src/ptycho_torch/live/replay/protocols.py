@@ -58,5 +58,13 @@ PROTOCOLS: dict[str, ProtocolFacts] = {
     ),
     "dectris": ProtocolFacts(help="stream of a DECTRIS detector, version 2", **_DECTRIS),  # type: ignore[arg-type]
     "dectris-v1": ProtocolFacts(help="stream of a DECTRIS detector, version 1", **_DECTRIS),  # type: ignore[arg-type]
+    "pva": ProtocolFacts(
+        help="a channel of EPICS (NTNDArray), which has no end message",
+        form="CHANNEL",
+        gives=("frames",),
+        module="pva",
+        modules=("p4p",),
+        extra="pva",
+    ),
 }
 """Protocols by name."""
