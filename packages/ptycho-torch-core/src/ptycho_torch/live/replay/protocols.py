@@ -66,5 +66,17 @@ PROTOCOLS: dict[str, ProtocolFacts] = {
         modules=("p4p",),
         extra="pva",
     ),
+    "watch": ProtocolFacts(
+        help="a new folder in which a file appears for each frame",
+        form="FOLDER",
+        gives=("frames",),
+        module="files",
+    ),
+    "csv": ProtocolFacts(
+        help="a new text file with a line for each position",
+        form="FILE",
+        gives=("positions",),
+        module="files",
+    ),
 }
 """Protocols by name."""
