@@ -16,6 +16,7 @@ _JOBS = ("infer", "refine")
 _DATA_JOBS = ("refine",)
 _FIT = "What is fitted"
 _ITERATION = "Iteration"
+_SURE = "How sure"
 _DATA = "Data"
 
 
@@ -108,6 +109,16 @@ class RefineConfig(Config):
         jobs=_JOBS,
         effect="neighbouring pixels of the object differ less",
         tests=("test_more_of_it_makes_the_object_smoother",),
+    )
+    error_bars: str = setting(
+        "shot",
+        help="what says how sure the object is: shot for the standard deviation that shot noise leaves at "
+        "every pixel, or none",
+        choices=("none", "shot"),
+        group=_SURE,
+        jobs=_JOBS,
+        effect="so is the standard deviation of the object found and saved",
+        tests=("test_error_bars_are_saved_as_asked_for",),
     )
     refine_batch_size: int | None = setting(
         None,

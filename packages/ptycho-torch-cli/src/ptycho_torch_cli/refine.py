@@ -40,9 +40,10 @@ def build_parser() -> CommandParser:
     parser = CommandParser(
         "ptycho-torch refine",
         description="Reconstruct a scan by iteration against all its frames, without a network. Leaves "
-        "reconstruction.npz (object, weight, origin, probe, positions), reconstruction.h5 for ptychodus when "
-        "the scan says its geometry, amplitude.png, phase.png, refinement.png, resolved_config.json, "
-        "report.html and, if the scan holds the truth, metrics.json and comparison.png in the output folder.",
+        "reconstruction.npz (object, weight, origin, probe, positions, sigma, null_space), reconstruction.h5 "
+        "for ptychodus when the scan says its geometry, amplitude.png, phase.png, error_bars.png, "
+        "refinement.png, resolved_config.json, report.html and, if the scan holds the truth, metrics.json "
+        "and comparison.png in the output folder.",
         usage="--data SCAN --output-dir FOLDER [--start RECONSTRUCTION.npz] [settings]",
         examples=(
             (
@@ -120,6 +121,7 @@ def _report(outcome: RefinementOutcome) -> str:
         f"object    {' x '.join(str(side) for side in result.object.object.shape)} px",
         f"epochs    {result.n_epochs}{why}",
         f"residual  {outcome.forward_residual:.4f} of the amplitudes",
+        *(f"{name:9} {value}" for name, value in outcome.sure),
         f"verdict   {outcome.verdict.sentence}",
         f"files     {', '.join(path.name for path in outcome.files)} in {outcome.output_dir}",
     ]

@@ -182,7 +182,20 @@ def _scores(path: Path) -> str:
         "<p>Against the known object, over the region that is well covered. A flat object took the same way: "
         "what does not beat it shows nothing.</p>"
     )
-    return _section("Scores", f"{note}\n{table}")
+    bars = metrics.get("coverage") or {}
+    told = _coverage(bars) if bars else ""
+    return _section("Scores", f"{note}\n{table}{told}")
+
+
+def _coverage(bars: Mapping[str, Mapping[str, Any]]) -> str:
+    """Table of how often the error lies within each kind of error bar."""
+    rows: list[tuple[str, str, str]] = []
+    for name, found in bars.items():
+        for count in ("one", "two"):
+            share, right = found[f"within_{count}"], found[f"expected_within_{count}"]
+            rows.append((f"errors within {count} {name}", f"{share:.2f}", f"{right:.2f}"))
+        rows.append((f"rms error, and rms {name}", f"{found['rms_error']:.4f}", f"{found['rms_sigma']:.4f}"))
+    return "\n" + _table(("error bars", "found", "right"), rows, numbers=(1, 2))
 
 
 def _command(command: str | Sequence[str]) -> str:

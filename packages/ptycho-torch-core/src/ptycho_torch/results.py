@@ -19,7 +19,9 @@ from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.errors import DataError, Fault, fault
 from ptycho_torch.reassembly import StitchedObject
 
-__all__ = ["load_object", "load_object_and_probe", "save_reconstruction"]
+__all__ = ["load_object", "load_object_and_probe", "load_sigmas", "save_reconstruction"]
+
+_SIGMA = "sigma"
 
 
 def save_reconstruction(
@@ -117,6 +119,41 @@ def load_object_and_probe(
         return _saved_object(path), _saved_probe(path)
     scan = format.read(located)
     return _object_of_scan(scan, path), scan.probe
+
+
+def load_sigmas(
+    path: str | PathLike[str], *, reader: str | PathLike[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Standard deviations of a saved reconstruction, by name; none of a file that has none.
+
+    Parameters
+    ----------
+    path, reader
+        As for `load_object`.
+
+    Returns
+    -------
+    dict
+        Arrays ``sigma`` and ``sigma_...``, real ``(height, width)``.
+
+    Raises
+    ------
+    DataError
+        If one of them is no real array.
+    """
+    if recognised(path, reader)[0].name != npz.NAME:
+        return {}
+    _, found, _ = read_arrays(path, ())
+    names = tuple(name for name in found if name == _SIGMA or name.startswith(f"{_SIGMA}_"))
+    arrays, _, problems = read_arrays(path, names)
+    strange = [
+        fault(name, f"expected real (height, width), got {values.dtype} {values.shape}")
+        for name, values in arrays.items()
+        if values.ndim != 2 or values.dtype.kind not in "biuf"
+    ]
+    if problems or strange:
+        raise DataError([*problems, *strange], Path(path))
+    return arrays
 
 
 def _saved_object(path: str | PathLike[str]) -> StitchedObject:

@@ -12,6 +12,7 @@ from ptycho_torch.errors import DataError, ShapeError
 from ptycho_torch.metrics import compare
 from ptycho_torch.plotting import (
     save_comparison_figure,
+    save_error_bar_figure,
     save_frc_figure,
     save_object_figures,
     save_training_figure,
@@ -103,6 +104,22 @@ def test_axes_show_coordinates(monkeypatch, tmp_path, truth, weight):
     assert (left, top) == (10 - 4 - 12 - 0.5, 8 - 4 + 5 - 0.5)
     assert (right - left, bottom - top) == (60 + 8, 48 + 8)
     assert figures[0].axes[0].get_xlabel() == "x (px)"
+
+
+def test_error_bars_are_those_of_amplitude_and_phase_and_grey_in_the_null_space(
+    monkeypatch, tmp_path, truth, weight
+):
+    figures = _axes_of_figures(monkeypatch)
+    sigma = np.where(weight > 0, 0.02, np.inf)
+    save_error_bar_figure(tmp_path / "bars.png", truth, sigma, weight <= 0, np.zeros(2), pixel_size=2e-9)
+    amplitude, phase = (axes.images[0] for axes in figures[0].axes[:2])
+    seen = weight[4:-4, 6:-6] > 0
+    np.testing.assert_array_equal(amplitude.get_array().mask, ~seen)
+    np.testing.assert_allclose(amplitude.get_array()[seen], 0.02 / 2**0.5)
+    np.testing.assert_allclose(
+        phase.get_array()[seen], 0.02 / 2**0.5 / np.abs(truth[4:-4, 6:-6])[seen], rtol=1e-6
+    )
+    assert figures[0].axes[0].get_xlabel() == "x (nm)"
 
 
 @pytest.mark.parametrize(("pixel_size", "unit", "scale"), [(50e-9, "µm", 0.05), (2e-9, "nm", 2.0)])

@@ -7,7 +7,6 @@ of its median, inset from the edge of that area.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,10 +15,37 @@ from scipy import ndimage
 
 from ptycho_torch.errors import ShapeError
 
-__all__ = ["MIN_REGION_SIDE", "common_region", "coverage_region"]
+__all__ = ["COVERAGE_SHARE", "MIN_REGION_SIDE", "common_region", "coverage_region", "lit_pixels"]
 
 #: Shortest side of a region, in pixels, that a structural similarity window of 11 pixels still describes.
 MIN_REGION_SIDE = 16
+COVERAGE_SHARE = 0.1
+"""Share of the median positive weight that a pixel must exceed to count as covered."""
+
+
+def lit_pixels(
+    weight: NDArray[np.floating], shape: tuple[int, ...], share: float = COVERAGE_SHARE
+) -> NDArray[np.bool_]:
+    """Pixels whose weight exceeds a share of the median of the positive weights.
+
+    Parameters
+    ----------
+    weight
+        (height, width) real, any unit: how much illumination each pixel received.
+    shape
+        (height, width) of the result, px.
+    share
+        That share.
+
+    Returns
+    -------
+    NDArray[np.bool_]
+        (height, width); False everywhere without a positive weight.
+    """
+    positive = weight[weight > 0]
+    if not positive.size:
+        return np.zeros(shape, dtype=bool)
+    return np.asarray(weight > share * float(np.median(positive)))
 
 
 def common_region(
@@ -74,7 +100,7 @@ def coverage_region(
     weight: NDArray[np.floating] | None,
     shape: tuple[int, int],
     *,
-    coverage_share: float = 0.1,
+    coverage_share: float = COVERAGE_SHARE,
     inset_px: float = 0.0,
 ) -> NDArray[np.bool_]:
     """Mark the well-covered pixels.
@@ -100,11 +126,7 @@ def coverage_region(
     ShapeError
         When fewer pixels remain than the scores need.
     """
-    covered = np.ones(shape, dtype=bool)
-    if weight is not None:
-        positive = weight[weight > 0]
-        threshold = coverage_share * float(np.median(positive)) if positive.size else math.inf
-        covered = np.asarray(weight > threshold)
+    covered = np.ones(shape, dtype=bool) if weight is None else lit_pixels(weight, shape, coverage_share)
     region = covered
     if inset_px > 0:
         # The border of the array counts as uncovered: nothing is known beyond it.

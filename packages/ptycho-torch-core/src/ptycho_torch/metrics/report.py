@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.errors import DataError, ShapeError, fault
 from ptycho_torch.metrics.alignment import Alignment, align
+from ptycho_torch.metrics.coverage import EXPECTED_ONE, EXPECTED_TWO, Coverage, coverages
 from ptycho_torch.metrics.frc import FrcCurve, fourier_ring_correlation
 from ptycho_torch.metrics.region import common_region, coverage_region
 from ptycho_torch.metrics.scores import Scores, finite_or_none, score
@@ -67,6 +68,8 @@ class MetricReport:
     farther_px
         [y, x] px: shift beyond that at which reconstruction and truth match clearly better, so that the
         scores are those of a place that is not the right one; None if there is none.
+    coverage
+        How often the error lies within each kind of error bar, by the name of its array.
     """
 
     scores: Scores
@@ -84,6 +87,7 @@ class MetricReport:
     corner: tuple[float, float]
     max_shift_px: float
     farther_px: tuple[int, int] | None
+    coverage: Mapping[str, Coverage] = field(default_factory=dict)
 
     def beyond_search(self) -> str | None:
         """A sentence, where the search for a shift ended before the place that matches; None otherwise."""
@@ -128,6 +132,7 @@ class MetricReport:
                 "inset_px": self.inset_px,
             },
             "frc": curve,
+            "coverage": {name: found.to_dict() for name, found in self.coverage.items()},
         }
 
     def table(self) -> str:
@@ -143,6 +148,12 @@ class MetricReport:
             f"ramp ({self.ramp_rad_per_px[0]:+.4f}, {self.ramp_rad_per_px[1]:+.4f}) rad/px, "
             f"scale {abs(self.scale):.4g}"
         )
+        lines += [
+            f"{name}: {found.within_one:.2f} of the errors within one ({EXPECTED_ONE:.2f} is right), "
+            f"{found.within_two:.2f} within two ({EXPECTED_TWO:.2f}); rms error {found.rms_error:.4f}, "
+            f"rms {name} {found.rms_sigma:.4f}"
+            for name, found in self.coverage.items()
+        ]
         said = self.beyond_search()
         lines += [] if said is None else [said]
         return "\n".join(lines)
@@ -230,6 +241,7 @@ def compare(
     coverage_share: float = 0.1,
     max_shift_px: float = 16.0,
     frc: bool = True,
+    sigmas: Mapping[str, NDArray[np.floating]] | None = None,
 ) -> MetricReport:
     """Score a reconstruction against the truth.
 
@@ -256,6 +268,9 @@ def compare(
         it off. Places up to half of the field away are looked at, and said if the images match there.
     frc
         Compute the Fourier ring correlation.
+    sigmas
+        Standard deviations of the complex values of the reconstruction by name, each of its shape, in its
+        units, infinite where nothing is known; their coverage is told.
 
     Returns
     -------
@@ -301,7 +316,7 @@ def compare(
     region &= alignment.valid
     flat = align(np.ones_like(expected), expected, region, max_shift_px=0)
     corner = np.array([s.start for s in truth_window]) - truth_start
-    return _report(
+    report = _report(
         alignment,
         flat,
         expected,
@@ -312,6 +327,17 @@ def compare(
         max_shift_px=min(max_shift_px, min(expected.shape) // 4),
         frc=frc,
     )
+    if not sigmas:
+        return report
+    bars = {name: _of_shape(name, sigma, reconstruction)[window] for name, sigma in sigmas.items()}
+    light = None if weight is None else weight[window]
+    return replace(report, coverage=coverages(alignment, offset, expected, bars, region, light))
+
+
+def _of_shape(name: str, sigma: NDArray[np.floating], image: NDArray[Any]) -> NDArray[np.floating]:
+    if np.shape(sigma) != np.shape(image):
+        raise ShapeError(name, f"the shape {np.shape(image)} of the reconstruction", np.shape(sigma))
+    return np.asarray(sigma)
 
 
 def _report(

@@ -7,6 +7,7 @@ maps; a phase that fills most of the circle gets a cyclic one. Pixels without co
 """
 
 from ptycho_torch.plotting.comparison import save_comparison_figure, save_frc_figure
+from ptycho_torch.plotting.error_bars import save_error_bar_figure
 from ptycho_torch.plotting.objects import save_object_figures
 from ptycho_torch.plotting.patches import save_patch_figure
 from ptycho_torch.plotting.scan import save_scan_figure
@@ -14,6 +15,7 @@ from ptycho_torch.plotting.training import save_training_figure
 
 __all__ = [
     "save_comparison_figure",
+    "save_error_bar_figure",
     "save_frc_figure",
     "save_object_figures",
     "save_patch_figure",

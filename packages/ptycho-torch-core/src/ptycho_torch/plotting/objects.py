@@ -57,11 +57,8 @@ def save_object_figures(
     if start.shape != (2,):
         raise ShapeError("origin", "two numbers [y, x]", start.shape)
     rows, columns = style.covered_area(covered)
-    corner = np.array([rows.start, columns.start]) - start
     field, covered = obj[rows, columns].astype(np.complex128), covered[rows, columns]
-    scale, unit = style.length_unit(pixel_size, max(field.shape))
-    top, left = (corner - 0.5) * scale
-    extent = (left, left + field.shape[1] * scale, top + field.shape[0] * scale, top)
+    extent, unit = style.extent_of(rows, columns, field.shape, start, pixel_size)
 
     amplitude = np.abs(np.where(covered, field, 0))
     phase = style.levelled_phase(np.where(covered, field, 0), covered)

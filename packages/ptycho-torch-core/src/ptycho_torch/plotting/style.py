@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.errors import DataError, ShapeError, fault
 from ptycho_torch.metrics.alignment import align
+from ptycho_torch.metrics.region import lit_pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,11 +27,13 @@ __all__ = [
     "CYCLIC_MAP",
     "DIFFERENCE_MAP",
     "PHASE_MAP",
+    "SIGMA_MAP",
     "UNCOVERED",
     "add_colorbar",
     "checked_image",
     "covered_area",
     "covered_pixels",
+    "extent_of",
     "length_unit",
     "levelled_phase",
     "new_figure",
@@ -43,11 +46,11 @@ __all__ = [
 
 _DPI = 160
 _MARGIN_PX = 4
-_SHOWN_SHARE = 0.1
 AMPLITUDE_MAP = "cividis"
 PHASE_MAP = "magma"
 CYCLIC_MAP = "twilight"
 DIFFERENCE_MAP = "PuOr_r"
+SIGMA_MAP = "viridis"
 UNCOVERED = "0.85"
 # Okabe and Ito's palette: distinguishable with every common colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -156,6 +159,23 @@ def length_unit(pixel_size_m: float | None, span_px: float) -> tuple[float, str]
     return (pixel_size_m * 1e6, "µm") if pixel_size_m * span_px >= 1e-6 else (pixel_size_m * 1e9, "nm")
 
 
+def extent_of(
+    rows: slice,
+    columns: slice,
+    shape: tuple[int, ...],
+    origin: NDArray[np.float64],
+    pixel_size_m: float | None,
+) -> tuple[tuple[float, float, float, float], str]:
+    """Coordinates of the edges of a part of an array, as Matplotlib has them, and their unit.
+
+    ``shape`` is that of the part: slices may reach beyond the array.
+    """
+    height, width = shape
+    scale, unit = length_unit(pixel_size_m, max(height, width))
+    top, left = (np.array([rows.start, columns.start]) - origin - 0.5) * scale
+    return (left, left + width * scale, top + height * scale, top), unit
+
+
 def plain_axes(axes: Axes) -> None:
     """Axes of a curve: no box, a light grid."""
     for side in ("top", "right"):
@@ -169,10 +189,7 @@ def covered_pixels(weight: NDArray[np.floating] | None, shape: tuple[int, ...]) 
     if weight is None:
         return np.ones(shape, dtype=bool)
     weight = checked_image("weight", weight, shape)
-    positive = weight[weight > 0]
-    if positive.size == 0:
-        return np.zeros(shape, dtype=bool)
-    return np.asarray(weight > _SHOWN_SHARE * np.median(positive))
+    return lit_pixels(weight, shape)
 
 
 def covered_area(covered: NDArray[np.bool_]) -> tuple[slice, slice]:

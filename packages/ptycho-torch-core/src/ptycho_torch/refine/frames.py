@@ -9,14 +9,22 @@ from torch import Tensor
 
 from ptycho_torch.data import Scan
 
-__all__ = ["FrameSource", "Indices"]
+__all__ = ["FrameSource", "Indices", "knows_dose"]
 
 Indices = npt.NDArray[np.int64]
 """Numbers of frames."""
 
 
+def knows_dose(scan: Scan) -> bool:
+    """Whether the counts of a scan are those of its measurement.
+
+    Amplitudes that are no roots of whole counts say nothing of the photons that made them.
+    """
+    return scan.domain.domain == "counts" or scan.domain.is_whole
+
+
 class FrameSource:
-    """Normalised intensities of chosen frames.
+    """Normalised intensities of chosen frames, and whether their dose is known.
 
     The array of the scan is neither copied nor converted as a whole: memory beyond it is that of one
     batch.
@@ -39,6 +47,7 @@ class FrameSource:
         self.measured: Tensor | None = None
         if scan.bad_pixels is not None and scan.bad_pixels.any():
             self.measured = torch.from_numpy(~scan.bad_pixels).to(device=device, dtype=dtype)
+        self.knows_dose = knows_dose(scan)
         self._with_ceiling = scan if scan.ceiling is not None else None
 
     @property

@@ -171,6 +171,7 @@ def _short(config: RefineConfig, sub_pixel: SubPixel) -> RefineConfig:
         config,
         refine_epochs=_EPOCHS,
         refine_probe=False,
+        error_bars="none",
         probe_modes=None,
         refine_positions=False,
         refine_batch_size=None,

@@ -39,6 +39,7 @@ from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.reassembly.team import ALONE, Team
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.compiled import arithmetic_for
+from ptycho_torch.refine.error_bars.shot_noise import shot_noise
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit
 from ptycho_torch.refine.modes import with_modes
@@ -381,12 +382,14 @@ class Iteration:
             unknown.publish(made)
         # Without the other processes: after an interruption they may be gone.
         every = np.arange(self.n_frames)
-        weight = illumination_map(self.unknowns, self._placement(every), every, self.batching.arithmetic)
+        where = self._placement(every)
+        weight = illumination_map(self.unknowns, where, every, self.batching.arithmetic)
         stitched = StitchedObject(
             object=self.canvas.crop(made.object.to(torch.complex64)),
             weight=self.canvas.crop(weight.float()),
             origin=np.array(self.canvas.geometry.origin),
         )
+        wanted = self.config.error_bars != "none" and self.frames.knows_dose
         return RefineResult(
             object=stitched,
             probe=made.probe.to(torch.complex64).cpu().numpy(),
@@ -396,6 +399,7 @@ class Iteration:
             residuals=tuple(residuals),
             stopped_early=stopped,
             sub_pixel=self.sub_pixel,
+            error_bars=shot_noise(self.unknowns, where, weight, self.scale, self.canvas) if wanted else None,
         )
 
 

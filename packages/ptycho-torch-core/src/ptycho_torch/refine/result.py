@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.refine.error_bars.bars import ErrorBars
 
 __all__ = ["RefineResult", "RefinementInterrupted", "SubPixel"]
 
@@ -41,6 +42,9 @@ class RefineResult:
         What moved by fractions of a pixel.
     others
         What further unknowns found, an array or a number by name.
+    error_bars
+        How sure the object is; None if that was not asked for, or if nobody knows how many photons the frames
+        hold.
     """
 
     object: StitchedObject
@@ -51,6 +55,7 @@ class RefineResult:
     stopped_early: bool
     sub_pixel: SubPixel
     others: Mapping[str, npt.NDArray[np.generic] | float] = field(default_factory=dict)
+    error_bars: ErrorBars | None = None
 
     @property
     def n_epochs(self) -> int:

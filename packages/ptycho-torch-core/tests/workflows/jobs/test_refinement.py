@@ -21,7 +21,7 @@ from ptycho_torch.workflows.jobs.refinement import refine_in_processes
 
 LIMITED = Path(__file__).with_name("limited_refinement.py")
 FILES = {
-    "report.html", "comparison.png",
+    "report.html", "comparison.png", "error_bars.png",
     "reconstruction.npz", "amplitude.png", "phase.png", "refinement.png", "metrics.json",
     "resolved_config.json",
 }  # fmt: skip
@@ -74,6 +74,27 @@ def test_refined_probe_and_positions_are_saved(refinement, tiny_scan):
         np.testing.assert_array_equal(arrays["positions"], outcome.result.positions)
         np.testing.assert_array_equal(arrays["probe"], outcome.result.probe)
         assert not np.array_equal(arrays["positions"], tiny_scan.positions)
+
+
+@pytest.mark.rule("REF-017")
+def test_error_bars_are_saved_as_asked_for(refinement, tiny_scan_file):
+    outcome = refine_scan(refinement())
+    bars, folder = outcome.result.error_bars, outcome.output_dir
+    with np.load(folder / "reconstruction.npz") as arrays:
+        np.testing.assert_array_equal(arrays["sigma"], bars.sigma)
+        np.testing.assert_array_equal(arrays["null_space"], bars.null_space)
+    written = json.loads((folder / "metrics.json").read_text())
+    assert written["error_bars"] == bars.summary(outcome.result.object.object)
+    assert [name for name, _ in outcome.sure] == ["shot noise"]
+    assert "errors within one sigma" in (folder / "report.html").read_text()
+    again = evaluate(folder / "reconstruction.npz", tiny_scan_file).report
+    assert again.coverage["sigma"].within_one == pytest.approx(written["coverage"]["sigma"]["within_one"])
+
+    bare = refine_scan(refinement("bare", error_bars="none"))
+    assert "error_bars.png" not in {path.name for path in bare.files}
+    with np.load(bare.output_dir / "reconstruction.npz") as arrays:
+        assert "sigma" not in arrays
+    assert not evaluate(bare.output_dir / "reconstruction.npz", tiny_scan_file).report.coverage
 
 
 @pytest.mark.parametrize(("warm_up", "moves"), [(8, False), (7, True)])

@@ -11,7 +11,7 @@ from ptycho_torch.data.summary import probe_diameter
 from ptycho_torch.errors import ResultWarning
 from ptycho_torch.metrics import MetricReport, compare
 from ptycho_torch.plotting import save_comparison_figure, save_frc_figure
-from ptycho_torch.results import load_object, load_object_and_probe
+from ptycho_torch.results import load_object, load_object_and_probe, load_sigmas
 from ptycho_torch.workflows.runs.directory import RunDirectory
 from ptycho_torch.workflows.runs.leaving import Leaving
 from ptycho_torch.workflows.runs.saving import COMPARISON, METRICS, write_metrics
@@ -44,7 +44,7 @@ def evaluate(
     Parameters
     ----------
     reconstruction_file
-        As :func:`infer` writes it.
+        As :func:`infer` writes it. Where it holds error bars, their coverage is told.
     truth_file
         A scan of any format that holds an object, or an NPZ with ``object`` and ``origin``.
     output_dir
@@ -91,6 +91,7 @@ def evaluate(
         truth_origin=truth.origin,
         probe_diameter=None if probe is None else probe_diameter(probe),
         max_shift_px=max_shift_px,
+        sigmas=load_sigmas(reconstruction_file, reader=reader),
     )
     said = report.beyond_search()
     if said is not None:

@@ -30,7 +30,7 @@ from ptycho_torch.metrics import MetricReport
 from ptycho_torch.reassembly import StitchedObject, Team
 from ptycho_torch.refine import RefinementInterrupted, RefineResult
 from ptycho_torch.refine.held_out import judge
-from ptycho_torch.workflows.jobs.judging import said_of, warn_of
+from ptycho_torch.workflows.jobs.judging import said_of, sure_of, warn_of
 from ptycho_torch.workflows.jobs.refinement import refine_in_processes, refined_record
 from ptycho_torch.workflows.processes.copies import require_importable_script
 from ptycho_torch.workflows.processes.device import numerics, require_compiler, resolve_accelerator
@@ -300,6 +300,7 @@ def _facts(final: Reconstructed, scan: Scan, speed: str) -> list[tuple[str, str]
         ("object", f"{' × '.join(str(side) for side in final.object.object.shape)} px"),
         ("forward residual", f"{final.residual:.4f}"),
         ("speed of the network", speed),
+        *sure_of(final),
         *said_of(final.verdict),
     ]
 

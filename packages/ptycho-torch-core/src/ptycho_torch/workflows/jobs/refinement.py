@@ -21,7 +21,7 @@ from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_res
 from ptycho_torch.refine.held_out import judge
 from ptycho_torch.refine.settings import check_against
 from ptycho_torch.results import load_object
-from ptycho_torch.workflows.jobs.judging import said_of, warn_of
+from ptycho_torch.workflows.jobs.judging import said_of, sure_of, warn_of
 from ptycho_torch.workflows.processes.beside import beside
 from ptycho_torch.workflows.processes.device import count_devices, numerics, resolve_accelerator
 from ptycho_torch.workflows.runs.directory import RunDirectory
@@ -68,6 +68,8 @@ class RefinementOutcome:
         Everything written.
     verdict
         Whether the object explains frames better than an empty one.
+    sure
+        What there is to say about the error bars, as name and value.
     """
 
     output_dir: Path
@@ -76,6 +78,7 @@ class RefinementOutcome:
     forward_residual: float
     files: tuple[Path, ...]
     verdict: Verdict
+    sure: tuple[tuple[str, str], ...] = ()
 
 
 def refine_scan(
@@ -163,6 +166,7 @@ def refine_scan(
         forward_residual=made.residual,
         files=files,
         verdict=made.verdict,
+        sure=tuple(sure_of(made)),
     )
 
 
@@ -173,6 +177,7 @@ def _origin(made: Reconstructed, name: str, command: Sequence[str]) -> Origin:
         ("object", f"{' × '.join(str(side) for side in made.object.object.shape)} px"),
         ("forward residual", f"{made.residual:.4f}"),
         ("epochs", str(len(made.curve))),
+        *sure_of(made),
         *said_of(made.verdict),
     ]
     return Origin(title=f"Refinement of {name}", facts=facts, command=command)
@@ -212,11 +217,12 @@ def refined_record(
         residual=forward_residual(
             fitted, result.object, result.probe, sub_pixel=result.sub_pixel, device=device
         ),
-        report=compare_with_truth(result.object, fitted, result.probe),
+        report=compare_with_truth(result.object, fitted, result.probe, result.error_bars),
         settings=settings,
         curve=result.residuals,
         others=result.others,
         start=start,
+        error_bars=result.error_bars,
         verdict=judge(
             fitted, result.object, result.probe, config=config, sub_pixel=result.sub_pixel, device=device
         ),

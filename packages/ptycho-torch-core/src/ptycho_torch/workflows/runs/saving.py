@@ -23,8 +23,14 @@ from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.errors import DataError, MissingMetadata, ShapeError
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
 from ptycho_torch.metrics import MetricReport, compare
-from ptycho_torch.plotting import save_comparison_figure, save_object_figures, save_training_figure
+from ptycho_torch.plotting import (
+    save_comparison_figure,
+    save_error_bar_figure,
+    save_object_figures,
+    save_training_figure,
+)
 from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.refine.error_bars import ErrorBars
 from ptycho_torch.results import save_reconstruction
 from ptycho_torch.workflows.runs.directory import RESOLVED_NAME
 from ptycho_torch.workflows.runs.leaving import Leaving
@@ -48,15 +54,16 @@ logger = logging.getLogger(__name__)
 
 ARRAYS, PRODUCT, NETWORK = "reconstruction.npz", "reconstruction.h5", "network.npz"
 METRICS = "metrics.json"
-COMPARISON, CURVE = "comparison.png", "refinement.png"
+COMPARISON, CURVE, BARS = "comparison.png", "refinement.png", "error_bars.png"
 _OBJECT = ("amplitude.png", "phase.png")
 RECONSTRUCTION_FILES = (ARRAYS, PRODUCT, *_OBJECT, COMPARISON, METRICS)
 """Names of the files that show one object."""
-RUN_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, CURVE)
+RUN_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, CURVE, BARS)
 """Names of the files of a run that made an object."""
 _PICTURES = (
     Picture(name=_OBJECT[0], caption="Amplitude of the object"),
     Picture(name=_OBJECT[1], caption="Phase of the object, constant and ramp removed"),
+    Picture(name=BARS, caption="Standard deviation of amplitude and phase; grey: not seen"),
     Picture(name=COMPARISON, caption="The object beside the known one, and their difference"),
     Picture(name=CURVE, caption="Forward residual over the epochs of refinement"),
 )
@@ -107,6 +114,8 @@ class Reconstructed:
         What a refinement started from, if that is a result of its own.
     verdict
         Whether the object explains frames better than an empty one; None: another object is judged.
+    error_bars
+        How sure the object is, if that is known.
     """
 
     object: StitchedObject = field(repr=False)
@@ -119,6 +128,11 @@ class Reconstructed:
     others: Mapping[str, np.ndarray | float] = field(default_factory=dict, repr=False)
     start: Reconstructed | None = field(default=None, repr=False)
     verdict: Verdict | None = None
+    error_bars: ErrorBars | None = field(default=None, repr=False)
+
+    def all_arrays(self) -> dict[str, np.ndarray | float]:
+        """What is saved beside object, probe and positions, by name."""
+        return {**self.others, **({} if self.error_bars is None else self.error_bars.arrays())}
 
 
 def write_results(
@@ -152,7 +166,7 @@ def write_results(
                 metadata=made.frames.metadata,
                 frame_index=made.frames.frame_index,
                 losses=made.curve,
-                others=made.others,
+                others=made.all_arrays(),
             )
     if made.report is not None or made.verdict is not None:
         with leaving.file(METRICS) as path:
@@ -174,13 +188,15 @@ def _save_arrays(path: Path, made: Reconstructed) -> None:
         positions=made.frames.positions,
         probe=made.probe,
         configuration=made.settings.to_dict(),
-        others=made.others,
+        others=made.all_arrays(),
     )
 
 
 def _beside(made: Reconstructed) -> dict[str, Any]:
-    """Further entries of the scores: verdict, epochs, and the scores of what a refinement started from."""
+    """Further entries of the scores: verdict, error bars, epochs, and the scores of what was refined."""
     judged = {} if made.verdict is None else {"verdict": made.verdict.to_dict()}
+    if made.error_bars is not None:
+        judged["error_bars"] = made.error_bars.summary(made.object.object)
     if made.start is not None:
         scores = {} if made.start.report is None else {"scores": made.start.report.scores.to_dict()}
         return {**judged, "network": {**scores, "forward_residual": made.start.residual}}
@@ -196,6 +212,16 @@ def _write_pictures(leaving: Leaving, made: Reconstructed) -> None:
             made.object.origin,
             pixel_size=_object_pixel_m(made.frames),
         )
+    if made.error_bars is not None:
+        with leaving.file(BARS) as path:
+            save_error_bar_figure(
+                path,
+                made.object.object,
+                made.error_bars.shown(),
+                made.error_bars.null_space,
+                made.object.origin,
+                pixel_size=_object_pixel_m(made.frames),
+            )
     if made.report is not None:
         with leaving.file(COMPARISON) as path:
             save_comparison_figure(path, made.report)
@@ -231,7 +257,9 @@ def _product_problems(scan: Scan) -> tuple[str, ...]:
     return ()
 
 
-def compare_with_truth(result: StitchedObject, scan: Scan, probe: np.ndarray) -> MetricReport | None:
+def compare_with_truth(
+    result: StitchedObject, scan: Scan, probe: np.ndarray, bars: ErrorBars | None = None
+) -> MetricReport | None:
     """Scores of an object, or None when the scan holds no truth or too little is covered."""
     if scan.object_truth is None or scan.metadata.get(OBJECT_IS_GUESS) or _is_flat(scan.object_truth):
         return None
@@ -243,6 +271,7 @@ def compare_with_truth(result: StitchedObject, scan: Scan, probe: np.ndarray) ->
             origin=result.origin,
             truth_origin=scan.object_truth_origin,
             probe_diameter=probe_diameter(probe),
+            sigmas=None if bars is None else bars.sigmas(),
         )
     except (DataError, ShapeError) as error:
         # A few frames may cover too little to be scored, and a known object may be empty where they are;
