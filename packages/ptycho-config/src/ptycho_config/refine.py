@@ -113,12 +113,13 @@ class RefineConfig(Config):
     error_bars: str = setting(
         "shot",
         help="what says how sure the object is: shot for the standard deviation that shot noise leaves at "
-        "every pixel, or none",
-        choices=("none", "shot"),
+        "every pixel; thinning to measure it, and the resolution, by two further solutions, each of half of "
+        "the counts; or none",
+        choices=("none", "shot", "thinning"),
         group=_SURE,
         jobs=_JOBS,
         effect="so is the standard deviation of the object found and saved",
-        tests=("test_error_bars_are_saved_as_asked_for",),
+        tests=("test_error_bars_are_saved_as_asked_for", "test_thinning_measures_the_error"),
     )
     refine_batch_size: int | None = setting(
         None,

@@ -3,10 +3,10 @@ r"""Fourier ring correlation of two complex images over a region.
 .. math:: \mathrm{FRC}(q) = \frac{\mathrm{Re} \sum_{k \in q} F_1(k) F_2^*(k)}
    {\sqrt{\sum_{k \in q} |F_1(k)|^2 \; \sum_{k \in q} |F_2(k)|^2}}
 
-with the 1-bit threshold of van Heel and Schatz, "Fourier shell correlation threshold criteria", Journal of
-Structural Biology 151 (2005) 250-262. The ring correlation is normalised ring by ring: it reports how far up
-in frequency two images agree and is blind to a noiseless blur, so it stands beside the other scores and never
-instead of them.
+with the 1-bit and half-bit thresholds of van Heel and Schatz, "Fourier shell correlation threshold criteria",
+Journal of Structural Biology 151 (2005) 250-262. The ring correlation is normalised ring by ring: it reports
+how far up in frequency two images agree and is blind to a noiseless blur, so it stands beside the other
+scores and never instead of them.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class FrcCurve:
         (rings,) float64, cycles/px, from the first ring above zero up to Nyquist.
     correlation
         (rings,) float64 in [-1, 1]; 0 where one of the images has no signal.
-    threshold_1bit
-        (rings,) float64: 1-bit criterion for the number of independent samples in each ring.
+    threshold_1bit, threshold_half_bit
+        (rings,) float64: 1-bit and half-bit criterion for the number of independent samples in each ring.
     n_samples
         (rings,) float64: Fourier samples per ring times the share of the field that the window lets through.
-    crossing_half, crossing_1bit
-        First frequency at which the curve falls below 0.5 and below the 1-bit criterion, cycles/px,
+    crossing_half, crossing_1bit, crossing_half_bit
+        First frequency at which the curve falls below 0.5, the 1-bit and the half-bit criterion, cycles/px,
         interpolated between rings; 0.5 (Nyquist) when it never does, 0.0 when it never was above. Rings
         below the first one above the criterion do not count: they hold the slowest variations across the
         whole field, which diffraction patterns hardly determine, and say nothing about resolution.
@@ -49,9 +49,11 @@ class FrcCurve:
     frequency: NDArray[np.float64] = field(repr=False)
     correlation: NDArray[np.float64] = field(repr=False)
     threshold_1bit: NDArray[np.float64] = field(repr=False)
+    threshold_half_bit: NDArray[np.float64] = field(repr=False)
     n_samples: NDArray[np.float64] = field(repr=False)
     crossing_half: float
     crossing_1bit: float
+    crossing_half_bit: float
 
     @property
     def period_half_px(self) -> float:
@@ -131,14 +133,17 @@ def fourier_ring_correlation(
     n_samples = sums(np.ones(first.shape)) * share
     root = np.sqrt(np.maximum(n_samples, 1.0))
     threshold = (0.5 + 2.4142 / root) / (1.5 + 1.4142 / root)
+    half_bit = (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
     frequency = np.arange(1, n_rings + 1) / size
     return FrcCurve(
         frequency=frequency,
         correlation=correlation,
         threshold_1bit=threshold,
+        threshold_half_bit=half_bit,
         n_samples=n_samples,
         crossing_half=_crossing(frequency, correlation - 0.5),
         crossing_1bit=_crossing(frequency, correlation - threshold),
+        crossing_half_bit=_crossing(frequency, correlation - half_bit),
     )
 
 

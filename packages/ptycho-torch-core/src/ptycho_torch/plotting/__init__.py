@@ -6,7 +6,7 @@ imported when a figure is drawn. Amplitudes and narrow phases use perceptually u
 maps; a phase that fills most of the circle gets a cyclic one. Pixels without coverage are grey.
 """
 
-from ptycho_torch.plotting.comparison import save_comparison_figure, save_frc_figure
+from ptycho_torch.plotting.comparison import save_comparison_figure, save_frc_figure, save_resolution_figure
 from ptycho_torch.plotting.error_bars import save_error_bar_figure
 from ptycho_torch.plotting.objects import save_object_figures
 from ptycho_torch.plotting.patches import save_patch_figure
@@ -19,6 +19,7 @@ __all__ = [
     "save_frc_figure",
     "save_object_figures",
     "save_patch_figure",
+    "save_resolution_figure",
     "save_scan_figure",
     "save_training_figure",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ from ptycho_torch.errors import DataError, fault
 from ptycho_torch.plotting import style
 
 if TYPE_CHECKING:
+    from ptycho_torch.metrics.frc import FrcCurve
     from ptycho_torch.metrics.report import MetricReport
 
 
-__all__ = ["save_comparison_figure", "save_frc_figure"]
+__all__ = ["save_comparison_figure", "save_frc_figure", "save_resolution_figure"]
 
 
 def save_comparison_figure(path: str | PathLike[str], report: MetricReport) -> None:
@@ -87,26 +89,42 @@ def save_frc_figure(path: str | PathLike[str], report: MetricReport) -> None:
         raise DataError(
             fault("report", "expected a Fourier ring correlation, got none; call compare with frc=True")
         )
+    _save_curve(path, curve, "reconstruction to truth", bits=("1-bit",))
+
+
+def save_resolution_figure(path: str | PathLike[str], curve: FrcCurve) -> None:
+    """Draw the ring correlation of two independent solutions, with the thresholds of their resolution.
+
+    Parameters
+    ----------
+    path
+        PNG file to write; its directory exists.
+    curve
+        From :func:`ptycho_torch.metrics.fourier_ring_correlation`.
+    """
+    _save_curve(path, curve, "two solutions of half of the counts", bits=("1-bit", "half-bit"))
+
+
+def _save_curve(path: str | PathLike[str], curve: FrcCurve, name: str, *, bits: Sequence[str]) -> None:
     figure = style.new_figure(6.0, 4.0)
     axes = figure.subplots()
     # A curve that stays above a threshold is given its last ring for a crossing.
     end = min(float(curve.frequency[-1]), 0.5)
-    axes.plot(
-        curve.frequency,
-        curve.correlation,
-        color=style.COLOURS[0],
-        linewidth=1.6,
-        label="reconstruction to truth",
-    )
+    axes.plot(curve.frequency, curve.correlation, color=style.COLOURS[0], linewidth=1.6, label=name)
     half = _crossing("0.5", curve.crossing_half, end)
     axes.axhline(0.5, color="0.4", linewidth=1.0, linestyle="--", label=half)
-    bit = _crossing("1-bit", curve.crossing_1bit, end)
-    axes.plot(
-        curve.frequency, curve.threshold_1bit, color=style.COLOURS[1], linewidth=1.0, linestyle=":", label=bit
-    )
-    for crossing, level in ((curve.crossing_half, 0.5), (curve.crossing_1bit, None)):
+    every = {
+        "1-bit": (curve.threshold_1bit, curve.crossing_1bit, style.COLOURS[1]),
+        "half-bit": (curve.threshold_half_bit, curve.crossing_half_bit, style.COLOURS[2]),
+    }
+    marks = [(curve.crossing_half, 0.5)]
+    for bit in bits:
+        threshold, crossing, colour = every[bit]
+        label = _crossing(bit, crossing, end)
+        axes.plot(curve.frequency, threshold, color=colour, linewidth=1.0, linestyle=":", label=label)
+        marks.append((crossing, float(np.interp(crossing, curve.frequency, threshold))))
+    for crossing, height in marks:
         if 0 < crossing < end:
-            height = np.interp(crossing, curve.frequency, curve.threshold_1bit) if level is None else level
             axes.plot(crossing, height, "o", color=style.COLOURS[0], markersize=5)
     axes.set_xlim(0, 0.5)
     axes.set_ylim(min(-0.05, float(curve.correlation.min()) - 0.05), 1.05)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ptycho_config import ConfigError, Problem, RefineConfig, evolve, field_specs
 from ptycho_torch.data import Scan
+from ptycho_torch.refine.error_bars.thinning import cannot_be_thinned
 
 __all__ = ["check_against", "config_of", "epochs_of"]
 
@@ -43,7 +44,8 @@ def check_against(config: RefineConfig, scan: Scan, *, n_processes: int = 1) -> 
     Raises
     ------
     ConfigError
-        If there are fewer frames than processes or frames per step, or fewer modes than the probe has.
+        If there are fewer frames than processes or frames per step, or fewer modes than the probe has, or if
+        the frames hold no counts that could be thinned.
     """
     problems = [
         Problem(name, least, f"at most {scan.n_frames}, the frames of the scan")
@@ -53,6 +55,8 @@ def check_against(config: RefineConfig, scan: Scan, *, n_processes: int = 1) -> 
     if config.probe_modes is not None and config.probe_modes < scan.n_modes:
         expected = f"at least {scan.n_modes}, the modes of the probe"
         problems.append(Problem("probe_modes", config.probe_modes, expected))
+    refusal = cannot_be_thinned(scan) if config.error_bars == "thinning" else None
+    problems += [] if refusal is None else [refusal]
     if problems:
         raise ConfigError(problems)
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from ptycho_config import RefineConfig
-from ptycho_torch.control import Progress
+from ptycho_torch.control import Progress, stage_of
 from ptycho_torch.data import Scan
 from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.errors import DataError, fault
 from ptycho_torch.reassembly import StitchedObject, Team
+from ptycho_torch.refine.error_bars.measuring import measured_bars
 from ptycho_torch.refine.iteration import Iteration
 from ptycho_torch.refine.result import RefinementInterrupted, RefineResult
 from ptycho_torch.refine.settings import check_against, config_of, epochs_of
@@ -54,7 +57,8 @@ def refine(
     dtype
         complex64 or complex128.
     progress
-        Called after every epoch with its number, all epochs and the forward residual.
+        Called after every epoch with its number, all epochs and the forward residual. One that tells stages
+        apart hears of the further solutions for error bars too.
     processes
         Those that share the frames; all of the process group when left out. With
         :data:`ptycho_torch.reassembly.ALONE` this one does the work while the others do something else.
@@ -82,7 +86,7 @@ def refine(
         If the objective stops being a finite number.
     RefinementInterrupted
         On Ctrl-C, with what the last complete epoch reached; before the first one, a plain
-        KeyboardInterrupt.
+        KeyboardInterrupt. While error bars are measured: with the whole result and those of shot noise.
 
     Notes
     -----
@@ -113,21 +117,45 @@ def refine(
             ),
             scan.source,
         )
+    solve = partial(
+        _solve,
+        config=chosen,
+        device=torch.device(device),
+        dtype=dtype,
+        processes=Team.joined() if processes is None else processes,
+    )
     with flushed_denormals(), torch.no_grad():
-        solver = Iteration(
-            scan,
-            start,
-            chosen,
-            device=torch.device(device),
-            dtype=dtype,
-            processes=Team.joined() if processes is None else processes,
-        )
-        if chosen.refine_batch_size is None:
-            most = first_count(scan.n_frames, solver.frames_per_pixel())
-        else:
-            most = max(1, round(scan.n_frames / chosen.refine_batch_size))
-        plan = subset_counts(most, epochs_of(chosen))
-        return _run(solver, plan, chosen.refine_tolerance, progress)
+        result = solve(scan, start, progress=progress)
+        if chosen.error_bars != "thinning":
+            return result
+
+        def again(other: Scan, name: str) -> RefineResult:
+            return solve(other, start, progress=stage_of(progress, name, "epoch"))
+
+        try:
+            return replace(result, error_bars=measured_bars(result, scan, again, chosen))
+        except KeyboardInterrupt:
+            raise RefinementInterrupted(result) from None
+
+
+def _solve(
+    scan: Scan,
+    start: StitchedObject | None,
+    *,
+    config: RefineConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    processes: Team,
+    progress: Progress | None,
+) -> RefineResult:
+    """One solution of one scan."""
+    solver = Iteration(scan, start, config, device=device, dtype=dtype, processes=processes)
+    if config.refine_batch_size is None:
+        most = first_count(scan.n_frames, solver.frames_per_pixel())
+    else:
+        most = max(1, round(scan.n_frames / config.refine_batch_size))
+    plan = subset_counts(most, epochs_of(config))
+    return _run(solver, plan, config.refine_tolerance, progress)
 
 
 def _run(

@@ -16,8 +16,11 @@ from ptycho_torch.config_factory.refinement import create_refinement_payload
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.refine import RefinementInterrupted, forward_residual
+from ptycho_torch.testing import tiny_scene
 from ptycho_torch.workflows import ResultsIncomplete, evaluate, infer, refine_scan
-from ptycho_torch.workflows.jobs.refinement import refine_in_processes
+from ptycho_torch.workflows.jobs.refinement import refine_in_processes, refined_record
+from ptycho_torch.workflows.runs.leaving import Leaving
+from ptycho_torch.workflows.runs.saving import write_results
 
 LIMITED = Path(__file__).with_name("limited_refinement.py")
 FILES = {
@@ -95,6 +98,33 @@ def test_error_bars_are_saved_as_asked_for(refinement, tiny_scan_file):
     with np.load(bare.output_dir / "reconstruction.npz") as arrays:
         assert "sigma" not in arrays
     assert not evaluate(bare.output_dir / "reconstruction.npz", tiny_scan_file).report.coverage
+
+
+@pytest.mark.rule("REF-020")
+def test_the_resolution_is_left_with_its_curve(refinement, tiny_scan_file):
+    config = RefineConfig(refine_epochs=6, error_bars="thinning")
+    scan = tiny_scene(grid=(10, 10), step_px=5.0, photons=1e5, noise=True)
+    one, two = (
+        refine_in_processes(
+            scan, None, config, PyTorchExecutionConfig(accelerator="cpu", devices=count), "cpu", None
+        )
+        for count in (1, 2)
+    )
+    seen = ~one.error_bars.null_space
+    np.testing.assert_allclose(
+        two.error_bars.measured[seen], one.error_bars.measured[seen], rtol=0.1, atol=0.01
+    )
+    payload = refinement("thinned", error_bars="thinning")
+    made = refined_record(one, scan, payload.resolution, config=config, device="cpu")
+    leaving = Leaving(payload.data_config.output_dir.parent)
+    write_results(leaving, made)
+    assert not leaving.failures
+    assert (leaving.folder / "resolution.png").is_file()
+    told = json.loads((leaving.folder / "metrics.json").read_text())["error_bars"]["resolution"]
+    assert told["criteria"]["half_bit"]["half_period_px"] >= 1
+    assert len(told["curve"]["correlation"]) == len(one.error_bars.resolution.curve.frequency)
+    with np.load(leaving.folder / "reconstruction.npz") as arrays:
+        np.testing.assert_array_equal(arrays["sigma_thinning"], one.error_bars.measured)
 
 
 @pytest.mark.parametrize(("warm_up", "moves"), [(8, False), (7, True)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ptycho_torch.refine.error_bars.resolution import Resolution
 
 __all__ = ["ErrorBars"]
 
@@ -29,23 +31,44 @@ class ErrorBars:
         that the frames say next to nothing of the object.
     null_share
         That share.
+    method
+        ``"shot"``; ``"thinning"`` where more was measured.
+    measured
+        (height, width) float32: standard deviation that further solutions show, by that method; infinite in
+        the null space. None with ``"shot"``.
+    resolution
+        Finest detail that two solutions of thinned counts agree on; None with other methods, and where too
+        little of the object is well lit.
     """
 
     sigma: npt.NDArray[np.float32] = field(repr=False)
     null_space: npt.NDArray[np.bool_] = field(repr=False)
     null_share: float
+    method: str = "shot"
+    measured: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    resolution: Resolution | None = None
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What is saved beside an object, by name."""
-        return {"sigma": self.sigma, "null_space": self.null_space}
+        return {**self.sigmas(), "null_space": self.null_space}
 
     def sigmas(self) -> dict[str, npt.NDArray[np.float32]]:
         """Standard deviations of the complex value, by name."""
-        return {"sigma": self.sigma}
+        return {"sigma": self.sigma, **({} if self.measured is None else {self._name: self.measured})}
 
     def shown(self) -> npt.NDArray[np.float32]:
-        """The standard deviation that pictures show."""
-        return self.sigma
+        """The standard deviation that pictures show: the one that was measured, if there is one."""
+        return self.sigma if self.measured is None else self.measured
+
+    def at(self, pixel_m: float | None) -> ErrorBars:
+        """The same with the edge of an object pixel, m, for lengths."""
+        if self.resolution is None:
+            return self
+        return replace(self, resolution=replace(self.resolution, pixel_m=pixel_m))
+
+    @property
+    def _name(self) -> str:
+        return f"sigma_{self.method}"
 
     def summary(self, image: npt.NDArray[np.complexfloating]) -> dict[str, Any]:
         """Numbers about the error bars of an object, in types that JSON knows.
@@ -56,20 +79,24 @@ class ErrorBars:
             (height, width) complex: the object they belong to.
         """
         return {
+            "method": self.method,
             "medians": self._medians(image),
             "null_space": {
                 "share_of_median_illumination": self.null_share,
                 "n_pixels": int(self.null_space.sum()),
             },
+            "resolution": None if self.resolution is None else self.resolution.to_dict(),
         }
 
     def lines(self, image: npt.NDArray[np.complexfloating]) -> list[tuple[str, str]]:
         """What a report says of them, as name and value."""
-        told = self._medians(image)["sigma"]
-        if told["object"] is None:
-            return []
-        value = f"{told['amplitude']:.2g} of the amplitude, {told['phase_rad']:.2g} rad (median)"
-        return [("shot noise", value)]
+        names = {"sigma": "shot noise", self._name: self.method}
+        lines = []
+        for name, told in self._medians(image).items():
+            if told["object"] is not None:
+                value = f"{told['amplitude']:.2g} of the amplitude, {told['phase_rad']:.2g} rad (median)"
+                lines.append((names[name], value))
+        return lines if self.resolution is None else [*lines, ("resolution", self.resolution.sentence())]
 
     def _medians(self, image: npt.NDArray[np.complexfloating]) -> dict[str, dict[str, float | None]]:
         seen = ~self.null_space

@@ -33,6 +33,7 @@ from ptycho_torch.workflows.runs.saving import (
     Reconstructed,
     announce_product,
     compare_with_truth,
+    object_pixel_m,
     write_results,
 )
 
@@ -210,6 +211,7 @@ def refined_record(
         What it started from, if that is a result of its own.
     """
     fitted = replace(scan, positions=result.positions)
+    bars = None if result.error_bars is None else result.error_bars.at(object_pixel_m(fitted))
     return Reconstructed(
         object=result.object,
         probe=result.probe,
@@ -217,12 +219,12 @@ def refined_record(
         residual=forward_residual(
             fitted, result.object, result.probe, sub_pixel=result.sub_pixel, device=device
         ),
-        report=compare_with_truth(result.object, fitted, result.probe, result.error_bars),
+        report=compare_with_truth(result.object, fitted, result.probe, bars),
         settings=settings,
         curve=result.residuals,
         others=result.others,
         start=start,
-        error_bars=result.error_bars,
+        error_bars=bars,
         verdict=judge(
             fitted, result.object, result.probe, config=config, sub_pixel=result.sub_pixel, device=device
         ),

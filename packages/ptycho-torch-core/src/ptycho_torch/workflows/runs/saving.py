@@ -27,6 +27,7 @@ from ptycho_torch.plotting import (
     save_comparison_figure,
     save_error_bar_figure,
     save_object_figures,
+    save_resolution_figure,
     save_training_figure,
 )
 from ptycho_torch.reassembly import StitchedObject
@@ -46,6 +47,7 @@ __all__ = [
     "Reconstructed",
     "announce_product",
     "compare_with_truth",
+    "object_pixel_m",
     "write_metrics",
     "write_results",
 ]
@@ -54,16 +56,18 @@ logger = logging.getLogger(__name__)
 
 ARRAYS, PRODUCT, NETWORK = "reconstruction.npz", "reconstruction.h5", "network.npz"
 METRICS = "metrics.json"
-COMPARISON, CURVE, BARS = "comparison.png", "refinement.png", "error_bars.png"
+COMPARISON, CURVE = "comparison.png", "refinement.png"
+BARS, RESOLUTION = "error_bars.png", "resolution.png"
 _OBJECT = ("amplitude.png", "phase.png")
 RECONSTRUCTION_FILES = (ARRAYS, PRODUCT, *_OBJECT, COMPARISON, METRICS)
 """Names of the files that show one object."""
-RUN_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, CURVE, BARS)
+RUN_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, CURVE, BARS, RESOLUTION)
 """Names of the files of a run that made an object."""
 _PICTURES = (
     Picture(name=_OBJECT[0], caption="Amplitude of the object"),
     Picture(name=_OBJECT[1], caption="Phase of the object, constant and ramp removed"),
     Picture(name=BARS, caption="Standard deviation of amplitude and phase; grey: not seen"),
+    Picture(name=RESOLUTION, caption="Ring correlation of two solutions that share no photon"),
     Picture(name=COMPARISON, caption="The object beside the known one, and their difference"),
     Picture(name=CURVE, caption="Forward residual over the epochs of refinement"),
 )
@@ -210,7 +214,7 @@ def _write_pictures(leaving: Leaving, made: Reconstructed) -> None:
             made.object.object,
             made.object.weight,
             made.object.origin,
-            pixel_size=_object_pixel_m(made.frames),
+            pixel_size=object_pixel_m(made.frames),
         )
     if made.error_bars is not None:
         with leaving.file(BARS) as path:
@@ -220,8 +224,11 @@ def _write_pictures(leaving: Leaving, made: Reconstructed) -> None:
                 made.error_bars.shown(),
                 made.error_bars.null_space,
                 made.object.origin,
-                pixel_size=_object_pixel_m(made.frames),
+                pixel_size=object_pixel_m(made.frames),
             )
+    if made.error_bars is not None and made.error_bars.resolution is not None:
+        with leaving.file(RESOLUTION) as path:
+            save_resolution_figure(path, made.error_bars.resolution.curve)
     if made.report is not None:
         with leaving.file(COMPARISON) as path:
             save_comparison_figure(path, made.report)
@@ -230,7 +237,7 @@ def _write_pictures(leaving: Leaving, made: Reconstructed) -> None:
             save_training_figure(path, {"forward residual": made.curve}, label="share of the amplitudes")
 
 
-def _object_pixel_m(scan: Scan) -> float | None:
+def object_pixel_m(scan: Scan) -> float | None:
     """Edge of an object pixel; None where the metadata do not say it, or where pixels are not square."""
     try:
         height, width = ScanGeometry.from_entries(scan.metadata, scan.N).object_pixel_m
