@@ -16,6 +16,9 @@ from ptycho_torch.data.npz_archive import read_arrays
 from ptycho_torch.data.recognition import recognised
 from ptycho_torch.data.scan.checks import canonical_probe
 from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.scan.header import ArrayHeader
+from ptycho_torch.data.scan.magnitudes import are_in_range
+from ptycho_torch.diagnosis.statistics import LARGEST_VALUE
 from ptycho_torch.errors import DataError, Fault, fault
 from ptycho_torch.reassembly import StitchedObject
 
@@ -159,7 +162,7 @@ def load_sigmas(
 def _saved_object(path: str | PathLike[str]) -> StitchedObject:
     """Object of an archive: of a reconstruction, or of a scan whose frames need not be read for it."""
     keys = ("object", "weight", "origin", "objectGuess", "objectGuess_origin")
-    arrays, found, problems = read_arrays(path, keys)
+    arrays, found, problems = read_arrays(path, keys, misfits=_misfits)
     source = Path(path)
     if problems:
         raise DataError(problems, source)
@@ -174,30 +177,34 @@ def _saved_object(path: str | PathLike[str]) -> StitchedObject:
         raise DataError(
             fault(prefix, f"expected complex (height, width), got {image.dtype} {image.shape}"), source
         )
-    if not np.isfinite(image).all():
-        raise DataError(fault(prefix, "holds NaN or infinity"), source)
+    if not are_in_range(image, prefix, problems):
+        raise DataError(problems, source)
     weight = arrays.get("weight", np.ones(image.shape, dtype=np.float32))
     origin = arrays.get("origin" if prefix == "object" else "objectGuess_origin", np.zeros(2))
     strange = [
         fault(name, f"expected finite numbers, got {values.dtype}")
         for name, values in (("weight", weight), ("origin", origin))
-        if values.dtype.kind not in "biuf" or not np.isfinite(values).all()
+        if values.dtype.kind not in "biuf" or not (np.abs(values.astype(float)) <= LARGEST_VALUE).all()
     ]
     if strange:
         raise DataError(strange, source)
-    if weight.shape != image.shape or origin.shape != (2,):
-        raise DataError(
-            Fault(
-                f"weight {weight.shape} and origin {origin.shape} do not fit the object {image.shape}",
-                "weight, origin",
-            ),
-            source,
-        )
     return StitchedObject(
         object=image.astype(np.complex64),
         weight=weight.astype(np.float32),
         origin=origin.astype(np.float64),
     )
+
+
+def _misfits(headers: Mapping[str, ArrayHeader]) -> dict[str, Fault]:
+    """A weight and an origin that cannot be those of the object, told before they are loaded."""
+    found: dict[str, Fault] = {}
+    image, weight = headers.get("object") or headers.get("objectGuess"), headers.get("weight")
+    if image is not None and weight is not None and weight.shape != image.shape:
+        found["weight"] = fault("weight", f"expected shape {image.shape} as the object, got {weight.shape}")
+    for name in ("origin", "objectGuess_origin"):
+        if name in headers and headers[name].shape != (2,):
+            found[name] = fault(name, f"expected two numbers [y, x], got shape {headers[name].shape}")
+    return found
 
 
 def _object_of_scan(scan: Scan, path: str | PathLike[str]) -> StitchedObject:

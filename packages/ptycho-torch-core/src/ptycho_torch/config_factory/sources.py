@@ -20,7 +20,9 @@ from ptycho_config import (
 )
 from ptycho_torch.data.opening import ScanHeader, read_scan_header, scan_files
 from ptycho_torch.data.paths import inside_of
+from ptycho_torch.data.scan.assemble import PHOTON_ENTRIES
 from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.scan.magnitudes import counts_of
 from ptycho_torch.data.scan.memory import (
     HoldsScan,
     InMemory,
@@ -49,9 +51,6 @@ __all__ = [
     "taken",
     "training_facts",
 ]
-
-_PHOTONS = ("nphotons", "probe_photon_count")
-"""Metadata that say how many photons a frame holds: ours first, then that of ptychodus."""
 
 AnyPath: TypeAlias = str | PathLike[str]
 Sources: TypeAlias = AnyPath | InMemory | HoldsScan | Sequence[AnyPath | InMemory | HoldsScan]
@@ -282,10 +281,11 @@ def _scan_facts(header: ScanHeader, name: str) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if header.probe_size is not None:
         facts["model.N"] = Fact(header.probe_size, f"probe in {name}")
-    for entry in _PHOTONS:
-        photons = header.metadata.get(entry)
-        if isinstance(photons, int | float) and not isinstance(photons, bool):
-            facts["nphotons"] = Fact(float(photons), f"metadata of {name}")
+    for entry in PHOTON_ENTRIES:
+        # What no counts can be is refused when the scan is read.
+        photons = counts_of(header.metadata, entry)
+        if photons is not None:
+            facts["nphotons"] = Fact(photons, f"metadata of {name}")
             break
     return facts
 

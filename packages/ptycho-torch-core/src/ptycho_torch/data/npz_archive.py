@@ -6,11 +6,11 @@ import logging
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +19,17 @@ from ptycho_torch.data.limits import largest_array_bytes, memory_bytes, too_larg
 from ptycho_torch.data.plain_pickle import plain_text
 from ptycho_torch.data.scan.assemble import FRAME_KEYS
 from ptycho_torch.data.scan.header import ArrayHeader
-from ptycho_torch.errors import DataError, fault
+from ptycho_torch.errors import DataError, Fault, fault
 
-__all__ = ["SUFFIX", "foreign", "open_archive", "read_arrays", "read_headers"]
+__all__ = ["SUFFIX", "Misfits", "foreign", "open_archive", "read_arrays", "read_headers"]
 
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".npy"
 """Ending of the name of a member that is an array."""
+
+Misfits: TypeAlias = Callable[[Mapping[str, ArrayHeader]], Mapping[str, Fault]]
+"""From shapes and dtypes by key to what is wrong with some of them."""
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 """What zipfile and numpy raise on damaged, encrypted or unsupported members."""
@@ -172,7 +175,11 @@ def _texts(
 
 
 def read_arrays(
-    path: str | PathLike[str], keys: tuple[str, ...] | None = None, *, pickled_text: bool = False
+    path: str | PathLike[str],
+    keys: tuple[str, ...] | None = None,
+    *,
+    pickled_text: bool = False,
+    misfits: Misfits | None = None,
 ) -> tuple[dict[str, npt.NDArray[Any]], tuple[str, ...], list[str]]:
     """Load arrays from an NPZ file without unpickling anything.
 
@@ -185,6 +192,8 @@ def read_arrays(
     pickled_text
         Take single Python objects for the text or the plain data that they hold, see
         `ptycho_torch.data.plain_pickle`; without this they are a problem.
+    misfits
+        From shapes and dtypes to what is wrong with some of them, by their keys; these are not loaded.
 
     Returns
     -------
@@ -205,9 +214,13 @@ def read_arrays(
         members = _members(archive)
         headers = read_headers(archive, problems, pickled)
         arrays |= _texts(archive, pickled or {}, members, problems)
+        misfit = {} if misfits is None else misfits(headers)
+        problems += misfit.values()
         for key, (shape, dtype) in headers.items():
             if keys is not None and key not in keys:
                 logger.debug("%s: key %s is not part of the data contract and is not read", path, key)
+                continue
+            if key in misfit:
                 continue
             said = too_large(math.prod(shape) * dtype.itemsize, limit=_limit(key))
             if said is not None:

@@ -16,6 +16,7 @@ from ptycho_torch.diagnosis.finding import (
     numbered,
 )
 from ptycho_torch.diagnosis.spikes import SPIKE, around, spikes
+from ptycho_torch.diagnosis.statistics import LARGEST_VALUE
 
 __all__ = [
     "PIXEL_DIAGNOSES",
@@ -56,7 +57,7 @@ def unmeasured_values(evidence: Evidence) -> Finding:
     if (negative & mask).any():
         kinds.append(f"negative values, down to {frames.most_negative:g}, in every frame")
     if (broken & mask).any():
-        kinds.append("NaN or infinity")
+        kinds.append(f"NaN, infinity or more than {LARGEST_VALUE:g}")
     return masked_pixels("gaps", mask, f"hold {' or '.join(kinds)}")
 
 

@@ -15,11 +15,15 @@ from ptycho_torch.control import Progress
 from ptycho_torch.diagnosis.outliers import NO_OUTLIERS, Outliers, Watch
 from ptycho_torch.diagnosis.spikes import smallest_step, spikes
 
-__all__ = ["FrameStatistics", "Stored", "frame_statistics", "impossible"]
+__all__ = ["LARGEST_VALUE", "FrameStatistics", "Stored", "frame_statistics", "impossible"]
 
 Block = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 Map = npt.NDArray[np.float64]
+
+LARGEST_VALUE = 1e15
+"""Values beyond are no measurement: no detector counts so far, and squares of sums of them are no numbers in
+single precision."""
 
 _READ_VALUES = 1 << 24
 _BLOCK_VALUES = 1 << 19
@@ -76,7 +80,7 @@ class FrameStatistics:
         (N, N) int64: frames in which a pixel is zero.
     n_top, n_negative, n_broken
         (N, N) int64: frames in which a pixel holds the largest value of its type (or larger than any count),
-        is negative, or is no finite number.
+        is negative, or is no finite number, or larger than `LARGEST_VALUE`.
     top
         Value from which on a pixel is at the end of its type; of numbers in floating point the smallest that
         detectors write there.
@@ -123,19 +127,20 @@ class FrameStatistics:
 
 
 def impossible(values: Block) -> tuple[Mask, Mask, Mask]:
-    """Values that are no counts: at the top of their type, negative, not finite; each of the shape given.
+    """Values that are no counts: at the top of their type, negative, no number; each of the shape given.
 
     The top is the largest value of an integer type, and from 2**31 - 1 on any integer; numbers in floating
     point are at the top where they are one of the fill values 2**31 - 1 and 2**32 - 1, as they are or
-    rounded.
+    rounded. No numbers are NaN, infinity and what is beyond `LARGEST_VALUE`.
     """
     none = np.zeros(values.shape, dtype=np.bool_)
     kind = values.dtype.kind
     if kind == "b":
         return none, none, none
     if kind == "f":
-        finite = np.isfinite(values)
-        return np.isin(values, np.asarray(_SENTINELS, dtype=values.dtype)), values < 0, ~finite
+        with np.errstate(invalid="ignore"):
+            broken = ~(np.abs(values) <= LARGEST_VALUE)
+        return np.isin(values, np.asarray(_SENTINELS, dtype=values.dtype)), values < 0, broken
     return values >= _top_of(values.dtype), values < 0 if kind == "i" else none, none
 
 

@@ -12,6 +12,7 @@ import torch
 from ptycho_config import TrainingConfig, spec_of
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.reading import read_scan
+from ptycho_torch.errors import ScanWarning
 from ptycho_torch.workflows.jobs.preparation import prepare_training
 
 
@@ -114,6 +115,19 @@ def test_bad_pixels_reach_the_model(tmp_path, payload, tiny_scan):
     save_scan(tmp_path / "bad.npz", replace(tiny_scan, bad_pixels=bad, diffraction=frames))
     made = prepare_training(payload(scan=tmp_path / "bad.npz").task)
     np.testing.assert_array_equal(made.model.measured.numpy(), ~bad)
+
+
+@pytest.mark.rule("CFG-044", "DATA-122")
+@pytest.mark.parametrize("asked", [{}, {"n_groups": 30}, {"n_groups": 29}])
+def test_a_frame_that_is_left_out_is_not_missed(tmp_path, payload, tiny_scan, asked):
+    frames = tiny_scan.diffraction.copy()
+    frames[3] = 0
+    save_scan(tmp_path / "dark.npz", replace(tiny_scan, diffraction=frames))
+    with pytest.warns(ScanWarning, match="left out"):
+        made = prepare_training(payload(scan=tmp_path / "dark.npz", **asked).task)
+    assert made.scans[0].n_left_out == 1
+    used = [set(part.groups[:, 0].tolist()) for part in (made.train, made.validation)]
+    assert len(used[0] | used[1]) == 29
 
 
 def test_ceilings_reach_the_model(tmp_path, payload, tiny_scan):

@@ -211,7 +211,7 @@ def _read_positions(contents: Contents, found: Gathered, names: CXINames, stage:
         # CXI does not number frames: the n-th position number means the n-th frame.
         found.frame_index = np.arange(len(found.frames))
     numbered = f"{names.extra}/probe_position_indexes"
-    indexes = contents.array(numbered)
+    indexes = contents.array(numbered, are_few=True)
     if indexes is not None:
         found.position_index = whole_numbers(indexes, numbered, contents)
     elif found.frames is not None and found.frames.is_growing:

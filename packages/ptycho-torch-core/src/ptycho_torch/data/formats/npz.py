@@ -13,7 +13,7 @@ import numpy as np
 
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.control import Progress
-from ptycho_torch.data.npz_archive import SUFFIX, foreign, open_archive, read_arrays, read_headers
+from ptycho_torch.data.npz_archive import SUFFIX, Misfits, foreign, open_archive, read_arrays, read_headers
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.assemble import FRAME_KEYS, KNOWN_KEYS, assemble_scan, metadata_in
 from ptycho_torch.data.scan.checks import probe_size_from_shape
@@ -22,6 +22,7 @@ from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
 from ptycho_torch.data.scan.lazy import Frames
 from ptycho_torch.data.scan.memory import contract_arrays
+from ptycho_torch.data.scan.misfits import misfits
 from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, Fault, fault
 
@@ -248,7 +249,8 @@ def load_scan(
 
 def _load(located: Located, *, pickled_text: bool = False, **asked: Any) -> Scan:
     path = located.frames
-    arrays, keys, problems = read_arrays(path, KNOWN_KEYS, pickled_text=pickled_text)
+    wanted = tuple(key for key in KNOWN_KEYS if key not in _replaced(located))
+    arrays, keys, problems = read_arrays(path, wanted, pickled_text=pickled_text, misfits=_misfits(wanted))
     if set(keys) >= _RESULT and not set(keys) & set(FRAME_KEYS):
         raise DataError("a reconstruction of this program, not a scan; give the scan that it is of", path)
     if located.parts is not None or located.metadata:
@@ -258,6 +260,16 @@ def _load(located: Located, *, pickled_text: bool = False, **asked: Any) -> Scan
         arrays = stated_arrays(arrays, located, problems)
         keys = tuple({*keys, *arrays})
     return assemble_scan(arrays, source=path, problems=problems, keys=keys, owned=True, **asked)
+
+
+def _replaced(located: Located) -> frozenset[str]:
+    """Arrays of the archive that are not read, because others are stated."""
+    parts, others = located.parts, {"mask": "bad_pixels", "probe": "probeGuess"}
+    return frozenset(key for part, key in others.items() if getattr(parts, part, None) is not None)
+
+
+def _misfits(wanted: tuple[str, ...]) -> Misfits:
+    return lambda headers: misfits({name: found for name, found in headers.items() if name in wanted})
 
 
 def _write_frames(archive: zipfile.ZipFile, frames: Frames, progress: Progress | None) -> None:

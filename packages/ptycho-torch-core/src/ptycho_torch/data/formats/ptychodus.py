@@ -14,6 +14,7 @@ from ptycho_torch.data.hdf5.arrays import (
     numbers_to_write,
     positive,
     read_object,
+    read_plain_mask,
     read_probe,
     whole_numbers,
 )
@@ -152,7 +153,7 @@ def _read_diffraction(contents: Contents, found: Gathered) -> None:
     if not contents.require("patterns", "indexes"):
         return
     found.frames = contents.frames("patterns")
-    indexes = contents.array("indexes")
+    indexes = contents.array("indexes", are_few=True)
     if indexes is not None:
         found.frame_index = whole_numbers(indexes, "indexes", contents)
     if found.frames is not None and found.frame_index is not None:
@@ -160,7 +161,7 @@ def _read_diffraction(contents: Contents, found: Gathered) -> None:
         if n != numbered:
             contents.report(fault("indexes", f"{numbered} entries, expected {n}, one per pattern"))
             found.frame_index = None
-    found.bad_pixels = contents.array("bad_pixels")
+    found.bad_pixels = read_plain_mask(contents, "bad_pixels", found)
     for entry in DETECTOR_PIXEL:
         value = positive(contents.attribute(entry, "patterns"), f"patterns: attribute {entry}", contents)
         if value is not None:
@@ -207,7 +208,7 @@ def _require_plain_far_field(contents: Contents) -> None:
 
 
 def _read_positions(contents: Contents, found: Gathered) -> None:
-    indexes = contents.array(_POSITIONS[0])
+    indexes = contents.array(_POSITIONS[0], are_few=True)
     x, y = (found.lengths(contents, name) for name in _POSITIONS[1:])
     if indexes is None or x is None or y is None:
         return

@@ -18,6 +18,7 @@ from ptycho_torch.data.scan.example import example_scan
 from ptycho_torch.data.scan.geometry import beyond_middle
 from ptycho_torch.data.scan.header import Located, ScanHeader
 from ptycho_torch.data.scan.memory import named_arrays
+from ptycho_torch.data.scan.misfits import misfits
 from ptycho_torch.diagnosis.table import CLEANING
 
 __all__ = ["header", "make_example", "read", "recognise"]
@@ -60,7 +61,7 @@ def read(
 
     The positions name the middles of patches in pixels of the object, which is a guess and no truth.
     """
-    arrays, keys, problems = read_arrays(located.frames, tuple(_KEYS))
+    arrays, keys, problems = read_arrays(located.frames, tuple(_KEYS), misfits=misfits)
     frames = arrays.get("diff3d")
     if frames is not None and frames.ndim == 3:
         for name in set(_COORDINATES) & set(arrays):

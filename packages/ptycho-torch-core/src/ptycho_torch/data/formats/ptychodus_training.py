@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from ptycho_torch.control import Progress
-from ptycho_torch.data.hdf5.arrays import mask_to_write, positive, read_object, read_probe
+from ptycho_torch.data.hdf5.arrays import mask_to_write, positive, read_object, read_plain_mask, read_probe
 from ptycho_torch.data.hdf5.extension import read_own, write_own
 from ptycho_torch.data.hdf5.files import Contents, opened
 from ptycho_torch.data.hdf5.gathered import Gathered
@@ -104,7 +104,7 @@ def _gather(located: Located) -> Gathered:
         probe = ["probe"] if found.needs_probe else []
         contents.require("patterns", *probe, *(_POSITIONS if found.needs_positions else ()))
         found.frames = contents.frames("patterns")
-        found.bad_pixels = contents.array("bad_pixels")
+        found.bad_pixels = read_plain_mask(contents, "bad_pixels", found)
         read_probe(contents, "probe", found)
         read_object(contents, "object", found)
         _read_geometry(contents, found)
@@ -118,7 +118,7 @@ def _read_positions(contents: Contents, found: Gathered) -> None:
     """Positions in pixels of the object; where a unit of length is stated, in lengths from its centre."""
     columns = []
     for name, entry in zip(_POSITIONS, reversed(OBJECT_PIXEL), strict=True):
-        values = contents.array(name)
+        values = contents.array(name, are_few=True)
         if values is None:
             return
         unit = found.parts.position_unit or stated_unit(contents.file[name]) or _PIXELS[0]

@@ -130,8 +130,8 @@ def _mask(
     if stated:
         return np.asarray(np.logical_or.reduce(stated))
     for name in _COMMON:
-        weight = contents.array(name)
-        if weight is not None and weight.shape == size:
+        weight = contents.array(name, shape=size)
+        if weight is not None:
             return np.asarray(weight == 0)
     return None
 

@@ -20,6 +20,7 @@ __all__ = [
     "positive",
     "read_mask",
     "read_object",
+    "read_plain_mask",
     "read_probe",
     "whole_numbers",
 ]
@@ -90,6 +91,13 @@ def mask_to_write(scan: Scan) -> npt.NDArray[np.bool_]:
     return np.zeros((scan.N, scan.N), dtype=np.bool_) if scan.bad_pixels is None else scan.bad_pixels
 
 
+def read_plain_mask(contents: Contents, name: str, found: Gathered) -> npt.NDArray[Any] | None:
+    """Values of a mask (N, N) of square frames; None where there is none, or with a problem."""
+    size = () if found.frames is None else found.frames.shape[1:]
+    # Frames that are not square are refused themselves.
+    return contents.array(name, shape=size) if len(set(size)) == 1 else None
+
+
 def read_mask(
     contents: Contents,
     name: str,
@@ -110,11 +118,17 @@ def read_mask(
     data = contents.dataset(name)
     if data is None or not data.size:
         return None
+    if found.frames is None:
+        return None
+    size = found.frames.shape[1:]
     if data.ndim != 3:
-        values = contents.array(name)
+        values = contents.array(name, shape=size)
         return None if values is None else is_bad(values)
     stack = contents.frames(name)
     if stack is None:
+        return None
+    if stack.shape[1:] != size:
+        contents.report(fault(name, f"expected frames of shape {size}, got {stack.shape[1:]}"))
         return None
     anywhere = np.zeros(stack.shape[1:], dtype=np.bool_)
     everywhere = ~anywhere

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
+import numpy.typing as npt
 
 from ptycho_torch.data.hdf5.files import Contents
 from ptycho_torch.data.hdf5.gathered import Gathered
@@ -14,12 +16,14 @@ from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.assemble import SATURATION_ENTRY
 from ptycho_torch.data.scan.geometry import DETECTOR_PIXEL
 from ptycho_torch.data.scan.joined import JoinedFrames
+from ptycho_torch.errors import fault
 
 __all__ = ["cut_about", "is_master", "read_master"]
 
 _DATA, _DETECTOR, _BEAM = "entry/data", "entry/instrument/detector", "entry/instrument/beam"
 _BLOCK = re.compile(r"data_\d+")
 _SPECIFIC = f"{_DETECTOR}/detectorSpecific"
+_MOST_THRESHOLDS = 16
 _SAME_PX = 0.5
 """From a centre to pixel N // 2: half a pixel is a convention."""
 
@@ -42,12 +46,7 @@ def read_master(contents: Contents, found: Gathered) -> None:
     if len(parts) < len(names):
         return
     frames = JoinedFrames(parts)
-    mask = None
-    for name in (f"{_DETECTOR}/pixel_mask", f"{_SPECIFIC}/pixel_mask"):
-        mask = contents.array(name) if mask is None else mask
-    if mask is not None and mask.ndim == 3:
-        mask = np.asarray(mask.any(axis=0))  # one for each threshold
-    bad = None if mask is None or mask.shape != frames.shape[1:] else mask != 0
+    bad = _mask(contents, frames.shape[1:])
     read_beam(
         contents,
         found,
@@ -75,6 +74,20 @@ def read_master(contents: Contents, found: Gathered) -> None:
     found.frames = frames
     found.bad_pixels = bad if bad is not None and np.any(bad) else None
     cut_about(found, (y, x))
+
+
+def _mask(contents: Contents, size: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
+    """Pixels that did not measure, of any threshold; None without a mask, or with a problem."""
+    name = contents.first(f"{_DETECTOR}/pixel_mask", f"{_SPECIFIC}/pixel_mask")
+    stored = None if name is None else contents.stored(name)
+    if name is None or stored is None:
+        return None
+    thresholds = stored.shape[:-2]
+    if stored.shape[-2:] != size or len(thresholds) > 1 or math.prod(thresholds) > _MOST_THRESHOLDS:
+        contents.report(fault(name, f"expected shape {size} as the frames, got {stored.shape}"))
+        return None
+    mask = contents.array(name)
+    return None if mask is None else np.asarray((mask.reshape(-1, *size) != 0).any(axis=0))
 
 
 def _centre(contents: Contents, found: Gathered, axis: str) -> float | None:

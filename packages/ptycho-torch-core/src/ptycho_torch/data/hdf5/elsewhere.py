@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ptycho_torch.data.hdf5.units import stated_unit
 from ptycho_torch.data.limits import too_large
 from ptycho_torch.data.npz_archive import read_arrays
 from ptycho_torch.data.paths import inside_of
+from ptycho_torch.data.scan.misfits import too_many
 from ptycho_torch.data.scan.tables import Places, columns_named, read_table
 from ptycho_torch.errors import DataError, fault
 
@@ -22,6 +24,7 @@ __all__ = ["read_places", "read_stated_probe", "read_values"]
 
 Problems = list[str]
 Values = npt.NDArray[Any]
+Shapes = tuple[tuple[int, ...], ...]
 
 _LARGEST_TEXT = 1 << 28
 _PROBES = ("probe", "probeGuess")
@@ -38,7 +41,7 @@ def _located(path: Path, name: str, problems: Problems) -> tuple[Path, str] | No
     return file, inside
 
 
-def read_values(path: Path, name: str, problems: Problems) -> Values | None:
+def read_values(path: Path, name: str, problems: Problems, *, shapes: Shapes = ()) -> Values | None:
     """Array in a ``.npy``, ``.tif`` or text file, or an HDF5 dataset, ``file.h5:/path``; None with a problem.
 
     Parameters
@@ -49,38 +52,52 @@ def read_values(path: Path, name: str, problems: Problems) -> Values | None:
         What the array is, for the message.
     problems
         Sentences are appended.
+    shapes
+        Those that it may have; empty: any.
     """
     found = _located(path, name, problems)
     if found is None:
         return None
     file, inside = found
     if file.is_file() and is_hdf5(file):
-        return _values_in_hdf5(file, inside, name, problems)
+        return _values_in_hdf5(file, inside, name, problems, shapes)
     try:
-        return _array_of(file)
+        return _array_of(file, shapes)
     except (ValueError, OSError, EOFError, UnicodeDecodeError) as error:
         said = f"{file}: cannot be read ({error}); expected .npy, .tif, .csv, .txt or HDF5"
         problems.append(fault(name, said))
         return None
 
 
-def _array_of(file: Path) -> Values:
+def _array_of(file: Path, shapes: Shapes) -> Values:
     if file.suffix.lower() in (".tif", ".tiff"):
         import tifffile
 
-        return np.asarray(tifffile.imread(file))
+        with tifffile.TiffFile(file) as tiff:
+            series = tiff.series[0]
+            _require_room(series.shape, series.dtype, shapes)
+            return np.asarray(series.asarray())
     if file.suffix.lower() == ".npy":
-        return _npy(file)
+        return _npy(file, shapes=shapes)
     return np.loadtxt(file, delimiter="," if "," in _text(file)[:4096] else None, ndmin=2)
 
 
-def _npy(file: Path) -> Values:
+def _npy(file: Path, *, are_few: bool = False, shapes: Shapes = ()) -> Values:
     # Mapped first: a header may claim any size.
     stored = np.load(file, mmap_mode="r", allow_pickle=False)
-    said = too_large(stored.nbytes)
+    said = too_many(stored.size) if are_few else None
     if said is not None:
-        raise ValueError(f"an array of shape {stored.shape} {said}")
+        raise ValueError(said)
+    _require_room(stored.shape, stored.dtype, shapes)
     return np.array(stored)
+
+
+def _require_room(shape: tuple[int, ...], dtype: np.dtype[Any], shapes: Shapes) -> None:
+    if shapes and shape not in shapes:
+        raise ValueError(f"expected shape {' or '.join(map(str, shapes))} as the frames, got {shape}")
+    said = too_large(math.prod(shape) * dtype.itemsize)
+    if said is not None:
+        raise ValueError(f"an array of shape {shape} {said}")
 
 
 def _text(file: Path) -> str:
@@ -90,11 +107,16 @@ def _text(file: Path) -> str:
     return file.read_text(encoding="utf-8-sig")
 
 
-def _values_in_hdf5(file: Path, inside: str, name: str, problems: Problems) -> Values | None:
+def _values_in_hdf5(file: Path, inside: str, name: str, problems: Problems, shapes: Shapes) -> Values | None:
     with opened(file) as hdf5:
         contents = Contents(hdf5, problems, file.name)
         if inside:
-            return contents.array(inside) if contents.require(inside) else None
+            stored = contents.stored(inside) if contents.require(inside) else None
+            if stored is not None and shapes and stored.shape not in shapes:
+                wanted = " or ".join(map(str, shapes))
+                contents.report(fault(name, f"expected shape {wanted} as the frames, got {stored.shape}"))
+                return None
+            return None if stored is None else contents.array(inside)
         contents.report(fault(name, f"name the dataset as {file.name}:/path; found: {contents.found()}"))
         return None
 
@@ -121,7 +143,7 @@ def read_places(path: Path, columns: str | None, n_frames: int | None, problems:
         if file.is_file() and is_hdf5(file):
             return _places_in_hdf5(file, inside, columns, n_frames, problems)
         if file.suffix.lower() == ".npy":
-            return Places(_two_columns(_npy(file), columns, n_frames))
+            return Places(_two_columns(_npy(file, are_few=True), columns, n_frames))
         return read_table(_text(file), columns)
     except (ValueError, OSError, EOFError, UnicodeDecodeError) as error:
         problems.append(fault("positions", f"{file}: {error}"))
@@ -153,7 +175,7 @@ def _places_in_hdf5(
             return _places_in_group(contents, item, inside, columns)
         if not contents.require(inside):
             return None
-        values = contents.array(inside)
+        values = contents.array(inside, are_few=True)
         if values is None:
             return None
         return Places(_two_columns(values, columns, n_frames), stated_unit(hdf5[inside]))
@@ -167,7 +189,7 @@ def _places_in_group(
     if isinstance(chosen, str):
         raise ValueError(f"{chosen}; or name a dataset as {contents.path.name}:/path")
     paths = [f"{inside}/{names[column]}".lstrip("/") for column in chosen]
-    x, y = (contents.array(path) for path in paths)
+    x, y = (contents.array(path, are_few=True) for path in paths)
     if x is None or y is None:
         return None
     if x.size != y.size:

@@ -18,6 +18,7 @@ from ptycho_torch.data.hdf5.files import Contents
 from ptycho_torch.data.hdf5.kinds import dtype_of
 from ptycho_torch.data.hdf5.product import placeholder_object
 from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.scan.magnitudes import LARGEST_NUMBER
 from ptycho_torch.errors import DataError, fault
 
 __all__ = ["GROUP", "json_of", "read_own", "write_own"]
@@ -100,14 +101,14 @@ def read_own(contents: Contents, parent: str = "") -> dict[str, Any] | None:
 
 def _checked(contents: Contents, path: str, name: str) -> npt.NDArray[Any] | None:
     """One array of the group, None with a problem where it is of another kind or shape."""
-    values = contents.array(path)
+    values = contents.array(path, are_few=True)
     if values is None:
         return None
     axes, kinds = _SHAPES[name]
     fits = values.ndim == len(axes) and all(
         axis in ("n", length) for axis, length in zip(axes, values.shape, strict=True)
     )
-    if fits and values.dtype.kind in kinds and np.isfinite(values).all():
+    if fits and values.dtype.kind in kinds and (np.abs(values.astype(np.float64)) <= LARGEST_NUMBER).all():
         return values
     wanted = "whole numbers" if kinds == "iu" else "finite numbers"
     contents.report(

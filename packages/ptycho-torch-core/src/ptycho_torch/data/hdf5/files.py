@@ -20,6 +20,7 @@ from ptycho_torch.data.hdf5.links import broken_link, headers_and_links, missing
 from ptycho_torch.data.hdf5.units import UNITS, scale_of, stated_unit
 from ptycho_torch.data.scan.hdf5_frames import HDF5Frames
 from ptycho_torch.data.scan.header import ArrayHeader
+from ptycho_torch.data.scan.misfits import too_many
 from ptycho_torch.data.scan.stored import missing_filters, open_hdf5
 from ptycho_torch.errors import DataError, Fault, fault
 
@@ -27,7 +28,7 @@ __all__ = ["Contents", "StoredArray", "is_hdf5", "opened"]
 
 logger = logging.getLogger(__name__)
 
-_DAMAGED = (OSError, RuntimeError, KeyError)
+_DAMAGED = (OSError, RuntimeError, KeyError, UnicodeDecodeError)
 """What the HDF5 library raises where the structure of a file is broken."""
 
 _LISTED = 40
@@ -68,7 +69,7 @@ def opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
         except _DAMAGED as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the system said no, not the library
-            said = error.args[0] if error.args else error
+            said = error.args[0] if isinstance(error, KeyError) and error.args else error
             raise DataError(f"damaged HDF5 file ({said}); copy or write the file again", source) from error
 
 
@@ -214,12 +215,35 @@ class Contents:
             path=self.path, name=name, label=self.label, shape=tuple(data.shape or ()), dtype=data.dtype
         )
 
-    def array(self, name: str, layer: int | None = None) -> npt.NDArray[Any] | None:
-        """Numbers of a dataset, or of one index of its first axis; None when absent or not to be read."""
+    def array(
+        self,
+        name: str,
+        layer: int | None = None,
+        *,
+        shape: tuple[int, ...] | None = None,
+        are_few: bool = False,
+    ) -> npt.NDArray[Any] | None:
+        """Numbers of a dataset, or of one index of its first axis; None when absent or not to be read.
+
+        Parameters
+        ----------
+        name
+            Of the dataset.
+        layer
+            Index of its first axis; None: all of it.
+        shape
+            Of the frames, which that of the dataset has to be; None: any.
+        are_few
+            Whether it holds some numbers for each frame at most.
+        """
         data = self.dataset(name)
         if data is None or not self._holds_numbers(data, name):
             return None
-        said = why_too_large(data, data.shape if layer is None else data.shape[1:])
+        if shape is not None and data.shape != shape:
+            self.report(fault(name, f"expected shape {shape} as the frames, got {data.shape}"))
+            return None
+        said = too_many(data.size) if are_few else None
+        said = said or why_too_large(data, data.shape if layer is None else data.shape[1:])
         if said is not None:
             self.report(fault(name, said.reworded(f"an array of shape {data.shape} {said}")))
             return None
@@ -242,7 +266,7 @@ class Contents:
 
     def number(self, name: str) -> float | None:
         """Single real number of a dataset, None when it is absent or none."""
-        values = self.array(name)
+        values = self.array(name, are_few=True)
         return None if values is None else self._single(values, name)
 
     def quantities(
@@ -261,7 +285,7 @@ class Contents:
         instead
             Unit that somebody states in place of the file's.
         """
-        data, values = self.dataset(name), self.array(name)
+        data, values = self.dataset(name), self.array(name, are_few=True)
         if data is None or values is None:
             return None
         unit = instead or stated_unit(data) or default or result

@@ -35,7 +35,7 @@ from ptycho_torch.data.scan.orientation import ORIENTATIONS, Orientation, turn_f
 from ptycho_torch.data.scan.probe_guess import mean_frame, probe_of_mean_frame
 from ptycho_torch.diagnosis.finding import Finding
 from ptycho_torch.diagnosis.table import CLEANING
-from ptycho_torch.errors import DataError, Fault
+from ptycho_torch.errors import DataError, Fault, fault
 
 __all__ = ["Gathered"]
 
@@ -322,7 +322,7 @@ class Gathered:
             "scan_index": own["scan_index"],
             FRAME_INDEX_KEY: own["frame_index"],
         }
-        labels = None if own["labels"] is None else own["labels"].load(self.problems)
+        labels = None if own["labels"] is None else self._labels(own["labels"])
         if labels is not None:
             result["Y"] = labels
         if not own["has_object"]:
@@ -330,6 +330,14 @@ class Gathered:
         if own["has_bad_pixels"] and self.bad_pixels is not None:
             result["bad_pixels"] = self.bad_pixels
         return result
+
+    def _labels(self, stored: StoredArray) -> npt.NDArray[Any] | None:
+        """One patch per frame; None with a problem."""
+        shape = () if self.frames is None else self.frames.shape
+        if stored.shape == shape:
+            return stored.load(self.problems)
+        self.problems.append(fault("Y", f"expected one patch per frame, {shape}, got {stored.shape}"))
+        return None
 
     def _translated(self, problem: Fault) -> Fault:
         return problem.reworded(self._in_the_file(problem), self._in_the_file(problem.name))

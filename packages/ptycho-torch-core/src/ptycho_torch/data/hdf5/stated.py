@@ -80,7 +80,7 @@ def apply_stated(found: Gathered) -> None:
     """Put what is stated in the place of what the file holds; what cannot be is a problem of the scan."""
     parts = found.parts
     if parts.mask is not None:
-        mask = read_values(parts.mask, "mask", found.problems)
+        mask = read_values(parts.mask, "mask", found.problems, shapes=_mask_shapes(found))
         found.bad_pixels = None if mask is None else _cut(mask, found) != 0
     if parts.positions is not None or parts.raster_step is not None:
         found.frame_index = found.position_index = found.positions = None
@@ -91,6 +91,13 @@ def apply_stated(found: Gathered) -> None:
         found.probe = read_stated_probe(parts.probe, found.problems)
     elif parts.probe_model is not None:
         found.probe, found.guess = None, model_of(parts, found.metadata, found.problems)
+
+
+def _mask_shapes(found: Gathered) -> tuple[tuple[int, ...], ...]:
+    """Shapes that a mask may have: that of the frames, or that of the detector before they were cut."""
+    frames = () if found.frames is None else (tuple(found.frames.shape[1:]),)
+    whole = () if found.window is None else (tuple(found.window[0]),)
+    return tuple(dict.fromkeys((*frames, *whole)))
 
 
 def _cut(mask: npt.NDArray[Any], found: Gathered) -> npt.NDArray[Any]:

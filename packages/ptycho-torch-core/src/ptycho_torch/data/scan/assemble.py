@@ -19,17 +19,20 @@ from ptycho_torch.data.scan.crop import CROP_ENTRY, crop_detector, crop_frames, 
 from ptycho_torch.data.scan.domain import to_counts
 from ptycho_torch.data.scan.geometry import OBJECT_PIXEL, finite_number, rescaled_entries
 from ptycho_torch.data.scan.lazy import Frames, FrameStack, take_frames
+from ptycho_torch.data.scan.magnitudes import canonical_origin, counts_of, wrong_counts
 from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, Fault, fault
 
 __all__ = [
     "CEILING_KEY",
+    "COUNT_ENTRIES",
     "DOMAIN_ENTRY",
     "FRAME_AXIS_ENTRY",
     "FRAME_INDEX_KEY",
     "FRAME_KEYS",
     "KNOWN_KEYS",
     "ORIGIN_KEY",
+    "PHOTON_ENTRIES",
     "REQUIRED_KEYS",
     "SATURATION_ENTRY",
     "assemble_scan",
@@ -58,6 +61,11 @@ DOMAIN_ENTRY = "measurement_domain"
 
 SATURATION_ENTRY = "saturation_counts"
 """Metadata entry: the largest value that the detector counts to."""
+
+PHOTON_ENTRIES = ("nphotons", "probe_photon_count")
+"""Metadata entries: mean counts of a frame, the one that is believed first at the front."""
+
+COUNT_ENTRIES = (*PHOTON_ENTRIES, SATURATION_ENTRY)
 
 CEILING_KEY = "ceiling"
 """(N, N) real: counts from which on a value of a pixel was not measured, infinity where there is no such
@@ -153,6 +161,7 @@ def _statements(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> str | 
     """Read metadata and the stated domain into ``draft``; return the stated frame axis."""
     if "_metadata" in arrays:
         draft.metadata = checks.parse_metadata(arrays["_metadata"], draft.problems)
+        draft.problems.extend(wrong_counts(draft.metadata, COUNT_ENTRIES))
     stated = {}
     if DOMAIN_ENTRY in draft.metadata:
         stated["_metadata"] = str(draft.metadata.pop(DOMAIN_ENTRY))
@@ -203,16 +212,7 @@ def _optional(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> None:
             arrays["objectGuess"], "objectGuess", ("height", "width"), problems
         )
     if ORIGIN_KEY in arrays:
-        origin = arrays[ORIGIN_KEY]
-        if origin.shape == (2,) and origin.dtype.kind in "iuf" and np.isfinite(origin).all():
-            found[ORIGIN_KEY] = origin.astype(np.float64)
-        else:
-            problems.append(
-                fault(
-                    ORIGIN_KEY,
-                    f"expected two finite numbers [y, x], got {origin.dtype} of shape {origin.shape}",
-                )
-            )
+        found[ORIGIN_KEY] = canonical_origin(arrays[ORIGIN_KEY], ORIGIN_KEY, problems)
     for name in ("scan_index", FRAME_INDEX_KEY):
         if draft.positions is not None and name in arrays:
             found[name] = checks.canonical_index(arrays[name], name, len(draft.positions), problems)
@@ -372,8 +372,6 @@ def _values(draft: _Draft, measurement_domain: str, N: int | None, progress: Pro
         # Refused already; what the frames hold is told with it.
         checks.check_frame_values(frames, bad, draft.frames_name, draft.problems, progress)
         return
-    stated = draft.metadata.get(SATURATION_ENTRY)
-    ceiling = float(stated) if isinstance(stated, int | float) and stated > 0 else None
     try:
         draft.cleaned = clean_frames(
             frames,
@@ -384,13 +382,16 @@ def _values(draft: _Draft, measurement_domain: str, N: int | None, progress: Pro
             in_file=draft.stated_domain,
             in_layout=draft.layout_domain,
             clean=draft.clean,
-            ceiling=ceiling,
+            ceiling=counts_of(draft.metadata, SATURATION_ENTRY),
             ceilings=ceilings,
             progress=progress,
         )
     except DataError as error:
         draft.problems.extend(error.problems)
         return
+    if draft.cleaned.is_dark:
+        said = "no value with light is below it, so none is measured; correct it or leave it out"
+        draft.problems.append(fault(f"{CEILING_KEY}, {SATURATION_ENTRY}", said))
     if draft.cleaned.is_refused:
         asked = [finding for finding in draft.cleaned.findings if finding.name == "mask" and finding.found]
         draft.problems.extend(fault("bad_pixels", finding.sentence()) for finding in asked)

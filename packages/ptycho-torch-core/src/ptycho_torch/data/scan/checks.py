@@ -15,6 +15,8 @@ import numpy.typing as npt
 from ptycho_torch.control import Progress
 from ptycho_torch.data.scan.contract import frame_chunks
 from ptycho_torch.data.scan.lazy import Frames, FrameStack
+from ptycho_torch.data.scan.magnitudes import FARTHEST_PX, LARGEST_NUMBER, are_in_range
+from ptycho_torch.diagnosis.statistics import LARGEST_VALUE
 from ptycho_torch.errors import fault
 
 __all__ = [
@@ -34,7 +36,6 @@ __all__ = [
 
 Problems = list[str]
 
-_FARTHEST_PX = 1e12
 _SHOWN = 5
 _PHOTONS = "nphotons"
 _LARGEST_EXTENT_PX = 1e6
@@ -151,10 +152,10 @@ def check_frame_values(
         block: npt.NDArray[Any] = frames[part]
         if bad_pixels is not None:
             block = np.where(bad_pixels, np.zeros((), dtype=block.dtype), block)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             sums[part] = block.sum(axis=(1, 2), dtype=np.float64)
         if block.dtype.kind == "f":
-            broken[part] = ~np.isfinite(block).all(axis=(1, 2))
+            broken[part] = ~(np.abs(block) <= LARGEST_VALUE).all(axis=(1, 2))
         if block.dtype.kind in "if":
             below = block < 0
             negative[part] = below.any(axis=(1, 2))
@@ -166,8 +167,8 @@ def check_frame_values(
         problems.append(
             fault(
                 name,
-                f"NaN or infinity in {_indices(broken, 'frames')}; repair these pixels or mark them in "
-                "bad_pixels",
+                f"NaN, infinity or more than {LARGEST_VALUE:g} in {_indices(broken, 'frames')}; repair these "
+                "pixels or mark them in bad_pixels",
             )
         )
     if negative.any():
@@ -204,7 +205,7 @@ def canonical_coordinate(
         return None
     places = values.astype(np.float64)
     # Distances between such numbers would not be numbers.
-    places[np.abs(places) > _FARTHEST_PX] = np.nan
+    places[np.abs(places) > FARTHEST_PX] = np.nan
     finite = np.isfinite(places)
     if not finite.all() and not (unread and finite.any()):
         problems.append(
@@ -293,13 +294,7 @@ def canonical_probe(
     if probe.dtype.kind not in "cf":
         problems.append(fault(name, f"expected a complex dtype, got {probe.dtype}"))
         return None
-    if not np.isfinite(probe).all():
-        problems.append(
-            fault(
-                name,
-                f"NaN or infinity in {int(np.count_nonzero(~np.isfinite(probe)))} of {probe.size} pixels",
-            )
-        )
+    if not are_in_range(probe, name, problems):
         return None
     if not probe.any():
         problems.append(fault(name, "the probe is zero everywhere; store a guess of the illumination"))
@@ -325,9 +320,7 @@ def canonical_complex(
     if values.dtype.kind not in "cf":
         problems.append(fault(name, f"expected a complex dtype, got {values.dtype}"))
         return None
-    broken = int(np.count_nonzero(~np.isfinite(values)))
-    if broken:
-        problems.append(fault(name, f"NaN or infinity in {broken} of {values.size} pixels"))
+    if not are_in_range(values, name, problems):
         return None
     return np.ascontiguousarray(values, dtype=np.complex64)
 
@@ -341,6 +334,10 @@ def canonical_index(
         return None
     if values.dtype.kind not in "biuf" or not np.array_equal(values, np.rint(values)):
         problems.append(fault(name, f"expected integers, got {values.dtype} with other values"))
+        return None
+    if values.dtype.kind != "b" and max(abs(int(values.min())), abs(int(values.max()))) > LARGEST_NUMBER:
+        said = f"numbers from {values.min():g} to {values.max():g}"
+        problems.append(fault(name, f"{said}, expected at most {LARGEST_NUMBER}; number them anew"))
         return None
     return values.astype(np.int64)
 
@@ -402,7 +399,7 @@ def parse_metadata(values: npt.NDArray[Any], problems: Problems) -> dict[str, An
         return {}
     try:
         parsed = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         problems.append(fault("_metadata", f"not valid JSON ({error})"))
         return {}
     if not isinstance(parsed, dict):

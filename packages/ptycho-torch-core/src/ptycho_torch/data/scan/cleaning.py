@@ -62,6 +62,8 @@ class Cleaned:
         Whether the numbers per frame among the statistics are those of the measured pixels.
     is_refused
         Whether something is left that no scan may hold: values that are no counts, frames without any.
+    is_dark
+        Whether no value with light is below the ceiling of its pixel.
     decision
         Measurement domain.
     """
@@ -74,6 +76,7 @@ class Cleaned:
     statistics: FrameStatistics
     is_final: bool
     is_refused: bool
+    is_dark: bool
     decision: DomainDecision
 
 
@@ -199,9 +202,15 @@ def _told(
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.name))),
         statistics=_through(seen, hidden),
         is_final=not wrong.any() and ceiling is None and not len(seen.outliers),
+        is_dark=ceiling is not None and _is_dark(seen.sample, ceiling, hidden),
         is_refused=bool((refused & ~hidden).any() or (seen.totals <= 0).any()),
         decision=decision,
     )
+
+
+def _is_dark(sample: npt.NDArray[np.float64], ceiling: npt.NDArray[np.float64], hidden: Mask) -> bool:
+    lit = (sample > 0) & ~hidden
+    return bool(lit.any() and not (lit & (sample < ceiling)).any())
 
 
 def _heard(seen: FrameStatistics, probe: npt.NDArray[Any], faulty: Mask | None) -> list[Witness]:

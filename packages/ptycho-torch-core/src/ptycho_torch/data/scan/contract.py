@@ -164,6 +164,13 @@ class Scan:
         return int(self.diffraction.shape[0])
 
     @property
+    def n_left_out(self) -> int:
+        """Frames of the source that were found to be no measurement, and are not among these."""
+        remedies = (finding.remedy for finding in self.findings if finding.remedy is not None)
+        drops = [remedy.drop for remedy in remedies if remedy.drop is not None]
+        return int(np.count_nonzero(np.logical_or.reduce(drops))) if drops else 0
+
+    @property
     def N(self) -> int:
         """Edge of a frame and of a patch; px."""
         return int(self.diffraction.shape[1])

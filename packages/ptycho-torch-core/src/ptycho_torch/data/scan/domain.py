@@ -73,7 +73,8 @@ def _gather(frames: Frames, bad_pixels: npt.NDArray[np.bool_] | None) -> _Eviden
     rounding = _relative_rounding(frames.dtype)
     testable = values[np.abs(values) * rounding < 0.05]
     fractional = testable[testable != np.rint(testable)]
-    squares = np.square(values)
+    with np.errstate(over="ignore"):
+        squares = np.square(values)
     squares = squares[squares * rounding < 0.05]
     near = np.abs(squares - np.rint(squares)) <= squares * rounding
     # A square far below one rounds to zero counts, which no nonzero amplitude can mean.

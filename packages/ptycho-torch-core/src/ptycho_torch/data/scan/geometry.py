@@ -40,6 +40,8 @@ _PLANCK_J_S = 6.62607015e-34
 _LIGHT_M_PER_S = 299792458.0
 _ELECTRONVOLT_J = 1.602176634e-19
 _ELECTRON_REST_eV = 510998.95
+_LARGEST = 1e15
+"""Energies, distances and pixels beyond, or below the reciprocal, are those of no measurement."""
 
 ENERGY, DISTANCE = "photon_energy_eV", "detector_object_distance_m"
 DETECTOR_PIXEL = ("detector_pixel_height_m", "detector_pixel_width_m")
@@ -183,7 +185,7 @@ class ScanGeometry:
                     "lengths in metres",
                     name,
                 )
-        zero = [finite_number(metadata[name]) if _is_stated(metadata, name) else 0.0 for name in ZERO]
+        zero = [_coordinate(metadata[name]) if _is_stated(metadata, name) else 0.0 for name in ZERO]
         problems |= {
             name: Fault(f"metadata: {name} is {metadata[name]!r}; expected a number", name)
             for name, value in zip(ZERO, zero, strict=True)
@@ -221,14 +223,20 @@ def finite_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def _coordinate(value: Any) -> float | None:
+    number = finite_number(value)
+    return number if number is not None and abs(number) < _LARGEST else None
+
+
 def _is_stated(metadata: Mapping[str, Any], name: str) -> bool:
     """Whether an entry is there and says something; null says nothing."""
     return metadata.get(name) is not None
 
 
 def _is_positive(value: Any) -> bool:
+    """Whether this is a positive number from which others can be computed."""
     number = finite_number(value)
-    return number is not None and number > 0
+    return number is not None and 1 / _LARGEST < number < _LARGEST
 
 
 def rescaled_entries(metadata: Mapping[str, Any], factor: float) -> dict[str, Any]:

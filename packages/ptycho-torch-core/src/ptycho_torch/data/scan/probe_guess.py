@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.data.scan.lazy import Frames
+from ptycho_torch.diagnosis.statistics import LARGEST_VALUE
 
 __all__ = [
     "aperture_probe",
@@ -36,7 +37,8 @@ def mean_frame(frames: Frames, bad: npt.NDArray[Any] | None) -> npt.NDArray[np.f
     chosen = np.unique(np.linspace(0, len(frames) - 1, _SAMPLED).astype(np.int64))
     total = np.zeros(frames.shape[1:])
     for index in chosen.tolist():
-        total += np.nan_to_num(np.asarray(frames[index], dtype=np.float64), posinf=0.0, neginf=0.0)
+        values = np.asarray(frames[index], dtype=np.float64)
+        total += np.where(np.abs(values) <= LARGEST_VALUE, values, 0.0)
     mean = np.maximum(total, 0) / len(chosen)
     return mean if bad is None else np.where(bad.astype(bool), 0.0, mean)
 

@@ -179,7 +179,7 @@ def _calibrated_model(
 def _training_groups(scans: Sequence[Scan], config: TrainingConfig) -> list[Groups]:
     """Groups of each scan; numbers that are asked for count over all scans, in proportion to their frames."""
     frames = [scan.n_frames for scan in scans]
-    n_groups = shares(config.n_groups, frames)
+    n_groups = shares(_of_those_kept(config.n_groups, scans), frames)
     n_subsample = shares(config.n_subsample, frames, name="n_subsample")
     return [
         make_groups(
@@ -196,6 +196,19 @@ def _training_groups(scans: Sequence[Scan], config: TrainingConfig) -> list[Grou
         )
         for scan, wanted, drawn in zip(scans, n_groups, n_subsample, strict=True)
     ]
+
+
+def _of_those_kept(n_groups: int | None, scans: Sequence[Scan]) -> int | None:
+    """All frames that were kept, where more were asked for and the files hold as many.
+
+    The number comes from the files, or was meant for them: which frames are left out is known only now.
+    """
+    kept = sum(scan.n_frames for scan in scans)
+    left_out = sum(scan.n_left_out for scan in scans)
+    if n_groups is None or not kept < n_groups <= kept + left_out:
+        return n_groups
+    logger.info("n_groups = %d: %d, because %d frames are left out", n_groups, kept, left_out)
+    return kept
 
 
 def _validation(scan: Scan, model: PatchModel, labelled: bool) -> GroupDataset:
