@@ -114,12 +114,17 @@ class RefineConfig(Config):
         "shot",
         help="what says how sure the object is: shot for the standard deviation that shot noise leaves at "
         "every pixel; thinning to measure it, and the resolution, by two further solutions, each of half of "
-        "the counts; or none",
-        choices=("none", "shot", "thinning"),
+        "the counts; jackknife to measure how far the frames disagree, by eight solutions without an eighth "
+        "of them each; or none",
+        choices=("none", "shot", "thinning", "jackknife"),
         group=_SURE,
         jobs=_JOBS,
         effect="so is the standard deviation of the object found and saved",
-        tests=("test_error_bars_are_saved_as_asked_for", "test_thinning_measures_the_error"),
+        tests=(
+            "test_error_bars_are_saved_as_asked_for",
+            "test_thinning_measures_the_error",
+            "test_the_jackknife_sees_what_shot_noise_does_not",
+        ),
     )
     refine_batch_size: int | None = setting(
         None,

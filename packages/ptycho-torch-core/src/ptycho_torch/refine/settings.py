@@ -7,7 +7,7 @@ from typing import Any
 
 from ptycho_config import ConfigError, Problem, RefineConfig, evolve, field_specs
 from ptycho_torch.data import Scan
-from ptycho_torch.refine.error_bars.thinning import cannot_be_thinned
+from ptycho_torch.refine.error_bars.measuring import cannot_be_measured
 
 __all__ = ["check_against", "config_of", "epochs_of"]
 
@@ -45,7 +45,7 @@ def check_against(config: RefineConfig, scan: Scan, *, n_processes: int = 1) -> 
     ------
     ConfigError
         If there are fewer frames than processes or frames per step, or fewer modes than the probe has, or if
-        the frames hold no counts that could be thinned.
+        the error bars that are asked for cannot be had of these frames.
     """
     problems = [
         Problem(name, least, f"at most {scan.n_frames}, the frames of the scan")
@@ -55,7 +55,7 @@ def check_against(config: RefineConfig, scan: Scan, *, n_processes: int = 1) -> 
     if config.probe_modes is not None and config.probe_modes < scan.n_modes:
         expected = f"at least {scan.n_modes}, the modes of the probe"
         problems.append(Problem("probe_modes", config.probe_modes, expected))
-    refusal = cannot_be_thinned(scan) if config.error_bars == "thinning" else None
+    refusal = cannot_be_measured(config, scan)
     problems += [] if refusal is None else [refusal]
     if problems:
         raise ConfigError(problems)

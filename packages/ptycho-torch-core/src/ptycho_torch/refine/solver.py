@@ -17,7 +17,7 @@ from ptycho_torch.data import Scan
 from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.errors import DataError, fault
 from ptycho_torch.reassembly import StitchedObject, Team
-from ptycho_torch.refine.error_bars.measuring import measured_bars
+from ptycho_torch.refine.error_bars.measuring import MEASURED, measured_bars
 from ptycho_torch.refine.iteration import Iteration
 from ptycho_torch.refine.result import RefinementInterrupted, RefineResult
 from ptycho_torch.refine.settings import check_against, config_of, epochs_of
@@ -119,21 +119,20 @@ def refine(
         )
     solve = partial(
         _solve,
-        config=chosen,
         device=torch.device(device),
         dtype=dtype,
         processes=Team.joined() if processes is None else processes,
     )
     with flushed_denormals(), torch.no_grad():
-        result = solve(scan, start, progress=progress)
-        if chosen.error_bars != "thinning":
+        result = solve(scan, start, chosen, progress=progress)
+        if chosen.error_bars not in MEASURED:
             return result
 
-        def again(other: Scan, name: str) -> RefineResult:
-            return solve(other, start, progress=stage_of(progress, name, "epoch"))
+        def again(other: Scan, begin: StitchedObject | None, how: RefineConfig, name: str) -> RefineResult:
+            return solve(other, begin, how, progress=stage_of(progress, name, "epoch"))
 
         try:
-            return replace(result, error_bars=measured_bars(result, scan, again, chosen))
+            return replace(result, error_bars=measured_bars(result, scan, start, again, chosen))
         except KeyboardInterrupt:
             raise RefinementInterrupted(result) from None
 
@@ -141,8 +140,8 @@ def refine(
 def _solve(
     scan: Scan,
     start: StitchedObject | None,
-    *,
     config: RefineConfig,
+    *,
     device: torch.device,
     dtype: torch.dtype,
     processes: Team,

@@ -32,7 +32,7 @@ class ErrorBars:
     null_share
         That share.
     method
-        ``"shot"``; ``"thinning"`` where more was measured.
+        ``"shot"``; ``"thinning"`` or ``"jackknife"`` where more was measured.
     measured
         (height, width) float32: standard deviation that further solutions show, by that method; infinite in
         the null space. None with ``"shot"``.
@@ -81,12 +81,20 @@ class ErrorBars:
         return {
             "method": self.method,
             "medians": self._medians(image),
+            "times_shot_noise": self._times_shot_noise(),
             "null_space": {
                 "share_of_median_illumination": self.null_share,
                 "n_pixels": int(self.null_space.sum()),
             },
             "resolution": None if self.resolution is None else self.resolution.to_dict(),
         }
+
+    def _times_shot_noise(self) -> float | None:
+        """Median over what was seen of the standard deviation that was measured, in units of shot noise."""
+        seen = ~self.null_space
+        if self.measured is None or not seen.any():
+            return None
+        return float(np.median(self.measured[seen] / self.sigma[seen]))
 
     def lines(self, image: npt.NDArray[np.complexfloating]) -> list[tuple[str, str]]:
         """What a report says of them, as name and value."""
@@ -96,6 +104,9 @@ class ErrorBars:
             if told["object"] is not None:
                 value = f"{told['amplitude']:.2g} of the amplitude, {told['phase_rad']:.2g} rad (median)"
                 lines.append((names[name], value))
+        times = self._times_shot_noise()
+        if times is not None:
+            lines[-1] = (self.method, f"{lines[-1][1]}: {times:.2g} times shot noise")
         return lines if self.resolution is None else [*lines, ("resolution", self.resolution.sentence())]
 
     def _medians(self, image: npt.NDArray[np.complexfloating]) -> dict[str, dict[str, float | None]]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from ptycho_torch.data import Scan
 from ptycho_torch.data.summary import probe_diameter
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.metrics import align, coverage_region
 from ptycho_torch.refine.result import RefineResult
 
-__all__ = ["levelled", "local_sigma", "middle_of"]
+__all__ = ["Solve", "levelled", "local_sigma", "middle_of"]
+
+Solve = Callable[[Scan, str], RefineResult]
+"""Solution of another scan of the same kind; the text says which, to who listens to the progress."""
 
 _WINDOW_PX = 11
 _FITTED_SHIFT_PX = 0.99

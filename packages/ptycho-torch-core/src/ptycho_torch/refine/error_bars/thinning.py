@@ -9,7 +9,6 @@ whole. What both have in common, such as a wrong model, does not show.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,14 +21,11 @@ from ptycho_torch.data.scan.lazy import FrameStack
 from ptycho_torch.metrics import fourier_ring_correlation
 from ptycho_torch.refine.error_bars.bars import ErrorBars
 from ptycho_torch.refine.error_bars.resolution import Resolution
-from ptycho_torch.refine.error_bars.spread import levelled, local_sigma, middle_of
+from ptycho_torch.refine.error_bars.spread import Solve, levelled, local_sigma, middle_of
 from ptycho_torch.refine.frames import knows_dose
 from ptycho_torch.refine.result import RefineResult
 
-__all__ = ["Solve", "by_thinning", "cannot_be_thinned", "halves"]
-
-Solve = Callable[[Scan, str], RefineResult]
-"""Solution of another scan of the same kind; the text says which, to who listens to the progress."""
+__all__ = ["by_thinning", "cannot_be_thinned", "halves"]
 
 _SAMPLE_FRAMES = 32
 _EXPECTED = "counts of single photons"
