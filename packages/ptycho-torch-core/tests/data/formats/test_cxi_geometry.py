@@ -74,6 +74,11 @@ def test_lengths_are_in_the_unit_that_stands_beside_them(made, unit, factor):
         {f"{BEAM}/incident_wavelength": (wavelength_m(8000.0) * 1e10, "angstrom")},
         {f"{BEAM}/incident_wavelength": (wavelength_m(8000.0), None), f"{SOURCE}/energy": (8.0, "keV")},
         {f"{BEAM}/energy": (np.full(12, 8.0), "keV")},
+        {f"{BEAM}/energy": (8000.0, None)},
+        {f"{BEAM}/energy": (np.full(12, 8000.0), None), f"{SOURCE}/energy": (3e9, None)},
+        {f"{BEAM}/energy": (8000.0, None), f"{SOURCE}/energy": (3.0, None)},
+        {f"{BEAM}/energy": (8.0, None), f"{BEAM}/incident_wavelength": (wavelength_m(8000.0), None)},
+        {f"{BEAM}/energy": (8000.0, "eV"), f"{SOURCE}/energy": (8.0, None)},
     ],
 )
 def test_the_photon_energy_is_that_of_the_beam(made, energies):
@@ -95,6 +100,8 @@ def test_the_photon_energy_is_that_of_the_beam(made, energies):
         (f"{BEAM}/energy", 9.0, "keV", f"{BEAM}/energy, {SOURCE}/energy"),
         (f"{DETECTOR}/distance", 1.2, "s", f"{DETECTOR}/distance"),
         (f"{SOURCE}/energy", 8.0, "keV/c", f"{SOURCE}/energy"),
+        (f"{SOURCE}/energy", 8.0, None, f"{SOURCE}/energy"),
+        (f"{BEAM}/energy", 9000.0, None, f"{BEAM}/energy, {SOURCE}/energy"),
         (f"{SOURCE}/energy", np.array([8.0, 9.0]), "keV", f"{SOURCE}/energy"),
     ],
 )

@@ -16,6 +16,7 @@ from ptycho_torch.data.hdf5.positions import (
     positions_from_metres,
     zero_entries,
 )
+from ptycho_torch.data.hdf5.units import scale_of, stated_unit
 from ptycho_torch.data.scan.geometry import (
     DETECTOR_PIXEL,
     DISTANCE,
@@ -37,6 +38,9 @@ __all__ = ["object_pixel", "place", "read_axes", "read_beam", "read_lengths"]
 
 _RING_eV = (1e8, 1e12)
 """Energies between are those of electrons in a storage ring: nobody images with photons of this energy."""
+
+_PHOTON_eV = (1.0, 1e6)
+"""Energies of the photons that somebody images with."""
 
 _SAME = 0.01
 _TILTED = 0.02
@@ -67,13 +71,14 @@ def read_beam(
     particle
         Dataset with the name of what shines.
     default
-        Unit of an energy without one.
+        Unit of an energy without one. Where that is J, numbers that no photon has in joules are in eV or keV.
     """
     if ENERGY in found.metadata:
         return
     said = contents.string(particle) if particle else None
     are_electrons = found.parts.particle == "electron" or "electron" in (said or "").lower()
-    stated_eV, lengths_m = _energies(contents, found, energies, default), _wavelengths(contents, wavelengths)
+    lengths_m = _wavelengths(contents, wavelengths)
+    stated_eV = _energies(contents, found, energies, default, lengths_m)
     if stated_eV and lengths_m and not are_electrons:
         energy, length = stated_eV[0][1], lengths_m[0][1]
         are_electrons = not _alike(wavelength_m(energy), length) and _alike(
@@ -115,16 +120,59 @@ def _alike(one: float, other: float) -> bool:
 
 
 def _energies(
-    contents: Contents, found: Gathered, names: Sequence[str], default: str
+    contents: Contents,
+    found: Gathered,
+    names: Sequence[str],
+    default: str,
+    lengths_m: Sequence[tuple[str, float]],
 ) -> list[tuple[str, float]]:
-    result = []
+    result: list[tuple[str, float]] = []
+    unsure: dict[str, float] = {}
     for name in names:
+        data = contents.dataset(name)
+        if data is not None and default == "J" and stated_unit(data) is None:
+            number = contents.quantity(name, "eV", "eV")
+            if number is not None:
+                unsure[name] = number
+            continue
         value = contents.quantity(name, "eV", default)
         if value is None or _RING_eV[0] <= value < _RING_eV[1]:
             continue
         if check_energy(value, name, found.problems) is not None:
             result.append((name, value))
-    return result
+    for name, number in unsure.items():
+        known = [energy for _, energy in result] + [
+            energy_eV_of_wavelength(length) for _, length in lengths_m
+        ]
+        value = _without_unit(contents, found, name, number, known)
+        if value is not None:
+            result.append((name, value))
+    return sorted(result, key=lambda item: names.index(item[0]))
+
+
+def _without_unit(
+    contents: Contents, found: Gathered, name: str, number: float, known: Sequence[float]
+) -> float | None:
+    """Energy of photons, eV, of a number without a unit: joules by the layout, if that can be.
+
+    A number that no photon has in joules is in eV or keV, whichever can be or agrees with what is known. None
+    where it is the energy of a ring, or with a problem.
+    """
+    readings = {unit: number * (scale_of(unit, "eV") or 1.0) for unit in ("J", "eV", "keV", "GeV")}
+    photons = {unit: value for unit, value in readings.items() if _PHOTON_eV[0] <= value < _PHOTON_eV[1]}
+    if "J" in photons:
+        return photons["J"]
+    agreeing = [unit for unit, value in photons.items() if any(_alike(value, other) for other in known)]
+    if agreeing or len(photons) == 1:
+        unit = agreeing[0] if agreeing else next(iter(photons))
+        said = f"{number:g} without a unit is taken as {unit}, because no photon has it in joules"
+        found.remarks.append(f"{name}: {said}")
+        return photons[unit]
+    if any(_RING_eV[0] <= value < _RING_eV[1] for value in readings.values()) and (known or not photons):
+        return None
+    said = f"an energy of {number:g} without a unit, which is no photon's in joules"
+    contents.report(fault(name, f"{said}; state eV, keV or J in an attribute units"))
+    return None
 
 
 def _wavelengths(contents: Contents, names: Sequence[str]) -> list[tuple[str, float]]:
