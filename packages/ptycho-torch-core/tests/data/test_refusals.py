@@ -8,7 +8,7 @@ import pytest
 from ptycho_torch.data.formats.npz import load_scan
 from ptycho_torch.data.scan.assemble import assemble_scan
 from ptycho_torch.diagnosis.table import CLEANING
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, ScanWarning
 
 
 def _with(arrays, key, index, value, dtype=np.float32):
@@ -98,8 +98,9 @@ CLEANED = (
 
 
 @pytest.mark.parametrize("case", CLEANED)
-def test_what_can_be_cleaned_is_not_refused(arrays, write, case):
-    scan = load_scan(write(CASES[case][0](arrays)))
+def test_what_can_be_cleaned_is_not_refused_and_said(arrays, write, case):
+    with pytest.warns(ScanWarning):
+        scan = load_scan(write(CASES[case][0](arrays)))
     assert [finding for finding in scan.findings if finding.found and finding.remedy is not None]
 
 
@@ -129,7 +130,8 @@ def test_every_problem_in_one_error(arrays, write):
 
 def test_wrong_frames_are_counted_and_numbered(arrays, write):
     path = write(_with(arrays, "diff3d", [1, 3], 0))
-    scan = load_scan(path)
+    with pytest.warns(ScanWarning, match="2 of 6"):
+        scan = load_scan(path)
     assert scan.frame_index.tolist() == [0, 2, 4, 5]
     assert any("2 of 6" in finding.sentence() for finding in scan.findings if finding.found)
     with pytest.raises(DataError, match="2 of 6"):

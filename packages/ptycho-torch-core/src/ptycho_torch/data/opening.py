@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Collection, Mapping
 from os import PathLike
 from pathlib import Path
@@ -27,12 +25,11 @@ from ptycho_torch.data.scan.memory import (
     scan_of,
 )
 from ptycho_torch.data.scan.orientation import oriented
+from ptycho_torch.data.scan.telling import tell
 from ptycho_torch.diagnosis.table import CLEANING
-from ptycho_torch.errors import DataError, Fault, ScanWarning
+from ptycho_torch.errors import DataError, Fault
 
 __all__ = ["Located", "ScanHeader", "open_scan", "read_scan_header", "scan_files"]
-
-logger = logging.getLogger(__name__)
 
 
 def open_scan(
@@ -122,7 +119,7 @@ def open_scan(
             clean=clean,
             orientation=orientation,
         )
-    _tell(scan, name_of(source if isinstance(source, (Scan, Mapping)) else Path(source)))
+    tell(scan, name_of(source if isinstance(source, (Scan, Mapping)) else Path(source)))
     return scan
 
 
@@ -133,15 +130,6 @@ def _refuse_parts(parts: PartsConfig | None) -> None:
             raise ConfigError(
                 Problem(name, value, "nothing stated beside a scan in memory", "put it in there")
             )
-
-
-def _tell(scan: Scan, name: str) -> None:
-    """Say what was found: what spoils a result as a warning, the rest in the log."""
-    for finding in scan.findings:
-        if finding.found and finding.severity == "warning":
-            warnings.warn(f"{name}: {finding.sentence()}", ScanWarning, stacklevel=3)
-        elif finding.found:
-            logger.info("%s: %s", name, finding.sentence())
 
 
 def read_scan_header(

@@ -14,7 +14,10 @@ from ptycho_torch.data.formats.npz import infer_probe_size, load_scan, read_npz_
 from ptycho_torch.data.limits import larger_arrays
 from ptycho_torch.data.opening import read_scan_header
 from ptycho_torch.data.scan.contract import DomainDecision, Scan
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, ScanWarning
+
+# Noise is stored here, which no detector measures.
+pytestmark = pytest.mark.filterwarnings("ignore::ptycho_torch.errors.ScanWarning")
 
 
 def _random_scan(seed):
@@ -290,3 +293,13 @@ def test_metadata_nested_without_end_are_a_problem_of_the_file(arrays, tmp_path)
     with pytest.raises(DataError) as caught:
         load_scan(path)
     assert caught.value.names == ("_metadata",)
+
+
+@pytest.mark.rule("DATA-111")
+def test_frames_are_not_left_out_without_a_word(write, arrays):
+    arrays["diff3d"][2] = 0
+    path = write(arrays)
+    with pytest.warns(ScanWarning, match="scan.npz: .*left out") as told:
+        scan = load_scan(path)
+    assert scan.frame_index.tolist() == [0, 1, 3, 4, 5]
+    assert told[0].filename == __file__

@@ -23,6 +23,7 @@ from ptycho_torch.data.scan.header import ArrayHeader, Located, ScanHeader
 from ptycho_torch.data.scan.lazy import Frames
 from ptycho_torch.data.scan.memory import contract_arrays
 from ptycho_torch.data.scan.misfits import misfits
+from ptycho_torch.data.scan.telling import tell
 from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, Fault, fault
 
@@ -235,8 +236,13 @@ def load_scan(
         There is no such file.
     DataError
         With every problem found; nothing was written.
+
+    Warns
+    -----
+    ScanWarning
+        For every finding that spoils a result, or would have, such as frames that are left out.
     """
-    return _load(
+    scan = _load(
         Located(NAME, (Path(path),)),
         measurement_domain=measurement_domain,
         N=N,
@@ -245,6 +251,8 @@ def load_scan(
         clean=clean,
         position_scale=position_scale,
     )
+    tell(scan, Path(path).name)
+    return scan
 
 
 def _load(located: Located, *, pickled_text: bool = False, **asked: Any) -> Scan:
