@@ -8,6 +8,11 @@ and the largest resident size of each phase. The scan is deleted afterwards.
 
     python benchmarks/bench_large_hdf5.py --gigabytes 10 --directory /path/with/space
     python benchmarks/bench_large_hdf5.py --gigabytes 10 --train --json results/large_hdf5.json
+
+With --inspect the frames are packed, and looked through by `ptycho-torch inspect` with all diagnoses, beside
+the same frames read once by h5py and added up:
+
+    python benchmarks/bench_large_hdf5.py --gigabytes 10 --inspect --json results/large_inspect.json
 """
 
 from __future__ import annotations
@@ -89,7 +94,7 @@ def measured(report: dict[str, dict[str, float]], phase: str) -> Iterator[dict[s
     report[phase] = entry
 
 
-def write_scan(folder: Path, n: int, detector: int, N: int, seed: int) -> None:
+def write_scan(folder: Path, n: int, detector: int, N: int, seed: int, *, packed: bool = False) -> None:
     """Write the pair; the frames as raw chunks of one frame each, because packing them would take longest.
 
     Steps are four pixels of the object that is solved, whose pixels are larger than those of the detector's.
@@ -107,15 +112,38 @@ def write_scan(folder: Path, n: int, detector: int, N: int, seed: int) -> None:
     with h5py.File(folder / "diffraction.h5", "w") as file:
         file["indexes"] = np.arange(n)
         patterns = file.create_dataset(
-            "patterns", shape=frames.shape, dtype=frames.dtype, chunks=(1, detector, detector)
+            "patterns",
+            shape=frames.shape,
+            dtype=frames.dtype,
+            chunks=(1, detector, detector),
+            compression="lzf" if packed else None,
         )
         for name in DETECTOR_PIXEL:
             patterns.attrs[name] = GEOMETRY[name]
+        chunks = _packed(folder, frames.bank) if packed else [frame.tobytes() for frame in frames.bank]
         for number in range(n):
-            patterns.id.write_direct_chunk((number, 0, 0), frames.bank[number % len(frames.bank)].tobytes())
+            patterns.id.write_direct_chunk((number, 0, 0), chunks[number % len(chunks)])
     geometry = ScanGeometry.from_entries(GEOMETRY, detector)
     with h5py.File(folder / "product.h5", "w") as file:
         write_product(file, scan, geometry, np.arange(n))
+
+
+def _packed(folder: Path, frames: np.ndarray) -> list[bytes]:
+    """Frames as chunks that HDF5 has packed."""
+    with h5py.File(folder / "packed.h5", "w") as file:
+        data = file.create_dataset("frames", data=frames, chunks=(1, *frames.shape[1:]), compression="lzf")
+        file.flush()
+        chunks = [data.id.read_direct_chunk((number, 0, 0))[1] for number in range(len(frames))]
+    (folder / "packed.h5").unlink()
+    return chunks
+
+
+def read_once(folder: Path) -> None:
+    """Add up every frame, 16 at a time, with h5py alone."""
+    with h5py.File(folder / "diffraction.h5") as file:
+        patterns = file["patterns"]
+        for start in range(0, len(patterns), 16):
+            patterns[start : start + 16].sum(axis=(1, 2), dtype=np.float64)
 
 
 def command(report: dict[str, dict[str, float]], phase: str, *words: str) -> None:
@@ -127,6 +155,7 @@ def command(report: dict[str, dict[str, float]], phase: str, *words: str) -> Non
         raise RuntimeError(f"{phase} failed: {' '.join(words)}")
     report[phase] = {
         "seconds": round(time.perf_counter() - start, 2),
+        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 2),
         "largest_resident_megabytes": round(usage.ru_maxrss * 1024 / 1e6),
     }
 
@@ -168,22 +197,39 @@ def run(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
         frame_bytes = detector**2 * np.dtype(np.int32).itemsize
         wanted = arguments.frames or int(arguments.gigabytes * 1e9 / frame_bytes)
         with measured(phases, "write"):
-            write_scan(folder, max(64, wanted), detector, N, arguments.seed)
+            write_scan(folder, max(64, wanted), detector, N, arguments.seed, packed=arguments.inspect)
+    if arguments.inspect:
+        with measured(phases, "read once") as entry:
+            started = time.process_time()
+            read_once(folder)
+            entry["processor_seconds"] = round(time.process_time() - started, 2)
+        command(phases, "inspect", "inspect", str(folder), "--json")
+        return record_of(folder, phases, arguments)
     with measured(phases, "open and check"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "frames of .* were cropped")
         scan = open_scan(folder, N=N)
-    n = scan.n_frames
     if arguments.train:
         del scan
         with tempfile.TemporaryDirectory(dir=arguments.directory) as work:
             train_and_reconstruct(folder, Path(work), arguments, phases)
     else:
         go_through(scan, arguments, phases)
+    return record_of(folder, phases, arguments)
+
+
+def record_of(
+    folder: Path, phases: dict[str, dict[str, float]], arguments: argparse.Namespace
+) -> dict[str, object]:
+    """What was measured, and of which scan."""
     stored = sum(path.stat().st_size for path in folder.iterdir())
+    with h5py.File(folder / "diffraction.h5") as file:
+        n, detector = file["patterns"].shape[:2]
+        claimed = file["patterns"].nbytes
     return {
         "frames": n,
         "detector": detector,
-        "N": N,
+        "N": arguments.size,
+        "gigabytes": round(claimed / 1e9, 2),
         "stored_gigabytes": round(stored / 1e9, 2),
         "batch": arguments.batch,
         "groups": arguments.groups if arguments.train else None,
@@ -201,6 +247,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=64, help="edge of the middle that is solved; px")
     parser.add_argument("--batch", type=int, default=16, help="frames fetched together")
     parser.add_argument("--frames", type=int, help="how many frames to write, in place of --gigabytes")
+    parser.add_argument("--inspect", action="store_true", help="pack the frames and inspect them")
     parser.add_argument("--train", action="store_true", help="train one epoch and reconstruct")
     parser.add_argument(
         "--groups", default="none", help="how many frames to train on and reconstruct from; none: all"

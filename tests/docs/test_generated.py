@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from types import ModuleType
 
 import pytest
+
+from ptycho_torch.data.scan.cleaning import DOMAIN, UNREAD
+from ptycho_torch.diagnosis.table import DIAGNOSES
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +45,10 @@ def test_figures_can_be_drawn_and_are_small(root, load, tmp_path, monkeypatch):
         committed = root / "docs" / "images" / name
         assert committed.read_bytes().startswith(b"\x89PNG")
         assert committed.stat().st_size < 250_000
+
+
+def test_every_diagnosis_has_a_section_of_its_page(root):
+    text = (root / "docs" / "diagnoses.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^### `([\w-]+)`$\n(.+)", text, flags=re.MULTILINE)
+    assert [name for name, _ in sections] == [DOMAIN, UNREAD, *(entry.name for entry in DIAGNOSES)]
+    assert all(len(first) > 40 for _, first in sections)

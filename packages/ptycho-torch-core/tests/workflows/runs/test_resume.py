@@ -284,6 +284,25 @@ def test_mlflow_goes_on_with_its_run_and_holds_every_epoch_once(payload, tmp_pat
         assert run.data.metrics[name] == logged[-1].value
 
 
+@pytest.mark.rule("RUN-006")
+@pytest.mark.skipif(find_spec("mlflow") is None, reason="MLflow, an optional extra, is not installed")
+@pytest.mark.filterwarnings("ignore")
+def test_a_store_of_mlflow_that_was_moved_goes_on_where_it_is(payload, tmp_path, interrupted_when_logged):
+    from mlflow.tracking import MlflowClient
+
+    execution = {**SETTINGS, "logger_backend": "mlflow"}
+    interrupted_when_logged(payload("run", execution, **LONG))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    train(payload("moved", execution, **LONG), resume=True)
+    assert not (tmp_path / "run").exists()
+    client = MlflowClient(f"sqlite:///{tmp_path / 'moved' / 'logs' / 'mlflow.db'}")
+    [experiment] = client.search_experiments(filter_string="name = 'ptycho-torch'")
+    [run] = client.search_runs([experiment.experiment_id])
+    place = (tmp_path / "moved" / "logs" / "artifacts").resolve().as_uri()
+    assert experiment.artifact_location == place
+    assert run.info.artifact_uri == f"{place}/{run.info.run_id}/artifacts"
+
+
 @pytest.mark.rule("RUN-050")
 def test_tensorboard_shows_every_epoch_once(payload, interrupted_when_logged):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -45,6 +45,8 @@ def _open_store(folder: Path, continue_at: int | None) -> MLFlowLogger:
         run = _newest_run(folder / _STORE)
         if run is not None and continue_at is not None:
             _forget_from(folder / _STORE, run, continue_at)
+        if run is not None:
+            _address(folder / _STORE, folder)
     except sqlite3.Error as error:
         hint = f"it is damaged ({error}); move it away to go on with a new one"
         raise ConfigError(
@@ -76,6 +78,21 @@ def _forget_from(store: Path, run: str, step: int) -> None:
             connection.execute(f"DELETE FROM {table} WHERE run_uuid = ? AND step >= ?", (run, step))
 
 
+def _address(store: Path, folder: Path) -> None:
+    """Let the artifacts of a store lie in a folder: MLflow keeps absolute addresses, and folders are moved.
+
+    They are made anew and not read: an address in a file may lead anywhere.
+    """
+    artifacts = (folder.resolve() / _ARTIFACTS).as_uri()
+    made = "artifact_uri = ? || '/' || run_uuid || '/artifacts'"
+    mine = "experiment_id IN (SELECT experiment_id FROM experiments WHERE name = ?)"
+    with closing(sqlite3.connect(store)) as connection, connection:
+        connection.execute(
+            "UPDATE experiments SET artifact_location = ? WHERE name = ?", (artifacts, _EXPERIMENT)
+        )
+        connection.execute(f"UPDATE runs SET {made} WHERE {mine}", (artifacts, _EXPERIMENT))
+
+
 def _is_installed() -> bool:
     return find_spec("mlflow") is not None
 
@@ -101,13 +118,8 @@ class _Store:
         logger.experiment.log_image(str(logger.run_id), picture, artifact_file=file)
 
     def relocate(self, folder: Path, destination: Path) -> None:
-        # A store holds the absolute address of its artifacts, which MLflow offers no way to change.
-        if not (folder / _STORE).is_file():
-            return
-        addresses = tuple((place.resolve() / _ARTIFACTS).as_uri() for place in (folder, destination))
-        with closing(sqlite3.connect(folder / _STORE)) as connection, connection:
-            for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
-                connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", addresses)
+        if (folder / _STORE).is_file():
+            _address(folder / _STORE, destination)
 
 
 KIND: LoggerKind = _Store()
