@@ -118,7 +118,8 @@ def _replay(args: argparse.Namespace) -> int:
             events = schedule(scan.n_frames, rate, wrong, positions_alone=alone)
             if not (alone or knows_positions):
                 note(f"positions are not sent: {protocol} has no place for them; --positions-to names one")
-            note(f"waiting for a receiver of frames at {args.to}")
+            if not args.quiet:
+                note(f"waiting for a receiver of frames at {args.to}")
             with progress_of("frame", name="sending", quiet=args.quiet) as progress:
                 sent = play(
                     scan,
