@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pytest
 
 from ptycho_config import ConfigError
+from ptycho_torch.live.messages import Frames
 from ptycho_torch.live.replay.play import frame_kind, play
 from ptycho_torch.live.replay.schedule import Disturbances, schedule
 from ptycho_torch.live.replay.sender import open_sender
@@ -38,7 +40,45 @@ def test_a_folder_fills_and_a_table_grows(tiny_scan, tmp_path):
         assert (float(y), float(x)) == tuple(tiny_scan.positions[int(number)])
 
 
-@pytest.mark.parametrize(("protocol", "gives"), [("watch", "frames"), ("csv", "positions")])
+def rows_of(path):
+    """Frames and positions that are in a file by number, as somebody reads them who did not write them."""
+    with h5py.File(path, "r", swmr=True) as file:
+        frames, places = file["entry/data/data"], file["entry/positions"]
+        written = {
+            row: frames[row]
+            for row in range(len(frames))
+            if frames.id.get_chunk_info_by_coord((row, 0, 0)).byte_offset is not None
+        }
+        yx = np.stack([places["y"][:], places["x"][:]], axis=1)
+    return written, {row: place for row, place in enumerate(yx) if np.isfinite(place).all()}
+
+
+def test_a_file_grows_and_what_was_not_sent_is_not_there(tiny_scan, tmp_path):
+    path, other = tmp_path / "frames.h5", tmp_path / "positions.h5"
+    sent = played(tiny_scan, ("hdf5", path), ("hdf5", other), drop=0.2, shuffle=5, duplicate=0.1, seed=3)
+    frames, places = rows_of(path)[0], rows_of(other)[1]
+    assert len(frames) == sent.distinct_frames < 30
+    assert all(np.array_equal(frame, tiny_scan.diffraction[row]) for row, frame in frames.items())
+    assert sorted(places) == list(range(30))
+    assert all(np.array_equal(place, tiny_scan.positions[row]) for row, place in places.items())
+
+
+def test_a_file_is_read_while_it_grows(tiny_scan, tmp_path):
+    path = tmp_path / "scan.h5"
+    sender = open_sender("hdf5", str(path), "frames", frame_kind(tiny_scan))
+    for row in (0, 4):
+        part = slice(row, row + 1)
+        frames = tiny_scan.diffraction[part]
+        sender.send(Frames(numbers=[row], frames=frames, positions=tiny_scan.positions[part]), lambda: True)
+        seen, places = rows_of(path)
+        assert max(seen) == max(places) == row
+    assert sorted(seen) == sorted(places) == [0, 4]
+    sender.close()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "gives"), [("hdf5", "frames"), ("watch", "frames"), ("csv", "positions")]
+)
 def test_what_exists_is_left_alone(tiny_scan, tmp_path, protocol, gives):
     path = tmp_path / "there"
     path.write_text("mine")

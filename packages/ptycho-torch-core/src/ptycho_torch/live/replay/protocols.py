@@ -66,6 +66,12 @@ PROTOCOLS: dict[str, ProtocolFacts] = {
         modules=("p4p",),
         extra="pva",
     ),
+    "hdf5": ProtocolFacts(
+        help="a new HDF5 file that grows (SWMR): entry/data/data, and entry/positions with x and y",
+        form="FILE",
+        gives=("frames", "positions"),
+        module="growing",
+    ),
     "watch": ProtocolFacts(
         help="a new folder in which a file appears for each frame",
         form="FOLDER",
