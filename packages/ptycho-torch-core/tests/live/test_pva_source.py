@@ -112,6 +112,8 @@ def test_a_channel_that_is_not_there_is_waited_for():
     assert source.receive(0.05) == []
     assert "TEST:nobody" in source.waits_for
     source.close()
+    source.close()
+    assert source.receive(0.0) == []
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,9 @@ class Channel:
         return [Frames(numbers=[number], frames=frame[None]), *([End()] if is_last else [])]
 
     def close(self) -> None:
-        """Leave the channel."""
+        """Leave the channel; again: nothing."""
+        if self._is_closed:
+            return
         self._is_closed = True
         self._monitor.close()
         self._context.close()
