@@ -244,6 +244,21 @@ def floors(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure again what takes minutes, and write the page on performance from all records."""
+    install(session, *editable(PACKAGES))
+    for name, *more in (
+        ("epoch_cost",),
+        ("cost_curves",),
+        ("network_throughput",),
+        ("start_up", "--rounds", "5"),
+    ):
+        record = ROOT / "benchmarks" / "results" / f"{name}.json"
+        session.run("python", str(ROOT / "benchmarks" / f"{name}.py"), "--output", str(record), *more)
+    session.run("python", str(ROOT / "docs" / "make_performance.py"))
+
+
+@nox.session(default=False)
 def demo(session: nox.Session) -> None:
     """Train on the measured scan in data/, reconstruct and refine it, compare; see demo_output/."""
     install(session, *editable(PACKAGES))

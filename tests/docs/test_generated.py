@@ -52,3 +52,13 @@ def test_every_diagnosis_has_a_section_of_its_page(root):
     sections = re.findall(r"^### `([\w-]+)`$\n(.+)", text, flags=re.MULTILINE)
     assert [name for name, _ in sections] == [DOMAIN, UNREAD, *(entry.name for entry in DIAGNOSES)]
     assert all(len(first) > 40 for _, first in sections)
+
+
+def test_the_page_on_performance_is_that_of_the_records(root, load):
+    made = load("make_performance")
+    committed = (root / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert committed == made.page(), "out of date; run python docs/make_performance.py"
+    assert len(made.draw().axes) == 3
+    picture = root / "docs" / "images" / "error_against_time.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size < 250_000

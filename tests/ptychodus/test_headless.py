@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -49,6 +50,31 @@ CASES = {
 }
 
 
+def _by_our_command_line(source: Path, folder: Path, run: Path) -> Path:
+    """Train and reconstruct with the settings of a run of ptychodus; the product."""
+    program, settings = Path(sys.executable).with_name("ptycho-torch"), run / "resolved_config.json"
+    model, result = folder / "model", folder / "result"
+    for line in (
+        ("train", "--train-data-file", source, "--output-dir", model, "--config", settings),
+        ("infer", "--model-path", model, "--test-data", source, "--output-dir", result),
+    ):
+        done = subprocess.run(
+            [str(part) for part in (program, *line, "--accelerator", "cpu", "--quiet")],
+            capture_output=True, text=True, env=environment(folder.parent),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    return result / "reconstruction.h5"
+
+
+def test_our_own_command_line_gives_the_same(world, ptychodus, compared, tmp_path):
+    made = world()
+    run, _ = _trained(ptychodus, made, tmp_path / "out", epochs=1)
+    moved, error, flat = _reconstructed(ptychodus, compared, made, tmp_path / "rec", run)
+    own_moved, own_error, own_flat = compared(made, _by_our_command_line(made.folder, tmp_path / "own", run))
+    assert np.abs(own_moved - moved).max() <= 0.05
+    assert own_error / own_flat == pytest.approx(error / flat, rel=0.1)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_train_and_reconstruct(name, world, ptychodus, compared, tmp_path):
     scan, settings = CASES[name]
@@ -59,6 +85,7 @@ def test_train_and_reconstruct(name, world, ptychodus, compared, tmp_path):
     if scan.get("masked"):
         model, _ = load_bundle(best_checkpoint(run))
         assert not bool(model.measured[5:7].any())
+        assert not bool(model.measured[:, 20].any())
     moved, error, flat = _reconstructed(ptychodus, compared, made, tmp_path / "rec", run, **settings)
     assert np.abs(moved).max() <= PX
     assert error < 0.6 * flat

@@ -1,0 +1,142 @@
+"""Cost of an epoch of `refine`, as a multiple of the transforms that it cannot do without.
+
+    python benchmarks/epoch_cost.py --output benchmarks/results/epoch_cost.json
+
+A frame needs one pair of transforms per mode of the probe. Their time and that of an epoch are taken in turn,
+as processor seconds per frame, with the compiled steps and without; the ratio is what is left of a machine's
+speed. ``--threads 2`` takes wall time instead, which other programs on the machine spoil.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from bench_record import spread, write_record
+
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.simulation.simulate import simulate_scene
+from ptycho_torch.refine import refine
+
+Clock = Callable[[], float]
+
+_TOGETHER = 32
+_WARM_EPOCHS = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan and how it is refined."""
+
+    name: str
+    side: int
+    n_pixels: int = 64
+    modes: int = 1
+    likelihood: str = "poisson"
+    sub_pixel: str = "object"
+    fitted: tuple[str, ...] = ()
+
+    def scan(self) -> Scan:
+        """Scan of a square raster."""
+        powers = tuple(0.5**mode for mode in range(self.modes))
+        grid = (self.side, self.side)
+        return simulate_scene(
+            "lines", N=self.n_pixels, grid=grid, step_px=6.0, jitter_px=1.0, seed=7, mode_powers=powers
+        )
+
+
+CASES = (
+    Case("N = 64", 20),
+    Case("N = 64, amplitude", 20, likelihood="amplitude"),
+    Case("N = 64, probe moved", 20, sub_pixel="probe"),
+    Case("N = 64, three modes", 14, modes=3),
+    Case("N = 64, probe and positions fitted", 16, fitted=("refine_probe", "refine_positions")),
+    Case("N = 128", 10, n_pixels=128),
+    Case("N = 256", 5, n_pixels=256),
+)
+
+
+def transforms_s(case: Case, rounds: int, clock: Clock) -> list[float]:
+    """Seconds per frame of one pair of transforms per mode, of as many frames as fit the cache."""
+    together = max(1, _TOGETHER * 64**2 // (case.n_pixels**2 * case.modes))
+    waves = torch.randn(together, case.modes, case.n_pixels, case.n_pixels, dtype=torch.complex64)
+    repeats = max(1, 12 * _TOGETHER * 64**2 // (case.n_pixels**2 * case.modes * together))
+    found = []
+    for _ in range(rounds + 1):
+        start = clock()
+        for _ in range(repeats):
+            torch.fft.ifft2(torch.fft.fft2(waves), norm="forward")
+        found.append((clock() - start) / (repeats * together))
+    return found[1:]
+
+
+def epoch_s(scan: Scan, case: Case, rounds: int, clock: Clock, *, compiled: bool) -> list[float]:
+    """Seconds per frame of epochs that take all frames in subsets, as the first half of a refinement does."""
+    times: list[float] = []
+
+    def look(epoch: int, n_epochs: int, residual: float) -> None:
+        times.append(clock())
+
+    refine(
+        scan, epochs=rounds + _WARM_EPOCHS, tolerance=0, likelihood=case.likelihood, sub_pixel=case.sub_pixel,
+        compiled_steps=compiled, batch_size=min(_TOGETHER, scan.n_frames), warm_up=0, progress=look,
+        **dict.fromkeys(case.fitted, True),
+    )  # fmt: skip
+    steps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    return [step / scan.n_frames for step in steps[_WARM_EPOCHS - 1 :]]
+
+
+def measure(case: Case, rounds: int, repeats: int, clock: Clock) -> dict[str, Any]:
+    """Microseconds per frame and ratios, taken in turn."""
+    scan = case.scan()
+    rows: dict[str, list[float]] = {"transforms": [], "compiled": [], "torch": []}
+    for _ in range(repeats):
+        rows["transforms"].append(statistics.median(transforms_s(case, rounds, clock)))
+        for name in ("compiled", "torch"):
+            taken = epoch_s(scan, case, rounds, clock, compiled=name == "compiled")
+            rows[name].append(statistics.median(taken))
+    ratios = {
+        name: spread([mine / pair for mine, pair in zip(rows[name], rows["transforms"], strict=True)])
+        for name in ("compiled", "torch")
+    }
+    return {
+        "case": case.name,
+        "us_per_frame": {name: 1e6 * statistics.median(values) for name, values in rows.items()},
+        "times_the_transforms": ratios,
+    }
+
+
+def main() -> None:
+    """Measure every case and write the record."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--epochs", type=int, default=6, help="epochs that are timed in each turn")
+    parser.add_argument("--repeats", type=int, default=5, help="turns")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="*", default=None, help="names of cases")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    clock = time.process_time if arguments.threads == 1 else time.perf_counter
+    rows = []
+    for case in CASES:
+        if arguments.only and case.name not in arguments.only:
+            continue
+        row = measure(case, arguments.epochs, arguments.repeats, clock)
+        rows.append(row)
+        found = row["times_the_transforms"]
+        told = ", ".join(f"{name} {values['median']:.2f}" for name, values in found.items())
+        print(f"{case.name}: {told}; {row['us_per_frame']['compiled']:.1f} us per frame", flush=True)
+    write_record(arguments.output, {"threads_asked": arguments.threads, "cases": rows})
+
+
+if __name__ == "__main__":
+    main()
