@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,8 @@ def test_help_tells_the_defaults_of_core() -> None:
     # Metadata alone, which core takes as they come.
     assert [told.pop(name) for name in GEOMETRY] == [9000.0, 2.0, 75e-6]
     assert told.pop("modes") == 1
+    for name, value in asdict(real.pop("faults")).items():
+        assert told.pop(name) == value
     assert told == real
     assert field_specs(Scene)[0].choices == tuple(OBJECTS)
 

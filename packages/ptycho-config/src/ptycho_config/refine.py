@@ -37,7 +37,8 @@ class RefineConfig(Config):
 
     refine_epochs: int | Literal["auto"] = setting(
         "auto",
-        help="largest number of passes over all frames; auto means 60 in refine, and no refinement in infer",
+        help="largest number of passes over all frames; auto means 60 in refine, 200 where doses are "
+        "fitted, and no refinement in infer",
         unit="epochs",
         ge=1,
         cli=("--refine", "--epochs"),
@@ -79,6 +80,14 @@ class RefineConfig(Config):
             "test_positions_and_probe_stay_unless_asked_for",
             "test_settings_reach_the_iteration",
         ),
+    )
+    refine_dose: bool = setting(
+        False,
+        help="fit the dose of every frame too, their mean kept: for sources that fade or flicker",
+        group=_FIT,
+        jobs=_JOBS,
+        effect="every frame has its own intensity",
+        tests=("test_doses_come_back",),
     )
     likelihood: str = setting(
         "poisson",
@@ -138,7 +147,8 @@ class RefineConfig(Config):
     )
     refine_tolerance: float = setting(
         1e-5,
-        help="the run ends when the objective falls by less than this fraction per epoch; 0 runs all epochs",
+        help="the run ends when the objective falls by less than this fraction per epoch; 0 runs all epochs, "
+        "as a run does that fits doses",
         ge=0,
         lt=1,
         group=_ITERATION,

@@ -122,6 +122,7 @@ def _report(outcome: RefinementOutcome) -> str:
         f"epochs    {result.n_epochs}{why}",
         f"residual  {outcome.forward_residual:.4f} of the amplitudes",
         *(f"{name:9} {value}" for name, value in outcome.sure),
+        *(f"{name:<9} {words}" for name, words in result.said.items()),
         f"verdict   {outcome.verdict.sentence}",
         f"files     {', '.join(path.name for path in outcome.files)} in {outcome.output_dir}",
     ]

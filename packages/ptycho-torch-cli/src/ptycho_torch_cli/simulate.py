@@ -19,6 +19,7 @@ from ptycho_torch_cli.formats import (
 )
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
 
+_FAULTS = ("dose_rms", "dose_fading")
 _GEOMETRY = ("photon_energy_eV", "detector_object_distance_m", "detector_pixel_m")
 
 __all__ = ["Scene", "build_parser", "main"]
@@ -49,6 +50,12 @@ class Scene:
     )
     seed: int = setting(0, help="seed of object, positions and noise", ge=0)
     noise: bool = setting(True, help="Poisson noise; off: the expected counts")
+    dose_rms: float = setting(
+        0.0, help="a fault: spread of the dose from frame to frame, as a share of the mean", ge=0
+    )
+    dose_fading: float = setting(
+        0.0, help="a fault: share of the first frame's dose that the last one has lost", ge=0, le=0.95
+    )
     photon_energy_eV: float = setting(
         9000.0,
         help="photon energy, written as metadata",
@@ -83,6 +90,10 @@ def build_parser() -> CommandParser:
                 "ptycho-torch simulate --output faint.npz --scene natural --photons 1e4 --modes 2",
             ),
             (
+                "a source that flickers by a fifth",
+                "ptycho-torch simulate --output flickering.npz --dose-rms 0.2",
+            ),
+            (
                 "as CXI, measured with 12 keV at 3 m",
                 "ptycho-torch simulate --output scan.cxi --energy 12000 --distance 3",
             ),
@@ -107,13 +118,14 @@ def _simulate(args: argparse.Namespace) -> int:
     wanted, metadata = _wanted(args), metadata_of(args)
     geometry = _geometry(wanted)
     from ptycho_torch.data.convert import target_format, write_scan
-    from ptycho_torch.data.simulation.simulate import simulate_scene
+    from ptycho_torch.data.simulation import Faults, simulate_scene
 
+    faults = {name: wanted.pop(name) for name in _FAULTS if name in wanted}
     try:
         with wrong_targets_are_usage():
             asked = getattr(args, "format", None)
             kind = target_format(target, asked, overwrite=args.overwrite).name
-        scan = simulate_scene(**wanted)
+        scan = simulate_scene(**wanted, faults=Faults(**faults))
     except ValueError as error:
         # Every number and name came from the command line.
         raise UsageError(str(error)) from error

@@ -129,6 +129,7 @@ class Iteration:
             canvas=self.canvas,
             probe=(calibration.probe.to(device) * ramp).to(dtype),
             ramp=ramp,
+            intensity_scale=self.scale,
             dtype=dtype,
         )
         self.unknowns = unknowns_of(setup)
@@ -395,6 +396,7 @@ class Iteration:
             probe=made.probe.to(torch.complex64).cpu().numpy(),
             positions=made.positions.cpu().numpy(),
             others=made.others,
+            said=made.said,
             intensity_scale=self.scale,
             residuals=tuple(residuals),
             stopped_early=stopped,

@@ -32,6 +32,7 @@ def forward_residual(
     *,
     sub_pixel: SubPixel = "object",
     per_frame_dose: bool = False,
+    dose: npt.NDArray[np.floating] | None = None,
     device: torch.device | str = "cpu",
 ) -> float:
     """Forward residual of an object, see :mod:`ptycho_torch.physics.residual`.
@@ -50,6 +51,8 @@ def forward_residual(
         What moves by fractions of a pixel, as in :func:`ptycho_torch.refine.refine`.
     per_frame_dose
         Scale each frame to its measured total instead of the scan to its own; another quantity.
+    dose
+        (n,) intensity of the frames as shares of their mean, as fitted; one by default.
     device
         Where to compute.
 
@@ -58,7 +61,7 @@ def forward_residual(
     ShapeError
         If the object does not meet the scan.
     """
-    pairs = predicted_pairs(scan, fitted, probe, sub_pixel=sub_pixel, device=device)
+    pairs = predicted_pairs(scan, fitted, probe, sub_pixel=sub_pixel, dose=dose, device=device)
     return residual_of_pairs(pairs, per_frame_dose=per_frame_dose)
 
 
@@ -68,13 +71,14 @@ def predicted_pairs(
     probe: npt.NDArray[np.complexfloating] | None = None,
     *,
     sub_pixel: SubPixel = "object",
+    dose: npt.NDArray[np.floating] | None = None,
     device: torch.device | str = "cpu",
 ) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
     """What an object predicts for the frames of a scan, beside what was measured.
 
     Parameters
     ----------
-    scan, fitted, probe, sub_pixel, device
+    scan, fitted, probe, sub_pixel, dose, device
         As for :func:`forward_residual`.
 
     Returns
@@ -98,9 +102,14 @@ def predicted_pairs(
     placement = placement_of(sub_pixel, positions, scan.N, canvas.shape, origin, torch.float32)
     frames = FrameSource(scan, 1.0, place, torch.float32)
     every = np.arange(scan.n_frames)
+    roots = None if dose is None else torch.from_numpy(np.sqrt(dose)).to(place, torch.float32)
+
+    def light_of(part: SolverPlacement, some: npt.NDArray[np.int64]) -> Tensor:
+        light = part.light(ramped)
+        return light if roots is None else light * roots[torch.from_numpy(some)][:, None, None, None]
 
     def pairs() -> Iterator[tuple[Tensor, Tensor]]:
-        return _pairs(frames, placement, image, lambda part, _: part.light(ramped), every)
+        return _pairs(frames, placement, image, light_of, every)
 
     return pairs
 

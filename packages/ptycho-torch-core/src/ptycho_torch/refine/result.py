@@ -45,6 +45,8 @@ class RefineResult:
     error_bars
         How sure the object is; None if that was not asked for, or if nobody knows how many photons the frames
         hold.
+    said
+        The same in words, by name.
     """
 
     object: StitchedObject
@@ -56,11 +58,18 @@ class RefineResult:
     sub_pixel: SubPixel
     others: Mapping[str, npt.NDArray[np.generic] | float] = field(default_factory=dict)
     error_bars: ErrorBars | None = None
+    said: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def n_epochs(self) -> int:
         """Number of epochs that ran."""
         return len(self.residuals)
+
+    @property
+    def dose(self) -> npt.NDArray[np.float64] | None:
+        """(n,) float64: dose of every frame as a share of the mean, if it was fitted."""
+        found = self.others.get("dose")
+        return None if found is None else np.asarray(found, dtype=np.float64)
 
 
 class RefinementInterrupted(KeyboardInterrupt):

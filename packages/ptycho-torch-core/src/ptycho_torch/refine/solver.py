@@ -179,6 +179,8 @@ def _run(
                 raise
             raise RefinementInterrupted(solver.result(residuals, stopped=True)) from None
         settled = plan[max(0, epoch - _PATIENCE)] == n_subsets == 1 and epoch >= solver.last_start + _PATIENCE
+        if any(unknown.comes_out_late for unknown in solver.unknowns):
+            continue
         if settled and epoch + 1 < len(plan) and _has_stalled(objectives, tolerance):
             return solver.result(residuals, stopped=True)
     return solver.result(residuals, stopped=False)

@@ -153,11 +153,7 @@ def _exit_waves(
     else:
         patches, field = arithmetic.fields(image, part, light)
     if unknowns.others:
-        predicted = arithmetic.predicted(field)
-        for unknown in unknowns.others:
-            predicted = unknown.expected(predicted, some)
-        counts, measured = frames.seen(some)
-        weight = field_weight(predicted, counts, batching.likelihood, measured, misfit)
+        weight = _weight(unknowns, arithmetic.predicted(field), some, frames, batching, misfit)
         wave = arithmetic.weighted(field, weight)
     else:
         weight, wave = arithmetic.residual(field, frames, some, batching.likelihood, misfit)
@@ -173,3 +169,22 @@ def _exit_waves(
         arithmetic=arithmetic,
         others=unknowns.others,
     )
+
+
+def _weight(
+    unknowns: Unknowns, lit: Tensor, some: Indices, frames: FrameSource, batching: Batching, misfit: Misfit
+) -> Tensor:
+    """Weight of the fields of some frames, real ``(chunk, N, N)``; their brightness is matched first."""
+    counts, measured = frames.seen(some)
+    growth: Tensor | None = None
+    for unknown in unknowns.others:
+        if not unknown.moving:
+            continue
+        seen = lit if measured is None else lit * measured
+        found = unknown.matched(seen, unknowns.expected(lit, some), counts, some)
+        if found is not None:
+            factor = found.to(lit.dtype)[:, None, None]
+            lit = lit * factor
+            growth = factor if growth is None else growth * factor
+    weight = field_weight(unknowns.expected(lit, some), counts, batching.likelihood, measured, misfit)
+    return weight if growth is None else weight.mul_(growth)

@@ -6,7 +6,8 @@ For position j and probe mode m (NumPy, float64)::
     Psi_jm = fftshift(fft2(psi_jm, norm="ortho"))
     lambda_j = s * sum_m |Psi_jm|**2                  expected counts
 
-and the counts are Poisson distributed about ``lambda_j``.
+and the counts are Poisson distributed about ``lambda_j``. What an experiment does to a scan is added on
+request: :class:`ptycho_torch.data.simulation.faults.Faults`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from ptycho_torch.data.limits import memory_bytes
 from ptycho_torch.data.scan.contract import DomainDecision, Scan
+from ptycho_torch.data.simulation.faults import NO_FAULTS, Faults
 from ptycho_torch.data.simulation.scenes import OBJECTS, defocused_probe, object_shape, raster_positions
 from ptycho_torch.errors import DataError, Fault, ShapeError, fault
 
@@ -123,6 +125,8 @@ def simulate_scan(
     seed: int,
     noise: bool = True,
     object_origin: Sequence[float] = (0.0, 0.0),
+    faults: Faults = NO_FAULTS,
+    fault_seed: int | None = None,
 ) -> Scan:
     """Scan of ``obj`` with ``probe`` at ``positions``.
 
@@ -142,6 +146,8 @@ def simulate_scan(
         False: the expected counts themselves, as float32.
     object_origin
         ``[y, x]``; index into ``obj`` = coordinate + origin.
+    faults, fault_seed
+        What is wrong with the scan, and the seed that it is drawn from; that of the noise by default.
 
     Returns
     -------
@@ -177,7 +183,8 @@ def simulate_scan(
             Fault("no light reaches the detector: probe or object is zero over the scan", "probe or object")
         )
     scale = photons / mean
-    expected = intensity * scale
+    doses = faults.doses(len(positions), seed if fault_seed is None else fault_seed)
+    expected = intensity * (scale * doses)[:, None, None]
     counts: npt.NDArray[Any] = expected.astype(np.float32)
     if noise:
         counts = _smallest_integers(np.random.default_rng(seed).poisson(expected))
@@ -193,6 +200,7 @@ def simulate_scan(
             "intensity_scale": scale,
             "seed": int(seed),
             "noise": bool(noise),
+            **faults.stated(),
         },
     )
 
@@ -223,6 +231,7 @@ def simulate_scene(
     seed: int = 0,
     noise: bool = True,
     mode_powers: Sequence[float] = (1.0,),
+    faults: Faults = NO_FAULTS,
 ) -> Scan:
     """Complete scan of a named scene: object, probe, positions and counts from one seed.
 
@@ -244,6 +253,8 @@ def simulate_scene(
         False: expected counts.
     mode_powers
         Relative power of each incoherent probe mode.
+    faults
+        What is wrong with the scan, drawn from ``seed`` too.
 
     Returns
     -------
@@ -265,5 +276,14 @@ def simulate_scene(
     )
     obj = OBJECTS[scene](object_shape(positions, N), seed=object_seed)
     probe = defocused_probe(N, mode_powers=mode_powers)
-    scan = simulate_scan(obj, probe, positions, photons=photons, seed=noise_seed, noise=noise)
+    scan = simulate_scan(
+        obj,
+        probe,
+        positions,
+        photons=photons,
+        seed=noise_seed,
+        noise=noise,
+        faults=faults,
+        fault_seed=seed,
+    )
     return replace(scan, metadata={**scan.metadata, "scene": scene, "seed": int(seed)})

@@ -69,6 +69,12 @@ class Unknowns:
             light = unknown.lit(light, frames)
         return light
 
+    def expected(self, lit: Tensor, frames: Indices) -> Tensor:
+        """Normalised intensity ``(batch, N, N)`` that frames show where the light makes ``lit``."""
+        for unknown in self.others:
+            lit = unknown.expected(lit, frames)
+        return lit
+
 
 def unknowns_of(setup: Setup) -> Unknowns:
     """Unknowns as the settings ask for them, from every file of this folder."""

@@ -43,6 +43,8 @@ class Setup:
         Complex, ``(modes, N, N)``, calibrated and with the modes that are to be fitted, times the ramp.
     ramp
         Complex, ``(N, N)``, of :func:`ptycho_torch.refine.step.detector_ramp`.
+    intensity_scale
+        Counts per unit of normalised intensity.
     dtype
         complex64 or complex128.
     """
@@ -53,6 +55,7 @@ class Setup:
     canvas: WorkingCanvas
     probe: Tensor
     ramp: Tensor
+    intensity_scale: float
     dtype: torch.dtype
 
     @property
@@ -159,12 +162,15 @@ class Published:
         float64, ``(n, 2)``.
     others
         What further unknowns leave, an array or a number by name.
+    said
+        The same in words, for people, by name.
     """
 
     object: Tensor
     probe: Tensor
     positions: Tensor
     others: dict[str, npt.NDArray[np.generic] | float] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
 
 
 class Unknown(ABC):
@@ -188,6 +194,8 @@ class Unknown(ABC):
 
     is_factor: ClassVar[bool] = False
     """Whether the exit wave is proportional to it."""
+    comes_out_late: ClassVar[bool] = False
+    """Whether it goes on when the objective has all but stopped falling: a run with it takes all epochs."""
     wants_slopes: ClassVar[bool] = False
     """Whether its gradient needs the derivatives of patches by their positions."""
     moves_light: ClassVar[bool] = False
@@ -237,6 +245,25 @@ class Unknown(ABC):
     def expected(self, intensity: Tensor, frames: Indices) -> Tensor:
         """Normalised intensity ``(batch, N, N)`` that frames are expected to show."""
         return intensity
+
+    def matched(self, lit: Tensor, expected: Tensor, counts: Tensor, frames: Indices) -> Tensor | None:
+        """Fit the brightness of frames before their gradient is taken.
+
+        Parameters
+        ----------
+        lit
+            Real, ``(batch, N, N)``: normalised intensity of the light, zero where nothing was measured.
+        expected, counts
+            Of that shape: what is expected there in all, and what was measured.
+        frames
+            (batch,) frame numbers.
+
+        Returns
+        -------
+        Tensor or None
+            float64, ``(batch,)``: factors of the light; None: it stays.
+        """
+        return None
 
     # Its gradient and its step.
 

@@ -179,6 +179,7 @@ def _origin(made: Reconstructed, name: str, command: Sequence[str]) -> Origin:
         ("forward residual", f"{made.residual:.4f}"),
         ("epochs", str(len(made.curve))),
         *sure_of(made),
+        *made.said.items(),
         *said_of(made.verdict),
     ]
     return Origin(title=f"Refinement of {name}", facts=facts, command=command)
@@ -217,12 +218,18 @@ def refined_record(
         probe=result.probe,
         frames=fitted,
         residual=forward_residual(
-            fitted, result.object, result.probe, sub_pixel=result.sub_pixel, device=device
+            fitted,
+            result.object,
+            result.probe,
+            sub_pixel=result.sub_pixel,
+            dose=result.dose,
+            device=device,
         ),
         report=compare_with_truth(result.object, fitted, result.probe, bars),
         settings=settings,
         curve=result.residuals,
         others=result.others,
+        said=result.said,
         start=start,
         error_bars=bars,
         verdict=judge(
@@ -246,7 +253,7 @@ def refine_in_processes(
     scan, start, progress
         As for :func:`ptycho_torch.refine.refine`.
     config
-        What is fitted, and how; ``"auto"`` epochs are 60.
+        What is fitted, and how; for ``"auto"`` epochs see :func:`ptycho_torch.refine.settings.epochs_of`.
     execution
         ``devices`` says how many processes share the frames.
     device_type

@@ -114,6 +114,8 @@ class Reconstructed:
         Forward residual of each epoch of a refinement; empty without one.
     others
         What else a refinement fitted, an array or a number by name.
+    said
+        The same in words, by name.
     start
         What a refinement started from, if that is a result of its own.
     verdict
@@ -130,6 +132,7 @@ class Reconstructed:
     settings: Resolution = field(repr=False)
     curve: Sequence[float] = ()
     others: Mapping[str, np.ndarray | float] = field(default_factory=dict, repr=False)
+    said: Mapping[str, str] = field(default_factory=dict, repr=False)
     start: Reconstructed | None = field(default=None, repr=False)
     verdict: Verdict | None = None
     error_bars: ErrorBars | None = field(default=None, repr=False)
@@ -197,10 +200,12 @@ def _save_arrays(path: Path, made: Reconstructed) -> None:
 
 
 def _beside(made: Reconstructed) -> dict[str, Any]:
-    """Further entries of the scores: verdict, error bars, epochs, and the scores of what was refined."""
-    judged = {} if made.verdict is None else {"verdict": made.verdict.to_dict()}
+    """Further entries of the scores: verdict, error bars, what was fitted, epochs, scores of a start."""
+    judged: dict[str, Any] = {} if made.verdict is None else {"verdict": made.verdict.to_dict()}
     if made.error_bars is not None:
         judged["error_bars"] = made.error_bars.summary(made.object.object)
+    if made.said:
+        judged["fitted"] = dict(made.said)
     if made.start is not None:
         scores = {} if made.start.report is None else {"scores": made.start.report.scores.to_dict()}
         return {**judged, "network": {**scores, "forward_residual": made.start.residual}}

@@ -1,0 +1,107 @@
+"""What a fault of the experiment costs, what of it fitting gets back, and what fitting costs without it.
+
+    python benchmarks/unknowns.py --output benchmarks/results/unknowns.json
+
+Every scan is simulated twice from the same seeds, with the fault and without it, and refined with the unknown
+and without it: four runs. ``--only`` takes some of the cases and keeps what the record holds of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from bench_record import write_record
+
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.simulation import Faults, simulate_scene
+from ptycho_torch.metrics import compare
+from ptycho_torch.refine import RefineResult, refine
+
+SCENES = ("lines", "natural", "random_field")
+SEED = 11
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A fault, and the settings that fit it."""
+
+    faults: Faults
+    settings: dict[str, Any]
+    others: dict[str, Any] = field(default_factory=dict)
+    photons: tuple[float, ...] = (1e4, 1e6)
+
+
+CASES = {
+    "dose, 20 % rms": Case(faults=Faults(dose_rms=0.2), settings={"refine_dose": True}),
+    "dose, fading by 57 %": Case(faults=Faults(dose_fading=0.57), settings={"refine_dose": True}),
+}
+
+
+def error_of(scan: Scan, result: RefineResult) -> float:
+    """Complex normalised RMSE against the truth after alignment."""
+    found = result.object
+    report = compare(
+        found.object, scan.object_truth, weight=found.weight, origin=found.origin,
+        truth_origin=scan.object_truth_origin, probe_diameter=scan.N / 2, frc=False,
+    )  # fmt: skip
+    return report.scores.complex_nrmse
+
+
+def judged(clean: float, fitted_clean: float, faulty: float, fitted: float) -> dict[str, float]:
+    """The four errors, the share of the loss that fitting gets back, and what it costs on a clean scan."""
+    return {
+        "clean": clean,
+        "fitted_clean": fitted_clean,
+        "faulty": faulty,
+        "fitted": fitted,
+        "regained": (faulty - fitted) / (faulty - clean),
+        "cost": fitted_clean / clean - 1,
+    }
+
+
+def four_runs(case: Case, scene: str, photons: float, size: dict[str, Any]) -> dict[str, float]:
+    """Errors of one case; all runs have the same number of epochs."""
+    errors: list[float] = []
+    seconds: list[float] = []
+    for faults in (Faults(), case.faults):
+        scan = simulate_scene(scene, photons=photons, seed=SEED, faults=faults, **size["scan"])
+        for settings in ({}, case.settings):
+            began = time.process_time()
+            result = refine(scan, epochs=size["epochs"], **case.others, **settings)
+            seconds.append((time.process_time() - began) / result.n_epochs)
+            errors.append(error_of(scan, result))
+    return {**judged(*errors), "epoch_ratio": (seconds[1] + seconds[3]) / (seconds[0] + seconds[2])}
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--quick", action="store_true", help="one tiny scan, to see that everything runs")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    side, epochs, scenes = (6, 4, SCENES[:1]) if arguments.quick else (12, 200, SCENES)
+    size = {"scan": {"N": 32, "grid": (side, side), "step_px": 4.0, "jitter_px": 1.0}, "epochs": epochs}
+    record = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    cases: dict[str, dict[str, Any]] = record.get("cases", {})
+    for name in arguments.only:
+        rows = cases[name] = {}
+        for scene in scenes:
+            for photons in CASES[name].photons[: 1 if arguments.quick else None]:
+                row = rows[f"{scene}, {photons:g} photons"] = four_runs(CASES[name], scene, photons, size)
+                shown = {key: round(value, 4) for key, value in row.items()}
+                print(name, scene, f"{photons:g}", shown, flush=True)
+        write_record(arguments.output, {"size": size, "cases": cases})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What an experiment does to a scan: faults that a simulated scan may have, and their true values.
+
+Every fault draws from a stream of its own, so that one does not change the others, nor object, positions and
+noise of the scan without it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["NO_FAULTS", "Faults"]
+
+_STREAMS = {"dose": 1}
+_LEAST_DOSE = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """Faults of a simulated scan; the defaults are none.
+
+    Attributes
+    ----------
+    dose_rms
+        Spread of the dose from frame to frame: standard deviation of its logarithm.
+    dose_fading
+        Share of the first frame's dose that the last one has lost, linear in the frame number.
+
+    Raises
+    ------
+    ValueError
+        If a number cannot be.
+    """
+
+    dose_rms: float = 0.0
+    dose_fading: float = 0.0
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if not math.isfinite(value):
+                raise ValueError(f"{one.name}: expected a finite number, got {value:g}")
+        if self.dose_rms < 0:
+            raise ValueError(f"dose_rms: expected 0 or more, got {self.dose_rms:g}")
+        if not 0 <= self.dose_fading <= 1 - _LEAST_DOSE:
+            raise ValueError(
+                f"dose_fading: expected a share from 0 to {1 - _LEAST_DOSE:g}, got {self.dose_fading:g}"
+            )
+
+    def doses(self, n_frames: int, seed: int) -> npt.NDArray[np.float64]:
+        """Dose of every frame, (n,) float64, mean 1."""
+        spread = self.dose_rms * _stream(seed, "dose").standard_normal(n_frames)
+        doses = np.exp(spread) * np.linspace(1.0, 1.0 - self.dose_fading, n_frames)
+        return np.asarray(doses / doses.mean())
+
+    def stated(self) -> dict[str, float]:
+        """Those that there are, for the metadata of a scan."""
+        return {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if getattr(self, one.name) != one.default
+        }
+
+
+NO_FAULTS = Faults()
+
+
+def _stream(seed: int, fault: str) -> np.random.Generator:
+    return np.random.default_rng([seed, _STREAMS[fault]])

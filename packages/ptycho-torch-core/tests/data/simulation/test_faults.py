@@ -1,0 +1,43 @@
+"""Faults of a simulated scan are what was asked for, and nothing else changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ptycho_torch.data.simulation import Faults, simulate_scene
+
+
+def scan_with(faults, **settings):
+    return simulate_scene(N=16, grid=(5, 6), seed=3, noise=False, faults=faults, **settings)
+
+
+def test_without_faults_nothing_changes():
+    plain, told = (
+        simulate_scene(N=16, grid=(5, 6), seed=3),
+        simulate_scene(N=16, grid=(5, 6), seed=3, faults=Faults()),
+    )
+    np.testing.assert_array_equal(plain.diffraction, told.diffraction)
+    assert plain.metadata == told.metadata
+
+
+@pytest.mark.parametrize("faults", [Faults(dose_rms=0.2), Faults(dose_fading=0.5)])
+def test_frames_are_multiplied_by_their_doses(faults):
+    plain, scan = scan_with(Faults()), scan_with(faults)
+    doses = faults.doses(30, 3)
+    assert doses.mean() == pytest.approx(1)
+    np.testing.assert_allclose(scan.diffraction, plain.diffraction * doses[:, None, None], rtol=1e-5)
+    assert scan.metadata.items() >= faults.stated().items()
+
+
+def test_doses_spread_and_fade_as_told():
+    assert np.log(Faults(dose_rms=0.2).doses(4000, 1)).std() == pytest.approx(0.2, rel=0.05)
+    fading = Faults(dose_fading=0.5).doses(40, 1)
+    assert fading[-1] == pytest.approx(fading[0] / 2)
+
+
+@pytest.mark.parametrize("wrong", [{"dose_rms": -0.1}, {"dose_fading": 1.0}, {"dose_rms": float("nan")}])
+def test_what_cannot_be_is_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=name):
+        Faults(**wrong)
