@@ -153,3 +153,29 @@ def test_what_cannot_be_is_wrong_usage(
 ) -> None:
     assert main([str(scan_file), *flags]) == 2
     assert capsys.readouterr().out == ""
+
+
+def test_a_file_that_grows_holds_positions_too(scan_file: Path, tmp_path: Path) -> None:
+    import h5py
+
+    from ptycho_torch.data import load_scan
+
+    target = tmp_path / "growing.h5"
+    argv = [
+        str(scan_file),
+        "--to",
+        str(target),
+        "--protocol",
+        "hdf5",
+        "--rate",
+        "1e5",
+        "--drop",
+        "0.3",
+        "--quiet",
+    ]
+    assert main(argv) == 0
+    scan = load_scan(scan_file)
+    with h5py.File(target) as file:
+        assert len(file["entry/data/data"]) <= 30
+        np.testing.assert_array_equal(file["entry/positions/y"], scan.positions[:, 0])
+        np.testing.assert_array_equal(file["entry/positions/x"], scan.positions[:, 1])

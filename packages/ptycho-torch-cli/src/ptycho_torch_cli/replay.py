@@ -80,8 +80,8 @@ def build_parser() -> CommandParser:
     group.add_argument(
         "--positions-to",
         metavar="ADDRESS",
-        help=f"where positions are sent, NAME:ADDRESS with one of the names {names}; without it they are in "
-        "the messages of the frames where the protocol has a place for them",
+        help=f"where positions are sent, NAME:ADDRESS with one of the names {names}; without it they go "
+        "with the frames where the protocol has a place for them",
     )
     listed = "; ".join(f"{name}: {facts.help}" for name, facts in PROTOCOLS.items())
     group.add_argument(
@@ -109,14 +109,18 @@ def _replay(args: argparse.Namespace) -> int:
 
     wrong = Disturbances(**{name: getattr(args, name) for name in _DISTURBANCES if name in args})
     protocol = getattr(args, "protocol", DEFAULT_PROTOCOL)
-    knows_positions = "positions" in getattr(PROTOCOLS.get(protocol), "gives", ())
+    facts = PROTOCOLS.get(protocol)
     with array_limit_of(args):
         scan = _raw_scan(args)
         with _senders(args, protocol, scan) as (frames_to, positions_to):
-            alone = positions_to is not None or (knows_positions and wrong.late_positions_s > 0)
+            apart = positions_to is not None or wrong.late_positions_s > 0
+            within = facts is not None and facts.joins and not apart
+            alone = positions_to is not None or (
+                facts is not None and "positions" in facts.gives and not within
+            )
             rate = getattr(args, "rate_fps", Replay.rate_fps)
             events = schedule(scan.n_frames, rate, wrong, positions_alone=alone)
-            if not (alone or knows_positions):
+            if not (alone or within):
                 note(f"positions are not sent: {protocol} has no place for them; --positions-to names one")
             if not args.quiet:
                 note(f"waiting for a receiver of frames at {args.to}")
@@ -126,7 +130,7 @@ def _replay(args: argparse.Namespace) -> int:
                     events,
                     frames_to,
                     positions_to,
-                    positions_within=knows_positions and not alone,
+                    positions_within=within,
                     progress=progress,
                 )
     print(_outcome(args.scan, scan, sent))

@@ -24,6 +24,8 @@ class ProtocolFacts:
         What an address looks like.
     gives
         What it can send: ``"frames"``, ``"positions"``, or both.
+    joins
+        Whether a frame and its position can be one message.
     module
         Module of the folder ``senders`` that holds ``open_sender(address, protocol, kind)``.
     modules
@@ -36,6 +38,7 @@ class ProtocolFacts:
     form: str
     gives: tuple[str, ...]
     module: str
+    joins: bool = False
     modules: tuple[str, ...] = ()
     extra: str = ""
 
@@ -53,6 +56,7 @@ PROTOCOLS: dict[str, ProtocolFacts] = {
         form="tcp://HOST:PORT",
         gives=("frames", "positions"),
         module="own",
+        joins=True,
         modules=("zmq",),
         extra="live",
     ),
