@@ -104,7 +104,7 @@ SCANS = {
         b.edited(measurement_domain="counts", _metadata=None), measurement_domain="amplitude"
     ),
     "was asked for but the frames are": lambda b: load_scan("scan.npz", N=64),
-    "needs even sizes": lambda b: load_scan("scan.npz", N=7),
+    "ask for an even N": lambda b: load_scan("scan.npz", N=7),
     "not valid JSON": lambda b: b.read_edited(_metadata="{"),
     "every pixel is marked as not measured": lambda b: b.read_edited(bad_pixels=np.ones((32, 32), bool)),
     "patches of … reach beyond the object": lambda b: simulate_scan(

@@ -52,6 +52,9 @@ __all__ = [
     "training_facts",
 ]
 
+_STEP, _SMALLEST = 16, 32
+"""Networks take frames of a multiple of the first, and of at least the second; px."""
+
 AnyPath: TypeAlias = str | PathLike[str]
 Sources: TypeAlias = AnyPath | InMemory | HoldsScan | Sequence[AnyPath | InMemory | HoldsScan]
 
@@ -279,8 +282,12 @@ def _require_one_size(sizes: Sequence[Fact]) -> None:
 
 def _scan_facts(header: ScanHeader, name: str) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    if header.probe_size is not None:
-        facts["model.N"] = Fact(header.probe_size, f"probe in {name}")
+    size = header.probe_size
+    if size is not None:
+        facts["model.N"] = Fact(size, f"probe in {name}")
+    if size is not None and size == header.N and size > _SMALLEST and size % _STEP:
+        largest = size - size % _STEP
+        facts["model.N"] = Fact(largest, f"frames of {size} px in {name}, cropped to what a network takes")
     for entry in PHOTON_ENTRIES:
         # What no counts can be is refused when the scan is read.
         photons = counts_of(header.metadata, entry)

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptycho_torch.config_factory.sources import _scan_facts
 from ptycho_torch.data.formats.npz import load_scan, save_scan
+from ptycho_torch.data.opening import read_scan_header
 from ptycho_torch.data.scan.crop import crop_fourier, crop_frames, resample
 from ptycho_torch.data.simulation.scenes import (
     defocused_probe,
@@ -193,3 +195,34 @@ def test_resample_keeps_a_constant_and_rounds_sizes_up():
     got = resample(np.full((7, 10), 0.5 - 0.25j), 64, 48)
     assert got.shape == (6, 8)
     np.testing.assert_allclose(got, 0.5 - 0.25j, atol=1e-6)
+
+
+@pytest.mark.rule("DATA-040", "DATA-041")
+@pytest.mark.parametrize("size", [33, 63, 65, 70])
+def test_a_probe_of_any_size_predicts_the_cropped_frame_and_stays_where_it_is(size):
+    rng = np.random.default_rng(size)
+    probe = rng.normal(size=(2, size, size)) + 1j * rng.normal(size=(2, size, size))
+
+    def light(field):
+        return np.abs(np.fft.fftshift(np.fft.fft2(field, norm="ortho"), axes=(-2, -1))) ** 2
+
+    np.testing.assert_allclose(light(crop_fourier(probe, 32)), crop_frames(light(probe), 32), rtol=1e-4)
+    point = np.zeros((size, size), complex)
+    point[size // 2, size // 2] = 1
+    found = np.abs(crop_fourier(point, 32))
+    assert np.unravel_index(found.argmax(), found.shape) == (16, 16)
+
+
+@pytest.mark.rule("CFG-043", "DATA-040")
+@pytest.mark.parametrize(("size", "N"), [(32, 32), (33, 32), (47, 32), (50, 48), (16, 16)])
+def test_frames_of_any_size_are_offered_to_a_network_at_one_that_it_takes(tmp_path, size, N):
+    positions = raster_positions((3, 3), step_px=5.0, start_px=(40.0, 40.0), seed=1)
+    scan = simulate_scan(np.ones((120, 120), complex), defocused_probe(size), positions, photons=1e5, seed=0)
+    save_scan(tmp_path / "scan.npz", scan)
+    fact = _scan_facts(read_scan_header(tmp_path / "scan.npz"), "scan.npz")["model.N"]
+    assert fact.value == N
+    if size == 33:
+        with pytest.warns(UserWarning, match="cropped to the central 32"):
+            found = load_scan(tmp_path / "scan.npz", N=N)
+        np.testing.assert_allclose(found.positions, scan.positions * N / size)
+        assert found.probe.shape[-1] == N

@@ -243,10 +243,8 @@ def _sizes(draft: _Draft, N: int | None) -> bool:
         draft.problems.append(
             fault("N", f"{N} was asked for but the frames are {size} x {size} px; ask for {size} or less")
         )
-    if N is not None and size > N and (N < 2 or N % 2 or size % 2):
-        draft.problems.append(
-            fault("N", f"cropping frames of {size} px to {N} needs even sizes; ask for an even N")
-        )
+    if N is not None and size > N and (N < 2 or N % 2):
+        draft.problems.append(fault("N", f"cropping frames of {size} px to {N}; ask for an even N"))
     if probe_size > size:
         draft.problems.append(
             fault(

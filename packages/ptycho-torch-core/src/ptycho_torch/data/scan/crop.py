@@ -57,7 +57,7 @@ def crop_fourier(field: npt.NDArray[Any], N: int) -> npt.NDArray[np.complex64]:
     Parameters
     ----------
     field
-        (..., N0, N0) complex, N0 even; centre at index N0 // 2.
+        (..., N0, N0) complex; centre at index N0 // 2.
     N
         Even, at most N0.
 
@@ -66,9 +66,13 @@ def crop_fourier(field: npt.NDArray[Any], N: int) -> npt.NDArray[np.complex64]:
     ndarray
         (..., N, N) complex64; centre at index N // 2.
     """
-    spectrum = np.fft.fftshift(np.fft.fft2(field.astype(np.complex128), norm="ortho"), axes=(-2, -1))
+    size = field.shape[-1]
+    # For an even number of pixels the centre of both arrays lies at the same phase, and needs no shift.
+    centred = np.fft.ifftshift(field, axes=(-2, -1)) if size % 2 else field
+    spectrum = np.fft.fftshift(np.fft.fft2(centred.astype(np.complex128), norm="ortho"), axes=(-2, -1))
     kept = np.fft.ifftshift(crop_middle(spectrum, N), axes=(-2, -1))
-    return np.fft.ifft2(kept, norm="ortho").astype(np.complex64)
+    result = np.fft.ifft2(kept, norm="ortho")
+    return (np.fft.fftshift(result, axes=(-2, -1)) if size % 2 else result).astype(np.complex64)
 
 
 def _resample_axis(values: npt.NDArray[Any], axis: int, size_from: int, size_to: int) -> npt.NDArray[Any]:
@@ -151,7 +155,7 @@ def cropped_parts(parts: Mapping[str, Any], size: int, N: int) -> tuple[dict[str
     parts
         positions, positions_nominal, probe, object_truth, object_truth_origin and labels, named as in `Scan`.
     size, N
-        Edge of the frames before and after; px, even.
+        Edge of the frames before and after, the second even; px.
 
     Returns
     -------
