@@ -12,6 +12,7 @@ from pathlib import Path
 from ptycho_config import SECTIONS, FieldSpec, field_specs, markdown_table, profiles
 from ptycho_torch.data.format_registry import markdown_table as format_table
 from ptycho_torch.diagnosis.table import DIAGNOSES
+from ptycho_torch.live.source_registry import sources
 from ptycho_torch.reference.configs import CONFIG_CLASSES
 from ptycho_torch.reference.keywords import Keyword, keywords
 from ptycho_torch_cli.__main__ import COMMANDS
@@ -27,12 +28,14 @@ SECTION_TEXT = {
     "inference": "Which scan is reconstructed with which trained model.",
     "orientation": "How frames and positions are turned against each other when a scan is opened.",
     "parts": "What the file of a scan lacks, or states wrong: positions, probe, mask, optics from elsewhere.",
-    "refine": "How an object is refined against all frames: by `refine`, and by `infer` with `--refine N`.",
+    "refine": "How an object is refined against all frames: by `refine`, `live`, and `infer --refine N`.",
     "refine_data": "Which scan `refine` reconstructs without a network.",
+    "live": "Where frames and positions of a scan that is being measured come from, and where it is shown.",
     "execution": "Where and how a run is executed. Never part of a model's identity.",
 }
 TITLES = {"options": "Help", "positional arguments": "Arguments"}
 FORMATS = "<!-- formats: written by generate_tables.py -->", "<!-- end of formats -->"
+SOURCES = "<!-- sources: written by generate_tables.py -->", "<!-- end of sources -->"
 DIAGNOSED = "<!-- diagnoses: written by generate_tables.py -->", "<!-- end of diagnoses -->"
 DIAGNOSIS_ROWS = (
     "| name | looks for | says so when | acts |",
@@ -175,6 +178,14 @@ def _renewed(name: str, marks: tuple[str, str], table: str) -> str:
     return f"{before}{start}\n\n{table}\n{end}{rest.split(end)[1]}"
 
 
+def _source_table() -> str:
+    rows = []
+    for kind in sources():
+        extra = f"`{kind.extra}`" if kind.extra else ""
+        rows.append(f"| `{kind.form}` | {' and '.join(kind.gives)} | {_cell(kind.help)} | {extra} |")
+    return "\n".join(["| address | gives | what it is | extra |", "|---|---|---|---|", *rows]) + "\n"
+
+
 def _diagnosis_table() -> str:
     rows = [
         f"| `{one.name}` | {_cell(one.looks_for)} | {_cell(one.threshold)} | {'yes' if one.cleans else ''} |"
@@ -193,6 +204,7 @@ def pages() -> dict[str, str]:
         "config/flags.md": _flag_page(),
         "config/ptychodus-keywords.md": _keyword_page(),
         "formats.md": _renewed("formats.md", FORMATS, format_table()),
+        "live.md": _renewed("live.md", SOURCES, _source_table()),
         "diagnoses.md": _renewed("diagnoses.md", DIAGNOSED, _diagnosis_table()),
     }
 

@@ -62,7 +62,18 @@ def _command(*arguments: str) -> Case:
     return Case(name, "ptycho-torch-cli", COMMAND.format(arguments=list(arguments)))
 
 
-SUBCOMMANDS = ("train", "infer", "refine", "simulate", "evaluate", "replay", "convert", "inspect", "config")
+SUBCOMMANDS = (
+    "train",
+    "infer",
+    "refine",
+    "live",
+    "simulate",
+    "evaluate",
+    "replay",
+    "convert",
+    "inspect",
+    "config",
+)
 CASES = (
     _import("ptycho_config", "ptycho-config", *HEAVY, "yaml"),
     _import("ptycho_torch_cli", "ptycho-torch-cli"),

@@ -310,6 +310,7 @@ def test_a_job_has_the_sections_in_which_something_has_an_effect() -> None:
         "train": ["model", "training", "orientation", "parts", "execution"],
         "infer": ["model", "inference", "orientation", "parts", "refine", "execution"],
         "refine": ["orientation", "parts", "refine_data", "refine", "execution"],
+        "live": ["orientation", "parts", "live", "refine", "execution"],
     }
     with pytest.raises(KeyError, match="evaluate"):
         schema_of_job("evaluate")

@@ -234,5 +234,5 @@ def test_an_assignment_without_effect_is_refused(capsys: pytest.CaptureFixture[s
     assert parsed("--set", "middle_trim=0") == {"middle_trim": 0}
     err = refusal(capsys, "--set", "middle_trim=8", "--set", "execution.pad_eval=true")
     assert "middle_trim = 8" in err
-    assert "it has an effect in infer only" in err
+    assert "it has an effect in infer and live only" in err
     assert "execution.pad_eval = True" in err

@@ -23,6 +23,7 @@ from ptycho_config.inference import InferenceConfig
 from ptycho_config.io import load_config, to_json, to_yaml, write_resolved
 from ptycho_config.keys import JOBS, LEGACY_SPELLINGS, SECTIONS, schema_of_job
 from ptycho_config.legacy import KEY_MAPPINGS, dataclass_to_legacy_dict, update_legacy_dict
+from ptycho_config.live import LiveConfig
 from ptycho_config.model import ModelConfig
 from ptycho_config.orientation import OrientationConfig
 from ptycho_config.overrides import LAYERS, parse_assignments, resolve
@@ -48,6 +49,7 @@ __all__ = [
     "Fact",
     "FieldSpec",
     "InferenceConfig",
+    "LiveConfig",
     "ModelConfig",
     "OrientationConfig",
     "PartsConfig",

@@ -14,7 +14,7 @@ from ptycho_config.validation import EXECUTION_RULES, Rule
 __all__ = ["PyTorchExecutionConfig"]
 
 _TRAIN = ("train",)
-_INFERENCE = ("infer",)
+_INFERENCE = ("infer", "live")
 # Why a training that is continued may have another value.
 _REPORTS = "what a run reports does not change what it learns"
 _LOG = "Logging"

@@ -12,7 +12,8 @@ __all__ = ["RunConfig"]
 
 _TRAIN = ("train",)
 _NETWORK = ("train", "infer")
-_ALL = ("train", "infer", "refine")
+_JOBS = ("train", "infer", "refine", "live")
+_SPREAD = ("train", "infer", "refine")
 # Why a training that is continued may have another value.
 _WHERE = "where a run goes on does not change what it learns"
 _LOADING = "how batches are loaded does not change them"
@@ -35,7 +36,7 @@ class RunConfig(Config):
         choices=("auto", "cpu", "gpu", "cuda", "mps"),
         refused={"tpu": "TPUs are not supported, because the forward model needs complex FFTs; use auto"},
         group=_TRAINER,
-        jobs=_ALL,
+        jobs=_JOBS,
         effect="device type of network and canvas; one that is not there is refused",
         tests=(
             "test_the_best_device_is_taken_without_a_word",
@@ -49,7 +50,7 @@ class RunConfig(Config):
         help="how many devices",
         ge=1,
         group=_TRAINER,
-        jobs=_ALL,
+        jobs=_SPREAD,
         effect="so many processes of a machine share the work, with the result of one",
         tests=("test_two_processes_give_the_result_of_one", "test_how_many_processes_a_run_has"),
         resume=_WHERE,
@@ -223,7 +224,7 @@ class RunConfig(Config):
         unit="GiB",
         gt=0,
         group=_LOADER,
-        jobs=_ALL,
+        jobs=_JOBS,
         effect="a file that claims a larger array is refused by its header",
         tests=("test_every_job_and_command_takes_the_limit_on_arrays",),
         resume=_LOADING,

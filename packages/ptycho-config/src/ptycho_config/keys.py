@@ -18,6 +18,7 @@ from ptycho_config.errors import Problem, suggest
 from ptycho_config.execution import PyTorchExecutionConfig
 from ptycho_config.fields import FieldSpec, field_specs
 from ptycho_config.inference import InferenceConfig
+from ptycho_config.live import LiveConfig
 from ptycho_config.model import ModelConfig
 from ptycho_config.orientation import OrientationConfig
 from ptycho_config.parts import PartsConfig
@@ -42,13 +43,14 @@ SECTIONS: Mapping[str, type[Config]] = MappingProxyType(
         "orientation": OrientationConfig,
         "parts": PartsConfig,
         "refine_data": RefineDataConfig,
+        "live": LiveConfig,
         "refine": RefineConfig,
         "execution": PyTorchExecutionConfig,
     }
 )
 """Every section a configuration file may have, with its class."""
 
-JOBS = ("train", "infer", "refine")
+JOBS = ("train", "infer", "refine", "live")
 """Jobs that are configured, by the names that settings state."""
 
 

@@ -15,6 +15,8 @@ from ptycho_config.validation import Rule
 __all__ = ["PartsConfig"]
 
 _JOBS = ("train", "infer", "refine")
+# A live scan gets its positions elsewhere, and a probe to begin with from its frames.
+_LIVE = (*_JOBS, "live")
 _FRAMES = "Frames"
 _POSITIONS = "Positions"
 _OPTICS = "Optics"
@@ -107,7 +109,7 @@ class PartsConfig(Config):
         help="unit of the positions, here or in the scan file; none: as the file states it",
         choices=("m", "mm", "um", "nm", "angstrom", "px"),
         group=_POSITIONS,
-        jobs=_JOBS,
+        jobs=_LIVE,
         effect="positions are multiplied by the unit over the object pixel",
         tests=(_EVERY_JOB, "test_the_unit_of_the_positions_in_the_file_may_be_stated"),
     )
@@ -129,7 +131,7 @@ class PartsConfig(Config):
         gt=0,
         lt=1,
         group=_POSITIONS,
-        jobs=_JOBS,
+        jobs=_LIVE,
         effect="lengths become pixels by it",
         tests=(_EVERY_JOB, "test_pixels_and_a_stated_pixel_size_need_no_optics"),
     )
@@ -148,7 +150,7 @@ class PartsConfig(Config):
         help="array with zero at pixels that measure and another value at those that do not: .npy, .tif or "
         "FILE.h5:/PATH",
         group=_FRAMES,
-        jobs=_JOBS,
+        jobs=_LIVE,
         effect="these pixels carry no loss",
         tests=("test_a_mask_of_its_own_marks_pixels",),
     )
@@ -158,7 +160,7 @@ class PartsConfig(Config):
         unit="eV",
         gt=0,
         group=_OPTICS,
-        jobs=_JOBS,
+        jobs=_LIVE,
         effect="it makes the wavelength",
         tests=("test_stated_optics_outrank_those_of_the_file",),
     )
@@ -167,7 +169,7 @@ class PartsConfig(Config):
         help="particle whose energy is stated",
         choices=("photon", "electron"),
         group=_OPTICS,
-        jobs=_JOBS,
+        jobs=_LIVE,
         effect="electrons have a shorter wavelength than photons of their energy",
         tests=("test_electrons_have_their_own_wavelength",),
     )
@@ -177,7 +179,7 @@ class PartsConfig(Config):
         unit="m",
         gt=0,
         group=_OPTICS,
-        jobs=_JOBS,
+        jobs=_LIVE,
         effect="it makes the object pixel",
         tests=("test_stated_optics_outrank_those_of_the_file",),
     )
@@ -188,7 +190,7 @@ class PartsConfig(Config):
         gt=0,
         lt=1,
         group=_OPTICS,
-        jobs=_JOBS,
+        jobs=_LIVE,
         effect="it makes the object pixel",
         tests=("test_stated_optics_outrank_those_of_the_file",),
     )
@@ -196,7 +198,7 @@ class PartsConfig(Config):
         None,
         help="complex array to begin with: .npy or FILE.h5:/PATH; of an .npz file its probe",
         group=_PROBE,
-        jobs=_JOBS,
+        jobs=_LIVE,
         effect="the probe comes from this file",
         tests=(_EVERY_JOB, "test_a_probe_may_be_in_a_file_of_its_own"),
     )

@@ -12,7 +12,7 @@ from ptycho_config.validation import REFINE_RULES, Rule
 
 __all__ = ["RefineConfig", "RefineDataConfig"]
 
-_JOBS = ("infer", "refine")
+_JOBS = ("infer", "refine", "live")
 _DATA_JOBS = ("refine",)
 _FIT = "What is fitted"
 _ITERATION = "Iteration"
@@ -37,8 +37,8 @@ class RefineConfig(Config):
 
     refine_epochs: int | Literal["auto"] = setting(
         "auto",
-        help="largest number of passes over all frames; auto means 60 in refine, 200 where doses are "
-        "fitted, and no refinement in infer",
+        help="largest number of passes over all frames; auto means 60 in refine and live, 200 where doses "
+        "are fitted, and no refinement in infer",
         unit="epochs",
         ge=1,
         cli=("--refine", "--epochs"),

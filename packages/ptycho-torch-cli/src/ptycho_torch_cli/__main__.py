@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("train", "train a network on a scan, leave a model bundle"),
     "infer": ("inference", "reconstruct a scan with a trained model (also: inference)"),
     "refine": ("refine", "reconstruct a scan by iteration, from a flat object or from a start"),
+    "live": ("live", "reconstruct a scan while it is measured"),
     "simulate": ("simulate", "make a scan with a known object"),
     "evaluate": ("evaluate", "score a reconstruction against the known object"),
     "replay": ("replay", "send a scan as a detector and an encoder would, for live reconstruction"),

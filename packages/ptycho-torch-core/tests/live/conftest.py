@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,79 @@ def offline(tmp_path):
         return read_scan(path, **wanted, **how)
 
     return read
+
+
+class Sender:
+    """A detector that sends our own message: binds, and sends in a thread."""
+
+    def __init__(self):
+        import zmq
+
+        self.zmq, self.context = zmq, zmq.Context()
+        self.socket = self.context.socket(zmq.PUSH)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.SNDTIMEO, 180_000)
+        self.address = f"zmq:tcp://127.0.0.1:{self.socket.bind_to_random_port('tcp://127.0.0.1')}"
+        self.thread = None
+
+    def send(self, messages):
+        """Send typed messages, or parts as they are, one after the other."""
+        from ptycho_torch.live.wire import encoded
+
+        for message in messages:
+            parts = message if isinstance(message, list) else encoded(message)
+            self.socket.send_multipart(parts)
+
+    def begin(self, messages):
+        """Send in a thread, and return at once."""
+        self.thread = threading.Thread(target=self.send, args=(messages,))
+        self.thread.start()
+
+    def close(self):
+        if self.thread is not None:
+            self.thread.join(200)
+        self.context.destroy(linger=0)
+
+
+@pytest.fixture
+def sender():
+    pytest.importorskip("zmq")
+    made = Sender()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def messages():
+    """Frames of a scan, each with its position unless told otherwise."""
+    from ptycho_torch.live.messages import Frames
+
+    def make(scan, rows=None, *, placed=True, unit="px"):
+        for row in range(scan.n_frames) if rows is None else rows:
+            place = scan.positions[row : row + 1] if placed else None
+            yield Frames(
+                numbers=[row],
+                frames=scan.diffraction[row : row + 1],
+                positions=place,
+                unit=unit if placed else None,
+            )
+
+    return make
+
+
+@pytest.fixture
+def live(tmp_path, cpu):
+    """Payload of a live scan: ``live(frames, positions, **overrides)``."""
+    from ptycho_torch.config_factory import create_live_payload
+
+    def make(frames, positions=None, *, name="live", execution=None, **overrides):
+        overrides = {"refine_epochs": 4, **overrides}
+        return create_live_payload(
+            frames,
+            tmp_path / name,
+            overrides,
+            positions_from=positions,
+            execution_config=cpu(**(execution or {})),
+        )
+
+    return make

@@ -85,6 +85,7 @@ def test_what_is_no_message_is_refused_and_not_raised(parts):
     assert isinstance(decoded(parts), Refused)
 
 
+@pytest.mark.rule("LIVE-011")
 def test_frames_come_over_a_socket_and_the_end_ends_it(sender):
     socket, address = sender
     seen = []
@@ -103,6 +104,7 @@ def test_frames_come_over_a_socket_and_the_end_ends_it(sender):
     assert feed.error is None
 
 
+@pytest.mark.rule("LIVE-011")
 def test_while_nothing_is_taken_the_sender_waits(sender):
     socket, address = sender
     taken, go_on = [], threading.Event()
@@ -127,6 +129,7 @@ def test_while_nothing_is_taken_the_sender_waits(sender):
     gathered(feed, taken, sent, 20)
 
 
+@pytest.mark.rule("LIVE-011")
 def test_a_tee_hands_every_message_on_unchanged(sender):
     socket, address = sender
     with zmq.Context() as context, context.socket(zmq.PULL) as writer:

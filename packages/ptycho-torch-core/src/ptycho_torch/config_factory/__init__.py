@@ -10,6 +10,7 @@ from __future__ import annotations
 from ptycho_torch.bundle import BUNDLE_NAME
 from ptycho_torch.config_factory.inference import InferencePayload, create_inference_payload
 from ptycho_torch.config_factory.legacy import populate_legacy_params
+from ptycho_torch.config_factory.live import LivePayload, create_live_payload
 from ptycho_torch.config_factory.refinement import RefinementPayload, create_refinement_payload
 from ptycho_torch.config_factory.training import TrainingPayload, create_training_payload
 from ptycho_torch.data.formats.npz import infer_probe_size
@@ -17,9 +18,11 @@ from ptycho_torch.data.formats.npz import infer_probe_size
 __all__ = [
     "BUNDLE_NAME",
     "InferencePayload",
+    "LivePayload",
     "RefinementPayload",
     "TrainingPayload",
     "create_inference_payload",
+    "create_live_payload",
     "create_refinement_payload",
     "create_training_payload",
     "infer_probe_size",

@@ -36,7 +36,7 @@ from ptycho_torch.config_factory.sources import (
 from ptycho_torch.config_factory.support import check_refinement_is_asked, check_supported
 from ptycho_torch.data.scan.memory import HoldsScan, InMemory, ScanSource, is_in_memory
 
-__all__ = ["InferencePayload", "create_inference_payload"]
+__all__ = ["InferencePayload", "create_inference_payload", "orientation_of_bundle"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def _facts_of_bundle(model_path: Path | None, stated: Resolution, notes: list[st
     require_size(stated, values.get("N"), source)
     facts = {f"model.{name}": Fact(value, source) for name, value in values.items()}
     notes.extend(_notes_of_parts(configuration.get("parts", {}), stated, source))
-    return facts | _orientation_of(configuration.get("orientation", {}), stated, source, notes)
+    return facts | orientation_of_bundle(configuration.get("orientation", {}), stated, source, notes)
 
 
 def _notes_of_parts(trained: Mapping[str, Any], stated: Resolution, source: str) -> list[str]:
@@ -161,10 +161,22 @@ def _notes_of_parts(trained: Mapping[str, Any], stated: Resolution, source: str)
     return [f"the training of {source} had {listed}; state for this scan what it needs of them"]
 
 
-def _orientation_of(
+def orientation_of_bundle(
     trained: Mapping[str, Any], stated: Resolution, source: str, notes: list[str]
 ) -> dict[str, Fact]:
-    """What the scans of the training were turned by, where nobody states it for this one; with a note."""
+    """What the scans of the training were turned by, where nobody states it for this one; with a note.
+
+    Parameters
+    ----------
+    trained
+        Orientation in the bundle.
+    stated
+        What the layers say.
+    source
+        Name of the bundle.
+    notes
+        Sentences are appended.
+    """
     facts = {}
     for spec in field_specs(OrientationConfig):
         address = f"orientation.{spec.name}"

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,9 @@ import numpy.typing as npt
 from ptycho_torch.data.scan.lazy import Block
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.live.counters import Counters
-from ptycho_torch.live.frame_store import FrameStore, MemoryStore, StoredFrames
+from ptycho_torch.live.frame_store import FolderStore, FrameStore, MemoryStore, StoredFrames
 
-__all__ = ["Arrivals", "Window"]
+__all__ = ["Arrivals", "Journal", "Window"]
 
 Numbers = npt.NDArray[np.int64]
 MakeStore = Callable[[int, np.dtype[Any]], FrameStore]
@@ -60,6 +60,16 @@ class Window:
         return slice(top, top + N), slice(left, left + N)
 
 
+class Journal(Protocol):
+    """Hears what was taken, in the order in which it was."""
+
+    def frame(self, number: int) -> None:
+        """The frame that was stored last has this number."""
+
+    def position(self, number: int, place: Place) -> None:
+        """The frame of this number has this position."""
+
+
 class Arrivals:
     """Frames and positions that came, joined by their numbers. Threads may share one.
 
@@ -69,15 +79,22 @@ class Arrivals:
         What is cut from every frame.
     make_store
         Makes the store from edge and dtype of the first frame; in memory by default.
+    journal
+        Hears of every frame that was stored and every position that was taken.
     """
 
-    def __init__(self, window: Window | None = None, make_store: MakeStore = MemoryStore) -> None:
+    def __init__(
+        self,
+        window: Window | None = None,
+        make_store: MakeStore = MemoryStore,
+        journal: Journal | None = None,
+    ) -> None:
         self.window = window or Window()
         self.store: FrameStore | None = None
         self.N = self.window.N
         self.dtype: np.dtype[Any] | None = None
         self.newest: int | None = None
-        self._make_store = make_store
+        self._make_store, self._journal = make_store, journal
         self._cuts: dict[tuple[int, int], tuple[slice, slice] | str] = {}
         self._slots: dict[int, int] = {}
         self._times: dict[int, float] = {}
@@ -168,6 +185,30 @@ class Arrivals:
             self._counts["refused_frames"] += frames
             self._counts["received"] += frames
 
+    def take_up(self, store: FolderStore | None, numbers: Numbers, places: npt.NDArray[np.float64]) -> None:
+        """Begin with what an earlier run kept; it counts as received. Nothing may have come before.
+
+        Parameters
+        ----------
+        store
+            Holds the frames, in the order of ``numbers``; None: there are none.
+        numbers
+            (n,): which frame of the scan each is.
+        places
+            (k, 3): number of a frame, and its position ``[y, x]``.
+        """
+        now = time.monotonic()
+        with self._changed:
+            if store is not None:
+                self.store, self.N, self.dtype = store, store.N, store.dtype
+            for number, y, x in places.tolist():
+                self._places.setdefault(int(number), (y, x))
+            for slot, number in enumerate(numbers.tolist()):
+                self._enter(number, slot, now)
+            self._counts["received"] += len(numbers)
+            self._counts["positions"] += len(self._places)
+            self._changed.notify_all()
+
     def announce(self, n_frames: int) -> None:
         """Hear how many frames a source will send in all."""
         with self._changed:
@@ -189,16 +230,22 @@ class Arrivals:
         if self.store is None:
             self.N, self.dtype = int(square.shape[0]), square.dtype.newbyteorder("=")
             self.store = self._make_store(self.N, self.dtype)
+        slot = self.store.append(square)
+        if self._journal is not None:
+            self._journal.frame(number)
+        self._counts["late"] += bool(self._slots) and number < self._high
+        self._enter(number, slot, now)
+        return True
+
+    def _enter(self, number: int, slot: int, now: float) -> None:
         first = not self._slots
-        self._counts["late"] += not first and number < self._high
         self._low = number if first else min(self._low, number)
         self._high = number if first else max(self._high, number)
-        self._slots[number] = self.store.append(square)
+        self._slots[number] = slot
         self._times[number] = now
         self.newest = number
         if number in self._places:
             self._joined.append(number)
-        return True
 
     def _why_not(self, number: int | None, frame: Block) -> str | None:
         """Why a frame cannot be used; None if it can."""
@@ -233,6 +280,8 @@ class Arrivals:
                 self._refused["another position for the same frame"] += 1
             self._counts["duplicate_positions"] += known == place
             return False
+        if self._journal is not None:
+            self._journal.position(number, place)
         self._places[number] = place
         self._counts["positions"] += 1
         if number in self._slots:
@@ -248,6 +297,11 @@ class Arrivals:
     def n_joined(self) -> int:
         """Number of frames with a position."""
         return len(self._joined)
+
+    @property
+    def n_announced(self) -> int | None:
+        """How many frames a source said there will be."""
+        return self._announced
 
     def joined(self, start: int = 0) -> Numbers:
         """Numbers of the joined frames in the order in which they were joined, from the ``start``-th on."""

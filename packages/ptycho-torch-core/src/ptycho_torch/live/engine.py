@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.reassembly import StitchedObject
 
@@ -29,6 +32,9 @@ class Engine(Protocol):
 
     @property
     def n_unseen(self) -> int: ...
+
+    def unseen(self) -> npt.NDArray[np.int64]:
+        """Rows of these frames in the scan."""
 
     def begin(self, scan: Scan) -> None:
         """Take another view of everything: mask, probe or gauge may have changed. The object stays."""

@@ -17,10 +17,18 @@ import numpy.typing as npt
 from ptycho_torch.data.scan.lazy import Block, FrameStack, Rows
 from ptycho_torch.errors import DataError, fault
 
-__all__ = ["FolderStore", "FrameStore", "MemoryStore", "SpillingStore", "StoredFrames"]
+__all__ = [
+    "HEADER_BYTES",
+    "FolderStore",
+    "FrameStore",
+    "MemoryStore",
+    "SpillingStore",
+    "StoredFrames",
+    "header_of",
+]
 
 _BLOCK_BYTES = 8 << 20
-_HEADER = 256
+HEADER_BYTES = 256
 """Bytes of the header of a ``.npy`` file that grows; room for any number of frames."""
 
 
@@ -104,11 +112,11 @@ class FolderStore:
         self._count = 0
         self._shown = -1
         if path.exists() and path.stat().st_size:
-            shape, stored = _header_of(path)
+            shape, stored = header_of(path)
             if shape != (N, N) or stored != dtype:
                 said = f"frames of {shape} {stored}, expected {(N, N)} {dtype}; name another folder"
                 raise DataError(fault(path.name, said), path)
-            self._count = (path.stat().st_size - _HEADER) // self.bytes
+            self._count = (path.stat().st_size - HEADER_BYTES) // self.bytes
         self.flush()
 
     def _descriptor(self) -> int:
@@ -119,7 +127,7 @@ class FolderStore:
     def append(self, frame: Block) -> int:
         """Write a frame ``(N, N)`` behind the others and return its slot."""
         data = np.ascontiguousarray(frame, dtype=self.dtype).tobytes()
-        _write_all(self._descriptor(), data, _HEADER + self._count * self.bytes)
+        _write_all(self._descriptor(), data, HEADER_BYTES + self._count * self.bytes)
         self._count += 1
         return self._count - 1
 
@@ -130,7 +138,7 @@ class FolderStore:
         start = 0
         for stop in ends:
             count = (stop - start) * self.bytes
-            where = _HEADER + int(slots[start]) * self.bytes
+            where = HEADER_BYTES + int(slots[start]) * self.bytes
             data = os.pread(self._descriptor(), count, where)
             if len(data) != count:
                 said = f"{len(data)} of {count} bytes at {where} could be read; the file was cut"
@@ -253,18 +261,18 @@ def _write_all(file: int, data: bytes, where: int) -> None:
 def _header(count: int, N: int, dtype: np.dtype[Any]) -> bytes:
     """Header of a ``.npy`` file, version 1.0, of always the same length."""
     text = repr({"descr": dtype.str, "fortran_order": False, "shape": (count, N, N)})
-    start = b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little")
-    return start + text.ljust(_HEADER - 11).encode("ascii") + b"\n"
+    start = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
+    return start + text.ljust(HEADER_BYTES - 11).encode("ascii") + b"\n"
 
 
-def _header_of(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def header_of(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape of a frame, and the dtype, of a file of this module."""
     try:
         with path.open("rb") as stream:
             if np.lib.format.read_magic(stream) != (1, 0):
                 raise ValueError("another version of .npy")
             shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-            if stream.tell() != _HEADER or len(shape) != 3:
+            if stream.tell() != HEADER_BYTES or len(shape) != 3:
                 raise ValueError("it was not written by a run")
     except ValueError as error:
         said = f"no file of frames of a run ({error}); name another folder"

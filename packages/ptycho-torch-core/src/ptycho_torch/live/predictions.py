@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -72,6 +73,11 @@ class Predictions:
         """Frames whose patch is not placed yet."""
         return 0 if self._scan is None else self._scan.n_frames - len(self._placed)
 
+    def unseen(self) -> npt.NDArray[np.int64]:
+        """Rows of these frames in the scan."""
+        n_frames = 0 if self._scan is None else self._scan.n_frames
+        return np.setdiff1d(np.arange(n_frames), self._placed, assume_unique=True)
+
     def begin(self, scan: Scan) -> None:
         """See the frames through the physics of what has come; what is placed stays."""
         placed = self._scan.frame_index[self._placed] if self._scan is not None else self._placed
@@ -93,7 +99,7 @@ class Predictions:
         scan, model = self._scan, self._seen
         if scan is None or model is None or scan.n_frames < model.n_channels:
             return False
-        waiting = np.setdiff1d(np.arange(scan.n_frames), self._placed, assume_unique=True)
+        waiting = self.unseen()
         was_training = model.training
         model.eval()
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,7 +18,7 @@ from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.diagnosis.finding import Finding
 from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError
-from ptycho_torch.live.arrivals import Arrivals, MakeStore, Window
+from ptycho_torch.live.arrivals import Arrivals, Journal, MakeStore, Numbers, Window
 from ptycho_torch.live.counters import Counters
 from ptycho_torch.live.engine import Engine, GoOn
 from ptycho_torch.live.frame_store import MemoryStore
@@ -100,6 +99,8 @@ class LiveScan:
         How to predict with a model.
     make_store
         Makes the store of the frames from their edge and dtype; in memory by default.
+    journal
+        Hears of every frame that was stored and every position that was taken.
 
     Raises
     ------
@@ -142,6 +143,7 @@ class LiveScan:
         pad_eval: bool = False,
         physics_steps: int | None = None,
         make_store: MakeStore = MemoryStore,
+        journal: Journal | None = None,
     ) -> None:
         given = None if probe is None else np.asarray(probe, dtype=np.complex64)
         light = given[None] if given is not None and given.ndim == 2 else given
@@ -159,7 +161,7 @@ class LiveScan:
             orientation=orientation or OrientationConfig(),
         )
         window = Window(N=_edge(N, model, light), centre=centre)
-        self.arrivals = Arrivals(window, make_store)
+        self.arrivals = Arrivals(window, make_store, journal)
         self._engine: Engine = (
             Sweeps(self.config, device)
             if model is None
@@ -226,14 +228,18 @@ class LiveScan:
         int
             How many are new and usable.
         """
-        if self.known.position_unit is None:
-            self.known = replace(self.known, position_unit=unit or "px")
+        self.know_unit(unit)
         factor = self.known.factor_to(unit)
         if factor is None:
             self.arrivals.refuse(f"positions in {unit}, expected {self.known.position_unit}")
             return 0
         values = np.asarray(positions, dtype=np.float64)
         return self.arrivals.add_positions(numbers, values if factor == 1 else values * factor)
+
+    def know_unit(self, unit: str | None) -> None:
+        """Take the unit of the table from the first positions, where nobody stated it; None: pixels."""
+        if self.known.position_unit is None:
+            self.known = replace(self.known, position_unit=unit or "px")
 
     def told(
         self,
@@ -287,6 +293,13 @@ class LiveScan:
     def n_used(self) -> int:
         """Frames that the object shows."""
         return 0 if self._look is None else self._look.scan.n_frames - self._engine.n_unseen
+
+    def shown(self) -> Numbers:
+        """Numbers of the frames that the object shows."""
+        with self._working:
+            if self._look is None:
+                return np.empty(0, dtype=np.int64)
+            return np.delete(self._look.scan.frame_index, self._engine.unseen())
 
     def advance(self, go_on: GoOn = lambda: True, *, least: int = _FIRST_LOOK) -> bool:
         """Do one piece of work on what has come.
@@ -348,13 +361,6 @@ class LiveScan:
         """The object as the last piece of work left it, without any more work."""
         with self._working:
             return self._engine.object()
-
-    def latency_s(self) -> float:
-        """How long ago the newest frames came that the object shows; zero before the first one."""
-        if self._look is None:
-            return 0.0
-        numbers = self._look.scan.frame_index[-1:]
-        return time.monotonic() - float(self.arrivals.times(numbers)[0])
 
     def raw(self) -> Scan:
         """The frames that have a position, by number, as a file would hold them.

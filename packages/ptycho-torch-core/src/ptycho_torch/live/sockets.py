@@ -100,6 +100,8 @@ class PullSocket:
 
     def close(self) -> None:
         """Close the sockets; what waits to be handed on has a second to go."""
+        if self._context.closed:
+            return
         if self._push is not None:
             self._hand_on(time.monotonic() + 1)
             self._push.close(linger=1000)

@@ -73,7 +73,7 @@ class Source(Protocol):
         """What has come, after waiting at most ``timeout_s`` for the first of it; empty: nothing."""
 
     def close(self) -> None:
-        """Let go of files and sockets."""
+        """Let go of files and sockets; again: nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,10 @@ class Sweeps:
         """Frames that no step was taken on yet."""
         return len(self._unseen)
 
+    def unseen(self) -> Indices:
+        """Rows of these frames in the scan."""
+        return self._unseen
+
     def begin(self, scan: Scan) -> None:
         """Start anew from the object that is there."""
         gone_over = np.delete(self._numbers, self._unseen)

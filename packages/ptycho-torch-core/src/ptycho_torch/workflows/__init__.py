@@ -15,6 +15,8 @@ from ptycho_torch.workflows.components import (
 from ptycho_torch.workflows.jobs.evaluation import EvaluationOutcome, evaluate
 from ptycho_torch.workflows.jobs.fitting import TrainingFailed, TrainingInterrupted
 from ptycho_torch.workflows.jobs.inference import InferenceOutcome, infer
+from ptycho_torch.workflows.jobs.live import LiveOutcome, run_live
+from ptycho_torch.workflows.jobs.live_check import check_sources
 from ptycho_torch.workflows.jobs.refinement import RefinementOutcome, refine_scan
 from ptycho_torch.workflows.jobs.training import TrainingOutcome, train
 from ptycho_torch.workflows.processes.beside import ProcessDied
@@ -23,6 +25,7 @@ from ptycho_torch.workflows.runs.leaving import ResultsIncomplete
 __all__ = [
     "EvaluationOutcome",
     "InferenceOutcome",
+    "LiveOutcome",
     "ProcessDied",
     "RefinementOutcome",
     "ResultsIncomplete",
@@ -30,6 +33,7 @@ __all__ = [
     "TrainingFailed",
     "TrainingInterrupted",
     "TrainingOutcome",
+    "check_sources",
     "evaluate",
     "forward_residual_of",
     "infer",
@@ -37,6 +41,7 @@ __all__ = [
     "reconstruct",
     "refine_scan",
     "run_cdi_example_torch",
+    "run_live",
     "save_outputs",
     "train",
     "train_cdi_model_torch",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +17,11 @@ from ptycho_torch.data.hdf5.units import scale_of, stated_unit
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.assemble import SATURATION_ENTRY
 from ptycho_torch.data.scan.geometry import DETECTOR_PIXEL
+from ptycho_torch.data.scan.header import Located
 from ptycho_torch.data.scan.joined import JoinedFrames
 from ptycho_torch.errors import fault
 
-__all__ = ["cut_about", "is_master", "read_master"]
+__all__ = ["cut_about", "facts_of_master", "is_master", "read_master"]
 
 _DATA, _DETECTOR, _BEAM = "entry/data", "entry/instrument/detector", "entry/instrument/beam"
 _BLOCK = re.compile(r"data_\d+")
@@ -27,6 +30,7 @@ _MOST_THRESHOLDS = 16
 _SAME_PX = 0.5
 """From a centre to pixel N // 2: half a pixel is a convention."""
 
+_MASKS = (f"{_DETECTOR}/pixel_mask", f"{_SPECIFIC}/pixel_mask")
 _CEILINGS = (f"{_DETECTOR}/saturation_value", f"{_SPECIFIC}/countrate_correction_count_cutoff")
 
 
@@ -47,6 +51,52 @@ def read_master(contents: Contents, found: Gathered) -> None:
         return
     frames = JoinedFrames(parts)
     bad = _mask(contents, frames.shape[1:])
+    _optics(contents, found)
+    height, width = frames.shape[1:]
+    centre = [_centre(contents, found, axis) for axis in "yx"]
+    y, x = (
+        stated if stated is not None and 0 < stated < size else size // 2
+        for stated, size in zip(centre, (height, width), strict=True)
+    )
+    found.frames = frames
+    found.bad_pixels = bad if bad is not None and np.any(bad) else None
+    cut_about(found, (y, x))
+
+
+def facts_of_master(
+    file: Any,
+) -> tuple[dict[str, Any], npt.NDArray[np.bool_] | None, tuple[int, int] | None, int | None]:
+    """What an open master file says before all of its frames are there.
+
+    Returns
+    -------
+    tuple
+        Metadata; mask of the whole detector, True: not measured; ``(row, column)`` of the beam; how many
+        frames there will be. None for what it does not say, and nothing of what it says wrong.
+    """
+    if _DETECTOR not in file:
+        return {}, None, None, None
+    contents = Contents(file, [])
+    found = Gathered(located=Located(format="", files=(Path(file.filename),)), names={})
+    _optics(contents, found)
+    stored = contents.stored(contents.first(*_MASKS) or "")
+    mask = (
+        None if stored is None or stored.ndim < 2 else _mask(contents, (stored.shape[-2], stored.shape[-1]))
+    )
+    places = [_centre(contents, found, axis) for axis in "yx"]
+    y, x = (None if place is None or not place > 0 else round(place) for place in places)
+    counts = [contents.number(f"{_SPECIFIC}/{name}") for name in ("nimages", "ntrigger")]
+    total = None if counts[0] is None else counts[0] * (counts[1] or 1)
+    return (
+        found.metadata,
+        mask,
+        None if y is None or x is None else (y, x),
+        int(total) if total is not None and total >= 1 else None,
+    )
+
+
+def _optics(contents: Contents, found: Gathered) -> None:
+    """Energy, lengths and ceiling into the metadata."""
     read_beam(
         contents,
         found,
@@ -65,20 +115,11 @@ def read_master(contents: Contents, found: Gathered) -> None:
         ceiling = contents.number(name)
         if ceiling is not None and ceiling > 0:
             found.metadata.setdefault(SATURATION_ENTRY, ceiling)
-    height, width = frames.shape[1:]
-    centre = [_centre(contents, found, axis) for axis in "yx"]
-    y, x = (
-        stated if stated is not None and 0 < stated < size else size // 2
-        for stated, size in zip(centre, (height, width), strict=True)
-    )
-    found.frames = frames
-    found.bad_pixels = bad if bad is not None and np.any(bad) else None
-    cut_about(found, (y, x))
 
 
 def _mask(contents: Contents, size: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
     """Pixels that did not measure, of any threshold; None without a mask, or with a problem."""
-    name = contents.first(f"{_DETECTOR}/pixel_mask", f"{_SPECIFIC}/pixel_mask")
+    name = contents.first(*_MASKS)
     stored = None if name is None else contents.stored(name)
     if name is None or stored is None:
         return None
