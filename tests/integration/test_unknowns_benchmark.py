@@ -36,3 +36,7 @@ def test_the_record_holds_what_the_guide_says() -> None:
     assert len(doses) == 12
     assert min(row["regained"] for row in doses) > 0.9
     assert max(row["cost"] for row in doses) < 0.01
+    dark = [row for name, rows in cases.items() if name.startswith("background") for row in rows.values()]
+    assert len(dark) == 12
+    assert min(row["regained_of_known"] for row in dark) > 0.86
+    assert max(row["cost"] for row in dark) < 0.1

@@ -89,6 +89,15 @@ class RefineConfig(Config):
         effect="every frame has its own intensity",
         tests=("test_doses_come_back",),
     )
+    refine_background: str = setting(
+        "off",
+        help="fit counts that every frame shows beside the light of the object, smooth over the detector",
+        choices=("off", "smooth"),
+        group=_FIT,
+        jobs=_JOBS,
+        effect="counts are expected where object and probe send no light",
+        tests=("test_a_background_comes_back",),
+    )
     likelihood: str = setting(
         "poisson",
         help="noise model: poisson for counts with shot noise alone, amplitude if model or data have "
@@ -241,6 +250,16 @@ class RefineDataConfig(Config):
         jobs=_DATA_JOBS,
         effect="the iteration starts from this object",
         tests=("test_it_goes_on_from_an_earlier_result",),
+    )
+    dark_file: Path | None = setting(
+        None,
+        help="dark frame in counts, or several, whose mean is taken: .npy or .npz, in the cut and the "
+        "orientation of the frames as they are read",
+        cli=("--dark",),
+        group=_DATA,
+        jobs=_DATA_JOBS,
+        effect="its counts are expected in every frame beside the light",
+        tests=("test_a_dark_frame_is_a_file", "test_a_dark_frame_that_is_given_stays_unless_it_is_fitted"),
     )
     measurement_domain: str = setting(
         "auto",

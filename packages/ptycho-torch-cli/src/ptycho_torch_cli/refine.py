@@ -105,6 +105,7 @@ def _payload(args: argparse.Namespace) -> RefinementPayload:
         {
             "--data": layer.get("scan_file"),
             "--start": layer.get("start_file"),
+            "--dark": layer.get("dark_file"),
         },
         folders=("--data",),
     )

@@ -19,7 +19,7 @@ from ptycho_torch_cli.formats import (
 )
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
 
-_FAULTS = ("dose_rms", "dose_fading")
+_FAULTS = ("dose_rms", "dose_fading", "background")
 _GEOMETRY = ("photon_energy_eV", "detector_object_distance_m", "detector_pixel_m")
 
 __all__ = ["Scene", "build_parser", "main"]
@@ -55,6 +55,9 @@ class Scene:
     )
     dose_fading: float = setting(
         0.0, help="a fault: share of the first frame's dose that the last one has lost", ge=0, le=0.95
+    )
+    background: float = setting(
+        0.0, help="a fault: mean counts per pixel beside the light of the object, more on the right", ge=0
     )
     photon_energy_eV: float = setting(
         9000.0,

@@ -88,6 +88,7 @@ def create_refinement_payload(
     execution = done.config(PyTorchExecutionConfig)
     scan = require_scan(data.scan_file, "scan_file")
     require_file(data.start_file, "start_file")
+    require_file(data.dark_file, "dark_file")
     require_file(data.reader, "reader")
     parts = done.config(PartsConfig)
     require_parts(parts)

@@ -35,13 +35,13 @@ class Sweeps:
     Parameters
     ----------
     config
-        How to refine. Positions and doses are fitted when the scan is over, not while it grows.
+        How to refine. Positions, doses and background are fitted when the scan is over, not while it grows.
     device
         Where to compute.
     """
 
     def __init__(self, config: RefineConfig, device: torch.device | str = "cpu") -> None:
-        self.config = evolve(config, refine_positions=False, refine_dose=False)
+        self.config = evolve(config, refine_positions=False, refine_dose=False, refine_background="off")
         self.device = torch.device(device)
         self.residual: float | None = None
         self._solver: Iteration | None = None

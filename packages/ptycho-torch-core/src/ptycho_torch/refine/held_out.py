@@ -48,6 +48,7 @@ def judge(
     *,
     config: RefineConfig,
     sub_pixel: SubPixel = "object",
+    background: npt.NDArray[np.floating] | None = None,
     device: torch.device | str = "cpu",
 ) -> Verdict:
     """Verdict on a result, see :mod:`ptycho_torch.diagnosis.verdict`.
@@ -68,6 +69,8 @@ def judge(
         Likelihood and smoothness are taken from it.
     sub_pixel
         What moves by fractions of a pixel.
+    background
+        (N, N) counts that every frame shows beside the light; None: none.
     device
         Where to compute. Processes that may have joined this one take no part.
     """
@@ -75,7 +78,7 @@ def judge(
     if len(rows) < _LEAST_FRAMES:
         return untold(f"{len(rows)} frames are too few to hold some out")
     lit = replace(scan.take(rows), probe=np.asarray(probe, dtype=np.complex64))
-    trial = _Trial(config=_short(config, sub_pixel), sub_pixel=sub_pixel, device=device)
+    trial = _Trial(config=_short(config, sub_pixel), sub_pixel=sub_pixel, dark=background, device=device)
     parts = list(trial.parts(lit))
     held = np.concatenate([part.held for part in parts]) if parts else np.zeros(0, np.int64)
     if len(held) < _LEAST_HELD:
@@ -111,6 +114,7 @@ class _Trial:
 
     config: RefineConfig
     sub_pixel: SubPixel
+    dark: npt.NDArray[np.floating] | None
     device: torch.device | str
 
     def parts(self, lit: Scan) -> Iterator[_Part]:
@@ -132,7 +136,7 @@ class _Trial:
 
     def refit(self, rest: Scan) -> StitchedObject:
         """An object from some of the frames; where they hardly lit it, no brighter than elsewhere."""
-        made = refine(rest, config=self.config, device=self.device, processes=ALONE).object
+        made = refine(rest, config=self.config, device=self.device, processes=ALONE, dark=self.dark).object
         amplitude = np.abs(made.object)
         lit = made.weight > _LIT * _weight_of_half(made.weight)
         most = _BRIGHTEST * float(np.quantile(amplitude[lit], 0.99))
@@ -143,6 +147,12 @@ class _Trial:
         """Predicted and measured counts of all frames, (n, N, N) each."""
         pairs = predicted_pairs(scan, made, sub_pixel=self.sub_pixel, device=self.device)()
         predicted, counts = (torch.cat(parts).cpu().double().numpy() for parts in zip(*pairs, strict=True))
+        if self.dark is not None:
+            # A frame is lit by what it holds beyond the background.
+            dark = self.dark if scan.bad_pixels is None else np.where(scan.bad_pixels, 0, self.dark)
+            light = np.maximum(counts.sum(axis=(1, 2)) - dark.sum(), 0)
+            predicted *= (light / np.maximum(predicted.sum(axis=(1, 2)), 1e-30))[:, None, None]
+            predicted += dark
         return predicted, counts
 
 
@@ -174,6 +184,7 @@ def _short(config: RefineConfig, sub_pixel: SubPixel) -> RefineConfig:
         error_bars="none",
         probe_modes=None,
         refine_positions=False,
+        refine_background="off",
         refine_batch_size=None,
         sub_pixel=sub_pixel,
     )

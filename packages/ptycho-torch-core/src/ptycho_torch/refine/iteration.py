@@ -72,6 +72,8 @@ class Iteration:
         Those that share the frames.
     like
         Another problem of the same measurement, whose gauge and probe hold here too; the start is in it.
+    dark
+        (N, N) counts that every frame shows without light, where they are known.
     canvas, illumination
         Array that the object is refined on, and the illumination of the frames there, where the caller knows
         them. See :meth:`grown`.
@@ -107,6 +109,7 @@ class Iteration:
         like: Iteration | None = None,
         canvas: WorkingCanvas | None = None,
         illumination: Tensor | None = None,
+        dark: npt.NDArray[np.floating] | None = None,
     ) -> None:
         self.mean_counts: float = _mean_counts(scan) if like is None else like.mean_counts
         probe = scan.probe if config.probe_modes is None else with_modes(scan.probe, config.probe_modes)
@@ -131,6 +134,7 @@ class Iteration:
             ramp=ramp,
             intensity_scale=self.scale,
             dtype=dtype,
+            dark=dark,
         )
         self.unknowns = unknowns_of(setup)
         every = np.arange(scan.n_frames)

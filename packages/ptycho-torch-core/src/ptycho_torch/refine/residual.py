@@ -33,6 +33,8 @@ def forward_residual(
     sub_pixel: SubPixel = "object",
     per_frame_dose: bool = False,
     dose: npt.NDArray[np.floating] | None = None,
+    background: npt.NDArray[np.floating] | None = None,
+    intensity_scale: float = 1.0,
     device: torch.device | str = "cpu",
 ) -> float:
     """Forward residual of an object, see :mod:`ptycho_torch.physics.residual`.
@@ -53,6 +55,9 @@ def forward_residual(
         Scale each frame to its measured total instead of the scan to its own; another quantity.
     dose
         (n,) intensity of the frames as shares of their mean, as fitted; one by default.
+    background, intensity_scale
+        (N, N) counts that every frame shows beside the light, none by default, and the counts per unit of
+        normalised intensity, which matter beside a background alone.
     device
         Where to compute.
 
@@ -61,7 +66,16 @@ def forward_residual(
     ShapeError
         If the object does not meet the scan.
     """
-    pairs = predicted_pairs(scan, fitted, probe, sub_pixel=sub_pixel, dose=dose, device=device)
+    pairs = predicted_pairs(
+        scan,
+        fitted,
+        probe,
+        sub_pixel=sub_pixel,
+        dose=dose,
+        background=background,
+        intensity_scale=intensity_scale,
+        device=device,
+    )
     return residual_of_pairs(pairs, per_frame_dose=per_frame_dose)
 
 
@@ -72,13 +86,15 @@ def predicted_pairs(
     *,
     sub_pixel: SubPixel = "object",
     dose: npt.NDArray[np.floating] | None = None,
+    background: npt.NDArray[np.floating] | None = None,
+    intensity_scale: float = 1.0,
     device: torch.device | str = "cpu",
 ) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
     """What an object predicts for the frames of a scan, beside what was measured.
 
     Parameters
     ----------
-    scan, fitted, probe, sub_pixel, dose, device
+    scan, fitted, probe, sub_pixel, dose, background, intensity_scale, device
         As for :func:`forward_residual`.
 
     Returns
@@ -108,8 +124,14 @@ def predicted_pairs(
         light = part.light(ramped)
         return light if roots is None else light * roots[torch.from_numpy(some)][:, None, None, None]
 
+    beside = None if background is None else torch.from_numpy(np.asarray(background)).to(place, torch.float32)
+
     def pairs() -> Iterator[tuple[Tensor, Tensor]]:
-        return _pairs(frames, placement, image, light_of, every)
+        found = _pairs(frames, placement, image, light_of, every)
+        if beside is None:
+            return found
+        seen = beside if frames.measured is None else beside * frames.measured
+        return ((predicted * intensity_scale + seen, counts) for predicted, counts in found)
 
     return pairs
 

@@ -71,6 +71,12 @@ class RefineResult:
         found = self.others.get("dose")
         return None if found is None else np.asarray(found, dtype=np.float64)
 
+    @property
+    def background(self) -> npt.NDArray[np.float32] | None:
+        """(N, N) float32: counts that every frame shows beside the light, if known or fitted."""
+        found = self.others.get("background")
+        return None if found is None else np.asarray(found, dtype=np.float32)
+
 
 class RefinementInterrupted(KeyboardInterrupt):
     """Ctrl-C after at least one epoch; ``result`` is what the last complete epoch reached.

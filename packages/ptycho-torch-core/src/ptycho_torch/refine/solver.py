@@ -9,13 +9,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ptycho_config import RefineConfig
 from ptycho_torch.control import Progress, stage_of
 from ptycho_torch.data import Scan
 from ptycho_torch.denormals import flushed_denormals
-from ptycho_torch.errors import DataError, fault
+from ptycho_torch.errors import DataError, ShapeError, fault
 from ptycho_torch.reassembly import StitchedObject, Team
 from ptycho_torch.refine.error_bars.measuring import MEASURED, measured_bars
 from ptycho_torch.refine.iteration import Iteration
@@ -37,6 +38,7 @@ def refine(
     dtype: torch.dtype = torch.complex64,
     progress: Progress | None = None,
     processes: Team | None = None,
+    dark: npt.NDArray[np.floating] | None = None,
     **settings: Any,
 ) -> RefineResult:
     """Refine an object against all measured frames of a scan.
@@ -62,6 +64,8 @@ def refine(
     processes
         Those that share the frames; all of the process group when left out. With
         :data:`ptycho_torch.reassembly.ALONE` this one does the work while the others do something else.
+    dark
+        (N, N) counts that every frame shows without light, as measured with the shutter closed.
     **settings
         Settings of :class:`ptycho_config.RefineConfig` by name, in place of those of ``config``; those
         that begin with ``refine_`` may be given without it: ``epochs``, ``batch_size``, ``tolerance``,
@@ -108,6 +112,10 @@ def refine(
     """
     chosen = config_of(config, settings)
     check_against(chosen, scan)
+    if dark is not None and dark.shape != (scan.N, scan.N):
+        raise ShapeError("dark", (scan.N, scan.N), dark.shape, "cut it as the frames were")
+    if dark is not None and not (np.isfinite(dark).all() and (dark >= 0).all()):
+        raise DataError(fault("dark", "expected counts of zero or more, got others"), scan.source)
     if dtype not in (torch.complex64, torch.complex128):
         raise ValueError(f"dtype: expected torch.complex64 or torch.complex128, got {dtype}")
     if not np.isfinite(scan.positions).all():
@@ -124,12 +132,17 @@ def refine(
         processes=Team.joined() if processes is None else processes,
     )
     with flushed_denormals(), torch.no_grad():
-        result = solve(scan, start, chosen, progress=progress)
+        result = solve(scan, start, chosen, progress=progress, dark=dark)
         if chosen.error_bars not in MEASURED:
             return result
 
         def again(other: Scan, begin: StitchedObject | None, how: RefineConfig, name: str) -> RefineResult:
-            return solve(other, begin, how, progress=stage_of(progress, name, "epoch"))
+            return solve(other, begin, how, progress=stage_of(progress, name, "epoch"), dark=thinned(other))
+
+        def thinned(other: Scan) -> npt.NDArray[np.floating] | None:
+            # Half of the counts come with half of the dark ones.
+            share = other.counts_per_frame().mean() / scan.counts_per_frame().mean()
+            return None if dark is None else dark * share
 
         try:
             return replace(result, error_bars=measured_bars(result, scan, start, again, chosen))
@@ -146,9 +159,10 @@ def _solve(
     dtype: torch.dtype,
     processes: Team,
     progress: Progress | None,
+    dark: npt.NDArray[np.floating] | None,
 ) -> RefineResult:
     """One solution of one scan."""
-    solver = Iteration(scan, start, config, device=device, dtype=dtype, processes=processes)
+    solver = Iteration(scan, start, config, device=device, dtype=dtype, processes=processes, dark=dark)
     if config.refine_batch_size is None:
         most = first_count(scan.n_frames, solver.frames_per_pixel())
     else:

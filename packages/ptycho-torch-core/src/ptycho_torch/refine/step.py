@@ -186,5 +186,9 @@ def _weight(
             factor = found.to(lit.dtype)[:, None, None]
             lit = lit * factor
             growth = factor if growth is None else growth * factor
-    weight = field_weight(unknowns.expected(lit, some), counts, batching.likelihood, measured, misfit)
+    expected = unknowns.expected(lit, some)
+    for unknown in unknowns.others:
+        if unknown.moving:
+            unknown.compared(expected, counts, measured)
+    weight = field_weight(expected, counts, batching.likelihood, measured, misfit)
     return weight if growth is None else weight.mul_(growth)

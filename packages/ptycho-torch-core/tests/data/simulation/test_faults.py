@@ -30,13 +30,24 @@ def test_frames_are_multiplied_by_their_doses(faults):
     assert scan.metadata.items() >= faults.stated().items()
 
 
+def test_a_background_is_added_to_every_frame():
+    faults = Faults(background=2.0)
+    plain, scan = scan_with(Faults()), scan_with(faults)
+    dark = faults.dark_frame(16)
+    assert dark.mean() == pytest.approx(2.0)
+    assert dark[0, -1] == pytest.approx(3 * dark[0, 0])
+    np.testing.assert_allclose(scan.diffraction, plain.diffraction + dark, rtol=1e-5, atol=1e-4)
+
+
 def test_doses_spread_and_fade_as_told():
     assert np.log(Faults(dose_rms=0.2).doses(4000, 1)).std() == pytest.approx(0.2, rel=0.05)
     fading = Faults(dose_fading=0.5).doses(40, 1)
     assert fading[-1] == pytest.approx(fading[0] / 2)
 
 
-@pytest.mark.parametrize("wrong", [{"dose_rms": -0.1}, {"dose_fading": 1.0}, {"dose_rms": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong", [{"dose_rms": -0.1}, {"dose_fading": 1.0}, {"background": -1.0}, {"dose_rms": float("nan")}]
+)
 def test_what_cannot_be_is_refused(wrong):
     (name,) = wrong
     with pytest.raises(ValueError, match=name):

@@ -14,7 +14,7 @@ import pytest
 from ptycho_config import ConfigError, PyTorchExecutionConfig, RefineConfig
 from ptycho_torch.config_factory.refinement import create_refinement_payload
 from ptycho_torch.data.formats.npz import save_scan
-from ptycho_torch.errors import ShapeError
+from ptycho_torch.errors import DataError, ShapeError
 from ptycho_torch.refine import RefinementInterrupted, forward_residual
 from ptycho_torch.testing import tiny_scene
 from ptycho_torch.workflows import ResultsIncomplete, evaluate, infer, refine_scan
@@ -125,6 +125,22 @@ def test_the_resolution_is_left_with_its_curve(refinement, tiny_scan_file):
     assert len(told["curve"]["correlation"]) == len(one.error_bars.resolution.curve.frequency)
     with np.load(leaving.folder / "reconstruction.npz") as arrays:
         np.testing.assert_array_equal(arrays["sigma_thinning"], one.error_bars.measured)
+
+
+@pytest.mark.rule("REF-023")
+def test_a_dark_frame_is_a_file(refinement, tmp_path, tiny_scan):
+    dark = np.full((3, tiny_scan.N, tiny_scan.N), 0.5)
+    np.save(tmp_path / "dark.npy", dark)
+    outcome = refine_scan(refinement(refine_dose=True, dark_file=tmp_path / "dark.npy"))
+    with np.load(outcome.output_dir / "reconstruction.npz") as arrays:
+        np.testing.assert_allclose(arrays["background"], dark[0], rtol=1e-5)
+        assert arrays["dose"].shape == (tiny_scan.n_frames,)
+    said = json.loads((outcome.output_dir / "metrics.json").read_text())["fitted"]
+    assert said["background"] == "0.5 counts per pixel, at most 0.5"
+    assert said["dose"] in (outcome.output_dir / "report.html").read_text()
+    np.savez(tmp_path / "two.npz", dark=dark[0, :-1], other=dark)
+    with pytest.raises(DataError):
+        refine_scan(refinement("other", dark_file=tmp_path / "two.npz"))
 
 
 @pytest.mark.parametrize(("warm_up", "moves"), [(8, False), (7, True)])

@@ -28,6 +28,9 @@ class Faults:
         Spread of the dose from frame to frame: standard deviation of its logarithm.
     dose_fading
         Share of the first frame's dose that the last one has lost, linear in the frame number.
+    background
+        Counts per pixel that every frame shows beside the light of the object, in the mean: half as many on
+        the left edge of the detector, half as many again on the right one.
 
     Raises
     ------
@@ -37,15 +40,16 @@ class Faults:
 
     dose_rms: float = 0.0
     dose_fading: float = 0.0
+    background: float = 0.0
 
     def __post_init__(self) -> None:
         for one in fields(self):
             value = getattr(self, one.name)
             if not math.isfinite(value):
                 raise ValueError(f"{one.name}: expected a finite number, got {value:g}")
-        if self.dose_rms < 0:
-            raise ValueError(f"dose_rms: expected 0 or more, got {self.dose_rms:g}")
-        if not 0 <= self.dose_fading <= 1 - _LEAST_DOSE:
+            if value < 0:
+                raise ValueError(f"{one.name}: expected 0 or more, got {value:g}")
+        if self.dose_fading > 1 - _LEAST_DOSE:
             raise ValueError(
                 f"dose_fading: expected a share from 0 to {1 - _LEAST_DOSE:g}, got {self.dose_fading:g}"
             )
@@ -55,6 +59,11 @@ class Faults:
         spread = self.dose_rms * _stream(seed, "dose").standard_normal(n_frames)
         doses = np.exp(spread) * np.linspace(1.0, 1.0 - self.dose_fading, n_frames)
         return np.asarray(doses / doses.mean())
+
+    def dark_frame(self, n_pixels: int) -> npt.NDArray[np.float64]:
+        """Counts beside the light, (N, N) float64."""
+        row = self.background * np.linspace(0.5, 1.5, n_pixels)
+        return np.tile(row, (n_pixels, 1))
 
     def stated(self) -> dict[str, float]:
         """Those that there are, for the metadata of a scan."""

@@ -139,7 +139,7 @@ def simulate_scan(
     positions
         (n, 2) ``[y, x]``, centres of the patches; px.
     photons
-        Mean expected counts per frame over the scan.
+        Mean expected counts per frame over the scan, without a background.
     seed
         Seed of the Poisson noise.
     noise
@@ -184,7 +184,7 @@ def simulate_scan(
         )
     scale = photons / mean
     doses = faults.doses(len(positions), seed if fault_seed is None else fault_seed)
-    expected = intensity * (scale * doses)[:, None, None]
+    expected = intensity * (scale * doses)[:, None, None] + faults.dark_frame(probe.shape[-1])
     counts: npt.NDArray[Any] = expected.astype(np.float32)
     if noise:
         counts = _smallest_integers(np.random.default_rng(seed).poisson(expected))

@@ -47,6 +47,8 @@ class Setup:
         Counts per unit of normalised intensity.
     dtype
         complex64 or complex128.
+    dark
+        (N, N) counts that every frame shows without light, where they are known.
     """
 
     scan: Scan
@@ -57,6 +59,7 @@ class Setup:
     ramp: Tensor
     intensity_scale: float
     dtype: torch.dtype
+    dark: npt.NDArray[np.floating] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -264,6 +267,17 @@ class Unknown(ABC):
             float64, ``(batch,)``: factors of the light; None: it stays.
         """
         return None
+
+    def compared(self, expected: Tensor, counts: Tensor, measured: Tensor | None) -> None:  # noqa: B027
+        """Look at frames beside what is expected of them.
+
+        Parameters
+        ----------
+        expected, counts
+            Real, ``(batch, N, N)``, in normalised units; counts are zero where nothing was measured.
+        measured
+            Real, ``(N, N)`` or ``(batch, N, N)``: one where measured, zero elsewhere; None: everywhere.
+        """
 
     # Its gradient and its step.
 

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from ptycho_config import PyTorchExecutionConfig, RefineConfig, Resolution
 from ptycho_torch.config_factory.refinement import RefinementPayload
 from ptycho_torch.control import Progress
+from ptycho_torch.data.dark import load_dark
 from ptycho_torch.data.inputs import files_read
 from ptycho_torch.data.limits import larger_arrays
 from ptycho_torch.data.reading import read_scan
@@ -125,7 +129,11 @@ def refine_scan(
         The object explains the frames no better than an empty one.
     """
     data, execution = payload.data_config, payload.execution_config
-    inputs = (*files_read((payload.scan_file,), data.reader, payload.parts_config), data.start_file)
+    inputs = (
+        *files_read((payload.scan_file,), data.reader, payload.parts_config),
+        data.start_file,
+        data.dark_file,
+    )
     run = RunDirectory.check(data.output_dir, _COMMAND, REFINEMENT_FILES, overwrite=overwrite, inputs=inputs)
     device = resolve_accelerator(execution.accelerator)
     count_devices(execution, device, joins=False)
@@ -142,11 +150,13 @@ def refine_scan(
             strict=data.strict,
         )
         start = None if data.start_file is None else load_object(data.start_file, reader=data.reader)
+        dark = None if data.dark_file is None else load_dark(data.dark_file, scan.N)
     announce_product(scan)
     with run.at_work() as work, numerics():
         interrupted = False
         try:
-            result = refine_in_processes(scan, start, payload.refine_config, execution, device, progress)
+            config = payload.refine_config
+            result = refine_in_processes(scan, start, config, execution, device, progress, dark=dark)
         except RefinementInterrupted as stop:
             result, interrupted = stop.result, True
         made = refined_record(result, scan, payload.resolution, config=payload.refine_config, device=device)
@@ -223,6 +233,8 @@ def refined_record(
             result.probe,
             sub_pixel=result.sub_pixel,
             dose=result.dose,
+            background=result.background,
+            intensity_scale=result.intensity_scale,
             device=device,
         ),
         report=compare_with_truth(result.object, fitted, result.probe, bars),
@@ -233,7 +245,13 @@ def refined_record(
         start=start,
         error_bars=bars,
         verdict=judge(
-            fitted, result.object, result.probe, config=config, sub_pixel=result.sub_pixel, device=device
+            fitted,
+            result.object,
+            result.probe,
+            config=config,
+            sub_pixel=result.sub_pixel,
+            background=result.background,
+            device=device,
         ),
     )
 
@@ -245,12 +263,14 @@ def refine_in_processes(
     execution: PyTorchExecutionConfig,
     device_type: str,
     progress: Progress | None,
+    *,
+    dark: npt.NDArray[np.float64] | None = None,
 ) -> RefineResult:
     """Refine with the settings of a configuration, in as many processes as it asks for.
 
     Parameters
     ----------
-    scan, start, progress
+    scan, start, progress, dark
         As for :func:`ptycho_torch.refine.refine`.
     config
         What is fitted, and how; for ``"auto"`` epochs see :func:`ptycho_torch.refine.settings.epochs_of`.
@@ -266,10 +286,16 @@ def refine_in_processes(
     """
     count = count_devices(execution, device_type, joins=False)
     check_against(config, scan, n_processes=count)
-    with beside(count, device_type, _refine_share, (scan, start, config)) as device:
-        return refine(scan, start, config=config, device=device, progress=progress)
+    with beside(count, device_type, _refine_share, (scan, start, config, dark)) as device:
+        return refine(scan, start, config=config, device=device, progress=progress, dark=dark)
 
 
-def _refine_share(scan: Scan, start: StitchedObject | None, config: RefineConfig, device: str) -> None:
+def _refine_share(
+    scan: Scan,
+    start: StitchedObject | None,
+    config: RefineConfig,
+    dark: npt.NDArray[np.float64] | None,
+    device: str,
+) -> None:
     """Same call in another process of the group; the first one returns the result."""
-    refine(scan, start, config=config, device=device)
+    refine(scan, start, config=config, device=device, dark=dark)
