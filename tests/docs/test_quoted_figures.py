@@ -102,3 +102,33 @@ def test_a_scan_larger_than_memory() -> None:
         f"({seconds[_STEPS[1]]:.0f} s and {seconds[_STEPS[2]]:.0f} s,",
     )
     assert max(trained, solved) < 2
+
+
+def test_live_under_load() -> None:
+    record, page = _record("live"), "benchmarks/live.md"
+    names = {"zmq": "own message", "dectris": "DECTRIS, version 2", "dectris-v1": "DECTRIS, version 1"}
+    for case, row in record["rates"]["cases"].items():
+        assert (row["lost"], row["refused"]) == (0, 0)
+        assert row["joined"] == record["rates"]["frames"] == 2500
+        figures = f"500 | {row['received_per_s']:.0f} | 2500 | 0, 0 | {row['receiver_cpu_s']:.1f} |"
+        delays = f"{row['delay_s']['p50']:.1f} s, {row['delay_s']['p95']:.1f} s |"
+        how = "predicted (`unrolled`)" if "unrolled" in case else "refined"
+        _said(page, f"| {names[case.split(',')[0]]} | {how} | {figures} {delays}")
+    for case in _record("live_busy")["rates"]["cases"].values():
+        assert (case["lost"], case["refused"]) == (0, 0)
+    speeds = [row["used_per_cpu_s"] for row in _record("live_busy")["rates"]["cases"].values()]
+    _said(page, f"{min(speeds[:3]):.0f} to {max(speeds[:3]):.0f} frames per processor second refined")
+    _said(page, f"at {speeds[3]:.0f} predicted")
+    memory = record["memory"]
+    assert (memory["received"], memory["lost"]) == (100_000, 0)
+    _said(page, f"grows by {memory['bytes_per_frame'] / 1000:.1f} kB a frame")
+    seen = record["picture"]
+    assert seen["finished_equals_offline"]
+    for row in seen["rows"]:
+        _said(page, f"| {100 * row['share']:.0f} % | {row['live']:.3f} | {row['offline']:.3f} |")
+    _said(page, f"| 15 s later | {seen['settled']:.4f} | {seen['finished']:.4f} |")
+    _said(
+        page,
+        f"it took {seen['delay_s']['p50']:.2f} s for half",
+        f"at most {seen['delay_s']['p95']:.2f} s for 95",
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import h5py
 import numpy as np
 import pytest
@@ -11,6 +13,9 @@ from ptycho_torch.live.messages import Frames
 from ptycho_torch.live.replay.play import frame_kind, play
 from ptycho_torch.live.replay.schedule import Disturbances, schedule
 from ptycho_torch.live.replay.sender import open_sender
+from ptycho_torch.live.scan import LiveScan
+from ptycho_torch.live.session import Session
+from ptycho_torch.live.source_registry import open_source
 
 
 def played(scan, frames_to, positions_to, **disturbances):
@@ -86,3 +91,41 @@ def test_what_exists_is_left_alone(tiny_scan, tmp_path, protocol, gives):
         open_sender(protocol, str(path), gives, frame_kind(tiny_scan))
     assert caught.value.problems[0].value == str(path)
     assert path.read_text() == "mine"
+
+
+@pytest.mark.rule("LIVE-001")
+@pytest.mark.parametrize(
+    ("frames_to", "positions_to", "sources"),
+    [
+        (("hdf5", "scan.h5"), None, ("hdf5:{}/scan.h5", "hdf5:{}/scan.h5:/entry/positions")),
+        (("hdf5", "frames.h5"), ("csv", "stage.csv"), ("hdf5:{}/frames.h5", "csv:{}/stage.csv")),
+        (("watch", "frames"), ("hdf5", "stage.h5"), ("watch:{}/frames", "hdf5:{}/stage.h5:/entry/positions")),
+    ],
+)
+def test_what_is_played_into_files_is_read_while_it_is(tiny_scan, tmp_path, frames_to, positions_to, sources):
+    live = LiveScan(probe=tiny_scan.probe)
+    session = Session(live, end_after_s=0.6)
+    for address, gives in zip(sources, ("frames", "positions"), strict=True):
+        named = address.format(tmp_path)
+        session.attach(named, open_source(named, gives), gives)
+    kind = frame_kind(tiny_scan)
+    senders = [
+        open_sender(name, str(tmp_path / path), gives, kind)
+        for (name, path), gives in zip(
+            (frames_to, positions_to or frames_to), ("frames", "positions"), strict=True
+        )
+        if positions_to is not None or gives == "frames"
+    ]
+    events = schedule(30, 200.0, Disturbances(drop=0.2, shuffle=5, seed=3), positions_alone=True)
+    thread = threading.Thread(target=play, args=(tiny_scan, events, *senders))
+    thread.start()
+    session.run()
+    thread.join()
+    for sender in senders:
+        sender.close()
+    rows = sorted({event.row for event in events if event.what == "frame"})
+    raw = live.raw()
+    assert raw.frame_index.tolist() == rows
+    assert np.array_equal(raw.diffraction[:], tiny_scan.diffraction[rows])
+    assert np.array_equal(raw.positions, tiny_scan.positions[rows])
+    assert live.counters().lost == rows[-1] - rows[0] + 1 - len(rows) > 0
