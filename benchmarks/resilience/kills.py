@@ -175,8 +175,19 @@ def run_case(prepared: Prepared, name: str, number: int, seed: int) -> dict[str,
     record["left_in_the_end"] = leftovers(out)
     faults += [f"lost: {file}" for file in {*lost, *unmade}]
     faults += [f"broken in the end: {text}" for text in broken_files(out)]
-    faults += [f"left in the end: {text}" for text in record["left_in_the_end"]]
+    faults += [
+        f"left in the end: {text}" for text in _not_to_be_left(record["left_in_the_end"], scene, follower)
+    ]
     return {**record, "faults": faults}
+
+
+def _not_to_be_left(left: list[str], scene: Scene, follower: tuple[str, ...]) -> list[str]:
+    """What should be gone: all but the working folder of a command after which another one came.
+
+    It may hold a training that can be resumed, or results that could not be put in their places.
+    """
+    stays = "" if follower[0] == scene.killed[0] else f"incomplete-{scene.killed[0]}"
+    return [text for text in left if text != stays]
 
 
 def prepare() -> Prepared:

@@ -85,6 +85,17 @@ def test_the_reference_architecture_is_several_times_slower() -> None:
     assert min(ratios) > 2
 
 
+def test_looking_through_a_large_scan() -> None:
+    phases = _record("large_inspect")["phases"]
+    spent, read = (phases[name]["processor_seconds"] for name in ("inspect", "read once"))
+    largest = phases["inspect"]["largest_resident_megabytes"] / 1000
+    _said(
+        "docs/formats.md",
+        f"took {spent:.0f} s of processor time",
+        f"{read:.0f} s, and at most {largest:.2f} GB",
+    )
+
+
 def test_a_scan_larger_than_memory() -> None:
     record = _record("large_hdf5")
     seconds, gigabytes = (

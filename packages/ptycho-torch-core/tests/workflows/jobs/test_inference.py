@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.errors import BundleError, DataError, ShapeError
 from ptycho_torch.workflows import ResultsIncomplete, evaluate, infer, reconstruct
 from ptycho_torch.workflows.jobs import evaluation
+from ptycho_torch.workflows.runs.record import read_record
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,21 @@ def test_arrays_are_saved_and_not_only_pictures(outcome, tiny_scan):
     np.testing.assert_array_equal(saved["object"], outcome.reconstruction.object)
     np.testing.assert_array_equal(saved["positions"], tiny_scan.positions)
     assert json.loads(str(saved["configuration"]))["values"]["model"]["N"] == 32
+
+
+@pytest.mark.rule("RUN-049")
+def test_a_bundle_of_a_training_that_was_taken_up_again_is_used_with_a_warning(
+    tmp_path, inference, trained, caplog
+):
+    copied = tmp_path / "copied"
+    shutil.copytree(trained.output_dir, copied)
+    infer(inference("whole", model=copied), pictures=False)
+    assert not [record for record in caplog.records if "taken up again" in record.msg]
+    record = read_record(copied, "train")
+    replace(record, complete=False).write(copied)
+    infer(inference("unfinished", model=copied), pictures=False)
+    [said] = [record for record in caplog.records if "taken up again" in record.msg]
+    assert said.args == (copied,)
 
 
 def test_every_file_is_listed(outcome):

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from ptycho_config import (
+    ConfigError,
     InferenceConfig,
     PyTorchExecutionConfig,
     RefineConfig,
     evolve,
 )
-from ptycho_torch.bundle import load_bundle
+from ptycho_torch.bundle import BUNDLE_NAME, find_bundle, load_bundle
 from ptycho_torch.config_factory import InferencePayload
 from ptycho_torch.control import Progress, ShouldStop, stage_of
 from ptycho_torch.data.groups.grouping import Groups, make_groups
@@ -39,6 +40,7 @@ from ptycho_torch.workflows.processes.spreading import ReconstructionTask, recon
 from ptycho_torch.workflows.runs.debugging import Intermediates, debug_messages
 from ptycho_torch.workflows.runs.directory import RunDirectory
 from ptycho_torch.workflows.runs.leaving import Leaving
+from ptycho_torch.workflows.runs.record import read_record
 from ptycho_torch.workflows.runs.saving import (
     ARRAYS,
     NETWORK,
@@ -155,6 +157,7 @@ def infer(
     inputs = (config.model_path, *files_read((payload.test_data,), config.reader, payload.parts_config))
     run = _find_place(config.output_dir, overwrite=overwrite, inputs=inputs)
     require_compiler(execution, device)
+    _tell_of_unfinished_training(payload.model_path)
     model, manifest = load_bundle(payload.model_path, device=device)
     if device == "cuda":
         # What convolutions on a GPU turn their input to anyway.
@@ -206,6 +209,23 @@ def infer(
     if stopped is not None:
         raise RefinementInterrupted(stopped, run.path / ARRAYS)
     return outcome
+
+
+def _tell_of_unfinished_training(model_path: Path) -> None:
+    """Say when a training was taken up again and has not ended: its bundle is that of the shorter one."""
+    folder = model_path if model_path.is_dir() else model_path.parent
+    if find_bundle(model_path) != folder / BUNDLE_NAME:
+        return
+    try:
+        record = read_record(folder, "train")
+    except ConfigError:  # a damaged record says nothing of a bundle that is whole
+        return
+    if record is not None and not record.complete:
+        logger.warning(
+            "%s: the training was taken up again and has not ended: the bundle is that of the shorter one; "
+            "end it with train --resume",
+            folder,
+        )
 
 
 def _find_place(path: Path, *, overwrite: bool, inputs: Sequence[Any]) -> RunDirectory:
