@@ -5,18 +5,26 @@ over the phases of the detector field, :math:`2sL` for either of its two parts, 
 :math:`L = \sum_j |P_j|^2`. The bound on the variance of the complex value is then :math:`1/(sL)` (Wei et al.,
 Opt. Express 28, 2020).
 
-Two things make it larger. Of incoherent modes a frame shows the sum only: a mode that has the share
-:math:`w_m` of the light speaks with this share, and :math:`\sum_m |P_m|^2` becomes
-:math:`\sum_m w_m |P_m|^2`. And where patches are interpolated between pixels, fine detail reaches the frames
-weakened: at a fraction :math:`f` between two pixels an axis passes
-:math:`|h(k)|^2 = 1 - 2f(1-f)(1 - \cos k)`, and the information on a frequency is the mean of :math:`|h|^2`
-over the frames, weighted with their light. Together
+Three things make it larger.
 
-.. math:: \sigma^2(r) = \frac1s \left\langle \frac{1}{\sum_j \sum_m w_m |P_{jm}(r)|^2\,
-          |h_{jy}(k_y)|^2\, |h_{jx}(k_x)|^2} \right\rangle_k .
+- Incoherent modes: a frame shows their sum only. A mode that has the share :math:`w_m` of the light speaks
+  with this share, and :math:`\sum_m |P_m|^2` becomes :math:`\sum_m w_m |P_m|^2`.
+- Interpolation: where patches lie between pixels, fine detail reaches the frames weakened. At a fraction
+  :math:`f` an axis passes :math:`|h(k)|^2 = 1 - 2f(1-f)(1 - \cos k)`, and the information on a frequency is
+  the mean of :math:`|h|^2` over the frames, weighted with their light.
+- Lost phases: a frame tells one of the two parts of each value of its field. Its information is twice a
+  projector on half of all directions, another half for every frame. For k such projectors in general position
+  the mean of the inverse of their sum is :math:`(k-1)/(k-2)` times the inverse of their mean: twice a
+  projector less one is a reflection, and the sum of k free reflections has the spectrum of Kesten (Trans.
+  Amer. Math. Soc. 92, 336, 1959) and McKay (Linear Algebra Appl. 40, 203, 1981).
 
-For one mode at whole pixels, or where the probe is moved instead of the object, this is :math:`1/(sL)`; for
-fractions that are spread evenly, about three times as much.
+Together
+
+.. math:: \sigma^2(r) = \frac1s \left\langle \frac{k(r, q) - 1}{k(r, q) - 2}\,
+          \frac{1}{\sum_j \sum_m w_m |P_{jm}(r)|^2\, |h_{jy}(q_y)|^2\, |h_{jx}(q_x)|^2} \right\rangle_q ,
+
+with the mean over the frequencies q of an object pixel and the number of frames k that tell of one,
+:math:`(\sum_j p_j)^2 / \sum_j p_j^2` of their light and of what they pass.
 """
 
 from __future__ import annotations
@@ -39,6 +47,7 @@ __all__ = ["relative_variance", "shot_noise"]
 
 _CHUNK = 64
 _FREQUENCIES = 6
+_FEWEST_FRAMES = 3.0
 _LEAST_PASSED = 1e-3
 """Information on a frequency is bounded below: at half a pixel nothing is known of the finest stripes."""
 
@@ -88,22 +97,36 @@ def relative_variance(unknowns: Unknowns, placement: SolverPlacement) -> Tensor:
         Real, ``(height, width)`` of the canvas; infinite where no light falls.
     """
     between = isinstance(placement, BilinearRows) and bool(placement.fractions.any())
-    total = unknowns.probe.value.real.new_zeros((4 if between else 1, *placement.shape))
+    # Light, its square, and where patches lie between pixels what neighbours share of it.
+    total = unknowns.probe.value.real.new_zeros((5 if between else 2, *placement.shape))
     for start in range(0, len(placement), _CHUNK):
         chosen = slice(start, start + _CHUNK)
         part = placement.part(chosen)
-        light = unknowns.light(part, np.arange(len(placement))[chosen])
-        power = _told(light).expand(len(part), -1, -1)
-        part.add(power, total[0])
+        power = _told(unknowns.light(part, np.arange(len(placement))[chosen])).expand(len(part), -1, -1)
+        images = [power, power.square()]
         if between:
-            # What an interpolation lets neighbours share: f (1 - f) along an axis.
             assert isinstance(part, BilinearRows)
-            y, x = (part.fractions * (1 - part.fractions)).to(power.dtype)[:, :, None, None].unbind(dim=1)
-            for image, share in zip(total[1:], (y * (1 - 2 * x), (1 - 2 * y) * x, y * x), strict=True):
-                part.add(power * share, image)
+            y, x = _shared(part.fractions, power.dtype)[:, :, None, None].unbind(dim=1)
+            images += [power * share for share in (y * (1 - 2 * x), (1 - 2 * y) * x, y * x)]
+        for values, image in zip(images, total, strict=True):
+            part.add(values, image)
+    light, square = total[:2]
+    frames = light.square() / square.clamp_min(torch.finfo(square.dtype).tiny)
     if not between:
-        return total[0].reciprocal()
-    return _mean_inverse(*total)
+        return _redundancy(frames) / light
+    assert isinstance(placement, BilinearRows)
+    return _mean_inverse(light, frames, total[2:], _shared(placement.fractions, torch.float64))
+
+
+def _shared(fractions: Tensor, dtype: torch.dtype) -> Tensor:
+    """What an interpolation lets neighbours share, f (1 - f) along each axis."""
+    return (fractions * (1 - fractions)).to(dtype)
+
+
+def _redundancy(frames: Tensor) -> Tensor:
+    """Factor of the variance where so many frames tell of a pixel; fewer than three are taken for three."""
+    frames = frames.clamp_min(_FEWEST_FRAMES)
+    return (frames - 1) / (frames - 2)
 
 
 def _told(light: Tensor) -> Tensor:
@@ -115,15 +138,27 @@ def _told(light: Tensor) -> Tensor:
     return (power * (share / share.sum(dim=-3, keepdim=True))).sum(dim=-3)
 
 
-def _mean_inverse(light: Tensor, down: Tensor, right: Tensor, both: Tensor) -> Tensor:
-    """Mean over the frequencies of the inverse of what the frames pass of them."""
-    scale = light.clamp_min(torch.finfo(light.dtype).tiny)
-    down, right, both = down / scale, right / scale, both / scale
+def _mean_inverse(light: Tensor, frames: Tensor, shared: Tensor, fractions: Tensor) -> Tensor:
+    """Mean over the frequencies of the variance, from what the frames pass of them.
+
+    Parameters
+    ----------
+    light, frames
+        Real, ``(height, width)``: summed light, and how many frames bring it.
+    shared
+        ``(3, height, width)``: what neighbours below, to the right and across share of it.
+    fractions
+        ``(frames, 2)``, from :func:`_shared`.
+    """
+    down, right, both = shared / light.clamp_min(torch.finfo(light.dtype).tiny)
     middle = 1 - 2 * down - 2 * right - 4 * both
     # The mean over a period of a function of the cosine, by Gauss-Chebyshev quadrature.
     nodes = np.cos(np.pi * (np.arange(_FREQUENCIES) + 0.5) / _FREQUENCIES).tolist()
     factor = torch.zeros_like(light)
     for cos_y, cos_x in product(nodes, nodes):
         passed = middle + 2 * cos_y * down + 2 * cos_x * right + 4 * cos_y * cos_x * both
-        factor += passed.clamp_min(_LEAST_PASSED).reciprocal()
+        # Frames that hardly pass a frequency do not count as frames that tell of it.
+        each = (1 - 2 * fractions * (1 - fractions.new_tensor([cos_y, cos_x]))).prod(dim=1)
+        share = float(each.mean().square() / each.square().mean())
+        factor += _redundancy(share * frames) / passed.clamp_min(_LEAST_PASSED)
     return factor / _FREQUENCIES**2 / light
