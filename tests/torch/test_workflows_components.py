@@ -391,6 +391,8 @@ class TestSaveOutputs:
             "reconstruction.npz",
             "amplitude.png",
             "phase.png",
+            "amplitude.tif",
+            "phase.tif",
             "comparison.png",
             "metrics.json",
         }

@@ -40,8 +40,9 @@ def build_parser() -> CommandParser:
     parser = CommandParser(
         "ptycho-torch refine",
         description="Reconstruct a scan by iteration against all its frames, without a network. Leaves "
-        "reconstruction.npz (object, weight, origin, probe, positions, sigma, null_space), reconstruction.h5 "
-        "for ptychodus when the scan says its geometry, amplitude.png, phase.png, error_bars.png, "
+        "reconstruction.npz (object, weight, origin, probe, positions, phase, sigma, null_space), "
+        "reconstruction.h5 for ptychodus when the scan says its geometry, amplitude.png, phase.png, "
+        "error_bars.png, amplitude.tif, phase.tif, sigma.tif, "
         "refinement.png, resolved_config.json, report.html and, if the scan holds the truth, metrics.json "
         "and comparison.png in the output folder.",
         usage="--data SCAN --output-dir FOLDER [--start RECONSTRUCTION.npz] [settings]",

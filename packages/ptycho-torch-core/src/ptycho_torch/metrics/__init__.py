@@ -3,6 +3,7 @@
 from ptycho_torch.metrics.alignment import Alignment, align
 from ptycho_torch.metrics.coverage import Coverage, coverage_of
 from ptycho_torch.metrics.frc import FrcCurve, fourier_ring_correlation
+from ptycho_torch.metrics.levelling import LevelledPhase, levelled_phase
 from ptycho_torch.metrics.region import common_region, coverage_region
 from ptycho_torch.metrics.report import MetricReport, compare
 from ptycho_torch.metrics.scores import Scores, score
@@ -11,6 +12,7 @@ __all__ = [
     "Alignment",
     "Coverage",
     "FrcCurve",
+    "LevelledPhase",
     "MetricReport",
     "Scores",
     "align",
@@ -19,5 +21,6 @@ __all__ = [
     "coverage_of",
     "coverage_region",
     "fourier_ring_correlation",
+    "levelled_phase",
     "score",
 ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.errors import DataError, ShapeError, fault
-from ptycho_torch.metrics.alignment import align
+from ptycho_torch.metrics.levelling import plane_of
 from ptycho_torch.metrics.region import lit_pixels
 
 if TYPE_CHECKING:
@@ -114,10 +114,8 @@ def phase_style(values: NDArray[np.float64]) -> tuple[str, tuple[float, float]]:
 
 def levelled_phase(image: NDArray[np.complexfloating], covered: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Phase against the plane wave that fits best: diffraction knows neither constant nor ramp."""
-    if not np.any(image[covered]):
-        return np.zeros(image.shape)
-    wave = align(np.ones_like(image), image, covered, max_shift_px=0).aligned
-    return np.asarray(np.angle(image * np.exp(-1j * np.angle(wave))), dtype=np.float64)
+    wave, _, _ = plane_of(image, covered)
+    return np.asarray(np.angle(image * wave.conj()), dtype=np.float64)
 
 
 def show_image(

@@ -37,7 +37,7 @@ def outcome(tmp_path_factory, trained, tiny_scan_file):
 def test_arrays_are_saved_and_not_only_pictures(outcome, tiny_scan):
     with np.load(outcome.output_dir / "reconstruction.npz", allow_pickle=False) as arrays:
         saved = dict(arrays)
-    assert set(saved) == {"object", "weight", "origin", "positions", "probe", "configuration"}
+    assert set(saved) == {"object", "weight", "origin", "positions", "probe", "configuration", "phase"}
     assert saved["object"].dtype == np.complex64
     np.testing.assert_array_equal(saved["object"], outcome.reconstruction.object)
     np.testing.assert_array_equal(saved["positions"], tiny_scan.positions)
@@ -61,7 +61,7 @@ def test_a_bundle_of_a_training_that_was_taken_up_again_is_used_with_a_warning(
 
 def test_every_file_is_listed(outcome):
     expected = {"reconstruction.npz", "amplitude.png", "phase.png", "comparison.png", "metrics.json"}
-    expected |= {"resolved_config.json", "report.html"}
+    expected |= {"resolved_config.json", "report.html", "amplitude.tif", "phase.tif"}
     assert {path.name for path in outcome.files} == expected
     assert {path.name for path in outcome.output_dir.iterdir()} == {*expected, ".run-infer.json"}
     written = json.loads((outcome.output_dir / "resolved_config.json").read_text())
@@ -103,7 +103,7 @@ def test_without_a_truth_there_are_no_scores_but_a_verdict(tmp_path, inference, 
     outcome = infer(inference(scan=tmp_path / "scan.npz"))
     assert outcome.report is None
     written = json.loads((outcome.output_dir / "metrics.json").read_text())
-    assert set(written) == {"forward_residual", "verdict"}
+    assert set(written) == {"forward_residual", "verdict", "phase"}
     assert written["verdict"] == outcome.verdict.to_dict()
 
 
@@ -114,7 +114,7 @@ def test_too_little_to_score_is_still_reconstructed(inference, caplog):
     names = {path.name for path in outcome.files}
     assert "reconstruction.npz" in names
     written = json.loads((outcome.output_dir / "metrics.json").read_text())
-    assert set(written) == {"forward_residual", "verdict"}
+    assert set(written) == {"forward_residual", "verdict", "phase"}
     assert not written["verdict"]["is_told"]
 
 
@@ -353,6 +353,8 @@ def test_a_file_that_cannot_be_written_loses_no_other(inference, tmp_path):
         "reconstruction.npz",
         "amplitude.png",
         "phase.png",
+        "amplitude.tif",
+        "phase.tif",
         "metrics.json",
         "resolved_config.json",
         "report.html",

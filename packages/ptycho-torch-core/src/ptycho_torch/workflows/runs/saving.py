@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from ptycho_torch.data.summary import probe_diameter
 from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.errors import DataError, MissingMetadata, ShapeError
 from ptycho_torch.html_report import REPORT_NAME, Picture, write_html_report
-from ptycho_torch.metrics import MetricReport, compare
+from ptycho_torch.metrics import LevelledPhase, MetricReport, compare, levelled_phase
+from ptycho_torch.metrics.region import lit_pixels
 from ptycho_torch.plotting import (
     save_comparison_figure,
     save_error_bar_figure,
@@ -33,6 +35,7 @@ from ptycho_torch.plotting import (
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.error_bars import ErrorBars
 from ptycho_torch.results import save_reconstruction
+from ptycho_torch.tiff import save_tiff
 from ptycho_torch.workflows.runs.directory import RESOLVED_NAME
 from ptycho_torch.workflows.runs.leaving import Leaving
 
@@ -59,7 +62,8 @@ METRICS = "metrics.json"
 COMPARISON, CURVE = "comparison.png", "refinement.png"
 BARS, RESOLUTION = "error_bars.png", "resolution.png"
 _OBJECT = ("amplitude.png", "phase.png")
-RECONSTRUCTION_FILES = (ARRAYS, PRODUCT, *_OBJECT, COMPARISON, METRICS)
+_IMAGES = ("amplitude.tif", "phase.tif", "sigma.tif")
+RECONSTRUCTION_FILES = (ARRAYS, PRODUCT, *_OBJECT, *_IMAGES, COMPARISON, METRICS)
 """Names of the files that show one object."""
 RUN_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, CURVE, BARS, RESOLUTION)
 """Names of the files of a run that made an object."""
@@ -137,9 +141,16 @@ class Reconstructed:
     verdict: Verdict | None = None
     error_bars: ErrorBars | None = field(default=None, repr=False)
 
+    @cached_property
+    def phase(self) -> LevelledPhase:
+        """The phase of the object, levelled and unwrapped where it is well lit."""
+        image, light = np.asarray(self.object.object), np.asarray(self.object.weight)
+        return levelled_phase(image, lit_pixels(light, image.shape))
+
     def all_arrays(self) -> dict[str, np.ndarray | float]:
         """What is saved beside object, probe and positions, by name."""
-        return {**self.others, **({} if self.error_bars is None else self.error_bars.arrays())}
+        bars = {} if self.error_bars is None else self.error_bars.arrays()
+        return {**self.others, "phase": self.phase.phase, **bars}
 
 
 def write_results(
@@ -156,7 +167,7 @@ def write_results(
     run
         The run that made it; None writes neither its settings nor a page about it.
     pictures
-        Whether pictures and the page are written.
+        Whether pictures, images of numbers (TIFF) and the page are written.
     """
     with leaving.file(ARRAYS) as path:
         _save_arrays(path, made)
@@ -182,6 +193,7 @@ def write_results(
         with leaving.file(RESOLVED_NAME) as path:
             write_resolved(path, made.settings, installed_versions(), list(run.command))
     if pictures:
+        _write_images(leaving, made)
         _write_pictures(leaving, made)
     if pictures and run is not None:
         with leaving.file(REPORT_NAME):
@@ -200,8 +212,9 @@ def _save_arrays(path: Path, made: Reconstructed) -> None:
 
 
 def _beside(made: Reconstructed) -> dict[str, Any]:
-    """Further entries of the scores: verdict, error bars, what was fitted, epochs, scores of a start."""
+    """Further entries of the scores: verdict, phase, error bars, what was fitted, scores of a start."""
     judged: dict[str, Any] = {} if made.verdict is None else {"verdict": made.verdict.to_dict()}
+    judged["phase"] = made.phase.summary()
     if made.error_bars is not None:
         judged["error_bars"] = made.error_bars.summary(made.object.object)
     if made.said:
@@ -210,6 +223,21 @@ def _beside(made: Reconstructed) -> dict[str, Any]:
         scores = {} if made.start.report is None else {"scores": made.start.report.scores.to_dict()}
         return {**judged, "network": {**scores, "forward_residual": made.start.residual}}
     return {**judged, "epochs": len(made.curve)} if made.curve else judged
+
+
+def _write_images(leaving: Leaving, made: Reconstructed) -> None:
+    """Amplitude, phase and error bar as numbers that other programs open."""
+    bars = made.error_bars
+    amplitude = np.abs(made.object.object)
+    images = [(amplitude, "amplitude", "1", {}), (made.phase.phase, "phase", "rad", made.phase.summary())]
+    if bars is not None:
+        told = {"of": "complex value of the object", "method": bars.method}
+        images.append((bars.shown(), "standard deviation", "1", told))
+    pixel_m = _pixel_shape_m(made.frames)
+    corner = (-np.asarray(made.object.origin)).tolist()
+    for name, (values, quantity, unit, facts) in zip(_IMAGES, images, strict=False):
+        with leaving.file(name) as path:
+            save_tiff(path, values, quantity=quantity, unit=unit, pixel_m=pixel_m, corner_px=corner, **facts)
 
 
 def _write_pictures(leaving: Leaving, made: Reconstructed) -> None:
@@ -244,11 +272,16 @@ def _write_pictures(leaving: Leaving, made: Reconstructed) -> None:
 
 def object_pixel_m(scan: Scan) -> float | None:
     """Edge of an object pixel; None where the metadata do not say it, or where pixels are not square."""
+    edges = _pixel_shape_m(scan)
+    return edges[0] if edges is not None and math.isclose(*edges, rel_tol=1e-6) else None
+
+
+def _pixel_shape_m(scan: Scan) -> tuple[float, float] | None:
+    """Height and width of an object pixel; None where the metadata do not say it."""
     try:
-        height, width = ScanGeometry.from_entries(scan.metadata, scan.N).object_pixel_m
+        return ScanGeometry.from_entries(scan.metadata, scan.N).object_pixel_m
     except MissingMetadata:
         return None
-    return height if math.isclose(height, width, rel_tol=1e-6) else None
 
 
 def announce_product(scan: Scan) -> None:
