@@ -8,6 +8,7 @@ patch after patch builds up.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -182,7 +183,8 @@ class Predictions:
 
     def object(self) -> StitchedObject | None:
         """The object as it is stitched so far."""
-        return None if self._canvas is None else self._canvas.result()
+        # What was carried to a larger canvas or taken from an object has lost how far patches agreed.
+        return None if self._canvas is None else replace(self._canvas.result(), spread=None)
 
 
 def _groups_around(scan: Scan, chosen: np.ndarray, n_channels: int) -> Groups:

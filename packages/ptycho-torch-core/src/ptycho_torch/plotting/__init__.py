@@ -7,7 +7,7 @@ maps; a phase that fills most of the circle gets a cyclic one. Pixels without co
 """
 
 from ptycho_torch.plotting.comparison import save_comparison_figure, save_frc_figure, save_resolution_figure
-from ptycho_torch.plotting.error_bars import save_error_bar_figure
+from ptycho_torch.plotting.error_bars import save_error_bar_figure, save_warning_map
 from ptycho_torch.plotting.objects import save_object_figures
 from ptycho_torch.plotting.patches import save_patch_figure
 from ptycho_torch.plotting.scan import save_scan_figure
@@ -22,4 +22,5 @@ __all__ = [
     "save_resolution_figure",
     "save_scan_figure",
     "save_training_figure",
+    "save_warning_map",
 ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ptycho_torch.plotting import style
 
-__all__ = ["save_error_bar_figure"]
+__all__ = ["save_error_bar_figure", "save_warning_map"]
 
 
 def save_error_bar_figure(
@@ -65,4 +65,45 @@ def save_error_bar_figure(
         axes.set_xlabel(f"x ({unit})", fontsize=9)
         axes.set_ylabel(f"y ({unit})", fontsize=9)
         style.add_colorbar(figure, image, axes, label)
+    style.write_figure(figure, path)
+
+
+def save_warning_map(
+    path: str | PathLike[str],
+    spread: NDArray[np.floating],
+    origin: NDArray[np.floating],
+    *,
+    pixel_size: float | None = None,
+) -> None:
+    """Draw where overlapping patches disagree.
+
+    Parameters
+    ----------
+    path
+        PNG file to write; its directory exists.
+    spread
+        (height, width): standard deviation of the patches at a pixel; NaN, drawn grey, where there is one.
+    origin
+        [y, x], px: array index = coordinate + origin; the axes show coordinates.
+    pixel_size
+        Length of an object pixel, m. None: axes in px.
+
+    Raises
+    ------
+    ShapeError
+        When the map is no image.
+    """
+    spread = style.checked_image("spread", spread)
+    known = np.isfinite(spread)
+    rows, columns = style.covered_area(known)
+    part, known = np.where(known, spread, 0.0)[rows, columns], known[rows, columns]
+    start = np.asarray(origin, dtype=np.float64)
+    extent, unit = style.extent_of(rows, columns, part.shape, start, pixel_size)
+    height_in = float(np.clip(5.0 * part.shape[0] / part.shape[1] + 0.3, 2.0, 12.0))
+    figure = style.new_figure(6.0, height_in, single_image=True)
+    axes = figure.subplots()
+    image = style.show_image(axes, part, known, style.SIGMA_MAP, style.value_limits(part[known]), extent)
+    axes.set_xlabel(f"x ({unit})", fontsize=9)
+    axes.set_ylabel(f"y ({unit})", fontsize=9)
+    style.add_colorbar(figure, image, axes, "spread of overlapping patches")
     style.write_figure(figure, path)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ptycho_torch.control import Progress, RunCancelled, ShouldStop, stop_if_asked
 from ptycho_torch.errors import ShapeError
+from ptycho_torch.physics.intensity import squared_modulus
 from ptycho_torch.physics.placement import WholePixel
 from ptycho_torch.reassembly.kept import KeptPatches
 from ptycho_torch.reassembly.resampling import ResampledPatches, Resampler
@@ -28,6 +29,7 @@ from ptycho_torch.types import ComplexPatches, Positions
 __all__ = ["Canvas", "CanvasGeometry", "StitchedObject", "canvas_for", "phases_towards", "stitch"]
 
 _SETTLED_RAD = 1e-2
+_FEWEST_PATCHES = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +60,16 @@ class StitchedObject:
         Float32, ``(height, width)``: summed patch weights, the coverage.
     origin
         Float64, ``(2,)``, ``[y, x]``: array index = coordinate + origin.
+    spread
+        Float32, ``(height, width)``: standard deviation of the patches that meet at a pixel about their mean,
+        NaN where hardly more than one does; None of an object that no patches were stitched to. Patches that
+        disagree are a warning. Patches that agree may all be wrong: it is no error bar.
     """
 
     object: np.ndarray = field(repr=False)
     weight: np.ndarray = field(repr=False)
     origin: np.ndarray
+    spread: np.ndarray | None = field(default=None, repr=False)
 
 
 def canvas_for(positions: np.ndarray, n_pixels: int) -> CanvasGeometry:
@@ -90,7 +97,7 @@ def canvas_for(positions: np.ndarray, n_pixels: int) -> CanvasGeometry:
 
 
 class Canvas:
-    """Running sums of weighted patches and of weights.
+    """Running sums of weighted patches, of their squares, of weights, and of squared weights.
 
     Parameters
     ----------
@@ -117,7 +124,9 @@ class Canvas:
         weight = weight.detach().to(device=device, dtype=torch.float32)
         self._resampler = Resampler(weight, geometry.shape, self.origin)
         self.numerator = torch.zeros(geometry.shape, dtype=torch.complex64, device=device)
-        self.denominator = torch.zeros(geometry.shape, dtype=torch.float32, device=device)
+        self.denominator, self.squared_weights, self.squares = torch.zeros(
+            (3, *geometry.shape), device=device
+        )
 
     def resample(self, patches: ComplexPatches, positions: Positions) -> ResampledPatches:
         """Bring patches ``(batch, N, N)`` at positions ``(batch, 2)``, ``[y, x]`` in px, to whole pixels.
@@ -133,6 +142,8 @@ class Canvas:
         """Add patches and their weights to the sums."""
         where, weights = self._resampler.placement(resampled), self._resampler.weights(resampled)
         where.add(weights, self.denominator)
+        where.add(weights.square(), self.squared_weights)
+        where.add(weights * squared_modulus(resampled.values), self.squares)
         where.add(_times(weights, resampled.values), self.numerator)
 
     def weighted(self, resampled: ResampledPatches) -> tuple[WholePixel, Tensor]:
@@ -155,12 +166,27 @@ class Canvas:
         safe = torch.where(covered, self.denominator, torch.ones_like(self.denominator))
         return torch.where(covered, self.numerator / safe, torch.ones_like(self.numerator))
 
+    def spread(self) -> Tensor:
+        r"""Standard deviation of the patches about their mean, real ``(height, width)``.
+
+        :math:`\sum w |v - \bar v|^2 / (\sum w - \sum w^2 / \sum w)`, which has no bias for patches that are
+        independent. NaN where :math:`(\sum w)^2 / \sum w^2`, the number of patches that count, is below
+        1.5. Turning a patch changes none of the sums.
+        """
+        total = self.denominator.clamp_min(torch.finfo(torch.float32).tiny)
+        left = self.squares - squared_modulus(self.numerator) / total
+        free = total - self.squared_weights / total
+        enough = total.square() >= _FEWEST_PATCHES * self.squared_weights
+        found = (left.clamp_min(0) / free.clamp_min(torch.finfo(torch.float32).tiny)).sqrt()
+        return torch.where(enough & (self.denominator > 0), found, torch.nan)
+
     def result(self) -> StitchedObject:
         """The stitched object as NumPy arrays."""
         return StitchedObject(
             object=self.mean().cpu().numpy(),
             weight=self.denominator.cpu().numpy(),
             origin=self.origin.numpy(),
+            spread=self.spread().cpu().numpy(),
         )
 
 
@@ -221,8 +247,8 @@ def stitch(
     source = _Source(canvas, batches, n_kept, processes, should_stop)
     for resampled in source.passed():
         canvas.add(resampled)
-    processes.sum(canvas.numerator)
-    processes.sum(canvas.denominator)
+    for sums in (canvas.numerator, canvas.denominator, canvas.squared_weights, canvas.squares):
+        processes.sum(sums)
     alignment = _Alignment(canvas, source.n_patches)
     for step in range(alignment_passes):
         moved = alignment.turn(source.passed(), momentum=step / (step + 3))

@@ -37,7 +37,9 @@ def outcome(tmp_path_factory, trained, tiny_scan_file):
 def test_arrays_are_saved_and_not_only_pictures(outcome, tiny_scan):
     with np.load(outcome.output_dir / "reconstruction.npz", allow_pickle=False) as arrays:
         saved = dict(arrays)
-    assert set(saved) == {"object", "weight", "origin", "positions", "probe", "configuration", "phase"}
+    assert set(saved) == {"object", "weight", "origin", "positions", "probe", "configuration", "phase"} | {
+        "patch_spread"
+    }
     assert saved["object"].dtype == np.complex64
     np.testing.assert_array_equal(saved["object"], outcome.reconstruction.object)
     np.testing.assert_array_equal(saved["positions"], tiny_scan.positions)
@@ -61,7 +63,7 @@ def test_a_bundle_of_a_training_that_was_taken_up_again_is_used_with_a_warning(
 
 def test_every_file_is_listed(outcome):
     expected = {"reconstruction.npz", "amplitude.png", "phase.png", "comparison.png", "metrics.json"}
-    expected |= {"resolved_config.json", "report.html", "amplitude.tif", "phase.tif"}
+    expected |= {"resolved_config.json", "report.html", "amplitude.tif", "phase.tif", "patch_spread.png"}
     assert {path.name for path in outcome.files} == expected
     assert {path.name for path in outcome.output_dir.iterdir()} == {*expected, ".run-infer.json"}
     written = json.loads((outcome.output_dir / "resolved_config.json").read_text())
@@ -355,6 +357,7 @@ def test_a_file_that_cannot_be_written_loses_no_other(inference, tmp_path):
         "phase.png",
         "amplitude.tif",
         "phase.tif",
+        "patch_spread.png",
         "metrics.json",
         "resolved_config.json",
         "report.html",

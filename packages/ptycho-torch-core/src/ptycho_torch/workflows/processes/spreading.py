@@ -33,7 +33,7 @@ __all__ = ["ReconstructionTask", "reconstruct_in_processes"]
 
 # Of all frames of a batch: about half a gigabyte while the network predicts them.
 _PIXELS_ON_GPU = 2**22
-_RESULT, _ARRAYS = "result.npz", ("object", "weight", "origin")
+_RESULT, _ARRAYS = "result.npz", ("object", "weight", "origin", "spread")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ from ptycho_torch.plotting import (
     save_object_figures,
     save_resolution_figure,
     save_training_figure,
+    save_warning_map,
 )
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.error_bars import ErrorBars
@@ -60,10 +61,10 @@ logger = logging.getLogger(__name__)
 ARRAYS, PRODUCT, NETWORK = "reconstruction.npz", "reconstruction.h5", "network.npz"
 METRICS = "metrics.json"
 COMPARISON, CURVE = "comparison.png", "refinement.png"
-BARS, RESOLUTION = "error_bars.png", "resolution.png"
+BARS, RESOLUTION, SPREAD = "error_bars.png", "resolution.png", "patch_spread.png"
 _OBJECT = ("amplitude.png", "phase.png")
 _IMAGES = ("amplitude.tif", "phase.tif", "sigma.tif")
-RECONSTRUCTION_FILES = (ARRAYS, PRODUCT, *_OBJECT, *_IMAGES, COMPARISON, METRICS)
+RECONSTRUCTION_FILES = (ARRAYS, PRODUCT, *_OBJECT, *_IMAGES, SPREAD, COMPARISON, METRICS)
 """Names of the files that show one object."""
 RUN_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, CURVE, BARS, RESOLUTION)
 """Names of the files of a run that made an object."""
@@ -71,6 +72,7 @@ _PICTURES = (
     Picture(name=_OBJECT[0], caption="Amplitude of the object"),
     Picture(name=_OBJECT[1], caption="Phase of the object, constant and ramp removed"),
     Picture(name=BARS, caption="Standard deviation of amplitude and phase; grey: not seen"),
+    Picture(name=SPREAD, caption="Warning map: where overlapping patches of the network disagree"),
     Picture(name=RESOLUTION, caption="Ring correlation of two solutions that share no photon"),
     Picture(name=COMPARISON, caption="The object beside the known one, and their difference"),
     Picture(name=CURVE, caption="Forward residual over the epochs of refinement"),
@@ -150,7 +152,8 @@ class Reconstructed:
     def all_arrays(self) -> dict[str, np.ndarray | float]:
         """What is saved beside object, probe and positions, by name."""
         bars = {} if self.error_bars is None else self.error_bars.arrays()
-        return {**self.others, "phase": self.phase.phase, **bars}
+        spread = {} if self.object.spread is None else {"patch_spread": self.object.spread}
+        return {**self.others, "phase": self.phase.phase, **spread, **bars}
 
 
 def write_results(
@@ -258,6 +261,11 @@ def _write_pictures(leaving: Leaving, made: Reconstructed) -> None:
                 made.error_bars.null_space,
                 made.object.origin,
                 pixel_size=object_pixel_m(made.frames),
+            )
+    if made.object.spread is not None:
+        with leaving.file(SPREAD) as path:
+            save_warning_map(
+                path, made.object.spread, made.object.origin, pixel_size=object_pixel_m(made.frames)
             )
     if made.error_bars is not None and made.error_bars.resolution is not None:
         with leaving.file(RESOLUTION) as path:
