@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,17 @@ FIRST_USE = {
     ),
     "ptycho_torch_cli": "import ptycho_torch_cli.__main__ as m; assert callable(m.main)",
 }
+
+
+# Import name to the distribution that an extra installs; a module that needs one is loaded where it is used.
+OF_EXTRAS = {"zmq": "pyzmq", "cbor2": "cbor2", "dectris": "dectris-compression", "p4p": "p4p"}
+
+
+def _is_of_an_extra(missing: str, dist: importlib.metadata.Distribution) -> bool:
+    """Whether what could not be imported is declared as an extra, and as nothing more."""
+    wanted = OF_EXTRAS.get(missing.partition(".")[0])
+    stated = [line for line in dist.requires or [] if wanted and re.match(rf"{wanted}(?![\w-])", line)]
+    return bool(stated) and all("extra ==" in line for line in stated)
 
 
 def check_files(dist: importlib.metadata.Distribution, import_name: str) -> list[str]:
@@ -61,6 +73,8 @@ def check_import(dist: importlib.metadata.Distribution, import_name: str) -> lis
         try:
             importlib.import_module(module.name)
         except ImportError as error:
+            if _is_of_an_extra(error.name or "", dist):
+                continue
             found.append(f"import {module.name}: {error}; is the dependency declared?")
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import numpy as np
@@ -137,3 +138,11 @@ def live(tmp_path, cpu):
         )
 
     return make
+
+
+@pytest.fixture
+def free_address():
+    """An address of this machine at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{taken.getsockname()[1]}"

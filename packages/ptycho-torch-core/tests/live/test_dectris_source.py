@@ -100,15 +100,12 @@ def test_what_is_no_message_does_not_end_it(detector, opened):
     assert [type(message) for message in found] == [Frames, Refused, Refused, Refused, Refused, Frames]
 
 
-def test_everything_is_handed_on_as_it_came(detector, opened):
+def test_everything_is_handed_on_as_it_came(detector, opened, free_address):
     socket, address = detector
     with zmq.Context() as context, context.socket(zmq.PULL) as writer:
-        port = writer.bind_to_random_port("tcp://127.0.0.1")
-        writer.unbind(f"tcp://127.0.0.1:{port}")
-        tee = f"tcp://127.0.0.1:{port}"
-        source = opened(address, tee=tee)
+        source = opened(address, tee=free_address)
         writer.setsockopt(zmq.RCVTIMEO, 10_000)
-        writer.connect(tee)
+        writer.connect(free_address)
         sent = [*series(dectris_v1), [b"nonsense"]]
         send(socket, sent)
         found = received(source, len(sent))
@@ -116,14 +113,12 @@ def test_everything_is_handed_on_as_it_came(detector, opened):
     assert isinstance(found[-1], Refused)
 
 
-def test_that_a_file_writer_loses_frames_is_said(detector, opened, caplog):
+def test_that_a_file_writer_loses_frames_is_said(detector, opened, caplog, free_address):
     _, address = detector
     with caplog.at_level(logging.WARNING):
         opened(address)
     assert [record.args for record in caplog.records] == [(address,)]
     caplog.clear()
-    with caplog.at_level(logging.WARNING), zmq.Context() as context, context.socket(zmq.PULL) as socket:
-        port = socket.bind_to_random_port("tcp://127.0.0.1")
-        socket.unbind(f"tcp://127.0.0.1:{port}")
-        opened(address, tee=f"tcp://127.0.0.1:{port}")
+    with caplog.at_level(logging.WARNING):
+        opened(address, tee=free_address)
     assert not caplog.records

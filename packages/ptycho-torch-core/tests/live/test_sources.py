@@ -130,12 +130,10 @@ def test_while_nothing_is_taken_the_sender_waits(sender):
 
 
 @pytest.mark.rule("LIVE-011")
-def test_a_tee_hands_every_message_on_unchanged(sender):
+def test_a_tee_hands_every_message_on_unchanged(sender, free_address):
     socket, address = sender
     with zmq.Context() as context, context.socket(zmq.PULL) as writer:
-        port = writer.bind_to_random_port("tcp://127.0.0.1")
-        writer.unbind(f"tcp://127.0.0.1:{port}")
-        tee = f"tcp://127.0.0.1:{port}"
+        tee = free_address
         seen = []
         source = open_source(f"zmq:{address}", "frames", tee=tee)
         feed = Feed(address, source, lambda message, _: seen.append(message))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -71,3 +72,11 @@ def test_bytes_become_an_array_of_this_machine():
     assert np.array_equal(back, frame)
     with pytest.raises(Malformed):
         array_from(frame.tobytes()[1:], (24, 40), np.dtype("<u2"))
+
+
+def test_what_unpacking_needs_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dectris.compression", None)
+    frame = frame_of("counts")
+    with pytest.raises(Malformed) as caught:
+        unpacked(Packer("lz4")(frame), "lz4", frame.nbytes, 2)
+    assert "dectris" in caught.value.why

@@ -13,7 +13,6 @@ from uuid import uuid4
 import h5py
 import numpy as np
 import numpy.typing as npt
-from dectris.compression import decompress
 
 from ptycho_torch.live.codecs.malformed import Malformed
 
@@ -74,6 +73,11 @@ def unpacked(data: bytes, algorithm: str, n_bytes: int, itemsize: int, *, framed
         raise Malformed("packed bytes of another size than their shape asks for")
     if n_bytes > _HIGHEST_RATIO * len(data):
         raise Malformed("packed bytes that cannot become so many")
+    try:
+        from dectris.compression import decompress
+    except ImportError as error:
+        # Channels of EPICS come without it, unless they are packed.
+        raise Malformed("packed bytes, whose unpacking needs the extra dectris") from error
     try:
         result = decompress(data, algorithm, elem_size=itemsize)
     except (RuntimeError, ValueError, SystemError, MemoryError) as error:
