@@ -98,6 +98,18 @@ def editable(packages: tuple[Package, ...], extra: str = "") -> list[str]:
     return [argument for package in packages for argument in ("-e", f"{package.path}{extra}")]
 
 
+def tested(packages: tuple[Package, ...]) -> list[str]:
+    """Arguments of pip for packages with what their tests take, and what only a C compiler can install."""
+    compiled = "dectris," if any(map(shutil.which, ("cc", "gcc", "clang"))) else ""
+    return [
+        argument
+        for package in packages
+        for argument in editable(
+            (package,), f"[{compiled if package.import_name == 'ptycho_torch' else ''}test]"
+        )
+    ]
+
+
 @contextmanager
 def outside_the_tree(session: nox.Session) -> Iterator[Path]:
     """Work in an empty directory elsewhere, so that nothing is found only because the sources lie near."""
@@ -137,7 +149,7 @@ def types(session: nox.Session) -> None:
 @each_package
 def unit(session: nox.Session, package: Package) -> None:
     """Run the tests of one package with its siblings installed from this tree."""
-    install(session, *editable(package.family, "[test]"))
+    install(session, *tested(package.family))
     run_tests(session, str(package.path / "tests"))
 
 
@@ -171,7 +183,7 @@ def boundaries(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Run the tests that need several packages at once."""
-    install(session, *editable(PACKAGES, "[test]"))
+    install(session, *tested(PACKAGES))
     others = (f"--ignore={ROOT / 'tests' / name}" for name in ("boundaries", "others", "ptychodus"))
     run_tests(session, str(ROOT / "tests"), *others)
 
@@ -202,7 +214,7 @@ def ptychodus(session: nox.Session) -> None:
 @nox.session(default=False)
 def others(session: nox.Session) -> None:
     """Read files that the libraries of other programs write, and compare with how these read them."""
-    install(session, *editable(PACKAGES, "[test]"), *OTHERS)
+    install(session, *tested(PACKAGES), *OTHERS)
     session.run("pytest", *(session.posargs or [str(ROOT / "tests" / "others")]))
 
 

@@ -16,6 +16,10 @@ from ptycho_torch.data.simulation.simulate import simulate_scene
 from ptycho_torch.live.replay.schedule import Disturbances, schedule
 from ptycho_torch_cli import live, refine
 
+pytest.importorskip(
+    "dectris", reason="dectris-compression is compiled when it is installed, which takes a C compiler"
+)
+
 WRONG = {"drop": 0.2, "duplicate": 0.2, "shuffle": 7, "late_positions_s": 0.05, "seed": 4}
 QUICK = ["--epochs", "2", "--accelerator", "cpu", "--quiet"]
 

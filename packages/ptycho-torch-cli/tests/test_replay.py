@@ -10,6 +10,10 @@ import pytest
 
 from ptycho_torch_cli.replay import main
 
+pytest.importorskip(
+    "dectris", reason="dectris-compression is compiled when it is installed, which takes a C compiler"
+)
+
 Receive = Callable[[str, str], list[object]]
 
 

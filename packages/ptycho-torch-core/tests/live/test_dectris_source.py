@@ -14,6 +14,10 @@ from ptycho_torch.live.codecs.packing import Packer
 from ptycho_torch.live.messages import End, Frames, Refused, Start
 from ptycho_torch.live.source_registry import open_source
 
+pytest.importorskip(
+    "dectris", reason="dectris-compression is compiled when it is installed, which takes a C compiler"
+)
+
 KNOWN = Start(metadata={"photon_energy_eV": 8000.0}, n_frames=3)
 FRAMES = np.random.default_rng(2).poisson(3.0, (3, 16, 24)).astype("u2")
 

@@ -14,6 +14,10 @@ from ptycho_torch.live.codecs.packing import Packer
 from ptycho_torch.live.codecs.series import SeriesEnd, SeriesImage, SeriesStart
 from ptycho_torch.live.messages import Start
 
+pytest.importorskip(
+    "dectris", reason="dectris-compression is compiled when it is installed, which takes a C compiler"
+)
+
 SHAPE = (24, 40)
 MASK = np.zeros(SHAPE, dtype=bool)
 MASK[3, 7] = True

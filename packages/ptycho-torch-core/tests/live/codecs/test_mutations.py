@@ -16,6 +16,10 @@ from ptycho_torch.live.codecs.series import SeriesEnd, SeriesImage, SeriesStart
 from ptycho_torch.live.messages import End, Frames, Positions, Refused, Start
 from ptycho_torch.live.wire import decoded, encoded
 
+pytest.importorskip(
+    "dectris", reason="dectris-compression is compiled when it is installed, which takes a C compiler"
+)
+
 N_MESSAGES = 1000
 VALUES = (
     None,

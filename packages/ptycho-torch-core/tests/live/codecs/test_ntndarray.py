@@ -12,6 +12,10 @@ from ptycho_torch.live.codecs.malformed import Malformed
 from ptycho_torch.live.codecs.ntndarray import decode
 from ptycho_torch.live.codecs.packing import Packer
 
+pytest.importorskip(
+    "dectris", reason="dectris-compression is compiled when it is installed, which takes a C compiler"
+)
+
 FRAME = np.random.default_rng(0).poisson(3.0, (12, 20)).astype("u2")
 
 

@@ -11,6 +11,10 @@ import pytest
 from ptycho_torch.live.codecs.malformed import Malformed
 from ptycho_torch.live.codecs.packing import Packer, array_from, unpacked
 
+pytest.importorskip(
+    "dectris", reason="dectris-compression is compiled when it is installed, which takes a C compiler"
+)
+
 ALGORITHMS = ("lz4", "bslz4")
 
 

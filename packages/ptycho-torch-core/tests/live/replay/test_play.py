@@ -18,6 +18,10 @@ from ptycho_torch.live.scan import LiveScan
 from ptycho_torch.live.source_registry import open_source
 from ptycho_torch.refine import refine
 
+pytest.importorskip(
+    "dectris", reason="dectris-compression is compiled when it is installed, which takes a C compiler"
+)
+
 QUICK = RefineConfig(refine_epochs=1)
 ANYWHERE = "tcp://127.0.0.1:*"
 SOURCE_OF = {"zmq": "zmq", "dectris": "dectris", "dectris-v1": "dectris"}
