@@ -75,8 +75,17 @@ class WorkingCanvas:
         """(2,) float64 ``[y, x]``: array index = coordinate + origin."""
         return np.array(self.geometry.origin, dtype=np.float64) + self.margin_px
 
-    def lay(self, start: StitchedObject | None) -> npt.NDArray[np.complex128]:
-        """Starting values: the given object where it has weight, one elsewhere.
+    def lay(
+        self, start: StitchedObject | None, elsewhere: npt.NDArray[np.complex128] | None = None
+    ) -> npt.NDArray[np.complex128]:
+        """Starting values: the given object where it has weight, and something else elsewhere.
+
+        Parameters
+        ----------
+        start
+            The object; None: there is none.
+        elsewhere
+            Complex128, of this canvas; one if left out.
 
         Raises
         ------
@@ -84,7 +93,7 @@ class WorkingCanvas:
             If arrays of the object do not fit each other, it holds NaN or infinity, it lies a fraction
             of a pixel beside the canvas, or it shares no pixel with it.
         """
-        values = np.ones(self.shape, dtype=np.complex128)
+        values = np.ones(self.shape, dtype=np.complex128) if elsewhere is None else elsewhere.copy()
         if start is None:
             return values
         image = np.asarray(start.object)
@@ -109,7 +118,7 @@ class WorkingCanvas:
         if not covered.any():
             hint = "start and scan must share one coordinate system"
             raise ShapeError("start", f"an object that meets the canvas {self.geometry}", start.origin, hint)
-        values[here] = np.where(covered, part, 1)
+        values[here] = np.where(covered, part, values[here])
         return values
 
     def crop(self, image: Tensor) -> npt.NDArray[np.generic]:

@@ -20,6 +20,7 @@ from ptycho_torch.refine.residual import predicted_pairs
 from ptycho_torch.refine.result import SubPixel
 from ptycho_torch.refine.solver import refine
 from ptycho_torch.refine.subsets import z_order
+from ptycho_torch.refine.tilt import flat, tilt_of
 
 __all__ = ["judge"]
 
@@ -200,10 +201,11 @@ def _neighbours(scan: Scan) -> Rows:
 
 def _empty(scan: Scan) -> StitchedObject:
     geometry = WorkingCanvas.around(scan.positions, scan.N, 2).geometry
+    origin = np.array(geometry.origin, dtype=np.float64)
     return StitchedObject(
-        object=np.ones(geometry.shape, np.complex64),
+        object=flat(geometry.shape, origin, tilt_of(scan), scan.N).astype(np.complex64),
         weight=np.ones(geometry.shape, np.float32),
-        origin=np.array(geometry.origin, dtype=np.float64),
+        origin=origin,
     )
 
 

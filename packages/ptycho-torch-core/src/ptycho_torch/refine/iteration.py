@@ -48,6 +48,7 @@ from ptycho_torch.refine.result import RefineResult, SubPixel
 from ptycho_torch.refine.step import Batching, batch_gradient, detector_ramp, illumination_map
 from ptycho_torch.refine.sub_pixel import SolverPlacement, placement_of
 from ptycho_torch.refine.subsets import deal, frames_per_pixel, z_order
+from ptycho_torch.refine.tilt import tilt_of
 from ptycho_torch.refine.unknowns import POSITION_MARGIN_PX, Published, Setup, Step, unknowns_of
 from ptycho_torch.refine.unknowns.base import Indices
 
@@ -125,6 +126,10 @@ class Iteration:
         self.canvas = canvas or WorkingCanvas.around(scan.positions, scan.N, margin)
         self.origin = self.canvas.origin_tensor(device)
         ramp = detector_ramp(scan.N).to(device)
+        # An object that is given has found its own tilt.
+        self.tilt: tuple[int, int] = (0, 0) if like is None else like.tilt
+        if like is None and start is None:
+            self.tilt = tilt_of(scan)
         setup = Setup(
             scan=scan,
             start=start,
@@ -134,6 +139,7 @@ class Iteration:
             ramp=ramp,
             intensity_scale=self.scale,
             dtype=dtype,
+            tilt=self.tilt,
             dark=dark,
         )
         self.unknowns = unknowns_of(setup)

@@ -47,6 +47,8 @@ class Setup:
         Counts per unit of normalised intensity.
     dtype
         complex64 or complex128.
+    tilt
+        How far the beam lies beside the middle of the frames; px.
     dark
         (N, N) counts that every frame shows without light, where they are known.
     """
@@ -59,6 +61,7 @@ class Setup:
     ramp: Tensor
     intensity_scale: float
     dtype: torch.dtype
+    tilt: tuple[int, int] = (0, 0)
     dark: npt.NDArray[np.floating] | None = None
 
     @property

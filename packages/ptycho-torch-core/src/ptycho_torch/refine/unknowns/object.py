@@ -11,15 +11,23 @@ from dataclasses import replace
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.smoothness import LARGEST_CURVATURE, roughness, roughness_gradient
+from ptycho_torch.refine.tilt import flat
 from ptycho_torch.refine.unknowns.base import Chunk, Published, Setup, Step, Unknown
 
 __all__ = ["ObjectUnknown"]
 
 _FLOOR = 1e-3
+
+
+def _laid(setup: Setup, start: StitchedObject | None) -> npt.NDArray[np.complex128]:
+    canvas = setup.canvas
+    return canvas.lay(start, flat(canvas.shape, canvas.origin, setup.tilt, setup.scan.N))
 
 
 class ObjectUnknown(Unknown):
@@ -38,15 +46,15 @@ class ObjectUnknown(Unknown):
 
     @classmethod
     def of(cls, setup: Setup) -> Self:
-        """The starting object on the canvas; one where there is none."""
-        values = torch.from_numpy(setup.canvas.lay(setup.start)).to(device=setup.device, dtype=setup.dtype)
+        """The starting object on the canvas; a transparent one where there is none."""
+        values = torch.from_numpy(_laid(setup, setup.start)).to(device=setup.device, dtype=setup.dtype)
         return cls(values, smoothness=setup.config.smoothness)
 
     def start_from(self, setup: Setup, gain: float) -> None:
         """Take the starting object, which may come from another gauge, ``gain`` times as strong."""
         assert setup.start is not None
         scaled = replace(setup.start, object=np.asarray(setup.start.object) * gain)
-        values = torch.from_numpy(setup.canvas.lay(scaled)).to(self.value)
+        values = torch.from_numpy(_laid(setup, scaled)).to(self.value)
         self.value = self.now = self.ahead = values
 
     def start_batch(self) -> None:
