@@ -104,7 +104,8 @@ REFUSED = [
     (_without("entry_1/sample_1"), "entry_1/sample_1/geometry_1/translation"),
     (_without(f"{DETECTOR}/distance"), "detector_object_distance_m"),
     (_without("entry_1/instrument_1/source_1/energy"), "photon_energy_eV"),
-    (_set("entry_1/instrument_1/source_1/energy", 8000.0), "entry_1/instrument_1/source_1/energy"),
+    (_set("entry_1/instrument_1/source_1/energy", 8000.0), None),
+    (_set("entry_1/instrument_1/source_1/energy", 50.0), "entry_1/instrument_1/source_1/energy"),
     (
         _set("entry_1/sample_1/geometry_1/translation", np.zeros((4, 3))),
         "entry_1/sample_1/geometry_1/translation",

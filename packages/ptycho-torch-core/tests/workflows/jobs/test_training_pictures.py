@@ -97,7 +97,8 @@ def test_a_reconstruction_leaves_a_page_with_scores(inference):
     assert "Reconstruction of scan.npz" in text
     assert f"{outcome.forward_residual:.4f}" in text
     assert f"{outcome.report.scores.complex_nrmse:.4f}" in text
-    assert text.count("<img") == 3
+    # The object, the comparison with the truth, its ring correlation, and where patches disagree.
+    assert text.count("<img") == 4
 
 
 @pytest.mark.rule("RUN-070")
