@@ -17,6 +17,7 @@ from ptycho_torch.data import Scan
 __all__ = ["flat", "tilt_of"]
 
 _FRAMES = 256
+_VALUES = 1 << 24
 _EXPLAINED = 0.2
 _COUNTS = 100.0
 
@@ -40,7 +41,8 @@ def tilt_of(scan: Scan) -> Shift:
     tuple of int
         ``(down, right)``; px. Zero where nothing better explains the frames.
     """
-    chosen = np.unique(np.linspace(0, scan.n_frames - 1, min(scan.n_frames, _FRAMES)).astype(np.int64))
+    count = min(scan.n_frames, _FRAMES, max(1, _VALUES // scan.N**2))
+    chosen = np.unique(np.linspace(0, scan.n_frames - 1, count).astype(np.int64))
     frames = np.asarray(scan.diffraction[chosen])
     measured = scan.measured(frames)
     free = measured if measured.ndim == 2 else np.logical_and.reduce(measured, axis=0)
