@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,13 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from skimage.registration import phase_cross_correlation
 
+from ptycho_torch.bundle import best_checkpoint
 from ptycho_torch.data.simulation.simulate import simulate_scene
 
 PIXEL_M, DISTANCE_M, ENERGY_EV = 1e-8, 1.0, 10_000.0
 WAVELENGTH_M = 12398.4198 / ENERGY_EV * 1e-10
+PX = 0.25
+"""Most that features may be misplaced."""
 CENTRE_M = np.array([3e-6, -2e-6])
 
 
@@ -173,3 +177,25 @@ def displacement_and_error(world: World, product: Path) -> tuple[np.ndarray, flo
     norm = np.linalg.norm(first)
     error, flat = np.linalg.norm(first - second) / norm, np.linalg.norm(first - first.mean()) / norm
     return moved, float(error), float(flat)
+
+
+def reconstructed(ptychodus, compared, world, output, run, **settings):
+    """Reconstruct with the checkpoint that a user copies from a run."""
+    shutil.copy(best_checkpoint(run), world.folder / "model.ckpt")
+    done = ptychodus("reconstruct", world.folder, output, **settings)
+    assert done.returncode == 0, done.stdout
+    return compared(world, output / "product.000001.h5")
+
+
+def only_run(output: Path) -> Path:
+    """The one run that a folder holds."""
+    runs = list(output.glob("run_*"))
+    assert len(runs) == 1, runs
+    return runs[0]
+
+
+def trained(ptychodus, world, output, **settings):
+    """Train into a new folder; the run, and what was said."""
+    done = ptychodus("train", world.folder, output, **settings)
+    assert done.returncode == 0, done.stdout
+    return only_run(output), done.stdout

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from driving import environment, reconstructed, trained
 from ptychodus.api.diffraction import (
     DiffractionDatasetLayoutNode,
     DiffractionMetadata,
@@ -151,3 +155,28 @@ def test_our_pair_is_the_same_scan_there(ours, tmp_path):
         np.testing.assert_allclose(here - here[0], there - there[0], rtol=0, atol=1e-13)
     here = replace(with_truth, probe_positions=prepared.product.probe_positions)
     assert _residual_there(here, prepared.diffraction_patterns) < NOISE * least
+
+
+def _by_our_command_line(source: Path, folder: Path, run: Path) -> Path:
+    """Train and reconstruct with the settings of a run of ptychodus; the product."""
+    program, settings = Path(sys.executable).with_name("ptycho-torch"), run / "resolved_config.json"
+    model, result = folder / "model", folder / "result"
+    for line in (
+        ("train", "--train-data-file", source, "--output-dir", model, "--config", settings),
+        ("infer", "--model-path", model, "--test-data", source, "--output-dir", result),
+    ):
+        done = subprocess.run(
+            [str(part) for part in (program, *line, "--accelerator", "cpu", "--quiet")],
+            capture_output=True, text=True, env=environment(folder.parent),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    return result / "reconstruction.h5"
+
+
+def test_our_own_command_line_gives_the_same(world, ptychodus, compared, tmp_path):
+    made = world()
+    run, _ = trained(ptychodus, made, tmp_path / "out", epochs=1)
+    moved, error, flat = reconstructed(ptychodus, compared, made, tmp_path / "rec", run)
+    own_moved, own_error, own_flat = compared(made, _by_our_command_line(made.folder, tmp_path / "own", run))
+    assert np.abs(own_moved - moved).max() <= 0.05
+    assert own_error / own_flat == pytest.approx(error / flat, rel=0.1)
