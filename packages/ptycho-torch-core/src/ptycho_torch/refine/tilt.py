@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.data import Scan
+from ptycho_torch.diagnosis.evidence import far_field
 
 __all__ = ["flat", "tilt_of"]
 
@@ -47,10 +48,9 @@ def tilt_of(scan: Scan) -> Shift:
     measured = scan.measured(frames)
     free = measured if measured.ndim == 2 else np.logical_and.reduce(measured, axis=0)
     seen = np.sqrt(np.where(free, frames.sum(axis=0, dtype=np.float64), 0))
-    light = (np.abs(np.fft.fft2(np.fft.ifftshift(scan.probe, axes=(-2, -1)))) ** 2).sum(axis=0)
-    light = np.fft.fftshift(light.astype(np.float64))
+    light = far_field(scan.probe)
     agreement = _correlation(seen, np.sqrt(light)) ** 2 / np.maximum(
-        _correlation(free.astype(np.float64), light), 1e-6 * light.sum()
+        _correlation(free.astype(np.float64), light), 1e-6
     )
     at = np.unravel_index(int(agreement.argmax()), agreement.shape)
     left = float((seen**2).sum() - agreement[0, 0])
