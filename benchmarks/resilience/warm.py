@@ -7,8 +7,10 @@ steps on the disk; its processor time and its memory are measured by the system.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
+import pkgutil
 import resource
 import shutil
 import signal
@@ -41,6 +43,11 @@ MEMORY_BYTES = 2 * 2**30
 _ROOM_BYTES = 4 * 2**30
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "os.link", "os.symlink")
+_LATE = (
+    *("torch", "h5py", "lightning.pytorch", "fsspec.implementations.chained", "scipy.spatial", "scipy.fft"),
+    *("scipy.ndimage", "skimage.metrics", "skimage.restoration", "matplotlib.pyplot", "PIL.PngImagePlugin"),
+    *("matplotlib.backends.backend_agg", "tqdm", "tomllib", "sqlite3", "encodings.cp437"),
+)
 _LOOK_EVERY_S = 0.005
 _FAILED = 70
 
@@ -76,22 +83,31 @@ class Ended:
 def warm_up() -> None:
     """Import what the commands import late; nothing is computed, so no threads are started.
 
-    Figures are built and saved, but nothing is drawn on them: letters take longer than all the rest.
+    Figures are built and saved, but small and with nothing drawn on them: letters and pixels take longer
+    than all the rest. What is there is taken from the collector of garbage, which would look at all of it,
+    and so copy it, in every fork.
     """
-    for name in (
-        *("torch", "h5py", "scipy.spatial", "scipy.fft", "scipy.ndimage", "matplotlib.pyplot", "tqdm"),
-        *("ptycho_torch.workflows", "ptycho_torch.lightning", "ptycho_torch.data.convert"),
-        *("ptycho_torch.data.summary", "ptycho_torch.trials", "ptycho_torch.plotting"),
-        "ptycho_torch.data.simulation.simulate",
-    ):
+    for name in (*_LATE, *_modules_of("ptycho_config", "ptycho_torch", "ptycho_torch_cli")):
         import_module(name)
-    from ptycho_torch_cli.__main__ import COMMANDS
-
-    for module, _ in COMMANDS.values():
-        import_module(f"ptycho_torch_cli.{module}")
     from matplotlib.figure import Figure
+    from PIL import Image
+    from skimage.metrics import structural_similarity  # noqa: F401  loaded when it is asked for
+    from skimage.restoration import unwrap_phase  # noqa: F401
 
+    from ptycho_torch.plotting import style
+
+    Image.preinit()
+    style._DPI = 10
     Figure.draw = lambda figure, renderer: None  # type: ignore[method-assign]
+    gc.collect()
+    gc.freeze()
+
+
+def _modules_of(*packages: str) -> Iterator[str]:
+    """All modules of packages."""
+    for name in packages:
+        for found in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
+            yield found.name
 
 
 def command(words: list[str]) -> Work:

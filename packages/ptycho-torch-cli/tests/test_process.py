@@ -159,6 +159,50 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_no_traceback(
     assert "interrupted" in err.splitlines()[-1]
 
 
+WHILE_IMPORTING = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+            {again}
+sys.meta_path.insert(0, Interrupt())
+from ptycho_torch_cli.__main__ import run
+sys.exit(run(["inspect", "scan.npz"]))
+"""
+
+
+@pytest.mark.rule("RUN-024")
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("again", ["", "os.kill(os.getpid(), signal.SIGINT)"])
+@pytest.mark.parametrize("name", ["ptycho_config", "ptycho_torch_cli.parsers", "ptycho_torch"])
+def test_ctrl_c_while_a_command_is_loaded_leaves_no_traceback(name: str, again: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", WHILE_IMPORTING.format(name=name, again=again)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert run.returncode == 130, run.stderr
+    assert "interrupted" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "KeyboardInterrupt" not in run.stderr
+
+
+@pytest.mark.rule("RUN-024")
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_after_the_work_is_done_leaves_no_traceback() -> None:
+    script = (
+        "import atexit, os, signal, sys\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "from ptycho_torch_cli.__main__ import run\n"
+        "sys.exit(run(['--version']))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.returncode == 130
+    assert run.stdout.startswith("ptycho-torch-cli")
+    assert run.stderr == "ptycho-torch: interrupted\n"
+
+
 @pytest.mark.rule("RUN-063")
 def test_two_processes_of_the_command_speak_once(scan_file: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"

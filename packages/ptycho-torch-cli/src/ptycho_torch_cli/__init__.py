@@ -6,10 +6,7 @@ when it runs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    __version__: str
+__version__: str
 
 __all__ = ["__version__"]
 

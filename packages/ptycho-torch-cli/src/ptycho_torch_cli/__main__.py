@@ -1,17 +1,21 @@
-"""``ptycho-torch``: one command, its jobs as subcommands."""
+"""``ptycho-torch``: one command, its jobs as subcommands.
+
+What takes time to import is imported in functions, so that Ctrl-C ends a process in words before that.
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
-from importlib import import_module
 
-from ptycho_config import suggest
-from ptycho_torch_cli.console import note, run_command
-from ptycho_torch_cli.parsers import CommandParser, add_common_flags
+# Checkers of types take this for true; typing itself takes longer to load than all else before the work.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
 
-__all__ = ["COMMANDS", "build_parser", "main"]
+    from ptycho_torch_cli.parsers import CommandParser
+
+__all__ = ["COMMANDS", "build_parser", "main", "run", "run_inference", "run_train"]
 
 COMMANDS = {
     "train": ("train", "train a network on a scan, leave a model bundle"),
@@ -32,6 +36,8 @@ _ALIASES = {"inference": "infer"}
 
 def build_parser() -> CommandParser:
     """Return the parser of everything that stands before a subcommand."""
+    from ptycho_torch_cli.parsers import CommandParser, add_common_flags
+
     parser = CommandParser(
         "ptycho-torch",
         description="Learned reconstruction of ptychography scans.",
@@ -54,6 +60,11 @@ def build_parser() -> CommandParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand and return its exit code."""
+    from importlib import import_module
+
+    from ptycho_config import suggest
+    from ptycho_torch_cli.console import note, run_command
+
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     if not words:
@@ -76,5 +87,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(parser, refuse, flags)
 
 
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand in a process of its own, which Ctrl-C ends in words whenever it comes."""
+    from ptycho_torch_cli.early import end_in_words
+
+    end_in_words()
+    return main(argv)
+
+
+def run_train() -> int:
+    """``ptycho-train``."""
+    return run(["train", *sys.argv[1:]])
+
+
+def run_inference() -> int:
+    """``ptycho-inference``."""
+    return run(["infer", *sys.argv[1:]])
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ptycho_config import ConfigError
+from ptycho_torch_cli.early import INTERRUPTED
 from ptycho_torch_cli.parsers import CommandParser
-from ptycho_torch_cli.signals import INTERRUPTED, interruptible
+from ptycho_torch_cli.signals import interruptible
 
 __all__ = [
     "ProgressDisplay",

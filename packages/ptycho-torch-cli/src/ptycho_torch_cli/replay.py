@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from ptycho_config import InferenceConfig, PartsConfig, PyTorchExecutionConfig, setting
 from ptycho_torch_cli.console import note, progress_of, run_command
+from ptycho_torch_cli.early import INTERRUPTED
 from ptycho_torch_cli.formats import SCAN_HELP
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
 from ptycho_torch_cli.shared import LIMIT, array_limit_of, parts_of, validate_paths
-from ptycho_torch_cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from ptycho_torch.data.scan.contract import Scan

@@ -8,13 +8,18 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
-__all__ = ["INTERRUPTED", "interruptible"]
+from ptycho_torch_cli.early import INTERRUPTED, SIGNALS, end
 
-INTERRUPTED = 130
-"""Exit code of a command that was interrupted."""
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["interruptible"]
+
+_IMPORTING = "<frozen importlib._bootstrap>"
+_OUTSIDE = f"{__name__.rpartition('.')[0]}.console"
+_AGAIN_AFTER_S = 0.02
 
 
 @contextlib.contextmanager
@@ -32,29 +37,66 @@ def interruptible(note: Callable[[str], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked = False
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            if number == signal.SIGINT:
-                _leave(note)
-            return
-        asked = True
-        raise KeyboardInterrupt
-
-    usual: dict[signal.Signals, Any] = {
-        signal.SIGINT: signal.default_int_handler,
-        signal.SIGTERM: signal.SIG_DFL,
-    }
-    ours = [number for number, handler in usual.items() if signal.getsignal(number) == handler]
-    for number in ours:
-        signal.signal(number, interrupt)
+    interrupts = _Interrupts(note)
+    found = {number: signal.getsignal(number) for number in SIGNALS}
+    usual = (signal.default_int_handler, signal.SIG_DFL, end)
+    before = {number: handler for number, handler in found.items() if handler in usual}
+    for number in before:
+        signal.signal(number, interrupts)
     try:
         yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        if interrupts.waits:
+            # Whatever the work says, it would not have come to say it.
+            raise KeyboardInterrupt from None
+        raise
     finally:
-        for number in ours:
-            signal.signal(number, usual[number])
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Interrupts:
+    """Handler of both signals; raises once, and not in the middle of an import.
+
+    An exception in a module of C that is being loaded may come out as another one, or be printed and lost.
+    Until the import is over, ``waits`` is true.
+    """
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._asked = False
+        self._sent_again = False
+        self.waits = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._asked and not self._sent_again:
+            if number == signal.SIGINT:
+                _leave(self._note)
+            return
+        self._asked, self._sent_again = True, False
+        self.waits = _is_importing(frame) and hasattr(signal, "pthread_kill")
+        if self.waits:
+            timer = threading.Timer(_AGAIN_AFTER_S, self._send_again, (number,))
+            timer.daemon = True
+            timer.start()
+            return
+        raise KeyboardInterrupt
+
+    def _send_again(self, number: int) -> None:
+        self._sent_again = True
+        # To the main thread, so that a call of the system in which it waits ends as by the first signal.
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    # An import that the whole command stands in, such as that of a script, would never be over.
+    while frame is not None and frame.f_globals.get("__name__") != _OUTSIDE:
+        if frame.f_code.co_filename == _IMPORTING:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _leave(note: Callable[[str], None]) -> None:
