@@ -44,6 +44,8 @@ DIAGNOSIS_ROWS = (
     "grains nor the light of the probe tell which | |",
     "| `unread` | positions that are not numbers | NaN or infinity; a scan with more than half of them is "
     "refused | yes |",
+    "| `unwritten` | frames that are not in the file, which gives a fill value for them | pieces that were "
+    "never written, and parts of a virtual dataset that are mapped to nothing | yes |",
 )
 HEAD = ("| flag | value | meaning |", "|---|---|---|")
 ACTIONS = ("show", "validate", "explain")

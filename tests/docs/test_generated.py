@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from ptycho_torch.data.scan.cleaning import DOMAIN, UNREAD
+from ptycho_torch.data.scan.cleaning import DOMAIN, UNREAD, UNWRITTEN
 from ptycho_torch.diagnosis.table import DIAGNOSES
 
 
@@ -50,7 +50,7 @@ def test_figures_can_be_drawn_and_are_small(root, load, tmp_path, monkeypatch):
 def test_every_diagnosis_has_a_section_of_its_page(root):
     text = (root / "docs" / "diagnoses.md").read_text(encoding="utf-8")
     sections = re.findall(r"^### `([\w-]+)`$\n(.+)", text, flags=re.MULTILINE)
-    assert [name for name, _ in sections] == [DOMAIN, UNREAD, *(entry.name for entry in DIAGNOSES)]
+    assert [name for name, _ in sections] == [DOMAIN, UNREAD, UNWRITTEN, *(entry.name for entry in DIAGNOSES)]
     assert all(len(first) > 40 for _, first in sections)
 
 

@@ -41,6 +41,11 @@ class Stopped(KeyboardInterrupt):
         (ConfigError(Problem("N", MISSING, "a number")), 2, "prog: N: missing; expected a number\n"),
         (ValueError("bad data"), 1, "prog: bad data\n"),
         (OSError(28, "disk full"), 1, "prog: [Errno 28] disk full\n"),
+        (
+            PermissionError(13, "Permission denied", "scan.npz"),
+            1,
+            "prog: scan.npz: no permission to read or write this; ask its owner for it\n",
+        ),
         (MemoryError(), 1, "prog: MemoryError\n"),
         (KeyboardInterrupt(), 130, "prog: interrupted; nothing was kept\n"),
         (Stopped(None), 130, "prog: interrupted; nothing was kept\n"),

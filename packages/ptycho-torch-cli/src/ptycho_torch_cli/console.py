@@ -110,12 +110,18 @@ def _parse_and_work(
         except BrokenPipeError:
             raise
         except _FAILURES as error:
-            code, text = 1, str(error) or type(error).__name__
+            code, text = 1, _said(error)
             trace = traceback.format_exc()
         if args.traceback:
             note(trace.rstrip())
         note(f"{parser.prog}: {text}")
         return code
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return f"{error.filename}: no permission to read or write this; ask its owner for it"
+    return str(error) or type(error).__name__
 
 
 def _interrupted(prog: str, error: KeyboardInterrupt) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from ptycho_config import PartsConfig
 from ptycho_torch.data.formats.npz import load_scan
+from ptycho_torch.data.opening import open_scan
 from ptycho_torch.data.scan.assemble import assemble_scan
 from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, ScanWarning
@@ -212,3 +216,28 @@ def test_a_single_frame_is_a_scan(arrays):
         ).n_frames
         == 1
     )
+
+
+@pytest.mark.rule("DATA-127")
+@pytest.mark.parametrize("kind", ["npz", "folder", "mask", "positions"])
+def test_what_may_not_be_read_is_refused_with_its_name(arrays, write, tmp_path, monkeypatch, kind):
+    path = write(arrays) if kind != "folder" else tmp_path
+    forbidden = tmp_path / "stated.txt" if kind in ("mask", "positions") else Path(path)
+    (tmp_path / "stated.txt").write_text("1 2\n")
+
+    def refuse(real):
+        def call(self, *args, **options):
+            if Path(self) == forbidden:
+                raise PermissionError(13, "Permission denied", str(self))
+            return real(self, *args, **options)
+
+        return call
+
+    # The system says no to everybody but the one who owns the machine, as whom tests may run.
+    for name in ("open", "iterdir", "read_text"):
+        monkeypatch.setattr(Path, name, refuse(getattr(Path, name)))
+    parts = {"mask": PartsConfig(mask=forbidden), "positions": PartsConfig(positions=forbidden)}.get(kind)
+    with pytest.raises((PermissionError, DataError)) as caught:
+        open_scan(path, parts=parts)
+    assert str(forbidden) in str(caught.value)
+    assert "[Errno" not in str(caught.value)

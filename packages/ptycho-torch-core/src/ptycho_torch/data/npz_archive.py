@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.data.limits import largest_array_bytes, memory_bytes, too_large
+from ptycho_torch.data.paths import permitted
 from ptycho_torch.data.plain_pickle import plain_text
 from ptycho_torch.data.scan.assemble import FRAME_KEYS
 from ptycho_torch.data.scan.header import ArrayHeader
@@ -70,7 +71,8 @@ def open_archive(path: str | PathLike[str]) -> Iterator[tuple[Path, zipfile.ZipF
     if not file.is_file():
         raise DataError("not a file; give the path of one NPZ scan", file)
     try:
-        archive = zipfile.ZipFile(file)
+        with permitted(file):
+            archive = zipfile.ZipFile(file)
     except PermissionError:
         raise
     except zipfile.BadZipFile as error:

@@ -17,7 +17,7 @@ from ptycho_config import ConfigError, PartsConfig, Problem
 from ptycho_torch.data.format_module import Format
 from ptycho_torch.data.format_registry import format_of, formats
 from ptycho_torch.data.naming import named
-from ptycho_torch.data.paths import inside_of
+from ptycho_torch.data.paths import inside_of, permitted
 from ptycho_torch.data.scan.header import Located
 from ptycho_torch.errors import DataError, fault
 
@@ -78,13 +78,16 @@ class Candidate:
         """First bytes of the file, at most 512; empty for a directory."""
         if self.is_folder:
             return b""
-        with self.path.open("rb") as stream:
+        with permitted(self.path), self.path.open("rb") as stream:
             return stream.read(_START_BYTES)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names in the directory, sorted; empty for a file."""
-        return tuple(sorted(entry.name for entry in self.path.iterdir())) if self.is_folder else ()
+        if not self.is_folder:
+            return ()
+        with permitted(self.path):
+            return tuple(sorted(entry.name for entry in self.path.iterdir()))
 
     @cached_property
     def hdf5(self) -> h5py.File | None:

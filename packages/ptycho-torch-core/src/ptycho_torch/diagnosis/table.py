@@ -23,8 +23,14 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
 )
 """Every diagnosis of a scan."""
 
-CLEANING: tuple[str, ...] = ("unread", *(diagnosis.name for diagnosis in DIAGNOSES if diagnosis.cleans))
-"""Names of those whose finding is masked or left out; ``"unread"`` are positions that are no numbers."""
+CLEANING: tuple[str, ...] = (
+    "unread",
+    "unwritten",
+    *(diagnosis.name for diagnosis in DIAGNOSES if diagnosis.cleans),
+)
+"""Names of those whose finding is masked or left out; ``"unread"`` are positions that are no numbers,
+``"unwritten"`` frames that are not in their file.
+"""
 
 
 def examine(evidence: Evidence, among: Iterable[Diagnosis] = DIAGNOSES) -> tuple[Finding, ...]:

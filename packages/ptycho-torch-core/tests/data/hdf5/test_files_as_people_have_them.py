@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from ptycho_torch.data.formats import cxi
 from ptycho_torch.data.opening import open_scan, read_scan_header
 from ptycho_torch.data.scan.example import example_scan
-from ptycho_torch.errors import DataError
+from ptycho_torch.errors import DataError, ScanWarning
 
 pytestmark = pytest.mark.usefixtures("spawnable")
 
@@ -86,6 +86,98 @@ def test_a_virtual_dataset_is_read_whole_or_not_at_all(scan_file, tmp_path, miss
     said = _refused(path)
     assert FRAMES in said
     assert all(name in said for name in gone or ["raw_1.h5"])
+
+
+def _maps(rows, columns=slice(None), fill=0):
+    """A virtual dataset that maps some frames only, from one file."""
+    layout = h5py.VirtualLayout((12, 16, 16), np.uint16)
+    for row in rows:
+        layout[row, columns] = h5py.VirtualSource("raw.h5", "data", (12, 16, 16))[row, columns]
+    return lambda file: file.create_virtual_dataset(FRAMES, layout, fillvalue=fill)
+
+
+def _through_another(folder, rows):
+    """A virtual dataset over one that maps some frames only."""
+    with h5py.File(folder / "between.h5", "w") as file:
+        _maps(rows, fill=3)(file.create_group("a"))
+        file["data"] = h5py.SoftLink("/a/" + FRAMES)
+    layout = h5py.VirtualLayout((12, 16, 16), np.uint16)
+    layout[:] = h5py.VirtualSource("between.h5", "a/" + FRAMES, (12, 16, 16))
+    return lambda file: file.create_virtual_dataset(FRAMES, layout)
+
+
+def _stops(rows, fill=5):
+    """A dataset whose writer ended early."""
+
+    def put(file):
+        data = file.create_dataset(FRAMES, (12, 16, 16), np.uint16, chunks=(1, 8, 16), fillvalue=fill)
+        for row in rows:
+            data[row] = example_scan().diffraction[row]
+
+    return put
+
+
+@pytest.mark.rule("DATA-126")
+@pytest.mark.parametrize("layout", ["gap", "other value", "between", "stopped", "part of a frame"])
+def test_frames_that_were_never_written_are_named_and_left_out(scan_file, tmp_path, layout):
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["data"] = example_scan().diffraction[:].astype(np.uint16)
+    rows = [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
+    put = {
+        "gap": _maps(rows),
+        "other value": _maps(rows, fill=9),
+        "between": _through_another(tmp_path, rows),
+        "stopped": _stops(rows),
+        "part of a frame": _maps(rows),
+    }[layout]
+
+    def half_too(file):
+        del file[FRAMES]
+        made = h5py.VirtualLayout((12, 16, 16), np.uint16)
+        source = h5py.VirtualSource("raw.h5", "data", (12, 16, 16))
+        for row in range(12):
+            part = slice(None) if row in rows else slice(0, 8)
+            made[row, part] = source[row, part]
+        file.create_virtual_dataset(FRAMES, made, fillvalue=9)
+
+    path = scan_file(put)
+    if layout == "part of a frame":
+        with h5py.File(path, "a") as file:
+            half_too(file)
+    with pytest.warns(ScanWarning) as told:
+        scan = open_scan(path)
+    assert len(told) == 1
+    (found,) = [finding for finding in scan.findings if finding.found and finding.severity == "warning"]
+    assert (found.name, found.numbers["frames"]) == ("unwritten", [4, 11])
+    np.testing.assert_array_equal(scan.diffraction[:], example_scan().diffraction[rows])
+    np.testing.assert_array_equal(scan.frame_index, rows)
+
+
+@pytest.mark.rule("DATA-126")
+def test_pixels_that_no_file_holds_are_not_measured(scan_file, tmp_path):
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["data"] = example_scan().diffraction[:].astype(np.uint16)
+    scan = open_scan(scan_file(_maps(range(12), slice(2, 16), fill=7)))
+    assert scan.bad_pixels[:2].all()
+    assert not scan.bad_pixels[2:].any()
+    assert scan.n_frames == 12
+
+
+@pytest.mark.rule("DATA-126")
+@pytest.mark.parametrize("put", [_maps([]), _stops([])], ids=["mapped", "written"])
+def test_a_scan_without_a_frame_that_was_written_is_refused(scan_file, put):
+    assert FRAMES in _refused(scan_file(put))
+
+
+@pytest.mark.rule("DATA-066")
+def test_positions_in_a_file_that_is_missing_are_named(scan_file):
+    path = scan_file()
+    layout = h5py.VirtualLayout((12, 3), float)
+    layout[:] = h5py.VirtualSource("nowhere.h5", "t", (12, 3))
+    with h5py.File(path, "a") as file:
+        del file[PLACES]
+        file.create_virtual_dataset(PLACES, layout)
+    assert "nowhere.h5" in _refused(path)
 
 
 @pytest.mark.rule("DATA-066")

@@ -15,7 +15,7 @@ from ptycho_torch.data.hdf5.files import Contents, is_hdf5, opened
 from ptycho_torch.data.hdf5.units import stated_unit
 from ptycho_torch.data.limits import too_large
 from ptycho_torch.data.npz_archive import read_arrays
-from ptycho_torch.data.paths import inside_of
+from ptycho_torch.data.paths import inside_of, permitted
 from ptycho_torch.data.scan.misfits import too_many
 from ptycho_torch.data.scan.tables import Places, columns_named, read_table
 from ptycho_torch.errors import DataError, fault
@@ -62,7 +62,11 @@ def read_values(path: Path, name: str, problems: Problems, *, shapes: Shapes = (
     if file.is_file() and is_hdf5(file):
         return _values_in_hdf5(file, inside, name, problems, shapes)
     try:
-        return _array_of(file, shapes)
+        with permitted(file):
+            return _array_of(file, shapes)
+    except PermissionError as error:
+        problems.append(fault(name, str(error)))
+        return None
     except (ValueError, OSError, EOFError, UnicodeDecodeError) as error:
         said = f"{file}: cannot be read ({error}); expected .npy, .tif, .csv, .txt or HDF5"
         problems.append(fault(name, said))
@@ -144,7 +148,11 @@ def read_places(path: Path, columns: str | None, n_frames: int | None, problems:
             return _places_in_hdf5(file, inside, columns, n_frames, problems)
         if file.suffix.lower() == ".npy":
             return Places(_two_columns(_npy(file, are_few=True), columns, n_frames))
-        return read_table(_text(file), columns)
+        with permitted(file):
+            return read_table(_text(file), columns)
+    except PermissionError as error:
+        problems.append(fault("positions", str(error)))
+        return None
     except (ValueError, OSError, EOFError, UnicodeDecodeError) as error:
         problems.append(fault("positions", f"{file}: {error}"))
         return None

@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 from ptycho_torch.data.hdf5.kinds import as_numbers, why_no_frames, why_no_numbers, why_too_large
 from ptycho_torch.data.hdf5.links import broken_link, headers_and_links, missing_parts
+from ptycho_torch.data.hdf5.unfilled import filled_parts
 from ptycho_torch.data.hdf5.units import UNITS, scale_of, stated_unit
+from ptycho_torch.data.paths import permitted
 from ptycho_torch.data.scan.hdf5_frames import HDF5Frames
 from ptycho_torch.data.scan.header import ArrayHeader
 from ptycho_torch.data.scan.misfits import too_many
@@ -58,7 +60,8 @@ def opened(path: str | PathLike[str]) -> Iterator[h5py.File]:
     if not source.is_file():
         raise DataError("not a file; give the path of one HDF5 file", source)
     try:
-        file = open_hdf5(source)
+        with permitted(source):
+            file = open_hdf5(source)
     except PermissionError:
         raise
     except OSError as error:
@@ -247,6 +250,10 @@ class Contents:
         if said is not None:
             self.report(fault(name, said.reworded(f"an array of shape {data.shape} {said}")))
             return None
+        absent = missing_parts(data)
+        if absent is not None:
+            self.report(fault(name, absent))
+            return None
         try:
             if not self._can_unpack(data, name):
                 return None
@@ -404,4 +411,11 @@ class Contents:
         if said is not None:
             self.report(fault(name, said))
             return None
-        return HDF5Frames(self.path, name, last=last)
+        filled = filled_parts(data, last=last)
+        if filled is None:
+            return HDF5Frames(self.path, name, last=last)
+        if not filled.frames.any() or not filled.pixels.any():
+            said = "no frame was ever written; wait for the detector, or copy the file again"
+            self.report(fault(name, said))
+            return None
+        return HDF5Frames(self.path, name, last=last, filled=(filled.frames, filled.pixels))

@@ -157,11 +157,24 @@ class Gathered:
             self.metadata[OBJECT_IS_GUESS] = True
         if stated:
             self.metadata[PARTS_ENTRY] = stated
+        self._mask_unmapped()
         if self.frames is not None and self.turn != ORIENTATIONS[0]:
             self.frames = cast(FrameStack, turn_frames(self.frames, self.turn))
             if self.bad_pixels is not None:
                 self.bad_pixels = np.asarray(turn_frames(self.bad_pixels[None], self.turn))[0]
         return self
+
+    def _mask_unmapped(self) -> None:
+        """Count pixels that a virtual dataset maps to nothing as not measured."""
+        unmapped = None if self.frames is None else self.frames.unmapped
+        if unmapped is None or not unmapped.any():
+            return
+        count = np.count_nonzero(unmapped)
+        self.remarks.append(f"{count} pixels of the frames are in no file; they count as not measured")
+        if self.bad_pixels is None:
+            self.bad_pixels = unmapped
+        elif self.bad_pixels.shape == unmapped.shape:
+            self.bad_pixels = (self.bad_pixels != 0) | unmapped
 
     def header(self) -> ScanHeader:
         """Sizes and metadata, and what is in the files; no frame is read."""
@@ -188,7 +201,9 @@ class Gathered:
         """Begin with a probe that is made from the frames, where the layout holds none."""
         if self.probe is not None or self.guess is None or self.frames is None:
             return
-        mean = mean_frame(self.frames, self.bad_pixels)
+        lacks = self.frames.unwritten
+        frames = self.frames if lacks is None else self.frames.take(np.flatnonzero(~lacks))
+        mean = mean_frame(frames, self.bad_pixels)
         if not mean.any():
             return
         self.probe = self.guess(mean)

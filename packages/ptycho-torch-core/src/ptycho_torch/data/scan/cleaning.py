@@ -36,6 +36,8 @@ DOMAIN = "domain"
 UNREAD = "unread"
 """Name of the finding about positions that are no numbers."""
 
+UNWRITTEN = "unwritten"
+"""Name of the finding about frames that are not in the file."""
 
 _LEAST_READ = 0.5
 
@@ -131,7 +133,10 @@ def clean_frames(
     read: Mask = np.asarray(np.isfinite(positions).all(axis=1))
     if np.count_nonzero(read) < _LEAST_READ * n:
         raise DataError(fault("xcoords, ycoords", f"positions that are not finite: {numbered(~read)}"))
-    rows = np.flatnonzero(read) if UNREAD in clean else np.arange(n)
+    written = _written(frames)
+    rows = np.flatnonzero((read | (UNREAD not in clean)) & (written | (UNWRITTEN not in clean)))
+    if not rows.size:
+        raise DataError(fault("diff3d", "no frame that was written has a position that was read"))
     stored = frames if len(rows) == n else take_frames(frames, rows)
     wide = speckles_are_wide(probe)
     seen = frame_statistics(stored, unmeasured=unmeasured, progress=progress, speckles_are_wide=wide)
@@ -172,7 +177,7 @@ def clean_frames(
         seen = frame_statistics(take_frames(frames, rows), unmeasured=unmeasured, speckles_are_wide=wide)
         evidence = look(seen, rows)
         found = [*told, *examine(evidence, [entry for entry in DIAGNOSES if entry.name not in names])]
-    told = [_domain(decision), _unread(read), *found]
+    told = [_domain(decision), _unread(read), _unwritten(written), *found]
     return _told(told, clean, (unmeasured, ceilings), rows, evidence.frames, decision)
 
 
@@ -192,7 +197,7 @@ def _told(
     hidden = np.zeros_like(seen.left_out) if mask is None else mask
     # Numbers per frame hold where the pixels that they leave out, or hold, are those of the mask.
     wrong = (hidden != seen.left_out) & (seen.mean > 0)
-    order = [DOMAIN, UNREAD, *(entry.name for entry in DIAGNOSES)]
+    order = [DOMAIN, UNREAD, UNWRITTEN, *(entry.name for entry in DIAGNOSES)]
     findings = [_as_done(_unless_known(finding, known), clean, mask is unmeasured) for finding in found]
     return Cleaned(
         rows=rows,
@@ -253,6 +258,29 @@ def _unread(read: Mask) -> Finding:
         advice="their frames are left out",
         numbers={"positions": np.flatnonzero(~read).tolist()},
         remedy=Remedy(drop=~read),
+    )
+
+
+def _written(frames: Frames) -> Mask:
+    lacks = getattr(frames, "unwritten", None)
+    return np.ones(frames.shape[0], dtype=np.bool_) if lacks is None else ~np.asarray(lacks)
+
+
+def _unwritten(written: Mask) -> Finding:
+    if written.all():
+        return Finding(name=UNWRITTEN, found=False, text="the values of every frame are there")
+    count = int((~written).sum())
+    return Finding(
+        name=UNWRITTEN,
+        found=True,
+        severity="warning",
+        text=(
+            f"{count} of {written.size} frames were never written, or a virtual dataset maps nothing to them "
+            f"(numbers {numbered(~written)}): the file gives a fill value for them"
+        ),
+        advice="they are left out, with their positions",
+        numbers={"frames": np.flatnonzero(~written).tolist()},
+        remedy=Remedy(drop=~written),
     )
 
 

@@ -41,6 +41,8 @@ class HDF5Frames(FrameStack):
         int64, ``(n,)``: which frames, in which order; None: all as stored.
     last
         Whether the dataset is ``(H, W, n)``.
+    filled
+        Frames (n,) and pixels (H, W) that hold values; None: all.
 
     Raises
     ------
@@ -49,11 +51,18 @@ class HDF5Frames(FrameStack):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], dataset: str, rows: Rows | None = None, *, last: bool = False
+        self,
+        path: str | os.PathLike[str],
+        dataset: str,
+        rows: Rows | None = None,
+        *,
+        last: bool = False,
+        filled: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None = None,
     ) -> None:
         super().__init__()
         self.path = Path(path).resolve()
         self.dataset = dataset
+        self._filled = filled
         self._fingerprint = self._identify()
         self.is_growing = self._is_virtual = False
         self._prepared = 0
@@ -82,6 +91,16 @@ class HDF5Frames(FrameStack):
                 dataset,
             )
         self._let_go()
+
+    @property
+    def unwritten(self) -> npt.NDArray[np.bool_] | None:  # type: ignore[override]
+        return None if self._filled is None else ~self._filled[0][self.rows]
+
+    @property
+    def unmapped(self) -> npt.NDArray[np.bool_] | None:  # type: ignore[override]
+        top, left = self._window
+        window = np.s_[top : top + self.shape[1], left : left + self.shape[2]]
+        return None if self._filled is None else ~self._filled[1][window]
 
     def _identify(self) -> tuple[int, int]:
         status = self.path.stat()

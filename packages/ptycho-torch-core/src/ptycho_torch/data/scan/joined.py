@@ -41,6 +41,13 @@ class JoinedFrames(FrameStack):
         self.dtype = np.result_type(*(part.dtype for part in self.parts))
         self.shape = (len(self.rows), *self.parts[0].shape[1:])
         self.is_growing = any(part.is_growing for part in self.parts)
+        lacks = [part.unwritten for part in self.parts]
+        if any(lack is not None for lack in lacks):
+            nothing = [np.zeros(len(part), dtype=np.bool_) for part in self.parts]
+            every = [no if lack is None else lack for lack, no in zip(lacks, nothing, strict=True)]
+            self.unwritten = np.concatenate(every)[self.rows]
+        without = [part.unmapped for part in self.parts if part.unmapped is not None]
+        self.unmapped = np.logical_or.reduce(without) if without else None
 
     def __getitem__(self, index: Any) -> Block:
         wanted = self.rows[index]

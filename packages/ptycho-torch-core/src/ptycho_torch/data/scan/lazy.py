@@ -76,6 +76,10 @@ class FrameStack(ABC):
     """Whether a writer adds frames to the file; those that it held at first are the frames here."""
     raster: tuple[int, int] | None = None
     """Rows and columns, where frames are stored as those of a raster."""
+    unwritten: npt.NDArray[np.bool_] | None = None
+    """(n,) bool: frames whose values are not in the file, which gives a fill value for them; None: none."""
+    unmapped: npt.NDArray[np.bool_] | None = None
+    """(H, W) bool: pixels that no frame has a value for; None: none."""
 
     def __init__(self) -> None:
         self._totals: npt.NDArray[np.float64] | None = None
@@ -157,6 +161,7 @@ class ConvertedFrames(FrameStack):
         self.convert = convert
         self.dtype = dtype
         self.shape = source.shape
+        self.unwritten = source.unwritten
 
     def __getitem__(self, index: Any) -> Block:
         block = self.source[index]
