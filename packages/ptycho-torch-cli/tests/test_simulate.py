@@ -60,6 +60,8 @@ def test_an_existing_file_is_kept_unless_told_otherwise(
         (["--output", "nowhere/scan.npz"], "nowhere: no such directory"),
         (["--format", "npy"], "did you mean 'npz'?"),
         (["--metadata", "energy"], "KEY=VALUE"),
+        (["--focus-distance", "0.1"], "add --propagation near"),
+        (["--propagation", "near", "--focus-distance", "1e-5"], "more than the 64 px of a frame"),
     ],
 )
 def test_wrong_wishes(
@@ -89,6 +91,7 @@ def test_help_tells_the_defaults_of_core() -> None:
     told = {spec.name: spec.default for spec in field_specs(Scene)}
     # Metadata alone, which core takes as they come.
     assert [told.pop(name) for name in GEOMETRY] == [9000.0, 2.0, 75e-6]
+    assert (told.pop("propagation"), told.pop("focus_distance_m"), real.pop("optics")) == ("far", None, None)
     assert told.pop("modes") == 1
     for name, value in asdict(real.pop("faults")).items():
         assert told.pop(name) == value

@@ -17,6 +17,8 @@ __all__ = ["PartsConfig"]
 _JOBS = ("train", "infer", "refine")
 # A live scan gets its positions elsewhere, and a probe to begin with from its frames.
 _LIVE = (*_JOBS, "live")
+# Networks know the far field only.
+_NEAR = ("refine",)
 _FRAMES = "Frames"
 _POSITIONS = "Positions"
 _OPTICS = "Optics"
@@ -193,6 +195,27 @@ class PartsConfig(Config):
         jobs=_LIVE,
         effect="it makes the object pixel",
         tests=("test_stated_optics_outrank_those_of_the_file",),
+    )
+    propagation: str | None = setting(
+        None,
+        help="where the detector is: far, so that it shows Fourier transforms, or near, so that it shows the "
+        "light itself, some way on (Fresnel); none: as the file states it, far if it does not",
+        choices=("far", "near"),
+        group=_OPTICS,
+        jobs=_NEAR,
+        effect="frames are those of the far field or of the near field",
+        tests=("test_the_near_field_may_be_stated",),
+    )
+    focus_distance: float | None = setting(
+        None,
+        help="distance from the focus of the beam to the sample behind it, in the near field: the cone "
+        "magnifies; none: as the file states it, a parallel beam if it does not",
+        unit="m",
+        gt=0,
+        group=_OPTICS,
+        jobs=_NEAR,
+        effect="object pixels are those of the detector over the magnification",
+        tests=("test_the_near_field_may_be_stated",),
     )
     probe: Path | None = setting(
         None,

@@ -38,7 +38,7 @@ class RefineConfig(Config):
     refine_epochs: int | Literal["auto"] = setting(
         "auto",
         help="largest number of passes over all frames; auto means 60 in refine and live, 200 where doses "
-        "are fitted, and no refinement in infer",
+        "are fitted or the detector is in the near field, and no refinement in infer",
         unit="epochs",
         ge=1,
         cli=("--refine", "--epochs"),

@@ -59,6 +59,19 @@ class Scene:
     background: float = setting(
         0.0, help="a fault: mean counts per pixel beside the light of the object, more on the right", ge=0
     )
+    propagation: str = setting(
+        "far",
+        help="where the detector is: far, so that it shows Fourier transforms, or near, so that it shows the "
+        "light itself, some way on (Fresnel)",
+        choices=("far", "near"),
+    )
+    focus_distance_m: float | None = setting(
+        None,
+        help="from the focus of a cone beam to the sample, in the near field; none: a parallel beam",
+        unit="m",
+        gt=0,
+        cli=("--focus-distance",),
+    )
     photon_energy_eV: float = setting(
         9000.0,
         help="photon energy, written as metadata",
@@ -72,7 +85,7 @@ class Scene:
     detector_pixel_m: float = setting(
         75e-6,
         help="pixel of the detector, written as metadata; the object pixel follows: wavelength times "
-        "distance over N detector pixels",
+        "distance over N detector pixels, in the near field that of the detector over the magnification",
         unit="m",
         gt=0,
         cli=("--detector-pixel",),
@@ -95,6 +108,10 @@ def build_parser() -> CommandParser:
             (
                 "a source that flickers by a fifth",
                 "ptycho-torch simulate --output flickering.npz --dose-rms 0.2",
+            ),
+            (
+                "in the near field, 50 times magnified by a focus before the sample",
+                "ptycho-torch simulate --output near.npz --propagation near --focus-distance 0.04",
             ),
             (
                 "as CXI, measured with 12 keV at 3 m",
@@ -128,11 +145,11 @@ def _simulate(args: argparse.Namespace) -> int:
         with wrong_targets_are_usage():
             asked = getattr(args, "format", None)
             kind = target_format(target, asked, overwrite=args.overwrite).name
-        scan = simulate_scene(**wanted, faults=Faults(**faults))
+        scan = simulate_scene(**wanted, faults=Faults(**faults), optics=geometry)
     except ValueError as error:
         # Every number and name came from the command line.
         raise UsageError(str(error)) from error
-    scan = dataclasses.replace(scan, metadata={**scan.metadata, **geometry, **metadata})
+    scan = dataclasses.replace(scan, metadata={**scan.metadata, **metadata})
     with wrong_targets_are_usage():
         write_scan(target, scan, format=kind, overwrite=args.overwrite)
     height, width = (0, 0) if scan.object_truth is None else scan.object_truth.shape
@@ -143,7 +160,7 @@ def _simulate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _geometry(wanted: dict[str, Any]) -> dict[str, float]:
+def _geometry(wanted: dict[str, Any]) -> dict[str, Any]:
     """Metadata that say where the scan was measured; taken out of what is wanted of the simulation."""
     stated = {
         spec.name: float(wanted.pop(spec.name, spec.default))
@@ -151,7 +168,15 @@ def _geometry(wanted: dict[str, Any]) -> dict[str, float]:
         if spec.name in _GEOMETRY
     }
     pixel = stated.pop("detector_pixel_m")
-    return {**stated, "detector_pixel_height_m": pixel, "detector_pixel_width_m": pixel}
+    found = {**stated, "detector_pixel_height_m": pixel, "detector_pixel_width_m": pixel}
+    focus = wanted.pop("focus_distance_m", None)
+    if wanted.pop("propagation", "far") == "near":
+        return {**found, "far_field": False, "focus_object_distance_m": -focus if focus else 0.0}
+    if focus is not None:
+        raise ConfigError(
+            Problem("--focus-distance", focus, "nothing in the far field", "add --propagation near")
+        )
+    return found
 
 
 def _wanted(args: argparse.Namespace) -> dict[str, Any]:

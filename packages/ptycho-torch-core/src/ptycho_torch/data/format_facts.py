@@ -11,7 +11,7 @@ __all__ = ["FACTS", "REQUIRED", "endings", "stated_facts"]
 REQUIRED = ("NAME", "HELP", "SUFFIXES")
 """Facts that every format states."""
 
-FACTS = (*REQUIRED, "TARGETS", "REFINES", "TAKES_PARTS")
+FACTS = (*REQUIRED, "TARGETS", "REFINES", "TAKES_PARTS", "NEAR_FIELD")
 """Facts that a format may state, see `ptycho_torch.data.format_registry`."""
 
 

@@ -66,6 +66,8 @@ class Format:
         Whether scans can be written in it.
     takes_parts
         Whether positions, probe and optics may be stated beside its files.
+    knows_near_field
+        Whether its files say that a detector is in the near field.
     is_stated
         Whether it is in a file that the user named, so that it is asked first and its word is final.
     lineage
@@ -85,6 +87,7 @@ class Format:
     refines: str | None = None
     is_writable: bool = False
     takes_parts: bool = False
+    knows_near_field: bool = False
     is_stated: bool = False
     lineage: tuple[str, ...] = ()
     origin: str = ""
@@ -166,8 +169,13 @@ class Format:
         Raises
         ------
         DataError
-            The scan lacks what the format needs, as its geometry for positions in metres.
+            The scan lacks what the format needs, as its geometry for positions in metres, or its detector is
+            in the near field and the format cannot say so.
         """
+        from ptycho_torch.data.scan.near_field import require_far_field
+
+        if not self.knows_near_field:
+            require_far_field(scan.metadata, f"files of the format {self.name}")
         module: Any = self.load()
         module.write(Path(path), scan, progress=progress)
 

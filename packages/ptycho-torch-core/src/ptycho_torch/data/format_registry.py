@@ -15,6 +15,8 @@ running it and without loading NumPy or HDF5, as the help texts of a command lin
     Name of the more general format that this one is a special case of. It is asked first, and wins.
 ``TAKES_PARTS`` (optional)
     True where positions, probe and optics may be stated beside the files: `Located.parts` outranks them.
+``NEAR_FIELD`` (optional)
+    True where the files say whether the detector is in the near field, so that such scans can be written.
 
 Its functions are described in `ptycho_torch.data.format_module.FormatModule`.
 """
@@ -67,6 +69,7 @@ def _format_of(source: str, **rest: Any) -> Format:
         refines=facts.get("REFINES"),
         is_writable="write" in facts["functions"],
         takes_parts=bool(facts.get("TAKES_PARTS", False)),
+        knows_near_field=bool(facts.get("NEAR_FIELD", False)),
         **rest,
     )
 

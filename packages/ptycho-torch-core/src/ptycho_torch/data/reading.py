@@ -13,6 +13,7 @@ from ptycho_torch.control import Progress
 from ptycho_torch.data.opening import open_scan
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.memory import HoldsScan, ScanSource, name_of
+from ptycho_torch.data.scan.near_field import require_far_field
 from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, fault
 
@@ -66,7 +67,8 @@ def read_scan(
     FileNotFoundError
         If the file does not exist.
     DataError
-        If the scan breaks the data contract, or ``strict`` refuses it.
+        If the scan breaks the data contract, ``strict`` refuses it, or frames for a model are those of the
+        near field.
     ConfigError
         If ``clean`` names something that is not cleaned.
     """
@@ -80,6 +82,8 @@ def read_scan(
         parts=parts,
         clean=cleaning_of(clean),
     )
+    if n_pixels is not None:
+        require_far_field(scan.metadata, "models")
     spoiling = [finding for finding in scan.findings if finding.found and finding.severity == "warning"]
     if strict and spoiling:
         raise DataError([fault(finding.name, finding.text) for finding in spoiling], scan.source)

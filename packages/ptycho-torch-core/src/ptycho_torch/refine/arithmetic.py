@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.physics.intensity import squared_modulus
+from ptycho_torch.physics.propagation import FarField, Propagation
 from ptycho_torch.refine.frames import FrameSource, Indices
 from ptycho_torch.refine.likelihood import Likelihood, Misfit, field_weight
 from ptycho_torch.refine.sub_pixel import SolverPlacement
@@ -50,7 +51,16 @@ class Batch:
 
 
 class Arithmetic:
-    """By torch."""
+    """By torch.
+
+    Parameters
+    ----------
+    propagation
+        What carries exit waves to the detector; to the far field when left out.
+    """
+
+    def __init__(self, propagation: Propagation | None = None) -> None:
+        self.propagation = FarField() if propagation is None else propagation
 
     def object_gradient(self, batch: Batch, chunk: int, misfit: Misfit, gradient: Tensor) -> None:
         """Add the gradient by the conjugate of the object to ``gradient``, complex ``(height, width)``.
@@ -99,7 +109,7 @@ class Arithmetic:
 
     def transformed(self, patches: Tensor, light: Tensor) -> Tensor:
         """Detector fields ``(batch, modes, N, N)`` of patches ``(batch, N, N)``."""
-        return torch.fft.fft2(patches[:, None] * light, norm="ortho")
+        return self.propagation.to_detector(patches[:, None] * light)
 
     def predicted(self, field: Tensor) -> Tensor:
         """Intensity of all modes, real, ``(batch, N, N)``."""
@@ -127,7 +137,7 @@ class Arithmetic:
     def weighted(self, field: Tensor, weight: Tensor) -> Tensor:
         """Residual of the exit waves ``(batch, modes, N, N)``, from the weight ``(batch, N, N)``."""
         # A product of complex and real numbers that allocates its result converts the real ones first.
-        return torch.fft.ifft2(torch.mul(field, weight[:, None], out=torch.empty_like(field)), norm="ortho")
+        return self.propagation.to_sample(torch.mul(field, weight[:, None], out=torch.empty_like(field)))
 
     def patch_gradient(self, wave: Tensor, light: Tensor) -> Tensor:
         """Sum over the modes of the waves times the conjugate of the light, complex, ``(batch, N, N)``."""

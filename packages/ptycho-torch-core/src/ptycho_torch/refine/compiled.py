@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.native import Counts, FrameKernels, frame_kernels
+from ptycho_torch.physics.propagation import FarField, Propagation
 from ptycho_torch.refine.arithmetic import Arithmetic, Batch
 from ptycho_torch.refine.frames import FrameSource, Indices
 from ptycho_torch.refine.likelihood import Likelihood, Misfit
@@ -23,6 +24,7 @@ class CompiledArithmetic(Arithmetic):
     """
 
     def __init__(self, kernels: FrameKernels) -> None:
+        super().__init__()
         self._kernels = kernels
 
     def object_gradient(self, batch: Batch, chunk: int, misfit: Misfit, gradient: Tensor) -> None:
@@ -113,8 +115,14 @@ def _loaded(source: FrameSource, some: Indices) -> Counts:
     return Counts(values, torch.arange(len(some)), 1.0)
 
 
-def arithmetic_for(device: torch.device, dtype: torch.dtype, *, compiled: bool) -> Arithmetic:
-    """The fastest that a device and a complex dtype have; without compiled functions if so asked."""
-    fits = compiled and device.type == "cpu" and dtype == torch.complex64
+def arithmetic_for(
+    device: torch.device, dtype: torch.dtype, *, compiled: bool, propagation: Propagation | None = None
+) -> Arithmetic:
+    """The fastest that a device and a complex dtype have; without compiled functions if so asked.
+
+    The compiled functions know the far field, where detectors usually are; torch goes to any other place.
+    """
+    far = propagation is None or isinstance(propagation, FarField)
+    fits = compiled and far and device.type == "cpu" and dtype == torch.complex64
     kernels = frame_kernels() if fits else None
-    return Arithmetic() if kernels is None else CompiledArithmetic(kernels)
+    return Arithmetic(propagation) if kernels is None else CompiledArithmetic(kernels)

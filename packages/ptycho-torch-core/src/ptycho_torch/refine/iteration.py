@@ -35,6 +35,7 @@ from ptycho_config import RefineConfig
 from ptycho_torch.data import Scan
 from ptycho_torch.errors import DataError, fault
 from ptycho_torch.physics import calibrate
+from ptycho_torch.physics.propagation import FarField
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.reassembly.team import ALONE, Team
 from ptycho_torch.refine.canvas import WorkingCanvas
@@ -43,6 +44,7 @@ from ptycho_torch.refine.error_bars.shot_noise import shot_noise
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit
 from ptycho_torch.refine.modes import with_modes
+from ptycho_torch.refine.propagation import propagation_of
 from ptycho_torch.refine.residual import light_ratio
 from ptycho_torch.refine.result import RefineResult, SubPixel
 from ptycho_torch.refine.step import Batching, batch_gradient, detector_ramp, illumination_map
@@ -93,7 +95,7 @@ class Iteration:
     Raises
     ------
     DataError
-        If the scan holds no counts.
+        If the scan holds no counts, or its near field cannot be.
     ShapeError
         If the start does not fit the scan.
     """
@@ -143,6 +145,7 @@ class Iteration:
             dark=dark,
         )
         self.unknowns = unknowns_of(setup)
+        propagation = propagation_of(scan, device, dtype)
         every = np.arange(scan.n_frames)
         # Placement of all frames, for as long as none of them moves.
         self.everywhere: SolverPlacement | None = None
@@ -150,7 +153,7 @@ class Iteration:
             self.unknowns.probe.go_on_from(like.unknowns.probe)
         elif start is not None:
             # The start may come from another gauge: it is scaled to the measured counts.
-            gain = light_ratio(self.frames, self._placement(every), self.unknowns) ** 0.5
+            gain = light_ratio(self.frames, self._placement(every), self.unknowns, propagation) ** 0.5
             self.unknowns.object.start_from(setup, gain)
         self.t = 1.0
         self.objective = float("inf")
@@ -162,7 +165,7 @@ class Iteration:
         self.batching = Batching(
             likelihood=cast(Likelihood, config.likelihood),
             chunk=chunk,
-            arithmetic=arithmetic_for(device, dtype, compiled=config.compiled_steps),
+            arithmetic=arithmetic_for(device, dtype, compiled=config.compiled_steps, propagation=propagation),
         )
         self.illumination = self._illumination(every) if illumination is None else illumination
 
@@ -400,7 +403,9 @@ class Iteration:
             weight=self.canvas.crop(weight.float()),
             origin=np.array(self.canvas.geometry.origin),
         )
-        wanted = self.config.error_bars != "none" and self.frames.knows_dose
+        # What shot noise leaves of slow phases in the near field is not in the formula of the far field.
+        is_far = isinstance(self.batching.arithmetic.propagation, FarField)
+        wanted = self.config.error_bars != "none" and self.frames.knows_dose and is_far
         return RefineResult(
             object=stitched,
             probe=made.probe.to(torch.complex64).cpu().numpy(),

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.data import Scan
+from ptycho_torch.physics.propagation import Propagation
 from ptycho_torch.physics.residual import residual_of_pairs
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.frames import FrameSource
+from ptycho_torch.refine.propagation import propagation_of
 from ptycho_torch.refine.result import SubPixel
 from ptycho_torch.refine.step import detector_ramp
 from ptycho_torch.refine.sub_pixel import SolverPlacement, placement_of
@@ -118,6 +120,7 @@ def predicted_pairs(
     placement = placement_of(sub_pixel, positions, scan.N, canvas.shape, origin, torch.float32)
     frames = FrameSource(scan, 1.0, place, torch.float32)
     every = np.arange(scan.n_frames)
+    propagation = propagation_of(scan, place, torch.complex64)
     roots = None if dose is None else torch.from_numpy(np.sqrt(dose)).to(place, torch.float32)
 
     def light_of(part: SolverPlacement, some: npt.NDArray[np.int64]) -> Tensor:
@@ -127,7 +130,7 @@ def predicted_pairs(
     beside = None if background is None else torch.from_numpy(np.asarray(background)).to(place, torch.float32)
 
     def pairs() -> Iterator[tuple[Tensor, Tensor]]:
-        found = _pairs(frames, placement, image, light_of, every)
+        found = _pairs(frames, placement, image, light_of, every, propagation)
         if beside is None:
             return found
         seen = beside if frames.measured is None else beside * frames.measured
@@ -136,11 +139,14 @@ def predicted_pairs(
     return pairs
 
 
-def light_ratio(frames: FrameSource, placement: SolverPlacement, unknowns: Unknowns) -> float:
+def light_ratio(
+    frames: FrameSource, placement: SolverPlacement, unknowns: Unknowns, propagation: Propagation
+) -> float:
     """Ratio of measured to predicted light over some frames spread over the scan; 1 if none is predicted."""
     chosen = np.unique(np.linspace(0, len(placement) - 1, min(len(placement), _SAMPLE_FRAMES)).astype(int))
     predicted_sum = measured_sum = 0.0
-    for predicted, measured in _pairs(frames, placement, unknowns.object.value, unknowns.light, chosen):
+    image = unknowns.object.value
+    for predicted, measured in _pairs(frames, placement, image, unknowns.light, chosen, propagation):
         predicted_sum += float(predicted.sum())
         measured_sum += float(measured.sum())
     return measured_sum / predicted_sum if predicted_sum > 0 < measured_sum else 1.0
@@ -152,12 +158,13 @@ def _pairs(
     image: Tensor,
     light: Callable[[SolverPlacement, npt.NDArray[np.int64]], Tensor],
     indices: npt.NDArray[np.int64],
+    propagation: Propagation,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Predicted and measured intensity of frames, in batches; zero at bad pixels."""
     for start in range(0, len(indices), _CHUNK):
         some = indices[start : start + _CHUNK]
         part = placement.part(torch.from_numpy(some))
-        field = torch.fft.fft2(part.cut(image)[:, None] * light(part, some), norm="ortho")
+        field = propagation.to_detector(part.cut(image)[:, None] * light(part, some))
         predicted = (field.real.square() + field.imag.square()).sum(dim=1)
         counts, measured = frames.seen(some)
         yield (predicted if measured is None else predicted * measured), counts

@@ -43,8 +43,8 @@ class RefineResult:
     others
         What further unknowns found, an array or a number by name.
     error_bars
-        How sure the object is; None if that was not asked for, or if nobody knows how many photons the frames
-        hold.
+        How sure the object is; None if that was not asked for, if nobody knows how many photons the frames
+        hold, or in the near field.
     said
         The same in words, by name.
     """

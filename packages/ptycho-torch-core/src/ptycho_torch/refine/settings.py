@@ -12,7 +12,7 @@ from ptycho_torch.refine.error_bars.measuring import cannot_be_measured
 __all__ = ["check_against", "config_of", "epochs_of"]
 
 _AUTO_EPOCHS = 60
-_AUTO_EPOCHS_WITH_DOSE = 200
+_MORE_AUTO_EPOCHS = 200
 _PREFIX = "refine_"
 
 
@@ -62,9 +62,10 @@ def check_against(config: RefineConfig, scan: Scan, *, n_processes: int = 1) -> 
         raise ConfigError(problems)
 
 
-def epochs_of(config: RefineConfig) -> int:
-    """Passes over all frames, at most."""
+def epochs_of(config: RefineConfig, *, near_field: bool = False) -> int:
+    """Passes over all frames, at most; ``near_field`` says where the detector is."""
     if config.refine_epochs != "auto":
         return config.refine_epochs
     # What tells a slow change of the dose from one of the object is faint, and takes long to come out.
-    return _AUTO_EPOCHS_WITH_DOSE if config.refine_dose else _AUTO_EPOCHS
+    # So is what the near field says of slow phases.
+    return _MORE_AUTO_EPOCHS if config.refine_dose or near_field else _AUTO_EPOCHS

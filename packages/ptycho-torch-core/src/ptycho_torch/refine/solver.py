@@ -15,6 +15,7 @@ import torch
 from ptycho_config import RefineConfig
 from ptycho_torch.control import Progress, stage_of
 from ptycho_torch.data import Scan
+from ptycho_torch.data.scan.geometry import is_near_field
 from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.errors import DataError, ShapeError, fault
 from ptycho_torch.reassembly import StitchedObject, Team
@@ -167,7 +168,7 @@ def _solve(
         most = first_count(scan.n_frames, solver.frames_per_pixel())
     else:
         most = max(1, round(scan.n_frames / config.refine_batch_size))
-    plan = subset_counts(most, epochs_of(config))
+    plan = subset_counts(most, epochs_of(config, near_field=is_near_field(scan.metadata)))
     return _run(solver, plan, config.refine_tolerance, progress)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.data import Scan
+from ptycho_torch.data.scan.geometry import is_near_field
 from ptycho_torch.diagnosis.evidence import far_field
 
 __all__ = ["flat", "tilt_of"]
@@ -40,8 +41,11 @@ def tilt_of(scan: Scan) -> Shift:
     Returns
     -------
     tuple of int
-        ``(down, right)``; px. Zero where nothing better explains the frames.
+        ``(down, right)``; px. Zero where nothing better explains the frames, and in the near field, where a
+        ramp moves the light by less.
     """
+    if is_near_field(scan.metadata):
+        return 0, 0
     count = min(scan.n_frames, _FRAMES, max(1, _VALUES // scan.N**2))
     chosen = np.unique(np.linspace(0, scan.n_frames - 1, count).astype(np.int64))
     frames = np.asarray(scan.diffraction[chosen])

@@ -107,10 +107,9 @@ def test_a_frame_between_positions_gets_its_place_between_them(pair, arrays, cap
     assert "2 frames have no position of their number" in caplog.text
 
 
-@pytest.mark.parametrize(("name", "value"), [("far_field", False), ("tilt_angle_deg", 5.0)])
-def test_what_is_no_plain_far_field_is_refused(pair, name, value):
-    error = _refusal(pair(lambda one, two: two.attrs.create(name, value)))
-    assert error.names == (name,)
+def test_a_tilted_detector_is_refused(pair):
+    error = _refusal(pair(lambda one, two: two.attrs.create("tilt_angle_deg", 5.0)))
+    assert error.names == ("tilt_angle_deg",)
 
 
 def test_no_common_number_is_refused(pair):

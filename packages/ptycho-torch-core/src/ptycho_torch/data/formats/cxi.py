@@ -35,8 +35,8 @@ from ptycho_torch.data.scan.geometry import (
     OBJECT_PIXEL,
     Pair,
     ScanGeometry,
-    conjugate_pixel_m,
     energy_joule_from_eV,
+    object_pixels_m,
 )
 from ptycho_torch.data.scan.header import Located, ScanHeader
 from ptycho_torch.data.scan.probe_guess import probe_of_mean_frame
@@ -171,13 +171,17 @@ def _object_pixel(contents: Contents, found: Gathered, names: CXINames) -> Pair 
     energy, distance = float(known[ENERGY] or 0.0), float(known[DISTANCE] or 0.0)
     detector = (float(known[DETECTOR_PIXEL[0]] or 0.0), float(known[DETECTOR_PIXEL[1]] or 0.0))
     if stated is not None and min(stated) > 0:
-        check_pixel(stated, detector, size, found.remarks, energy_eV=energy, distance_m=distance)
+        check_pixel(
+            stated,
+            detector,
+            size,
+            found.remarks,
+            metadata=found.metadata,
+            energy_eV=energy,
+            distance_m=distance,
+        )
         return stated
-    y, x = (
-        conjugate_pixel_m(pixel, n, energy_eV=energy, distance_m=distance)
-        for pixel, n in zip(detector, size, strict=True)
-    )
-    return y, x
+    return object_pixels_m(found.metadata, detector, size, energy_eV=energy, distance_m=distance)
 
 
 def _read_images(contents: Contents, found: Gathered, names: CXINames) -> None:

@@ -44,6 +44,7 @@ NAME = "npz"
 HELP = "NumPy archive, frames loaded whole; positions in object pixels"
 SUFFIXES = (".npz",)
 TARGETS = (".npz",)
+NEAR_FIELD = True
 TAKES_PARTS = True
 
 _RESULT = frozenset({"object", "weight", "origin"})

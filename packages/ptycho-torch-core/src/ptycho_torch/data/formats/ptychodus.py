@@ -31,10 +31,13 @@ from ptycho_torch.data.scan.geometry import (
     DETECTOR_PIXEL,
     DISTANCE,
     ENERGY,
+    FAR_FIELD,
+    FOCUS,
     OBJECT_PIXEL,
     Pair,
     ScanGeometry,
-    conjugate_pixel_m,
+    is_near_field,
+    object_pixels_m,
 )
 from ptycho_torch.data.scan.header import Located, ScanHeader
 from ptycho_torch.diagnosis.table import CLEANING
@@ -46,6 +49,7 @@ NAME = "ptychodus"
 HELP = "diffraction.h5 and product.h5 of ptychodus in one folder; positions in metres"
 SUFFIXES = (".h5", ".hdf5")
 TARGETS = ("",)
+NEAR_FIELD = True
 TAKES_PARTS = True
 
 _FILES = ("diffraction.h5", "product.h5")
@@ -63,7 +67,7 @@ _PRODUCT_NUMBERS = (
     "mass_attenuation_m2_per_kg",
     "tomography_angle_deg",
     "tilt_angle_deg",
-    "focus_object_distance_m",
+    FOCUS,
 )
 _OLD_ENERGY = "probe_energy_eV"
 _POSITIONS = ("probe_position_indexes", "probe_position_x_m", "probe_position_y_m")
@@ -177,7 +181,7 @@ def _read_product(contents: Contents, found: Gathered) -> None:
         text = contents.text(entry)
         if text:
             found.metadata[entry] = text
-    _require_plain_far_field(contents)
+    _read_propagation(contents, found)
     found.object_is_guess = True
     for entry in _PRODUCT_NUMBERS:
         number = contents.attribute(entry)
@@ -190,13 +194,11 @@ def _read_product(contents: Contents, found: Gathered) -> None:
         found.object = None
 
 
-def _require_plain_far_field(contents: Contents) -> None:
-    """Report what this package has no model for, which would be read as a far field without a word."""
-    far_field = contents.file.attrs.get("far_field")
+def _read_propagation(contents: Contents, found: Gathered) -> None:
+    """Whether the detector is in the near field; what there is no model for is reported."""
+    far_field = contents.file.attrs.get(FAR_FIELD)
     if far_field is not None and not bool(np.asarray(far_field).all()):
-        contents.report(
-            Fault("attribute far_field is false: near-field scans cannot be reconstructed here", "far_field")
-        )
+        found.metadata.setdefault(FAR_FIELD, False)
     tilt = contents.attribute("tilt_angle_deg")
     if tilt:
         contents.report(
@@ -257,17 +259,19 @@ def _object_pixel(contents: Contents, found: Gathered) -> Pair | None:
         name: found.metadata[name] for name in (ENERGY, DISTANCE, *DETECTOR_PIXEL) if name in found.metadata
     }
     size = None if found.frames is None else (found.frames.shape[1], found.frames.shape[2])
-    complete = len(known) == 4 and size is not None and "focus_object_distance_m" not in found.metadata
+    # A beam that has a focus is the simple cone of the near field, or one whose far field has other pixels.
+    simple = is_near_field(found.metadata) or FOCUS not in found.metadata
+    complete = len(known) == 4 and size is not None and simple
     optics = {"energy_eV": known.get(ENERGY, 0.0), "distance_m": known.get(DISTANCE, 0.0)}
     if stated[0] is not None and stated[1] is not None:
         pixel = (stated[0], stated[1])
         if complete and size is not None:
             detector = (known[DETECTOR_PIXEL[0]], known[DETECTOR_PIXEL[1]])
-            check_pixel(pixel, detector, size, found.remarks, **optics)
+            check_pixel(pixel, detector, size, found.remarks, metadata=found.metadata, **optics)
         return pixel
     if complete and size is not None:
-        y, x = (conjugate_pixel_m(known[d], n, **optics) for d, n in zip(DETECTOR_PIXEL, size, strict=True))
-        return y, x
+        detector = (known[DETECTOR_PIXEL[0]], known[DETECTOR_PIXEL[1]])
+        return object_pixels_m(found.metadata, detector, size, **optics)
     missing = [name for name in (ENERGY, DISTANCE, *DETECTOR_PIXEL) if name not in known]
     contents.report(
         Fault(

@@ -326,5 +326,12 @@ def object_pixel(found: Gathered, shape: tuple[int, int]) -> Pair | None:
         return None
     if y is not None and x is not None:
         optics = {"energy_eV": geometry.energy_eV, "distance_m": geometry.distance_m}
-        check_pixel(geometry.object_pixel_m, geometry.detector_pixel_m, shape, found.remarks, **optics)
+        check_pixel(
+            geometry.object_pixel_m,
+            geometry.detector_pixel_m,
+            shape,
+            found.remarks,
+            metadata=found.metadata,
+            **optics,
+        )
     return geometry.object_pixel_m

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,7 +13,7 @@ from ptycho_torch.data.scan.geometry import (
     OBJECT_PIXEL,
     ZERO,
     Pair,
-    conjugate_pixel_m,
+    object_pixels_m,
 )
 from ptycho_torch.errors import Fault, fault
 
@@ -119,12 +122,13 @@ def check_pixel(
     shape: tuple[int, int],
     remarks: list[str],
     *,
+    metadata: Mapping[str, Any],
     energy_eV: float,
     distance_m: float,
 ) -> None:
     """Remark when the object pixel is not the one that detector, energy and distance make."""
-    for stated, detector, size, axis in zip(stated_m, detector_m, shape, ("height", "width"), strict=True):
-        expected = conjugate_pixel_m(detector, size, energy_eV=energy_eV, distance_m=distance_m)
+    made = object_pixels_m(metadata, detector_m, shape, energy_eV=energy_eV, distance_m=distance_m)
+    for stated, expected, axis in zip(stated_m, made, ("height", "width"), strict=True):
         if abs(stated / expected - 1) > _SAME_PIXEL:
             remarks.append(
                 f"object pixel {axis} is {stated:.4g} m, but energy, distance and detector pixel make it "

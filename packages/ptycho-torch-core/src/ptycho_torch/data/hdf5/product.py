@@ -13,7 +13,15 @@ import numpy.typing as npt
 
 from ptycho_torch.data.hdf5.writing import new_file
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.geometry import DISTANCE, ENERGY, ScanGeometry, finite_number
+from ptycho_torch.data.scan.geometry import (
+    DISTANCE,
+    ENERGY,
+    FAR_FIELD,
+    FOCUS,
+    ScanGeometry,
+    finite_number,
+    is_near_field,
+)
 from ptycho_torch.errors import Fault, MissingMetadata, ShapeError
 
 if TYPE_CHECKING:
@@ -23,7 +31,6 @@ __all__ = ["check_product_metadata", "placeholder_object", "save_product", "writ
 
 _NUMBERS = ("exposure_time_s", "mass_attenuation_m2_per_kg", "tomography_angle_deg", "tilt_angle_deg")
 _PHOTONS = ("probe_photon_count", "nphotons")
-_FOCUS = "focus_object_distance_m"
 
 
 def check_product_metadata(metadata: Mapping[str, Any], n_pixels: int) -> ScanGeometry:
@@ -45,7 +52,7 @@ def check_product_metadata(metadata: Mapping[str, Any], n_pixels: int) -> ScanGe
     """
     problems = {
         entry: Fault(f"metadata: {entry} is {metadata[entry]!r}; expected a number", entry)
-        for entry in (*_NUMBERS, *_PHOTONS, _FOCUS)
+        for entry in (*_NUMBERS, *_PHOTONS, FOCUS)
         if metadata.get(entry) is not None and finite_number(metadata[entry]) is None
     }
     try:
@@ -108,8 +115,10 @@ def _write(
     for entry in _NUMBERS:
         file.attrs[entry] = _number(metadata, entry)
     file.attrs["probe_photon_count"] = _number(metadata, *_PHOTONS)
-    if metadata.get(_FOCUS) is not None:
-        file.attrs[_FOCUS] = _number(metadata, _FOCUS)
+    if metadata.get(FOCUS) is not None:
+        file.attrs[FOCUS] = _number(metadata, FOCUS)
+    if is_near_field(metadata):
+        file.attrs[FAR_FIELD] = False
     file.create_dataset("probe_position_indexes", data=indexes)
     y, x = geometry.middles_m(positions, probe.shape[-1]).T
     file.create_dataset("probe_position_x_m", data=x)

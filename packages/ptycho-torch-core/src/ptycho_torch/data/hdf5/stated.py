@@ -18,6 +18,8 @@ from ptycho_torch.data.scan.geometry import (
     DETECTOR_PIXEL,
     DISTANCE,
     ENERGY,
+    FAR_FIELD,
+    FOCUS,
     OBJECT_PIXEL,
     beyond_middle,
     electron_wavelength_m,
@@ -71,6 +73,11 @@ def stated_optics(parts: PartsConfig | None) -> dict[str, float]:
         found[DISTANCE] = parts.distance
     if parts.detector_pixel is not None:
         found |= dict.fromkeys(DETECTOR_PIXEL, parts.detector_pixel)
+    if parts.propagation is not None:
+        found[FAR_FIELD] = parts.propagation == "far"
+    if parts.focus_distance is not None:
+        # From the sample on, against the beam.
+        found[FOCUS] = -parts.focus_distance
     if parts.pixel_size is not None:
         found |= dict.fromkeys(OBJECT_PIXEL, parts.pixel_size)
     return found

@@ -20,6 +20,7 @@ from ptycho_torch.data.scan.domain import to_counts
 from ptycho_torch.data.scan.geometry import OBJECT_PIXEL, finite_number, rescaled_entries
 from ptycho_torch.data.scan.lazy import Frames, FrameStack, take_frames
 from ptycho_torch.data.scan.magnitudes import canonical_origin, counts_of, wrong_counts
+from ptycho_torch.data.scan.near_field import as_far_field, cannot_be_cropped, near_field_of
 from ptycho_torch.diagnosis.table import CLEANING
 from ptycho_torch.errors import DataError, Fault, fault
 
@@ -358,6 +359,10 @@ def _values(draft: _Draft, measurement_domain: str, N: int | None, progress: Pro
     bad, ceilings = draft.optional.get("bad_pixels"), draft.optional.get(CEILING_KEY)
     frames = draft.frames
     if N is not None and frames.shape[1] > N:
+        refusal = cannot_be_cropped(draft.metadata, N)
+        if refusal is not None:
+            draft.problems.append(refusal)
+            return
         frames = crop_frames(frames, N)
         bad = None if bad is None else crop_middle(bad, N)
         ceilings = None if ceilings is None else crop_middle(ceilings, N)
@@ -371,10 +376,11 @@ def _values(draft: _Draft, measurement_domain: str, N: int | None, progress: Pro
         checks.check_frame_values(frames, bad, draft.frames_name, draft.problems, progress)
         return
     try:
+        optics = near_field_of(draft.metadata, int(draft.frames.shape[1]))
         draft.cleaned = clean_frames(
             frames,
             positions=draft.positions,
-            probe=draft.probe,
+            probe=as_far_field(draft.probe, optics),
             unmeasured=bad,
             requested=measurement_domain,
             in_file=draft.stated_domain,

@@ -1,7 +1,8 @@
-"""Metres and pixels of a far-field scan.
+"""Metres and pixels of a scan.
 
-An object pixel is ``wavelength * distance / (N * detector_pixel)`` wide, the sampling of a discrete Fourier
-transform between detector and sample. The relation is its own inverse.
+In the far field an object pixel is ``wavelength * distance / (N * detector_pixel)`` wide, the sampling of a
+discrete Fourier transform between detector and sample. The relation is its own inverse. In the near field
+(`ptycho_torch.data.scan.near_field`) it is a detector pixel over the magnification.
 
 What is known of the geometry travels in the metadata of a scan under the names of `GEOMETRY_ENTRIES`, so it
 survives every file format. Pairs are ``(y, x)``.
@@ -10,7 +11,7 @@ survives every file format. Pairs are ``(y, x)``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -30,6 +31,9 @@ __all__ = [
     "energy_eV_of_wavelength",
     "energy_joule_from_eV",
     "finite_number",
+    "is_near_field",
+    "magnification",
+    "object_pixels_m",
     "rescaled_entries",
     "wavelength_m",
 ]
@@ -47,6 +51,10 @@ ENERGY, DISTANCE = "photon_energy_eV", "detector_object_distance_m"
 DETECTOR_PIXEL = ("detector_pixel_height_m", "detector_pixel_width_m")
 OBJECT_PIXEL = ("object_pixel_height_m", "object_pixel_width_m")
 ZERO = ("coordinate_zero_y_m", "coordinate_zero_x_m")
+FAR_FIELD = "far_field"
+"""Metadata entry: false where the detector is in the near field."""
+FOCUS = "focus_object_distance_m"
+"""Metadata entry: where the focus of the beam lies along it, from the sample on: negative before it."""
 
 NEEDED_ENTRIES = (ENERGY, DISTANCE, *DETECTOR_PIXEL)
 """Metadata entries without which nothing can be said in metres."""
@@ -105,6 +113,74 @@ def conjugate_pixel_m(pixel_m: float, n_pixels: int, *, energy_eV: float, distan
     return wavelength_m(energy_eV) * abs(distance_m) / (n_pixels * pixel_m)
 
 
+def is_near_field(metadata: Mapping[str, Any]) -> bool:
+    """Whether metadata of a scan say that its detector is in the near field."""
+    stated = metadata.get(FAR_FIELD)
+    return stated is not None and not bool(stated)
+
+
+def magnification(metadata: Mapping[str, Any]) -> float:
+    """Magnification of a cone beam, ``1 - distance / focus``, with the focus from the sample on; one without.
+
+    Parameters
+    ----------
+    metadata
+        Of a scan in the near field, with its distance.
+
+    Raises
+    ------
+    MissingMetadata
+        The place of the focus is no number, or between sample and detector, where the image turns over.
+    """
+    focus = metadata.get(FOCUS) or 0.0
+    at = _coordinate(focus)
+    distance = float(metadata[DISTANCE])
+    if at == 0:
+        return 1.0
+    if at is None or 0 < at <= distance:
+        said = f"metadata: {FOCUS} is {focus!r}; expected the place of the focus from the sample on, negative"
+        hint = "before the sample, or zero for a parallel beam"
+        raise MissingMetadata([Fault(f"{said} {hint}", FOCUS)], entries=[FOCUS])
+    return 1.0 - distance / at
+
+
+def object_pixels_m(
+    metadata: Mapping[str, Any],
+    detector_pixel_m: Pair,
+    shape: Sequence[int],
+    *,
+    energy_eV: float,
+    distance_m: float,
+) -> Pair:
+    """Edge of an object pixel, ``(y, x)``, that follows from the optics; m.
+
+    Parameters
+    ----------
+    metadata
+        Of the scan: whether it is in the near field, and where the focus is.
+    detector_pixel_m
+        ``(y, x)``.
+    shape
+        ``(H, W)`` of the frames.
+    energy_eV, distance_m
+        Photon energy, and distance between sample and detector.
+
+    Raises
+    ------
+    MissingMetadata
+        As for `magnification`.
+    """
+    if is_near_field(metadata):
+        factor = magnification({**metadata, DISTANCE: abs(distance_m)})
+        y, x = (pixel / factor for pixel in detector_pixel_m)
+    else:
+        y, x = (
+            conjugate_pixel_m(pixel, n, energy_eV=energy_eV, distance_m=distance_m)
+            for pixel, n in zip(detector_pixel_m, shape, strict=True)
+        )
+    return y, x
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanGeometry:
     """Everything that is needed to say in metres what a scan says in pixels.
@@ -161,7 +237,13 @@ class ScanGeometry:
         return {name: float(value) for name, value in zip(GEOMETRY_ENTRIES, values, strict=True)}
 
     @classmethod
-    def from_entries(cls, metadata: Mapping[str, Any], n_pixels: int) -> ScanGeometry:
+    def from_entries(
+        cls,
+        metadata: Mapping[str, Any],
+        n_pixels: int,
+        *,
+        why: str = "this format stores lengths in metres",
+    ) -> ScanGeometry:
         """Geometry that the metadata of a scan tell, the object pixels from the detector's where left out.
 
         Parameters
@@ -170,6 +252,8 @@ class ScanGeometry:
             Of the scan.
         n_pixels
             Edge of the frames; px.
+        why
+            What an entry is needed for, as the end of a sentence.
 
         Raises
         ------
@@ -181,8 +265,7 @@ class ScanGeometry:
             if not _is_positive(metadata.get(name)):
                 said = f"is {metadata[name]!r}" if _is_stated(metadata, name) else "is missing"
                 problems[name] = Fault(
-                    f"metadata: {name} {said}; expected a positive number, because this format stores "
-                    "lengths in metres",
+                    f"metadata: {name} {said}; expected a positive number, because {why}",
                     name,
                 )
         zero = [_coordinate(metadata[name]) if _is_stated(metadata, name) else 0.0 for name in ZERO]
@@ -194,11 +277,11 @@ class ScanGeometry:
         if problems:
             raise MissingMetadata(problems.values(), entries=problems)
         energy, distance = float(metadata[ENERGY]), float(metadata[DISTANCE])
-        detector = tuple(float(metadata[name]) for name in DETECTOR_PIXEL)
+        detector = (float(metadata[DETECTOR_PIXEL[0]]), float(metadata[DETECTOR_PIXEL[1]]))
         stated = [metadata.get(name) for name in OBJECT_PIXEL]
-        computed = [
-            conjugate_pixel_m(pixel, n_pixels, energy_eV=energy, distance_m=distance) for pixel in detector
-        ]
+        computed = object_pixels_m(
+            metadata, detector, (n_pixels, n_pixels), energy_eV=energy, distance_m=distance
+        )
         pixels = [
             float(value) if value is not None and _is_positive(value) else fallback
             for value, fallback in zip(stated, computed, strict=True)
@@ -206,7 +289,7 @@ class ScanGeometry:
         return cls(
             energy_eV=energy,
             distance_m=distance,
-            detector_pixel_m=(detector[0], detector[1]),
+            detector_pixel_m=detector,
             object_pixel_m=(pixels[0], pixels[1]),
             zero_m=(zero[0] or 0.0, zero[1] or 0.0),
         )

@@ -6,14 +6,18 @@ For position j and probe mode m (NumPy, float64)::
     Psi_jm = fftshift(fft2(psi_jm, norm="ortho"))
     lambda_j = s * sum_m |Psi_jm|**2                  expected counts
 
-and the counts are Poisson distributed about ``lambda_j``. What an experiment does to a scan is added on
-request: :class:`ptycho_torch.data.simulation.faults.Faults`.
+and the counts are Poisson distributed about ``lambda_j``. Where the optics say that the detector is in the
+near field, with the transfer function H of free space::
+
+    Psi_jm = ifft2(H * fft2(psi_jm))
+
+What an experiment does to a scan is added on request: :class:`ptycho_torch.data.simulation.faults.Faults`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +26,7 @@ import numpy.typing as npt
 
 from ptycho_torch.data.limits import memory_bytes
 from ptycho_torch.data.scan.contract import DomainDecision, Scan
+from ptycho_torch.data.scan.near_field import NearFieldOptics, near_field_of
 from ptycho_torch.data.simulation.faults import NO_FAULTS, Faults
 from ptycho_torch.data.simulation.scenes import OBJECTS, defocused_probe, object_shape, raster_positions
 from ptycho_torch.errors import DataError, Fault, ShapeError, fault
@@ -55,6 +60,7 @@ def expected_intensity(
     positions: npt.NDArray[np.float64],
     *,
     object_origin: Sequence[float] = (0.0, 0.0),
+    near_field: NearFieldOptics | None = None,
 ) -> npt.NDArray[np.float64]:
     """Intensity ``sum_m |Psi_jm|**2`` of every frame, before scaling to counts.
 
@@ -68,11 +74,13 @@ def expected_intensity(
         (n, 2) ``[y, x]``; px.
     object_origin
         ``[y, x]``; index into ``obj`` = coordinate + origin.
+    near_field
+        Where the detector is; None: in the far field.
 
     Returns
     -------
     ndarray
-        (n, N, N) float64, zero frequency at ``[N // 2, N // 2]``.
+        (n, N, N) float64; in the far field with the zero frequency at ``[N // 2, N // 2]``.
 
     Raises
     ------
@@ -102,9 +110,13 @@ def expected_intensity(
         )
     truth, modes = obj.astype(np.complex128), probe.astype(np.complex128)
     intensity = np.empty((len(positions), N, N))
+    transfer = None if near_field is None else near_field.transfer(N)
     for j, corner in enumerate(corners):
         waves = np.fft.fft2(modes * _bilinear_patch(truth, corner, N), norm="ortho")
-        intensity[j] = np.fft.fftshift((np.abs(waves) ** 2).sum(axis=0))
+        if transfer is None:
+            intensity[j] = np.fft.fftshift((np.abs(waves) ** 2).sum(axis=0))
+        else:
+            intensity[j] = (np.abs(np.fft.ifft2(transfer * waves, norm="ortho")) ** 2).sum(axis=0)
     return intensity
 
 
@@ -127,6 +139,7 @@ def simulate_scan(
     object_origin: Sequence[float] = (0.0, 0.0),
     faults: Faults = NO_FAULTS,
     fault_seed: int | None = None,
+    optics: Mapping[str, Any] | None = None,
 ) -> Scan:
     """Scan of ``obj`` with ``probe`` at ``positions``.
 
@@ -148,6 +161,9 @@ def simulate_scan(
         ``[y, x]``; index into ``obj`` = coordinate + origin.
     faults, fault_seed
         What is wrong with the scan, and the seed that it is drawn from; that of the noise by default.
+    optics
+        Metadata of the geometry, see `ptycho_torch.data.scan.geometry`. Where ``far_field`` among them is
+        false, the frames are those of the near field, see `ptycho_torch.data.scan.near_field`.
 
     Returns
     -------
@@ -160,7 +176,7 @@ def simulate_scan(
     ShapeError
         Shapes do not fit.
     DataError
-        Patches reach beyond the object, or no light reaches the detector.
+        Patches reach beyond the object, no light reaches the detector, or the near field cannot be.
     ValueError
         ``photons`` is not a positive number.
 
@@ -176,7 +192,14 @@ def simulate_scan(
     if not (photons > 0 and math.isfinite(photons)):
         raise ValueError(f"photons: expected a positive number of counts per frame, got {photons!r}")
     positions = np.array(positions, dtype=np.float64)
-    intensity = expected_intensity(obj, probe, positions, object_origin=object_origin)
+    known = dict(optics or {})
+    intensity = expected_intensity(
+        obj,
+        probe,
+        positions,
+        object_origin=object_origin,
+        near_field=near_field_of(known, probe.shape[-1]),
+    )
     mean = float(intensity.sum(axis=(1, 2)).mean())
     if not mean > 0:
         raise DataError(
@@ -201,6 +224,7 @@ def simulate_scan(
             "seed": int(seed),
             "noise": bool(noise),
             **faults.stated(),
+            **known,
         },
     )
 
@@ -232,6 +256,7 @@ def simulate_scene(
     noise: bool = True,
     mode_powers: Sequence[float] = (1.0,),
     faults: Faults = NO_FAULTS,
+    optics: Mapping[str, Any] | None = None,
 ) -> Scan:
     """Complete scan of a named scene: object, probe, positions and counts from one seed.
 
@@ -255,6 +280,8 @@ def simulate_scene(
         Relative power of each incoherent probe mode.
     faults
         What is wrong with the scan, drawn from ``seed`` too.
+    optics
+        As for `simulate_scan`.
 
     Returns
     -------
@@ -285,5 +312,6 @@ def simulate_scene(
         noise=noise,
         faults=faults,
         fault_seed=seed,
+        optics=optics,
     )
     return replace(scan, metadata={**scan.metadata, "scene": scene, "seed": int(seed)})

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ptycho_config import Problem, RefineConfig, evolve
 from ptycho_torch.data import Scan
+from ptycho_torch.data.scan.geometry import is_near_field
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.error_bars.bars import ErrorBars
 from ptycho_torch.refine.error_bars.jackknife import by_jackknife, cannot_be_jackknifed
@@ -24,6 +25,9 @@ Again = Callable[[Scan, StitchedObject | None, RefineConfig, str], RefineResult]
 
 def cannot_be_measured(config: RefineConfig, scan: Scan) -> Problem | None:
     """Why the error bars that settings ask for cannot be had of a scan, or None."""
+    if config.error_bars in MEASURED and is_near_field(scan.metadata):
+        reason = "shot noise has no map in the near field, beside which they are told"
+        return Problem("error_bars", config.error_bars, f"none: {reason}")
     if config.error_bars == "thinning":
         return cannot_be_thinned(scan)
     return cannot_be_jackknifed(scan) if config.error_bars == "jackknife" else None

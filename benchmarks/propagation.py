@@ -1,0 +1,99 @@
+"""Error against truth of scans in the near field, and what an epoch of them costs.
+
+    python benchmarks/propagation.py --output benchmarks/results/propagation.json
+
+The same scenes are simulated with a detector in the far field, and in the near field at effective distances
+over which the finest detail of a pixel spreads over more and more pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from bench_record import write_record
+
+from ptycho_torch.data.scan.contract import Scan
+from ptycho_torch.data.scan.near_field import near_field_of
+from ptycho_torch.data.simulation.simulate import simulate_scene
+from ptycho_torch.metrics import compare
+from ptycho_torch.refine import RefineResult, refine
+
+SCENES = ("lines", "natural", "random_field")
+FOCI_M = (0.04, 0.02, 0.006)
+"""From the focus to the sample: nearly the effective distance, as the detector stands two metres away."""
+SEED = 3
+
+
+def optics(focus_m: float) -> dict[str, Any]:
+    """Metadata of a detector of 75 um pixels in a cone beam of 9 keV."""
+    return {
+        "photon_energy_eV": 9000.0,
+        "detector_object_distance_m": 2.0,
+        "detector_pixel_height_m": 75e-6,
+        "detector_pixel_width_m": 75e-6,
+        "far_field": False,
+        "focus_object_distance_m": -focus_m,
+    }
+
+
+def error_of(scan: Scan, result: RefineResult) -> float:
+    """Complex normalised RMSE against the truth after alignment."""
+    found = result.object
+    report = compare(
+        found.object, scan.object_truth, weight=found.weight, origin=found.origin,
+        truth_origin=scan.object_truth_origin, probe_diameter=scan.N / 2, frc=False,
+    )  # fmt: skip
+    return report.scores.complex_nrmse
+
+
+def row_of(scan: Scan, epochs: int, **settings: Any) -> dict[str, float]:
+    """Error and processor time of an epoch."""
+    began = time.process_time()
+    result = refine(scan, epochs=epochs, tolerance=0, error_bars="none", **settings)
+    seconds = (time.process_time() - began) / result.n_epochs
+    return {"error": error_of(scan, result), "residual": result.residuals[-1], "epoch_s": seconds}
+
+
+def near_field(size: dict[str, Any], scenes: tuple[str, ...], epochs: int) -> dict[str, Any]:
+    """Rows by scene and distance; the far field by compiled steps and by torch."""
+    rows: dict[str, Any] = {}
+    for scene in scenes:
+        far = simulate_scene(scene, photons=1e6, seed=SEED, **size)
+        found = {
+            "far": row_of(far, epochs),
+            "far, steps of torch": row_of(far, epochs, compiled_steps=False),
+        }
+        for focus in FOCI_M:
+            scan = simulate_scene(scene, photons=1e6, seed=SEED, optics=optics(focus), **size)
+            near = near_field_of(scan.metadata, scan.N)
+            assert near is not None
+            found[f"near, {max(near.spread_px()):.1f} px"] = row_of(scan, epochs)
+        rows[scene] = found
+        for name, row in found.items():
+            print(scene, name, {key: round(value, 4) for key, value in row.items()}, flush=True)
+    return rows
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="one tiny scan, to see that everything runs")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    size = {"N": 64, "grid": (8, 8), "step_px": 6.0, "jitter_px": 1.5}
+    scenes, epochs = SCENES, 200
+    if arguments.quick:
+        size, scenes, epochs = {"N": 32, "grid": (3, 3), "step_px": 4.0, "jitter_px": 1.0}, SCENES[:1], 2
+    found = near_field(size, scenes, epochs)
+    write_record(arguments.output, {"size": size, "epochs": epochs, "near_field": found})
+
+
+if __name__ == "__main__":
+    main()
