@@ -69,3 +69,40 @@ def test_light_that_fades(scene):
 def test_few_counts(scene):
     assert scene(32, photons=500).finding("low-dose").found
     assert not scene(32, photons=1e4).finding("low-dose").found
+
+
+@pytest.mark.parametrize("level", [5, 20, 40])
+def test_frames_of_noise_that_follow_each_other_are_crazy(scene, level):
+    made = scene(64)
+    made.frames[:12] = np.random.default_rng(0).poisson(level, (12, 64, 64))
+    assert dropped(made.finding("crazy-frames")) == list(range(12))
+
+
+def test_frames_that_repeat_the_one_before(scene):
+    made = scene(64)
+    made.frames[21:25], made.frames[40] = made.frames[20], made.frames[39]
+    assert dropped(made.finding("copies")) == [21, 22, 23, 24, 40]
+    assert not scene(64, photons=20).finding("copies").found
+
+
+@pytest.mark.parametrize("kind", ["without noise", "at one place"])
+def test_equal_frames_that_may_be_equal(scene, kind):
+    made = scene(64, noise=False, phase=0.0) if kind == "without noise" else scene(64)
+    if kind == "at one place":
+        made.frames[1::2], made.positions[1::2] = made.frames[::2], made.positions[::2]
+    assert not made.finding("copies").found
+
+
+def test_single_bright_frames(scene):
+    made = scene(64)
+    made.frames[[3, 30, 31]] *= 4
+    finding = made.finding("flicker")
+    assert finding.found
+    assert finding.numbers["frames"] == [3, 30, 31]
+
+
+def test_a_sample_that_is_opaque_in_places_does_not_flicker(scene):
+    made = scene(64)
+    dim = np.where(np.arange(made.n) % 8 < 4, 0.05, 1.0)
+    made.frames = np.random.default_rng(0).binomial(made.frames, dim[:, None, None])
+    assert not made.finding("flicker").found

@@ -243,3 +243,18 @@ def test_too_many_pixels_are_said_but_not_masked(scene):
     finding = made.finding("gaps")
     assert finding.found
     assert finding.remedy is None
+
+
+def test_a_value_that_never_changes_however_small(scene):
+    made = scene(64)
+    made.frames[:, 18:20] = 3
+    assert masked(made.finding("hot"))[18:20].all()
+
+
+def test_a_counter_of_eight_bits_that_starts_again_reaches_its_end_by_chance(scene):
+    made = scene(64, photons=3e5)
+    made.frames = (made.frames % 256).astype(np.uint8)
+    finding = made.finding("wrapped")
+    assert finding.found
+    assert finding.numbers["bits"] == 8
+    assert not made.finding("saturated").found

@@ -76,3 +76,36 @@ def test_one_and_two_frames_are_looked_at_too(scene, n):
     made.frames, made.positions = made.frames[:n], made.positions[:n]
     for name in ("stray", "repeats", "line", "raster", "canvas"):
         assert not made.finding(name).found
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (1,)])
+@pytest.mark.parametrize("value", [-9999.0, 1e6])
+def test_a_value_that_stands_for_none_far_away(scene, value, axes):
+    made = scene(32)
+    places = [3, 9, 10, 17, 22, 31, 40, 53]
+    made.positions[np.ix_(places, axes)] = value
+    assert dropped(made.finding("stray")) == places
+
+
+def test_a_value_that_stands_for_none_amid_the_scan(scene):
+    made = scene(32)
+    places = [3, 9, 13, 17, 22, 31, 40, 53]
+    made.positions[places] = -1.0
+    assert dropped(made.finding("repeats")) == places
+
+
+def test_places_that_a_scan_comes_back_to_are_no_repeats(scene):
+    made = scene(32)
+    made.positions[[5, 15, 25, 35, 45]], made.positions[[7, 17, 27, 37, 47]] = (
+        made.positions[5],
+        made.positions[7],
+    )
+    assert not made.finding("repeats").found
+
+
+def test_an_axis_in_another_unit_is_asked_about(scene):
+    made = scene(32)
+    made.positions[:, 1] *= 1e-3
+    finding = made.finding("line")
+    assert finding.found
+    assert "another unit" in finding.advice

@@ -17,12 +17,17 @@ _LEAST_CEILING = 64.0
 _LEAST_TIES = 4
 _MOST_LIGHT = 0.3
 _MOSTLY = 0.5
+_MOST_AT_END = 0.1
 _WRAPS = (2.0**8, 2.0**12, 2.0**14, 2.0**16, 2.0**32)
 
 
 def saturated(evidence: Evidence) -> Finding:
     """Pixels that reached the end of their counter."""
     frames = evidence.frames
+    if _ends_by_chance(evidence):
+        return Finding(
+            name="saturated", found=False, text="values at the end of the counter are no more than below it"
+        )
     at_type = (frames.n_top > 0) & (frames.n_top < 0.9 * evidence.n_frames) & ~evidence.stated
     mask = at_type | at_ceiling(evidence)
     if not mask.any():
@@ -54,6 +59,17 @@ def saturated(evidence: Evidence) -> Finding:
     )
 
 
+def _ends_by_chance(evidence: Evidence) -> bool:
+    """Whether the largest value of the type is no more frequent than those below: counters that go on."""
+    frames = evidence.frames
+    if frames.dtype.kind not in "iu" or frames.dtype.itemsize > 2:
+        return False
+    single = (frames.n_top > 0) & (frames.n_top < 0.9 * evidence.n_frames) & ~evidence.stated
+    at_end = float(frames.n_top[single].sum()) / evidence.n_frames
+    below = float(((frames.sample >= 0.75 * frames.top) & single).sum()) / len(frames.sample)
+    return bool(single.any()) and at_end < _MOST_AT_END * below
+
+
 def at_ceiling(evidence: Evidence) -> Mask:
     ceiling = _ceiling(evidence)
     if ceiling is None:
@@ -76,7 +92,15 @@ def _ceiling(evidence: Evidence) -> float | None:
     widths = (8.0, float(np.sqrt(top)))
     beside = [int(np.count_nonzero((peaks < top) & (peaks >= top - width))) / width for width in widths]
     expected = max(1 / widths[1], *beside)
+    if _is_as_frequent(evidence.frames.sample, top):
+        return None
     return top if here >= max(_LEAST_TIES, 10 * expected) else None
+
+
+def _is_as_frequent(sample: npt.NDArray[np.float64], top: float) -> bool:
+    """Whether values just below the largest are as frequent as that one, as where a counter starts again."""
+    beside = np.count_nonzero((sample < top) & (sample >= top - 8)) / 8
+    return bool(beside >= 1 and np.count_nonzero(sample == top) < 3 * beside)
 
 
 def wrapped(evidence: Evidence) -> Finding:
@@ -87,7 +111,8 @@ def wrapped(evidence: Evidence) -> Finding:
     frames = evidence.frames
     top = float(frames.highest[~evidence.stated].max(initial=0))
     end = next((end for end in _WRAPS if 0.9 * end <= top < end), None)
-    if end is None or not evidence.whole or _ceiling(evidence) is not None or (frames.n_top > 0).any():
+    stops = (frames.n_top > 0).any() and not _ends_by_chance(evidence)
+    if end is None or not evidence.whole or _ceiling(evidence) is not None or stops:
         return Finding(name=name, found=False, text=fine)
     # Counts that go on beyond the end reach the last of them in most frames, those that do not in few.
     if np.mean(frames.peaks >= 0.97 * end) < 0.2:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ptycho_torch.diagnosis.evidence import Evidence
 from ptycho_torch.diagnosis.finding import Diagnosis, Finding, Remedy, numbered
 
-__all__ = ["FRAME_DIAGNOSES", "crazy", "drift", "empty", "low_dose"]
+__all__ = ["FRAME_DIAGNOSES", "copies", "crazy", "drift", "empty", "flicker", "low_dose"]
 
 _WEAK = 0.05
 _APART = 10.0
@@ -17,6 +17,8 @@ _BRIGHT_ENOUGH = 0.3
 _LIKE_OTHERS = 0.7
 _BRIGHTER = 3.0
 _MOST_DROPPED = 0.5
+_FLASH = 2.5
+_EVEN = 0.1
 _DRIFT = 1.5
 _FADING = 20.0
 _BLOCKS = 8
@@ -96,17 +98,55 @@ def crazy(evidence: Evidence) -> Finding:
     # Few counts scatter by chance: the share of n counts by the root of share times rest over n.
     noise = np.sqrt(max(usual * (1 - usual), 1e-4) / np.maximum(frames.totals / evidence.step, 1))
     other = (frames.shares < _OTHER_SHAPE * usual) & (usual - frames.shares > 8 * (spread + noise))
-    # What a sample does to the light of a frame it does to that of the frames around it.
-    other &= evidence.near(frames.shares) > _LIKE_OTHERS * usual
+    # What a sample does to the light of a frame it does to that of the frames around it; but no sample
+    # spreads it evenly over the detector.
+    even = np.abs(frames.shares - frames.lit_area) < _EVEN * usual + 3 * noise
+    other &= (evidence.near(frames.shares) > _LIKE_OTHERS * usual) | even
     bright = float(np.quantile(frames.totals[kept], 0.9))
     # One value may carry all of what is too much: then it is a pixel, not the frame.
     without = frames.totals - frames.peaks
     single = (frames.peaks > 0.3 * frames.totals) & (without < _BRIGHTER * bright)
-    drop = kept & other & (frames.totals > _BRIGHT_ENOUGH * bright) & ~single
+    drop = kept & other & (frames.totals > np.where(even, _WEAK, _BRIGHT_ENOUGH) * bright) & ~single
     if not drop.any():
         return Finding(name=name, found=False, text=fine)
     what = "are lit where the others are dark"
     return _dropped(name, drop, what, "they are left out, with their positions")
+
+
+def copies(evidence: Evidence) -> Finding:
+    """Frames that hold the same counts as the one before them, though the scan went on."""
+    frames, name = evidence.frames, "copies"
+    marks = np.column_stack([frames.totals, frames.peaks, frames.centres])
+    same = (np.diff(marks, axis=0) == 0).all(axis=1) & (np.diff(evidence.positions, axis=0) != 0).any(axis=1)
+    drop = np.r_[False, same] & (frames.totals > frames.peaks)
+    if not drop.any() or drop.sum() > _MOST_DROPPED * evidence.n_frames:
+        # Noise makes no two frames alike; where most are, there is none.
+        return Finding(name=name, found=False, text="no frame repeats the one before it")
+    what = "repeat the one before them, value by value: the detector, or the program that stores, stood still"
+    return _dropped(name, drop, what, "they are left out, with their positions")
+
+
+def flicker(evidence: Evidence) -> Finding:
+    """Single frames that are far brighter than those around them, and than most of the scan."""
+    name, fine = "flicker", "no frame is far brighter than those around it"
+    totals = evidence.frames.totals
+    if evidence.n_frames < 2 * _BLOCKS:
+        return Finding(name=name, found=False, text="too few frames to see single bright ones")
+    usual = np.maximum(evidence.near(totals), float(np.quantile(totals, 0.75)))
+    bright = totals > _FLASH * usual
+    if not bright.any():
+        return Finding(name=name, found=False, text=fine)
+    count, largest = int(bright.sum()), float((totals / np.maximum(usual, 1e-12)).max())
+    return Finding(
+        name=name,
+        found=True,
+        text=(
+            f"{count} {'frame is' if count == 1 else 'frames are'} up to {largest:.3g} times as bright as "
+            f"those around (numbers {numbered(bright)}): another exposure, or a source that flickers"
+        ),
+        advice="refine with --refine-dose, or divide the frames by a beam monitor",
+        numbers={"frames": np.flatnonzero(bright).tolist(), "ratio": largest},
+    )
 
 
 def drift(evidence: Evidence) -> Finding:
@@ -173,10 +213,26 @@ FRAME_DIAGNOSES: tuple[Diagnosis, ...] = (
         looks_for="frames that the detector made up",
         threshold=(
             "where other frames are bright it holds less than half of the usual share of its light, eight "
-            "spreads below the usual, and as a whole it is not dim"
+            "spreads below the usual, and as a whole it is not dim; or its light is even over the detector"
         ),
         examine=crazy,
         cleans=True,
+    ),
+    Diagnosis(
+        name="copies",
+        looks_for="frames that are a copy of the one before",
+        threshold="sum, largest value and centre of mass are equal to the last bit, at another position",
+        examine=copies,
+        cleans=True,
+    ),
+    Diagnosis(
+        name="flicker",
+        looks_for="single bright frames",
+        threshold=(
+            f"{_FLASH} times the light of the frames around, and of three quarters of the scan: holes in an "
+            "opaque sample come near to that, so it is a note"
+        ),
+        examine=flicker,
     ),
     Diagnosis(
         name="drift",

@@ -175,12 +175,18 @@ def hot(evidence: Evidence) -> Finding:
         usual = (frames.mean * n - frames.highest) / max(1, n - 1) / evidence.step
         mask = spikes(usual, n_frames=max(1, n - 1)) & free & _not_the_probe(evidence)
     if n >= 8 and evidence.is_noisy:
-        # Ten counts that never become nine or eleven in eight frames: below one in a million.
         same = frames.highest == frames.lowest
-        mask |= same & (frames.lowest >= 10 * evidence.step) & free
+        mask |= same & (frames.lowest >= _steady_counts(evidence) * evidence.step) & free
     if not mask.any():
         return Finding(name="hot", found=False, text="no pixel stands out in all frames")
     return masked_pixels("hot", mask, "hot: far above their neighbours in all frames, or never changing")
+
+
+def _steady_counts(evidence: Evidence) -> float:
+    """Counts that no pixel of light keeps in all frames by chance, but once in a million scans."""
+    # The likeliest number of counts comes with a probability of at most one over the root of 2 pi times it.
+    rest = np.log(1e-6 / evidence.size**2) / (evidence.n_frames - 1)
+    return max(1.0, float(np.exp(-2 * rest)) / (2 * np.pi))
 
 
 def _not_the_probe(evidence: Evidence) -> Mask:

@@ -18,7 +18,10 @@ _FEW = 0.05
 _LARGE_BYTES = 4 << 30
 _EMPTY_CANVAS = 0.02
 _COPIES = 8
+_LEAST_COPIES = 4
+_MOST_COPIES = 0.5
 _LEAST_OVERLAP = 0.5
+_LESS_THAN_A_PIXEL = 0.5
 
 
 def typical_step(positions: Positions) -> float:
@@ -48,6 +51,18 @@ def _islands(positions: Positions, reach: float) -> npt.NDArray[np.int64]:
     return np.asarray(labels)[inverse.reshape(-1)]
 
 
+def _stand_for_none(positions: Positions, labels: npt.NDArray[np.int64], main: int) -> npt.NDArray[np.bool_]:
+    """Positions far from the scan that share a coordinate to the last bit: a value for "not read"."""
+    sizes = np.bincount(labels)
+    points = np.zeros(len(sizes), dtype=np.bool_)
+    for axis in (0, 1):
+        _, first = np.unique(np.column_stack([labels, positions[:, axis]]), axis=0, return_index=True)
+        points |= np.bincount(labels[first], minlength=len(sizes)) == 1
+    points[main] = False
+    found: npt.NDArray[np.bool_] = (points & (sizes >= _LEAST_COPIES))[labels]
+    return found if np.count_nonzero(found) <= _MOST_COPIES * len(positions) else np.zeros_like(found)
+
+
 def stray(evidence: Evidence) -> Finding:
     """Few positions far away from all others."""
     from scipy.spatial import cKDTree
@@ -62,7 +77,7 @@ def stray(evidence: Evidence) -> Finding:
     main = int(sizes.argmax())
     small = sizes <= max(1, _FEW * evidence.n_frames)
     small[main] = False
-    far = small[labels]
+    far = small[labels] | _stand_for_none(positions, labels, main)
     if not far.any():
         return Finding(
             name=name, found=False, text="every position has others near it", numbers={"reach_px": reach}
@@ -97,6 +112,15 @@ def _runs(positions: Positions) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.i
     return starts, np.diff(np.r_[starts, len(positions)])
 
 
+def _one_value_everywhere(positions: Positions) -> npt.NDArray[np.bool_]:
+    """Positions that hold a value which comes back far more often than any other."""
+    _, which, counts = np.unique(positions, axis=0, return_inverse=True, return_counts=True)
+    usual = float(np.median(counts))
+    often = (counts >= _LEAST_COPIES) & (counts > _LEAST_COPIES * usual)
+    # Places that a scan comes back to are several, or one in a regular order; a value for "not read" is one.
+    return np.asarray((often & (often.sum() == 1))[which.reshape(-1)])
+
+
 def repeats(evidence: Evidence) -> Finding:
     """Positions that stopped being read: one value for many frames that follow each other."""
     positions, name, n = evidence.positions, "repeats", evidence.n_frames
@@ -112,6 +136,7 @@ def repeats(evidence: Evidence) -> Finding:
     drop = np.zeros(n, dtype=np.bool_)
     for start, length in zip(starts[long], lengths[long], strict=True):
         drop[start : start + length] = True
+    drop |= _one_value_everywhere(positions)
     zero = ~positions.any(axis=1)
     if zero.sum() >= 2 and zero.sum() > 3 * usual:
         drop |= zero
@@ -157,11 +182,17 @@ def line(evidence: Evidence) -> Finding:
     text = f"positions spread over {along:.4g} px along and {across:.4g} px across"
     if along == 0 or across > 0.02 * along or across > 0.1 * evidence.diameter:
         return Finding(name=name, found=False, text=text, numbers=numbers)
+    advice = "the object is known along it only; neighbouring lines would fix what lies across"
+    spans = np.ptp(positions, axis=0)
+    if 0 < spans.min() < _LESS_THAN_A_PIXEL:
+        small, large = int(spans.argmin()), int(spans.argmax())
+        said = f"{'yx'[small]} spans {spans[small]:.2g} px and {'yx'[large]} {spans[large]:.4g}"
+        advice += f"; {said}: if this is no line scan, one of the two is in another unit"
     return Finding(
         name=name,
         found=True,
         text=f"all positions lie on a line ({text})",
-        advice="the object is known along it only; neighbouring lines would fix what lies across",
+        advice=advice,
         numbers=numbers,
     )
 
@@ -242,8 +273,9 @@ POSITION_DIAGNOSES: tuple[Diagnosis, ...] = (
         name="stray",
         looks_for="positions far away from all others",
         threshold=(
-            f"at most {_FEW:.0%} of them, farther from the rest than a frame and than ten steps: their "
-            "frames share no pixel with others"
+            f"at most {_FEW:.0%} of them, or {_LEAST_COPIES} and more that share a coordinate to the last "
+            "bit, farther from the rest than a frame and than ten steps: their frames share no pixel with "
+            "others"
         ),
         examine=stray,
         cleans=True,
@@ -251,7 +283,10 @@ POSITION_DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
         name="repeats",
         looks_for="positions that were not read",
-        threshold="three or more equal positions in a row, three times as many as is usual in the scan",
+        threshold=(
+            "three or more equal positions in a row, three times as many as is usual in the scan; or one "
+            "value that comes back four times as often as is usual"
+        ),
         examine=repeats,
         cleans=True,
     ),

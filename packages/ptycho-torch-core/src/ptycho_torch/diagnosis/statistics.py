@@ -92,6 +92,9 @@ class FrameStatistics:
         (k, N, N): some frames, evenly spread, with impossible values as zero.
     outliers
         Single values far above what all frames count there.
+    lit_area
+        Share of the pixels that hold most of the light of the scan, and so what a frame without a beam has
+        in ``shares``.
     """
 
     dtype: np.dtype[Any]
@@ -114,6 +117,7 @@ class FrameStatistics:
     impossible_in_frame: npt.NDArray[np.int64]
     sample: Map
     outliers: Outliers = NO_OUTLIERS
+    lit_area: float = 1.0
 
     @property
     def n_frames(self) -> int:
@@ -257,6 +261,7 @@ class _Sums:
             impossible_in_frame=self.bad_in_frame,
             sample=sample,
             outliers=self.watch.found(),
+            lit_area=len(self.lit) / max(1, int(np.count_nonzero(self.kept))),
         )
 
 
