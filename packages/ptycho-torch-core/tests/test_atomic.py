@@ -168,7 +168,7 @@ def test_the_next_writer_removes_what_a_killed_one_left_and_nothing_else(tmp_pat
 
 
 def test_a_temporary_file_that_was_taken_for_an_abandoned_one_is_made_again(tmp_path, monkeypatch):
-    usual, taken = atomic._lock, []
+    usual, taken = atomic.take_lock, []
 
     def late(descriptor):
         if len(taken) < 2:
@@ -176,7 +176,7 @@ def test_a_temporary_file_that_was_taken_for_an_abandoned_one_is_made_again(tmp_
             (taken[-1]).unlink()
         return usual(descriptor) if len(taken) != 1 else False
 
-    monkeypatch.setattr(atomic, "_lock", late)
+    monkeypatch.setattr(atomic, "take_lock", late)
     with atomic_write(tmp_path / "a") as stream:
         stream.write(b"whole")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -18,7 +18,7 @@ try:
 except ImportError:  # pragma: no cover - without locks nobody can tell which files are abandoned
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["TEMPORARY_SUFFIX", "atomic_path", "atomic_write"]
+__all__ = ["TEMPORARY_SUFFIX", "atomic_path", "atomic_write", "take_lock"]
 
 TEMPORARY_SUFFIX = ".tmp"
 """End of the name of a file that is being written; the name begins with a dot."""
@@ -141,13 +141,16 @@ def _create(target: Path, asked: str) -> tuple[Path, int]:
                 raise OSError(error.errno, _no_room(error, temporary), asked) from error
             raise OSError(error.errno, error.strerror, asked) from error
         # Between the creation and the lock, somebody may have taken the file for an abandoned one.
-        if _lock(descriptor) is not False and temporary.exists():
+        if take_lock(descriptor) is not False and temporary.exists():
             return temporary, descriptor
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool | None:
-    """Whether the lock was taken; None where the file system has none."""
+def take_lock(descriptor: int) -> bool | None:
+    """Take the lock of an open file: whether it was taken; None where the file system has none.
+
+    The system releases it when the file is closed, or its process dies.
+    """
     if fcntl is None:
         return None
     try:
@@ -172,7 +175,7 @@ def _clear_abandoned(target: Path) -> None:
             # Of somebody else, a link, or gone already.
             continue
         try:
-            if _lock(descriptor):
+            if take_lock(descriptor):
                 path.unlink(missing_ok=True)
         finally:
             os.close(descriptor)

@@ -13,7 +13,7 @@ import tifffile
 
 from ptycho_config import ConfigError
 from ptycho_torch.live.messages import End, Frames, Positions, Refused, Start
-from ptycho_torch.live.source_registry import open_source
+from ptycho_torch.live.source_registry import open_source, path_read
 from ptycho_torch.workflows import run_live
 
 
@@ -38,7 +38,7 @@ class Heard:
             assert self.source.receive(0.05) == []
 
     def count(self, kind):
-        return sum(len(one.numbers) for one in self.said if isinstance(one, kind))
+        return sum(len(getattr(one, "numbers", (0,))) for one in self.said if isinstance(one, kind))
 
     def numbers(self, kind=Frames):
         return [int(number) for one in self.said if isinstance(one, kind) for number in one.numbers]
@@ -250,3 +250,49 @@ def test_a_file_that_is_complete_is_a_scan_too(tmp_path, live, tiny_scan):
     assert outcome.counters.joined == 30
     with np.load(outcome.output_dir / "reconstruction.npz", allow_pickle=False) as arrays:
         assert np.array_equal(arrays["positions"], tiny_scan.positions)
+
+
+@pytest.mark.rule("LIVE-011", "DATA-121")
+def test_files_that_claim_gigabytes_are_refused_and_end_nothing(tmp_path, hear, monkeypatch):
+    monkeypatch.setattr("ptycho_torch.live.sources.watched_folder._PATIENCE_S", 0.0)
+    np.save(tmp_path / "good_1.npy", np.ones((8, 8), np.uint16))
+    header = repr({"descr": "<u2", "fortran_order": False, "shape": (10**6, 10**6)}).encode().ljust(117)
+    (tmp_path / "large_2.npy").write_bytes(
+        b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header + b"\n"
+    )
+    with h5py.File(tmp_path / "packed_3.h5", "w") as file:
+        file.create_dataset("d", (1, 16000, 16000), "f8", chunks=(1, 16000, 16000), compression="gzip")
+    with h5py.File(tmp_path / "wide_4.h5", "w") as file:
+        file.create_dataset("d", (1, 4, 10**9), "u1", chunks=(1, 4, 1000))
+    heard = hear(f"watch:{tmp_path}").until(1)
+    heard.until(3, Refused)
+    assert heard.numbers() == [1]
+
+
+@pytest.mark.rule("LIVE-011", "DATA-120")
+def test_positions_of_absurd_sizes_and_kinds_are_waited_for_in_words(tmp_path, hear):
+    with h5py.File(tmp_path / "p.h5", "w") as file:
+        file.create_dataset("many", (10**12, 2), "f8", chunks=(1024, 2))
+        file.create_dataset("odd", (3, 2), [("a", "f4"), ("b", "i4")])
+        file["text/x"], file["text/y"] = ["a", "b"], ["c", "d"]
+    for name in ("many", "odd", "text"):
+        heard = hear(f"hdf5:{tmp_path / 'p.h5'}:/{name}", "positions")
+        heard.still(0.15)
+        assert "cannot be read" in heard.source.waits_for
+
+
+@pytest.mark.rule("LIVE-011")
+def test_numbers_that_no_frame_has_are_refused(tmp_path, hear):
+    (tmp_path / "p.csv").write_text("number,x,y\n1e300,1,2\n99999999999999999999,1,2\n5,1,2\n")
+    heard = hear(f"csv:{tmp_path / 'p.csv'}", "positions").until(1, Positions)
+    assert heard.numbers(Positions) == [5]
+    assert sum(isinstance(one, Refused) for one in heard.said) == 2
+
+
+@pytest.mark.rule("RUN-082")
+def test_files_that_are_watched_are_inputs():
+    assert path_read("csv:stage.csv,unit=um") == "stage.csv"
+    assert path_read("hdf5:scan.h5:/entry/data") == "scan.h5:/entry/data"
+    assert path_read("watch:incoming,first=3") == "incoming"
+    assert path_read("zmq:tcp://localhost:5555") is None
+    assert path_read(None) is None

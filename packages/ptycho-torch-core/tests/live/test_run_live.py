@@ -205,7 +205,11 @@ def test_kept_frames_of_another_size_are_refused(tmp_path, live, sender):
         run_live(live(sender.address, keep_frames=tmp_path / "kept", crop=32))
 
 
-def test_a_source_that_fails_ends_the_scan_with_what_came(sender, messages, live, tiny_scan, monkeypatch):
+# The second one is what nobody has thought of: it is no end of the scan that was meant either.
+@pytest.mark.parametrize("error", [OSError("the connection broke"), KeyError("the connection broke")])
+def test_a_source_that_fails_ends_the_scan_with_what_came(
+    sender, messages, live, tiny_scan, monkeypatch, error
+):
     from ptycho_torch.live.sources import own_message
 
     receive = own_message._OwnMessages.receive
@@ -213,7 +217,7 @@ def test_a_source_that_fails_ends_the_scan_with_what_came(sender, messages, live
     def fail_in_the_end(self, timeout_s):
         found = receive(self, timeout_s)
         if any(isinstance(message, End) for message in found):
-            raise OSError("the connection broke")
+            raise error
         return found
 
     monkeypatch.setattr(own_message._OwnMessages, "receive", fail_in_the_end)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.array_files import read_npy
 from ptycho_torch.data.npz_archive import read_arrays
 from ptycho_torch.errors import DataError, Fault, fault
 
@@ -35,7 +36,8 @@ def load_dark(path: str | PathLike[str], n_pixels: int) -> npt.NDArray[np.float6
     DataError
         It holds no such array, or values that are no counts.
     """
-    found, source = _array(Path(path)), Path(path)
+    source = Path(path)
+    found = _array(source)
     if found.dtype.kind not in "biuf" or found.ndim not in (2, 3) or found.shape[-2:] != (n_pixels, n_pixels):
         wanted = f"counts ({n_pixels}, {n_pixels}) or (n, {n_pixels}, {n_pixels}), as the frames are read"
         raise DataError(fault(_NAME, f"expected {wanted}, got {found.dtype} {found.shape}"), source)
@@ -48,8 +50,8 @@ def load_dark(path: str | PathLike[str], n_pixels: int) -> npt.NDArray[np.float6
 def _array(path: Path) -> npt.NDArray[Any]:
     if path.suffix != ".npz":
         try:
-            return np.asarray(np.load(path, allow_pickle=False))
-        except (ValueError, EOFError) as error:
+            return read_npy(path)
+        except ValueError as error:
             raise DataError(
                 fault(_NAME, f"expected an array in a file .npy or .npz: {error}"), path
             ) from error

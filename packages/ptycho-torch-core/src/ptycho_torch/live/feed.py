@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from ptycho_torch.errors import DataError
 from ptycho_torch.live.messages import End, Message
 from ptycho_torch.live.source_registry import Source
 
@@ -50,7 +49,7 @@ class Feed:
         self.n_messages = 0
         self.last_s: float | None = None
         self.has_ended = False
-        self.error: OSError | DataError | None = None
+        self.error: Exception | None = None
         self._source, self._take = source, take
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"feed {name}", daemon=True)
@@ -67,7 +66,7 @@ class Feed:
                     self.n_messages += 1
                     self.has_ended = self.has_ended or isinstance(message, End)
                     self._take(message, self.last_s)
-        except (OSError, DataError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the scan ends by it and not in silence
             self.error = error
         finally:
             self._source.close()

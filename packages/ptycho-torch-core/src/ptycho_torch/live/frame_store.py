@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.limits import LARGEST_FRAME_PX
 from ptycho_torch.data.scan.lazy import Block, FrameStack, Rows
 from ptycho_torch.errors import DataError, fault
 
@@ -272,7 +273,8 @@ def header_of(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
             if np.lib.format.read_magic(stream) != (1, 0):
                 raise ValueError("another version of .npy")
             shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-            if stream.tell() != HEADER_BYTES or len(shape) != 3:
+            of_run = stream.tell() == HEADER_BYTES and len(shape) == 3 and dtype.kind in "iuf"
+            if not of_run or shape[1] != shape[2] or not 0 < shape[1] <= LARGEST_FRAME_PX:
                 raise ValueError("it was not written by a run")
     except ValueError as error:
         said = f"no file of frames of a run ({error}); name another folder"

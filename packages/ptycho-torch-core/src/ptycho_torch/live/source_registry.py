@@ -34,6 +34,7 @@ can. Whatever is wrong with a message becomes a `ptycho_torch.live.messages.Refu
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -47,13 +48,14 @@ from ptycho_torch.data.format_facts import stated_facts
 if TYPE_CHECKING:
     from ptycho_torch.live.messages import Message
 
-__all__ = ["Kind", "Source", "SourceKind", "open_source", "refused_address", "sources"]
+__all__ = ["Kind", "Source", "SourceKind", "open_source", "path_read", "refused_address", "sources"]
 
 Kind = Literal["frames", "positions"]
 
 _FOLDER = Path(__file__).with_name("sources")
 _PACKAGE = "ptycho_torch.live.sources"
 _REQUIRED = ("NAME", "HELP", "FORM", "GIVES")
+_OPTIONS = re.compile(r"(,[a-z]+=[^,]*)+$")
 _FACTS = (*_REQUIRED, "EXTRA", "MODULES", "TEES")
 
 
@@ -119,6 +121,13 @@ def sources() -> tuple[SourceKind, ...]:
 def refused_address(gives: str, address: str, expected: str, hint: str = "") -> ConfigError:
     """Error about an address; ``gives`` is the setting that holds it, ``frames`` or ``positions``."""
     return ConfigError(Problem(gives, address, expected, hint))
+
+
+def path_read(address: str | None) -> str | None:
+    """File or folder that a source reads, as its address names it; None where it reads none."""
+    name, _, rest = (address or "").partition(":")
+    form = next((kind.form for kind in sources() if kind.name == name), "")
+    return _OPTIONS.sub("", rest) if rest and form.startswith((f"{name}:FILE", f"{name}:FOLDER")) else None
 
 
 def open_source(address: str, gives: Kind, *, tee: str | None = None) -> Source:

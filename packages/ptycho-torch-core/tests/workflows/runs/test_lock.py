@@ -102,7 +102,7 @@ def test_a_lock_that_says_nothing_is_taken_or_refused_in_words(tmp_path, text):
 
 
 def test_without_locks_of_the_file_system_the_process_that_is_named_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "_lock", lambda descriptor: None)
+    monkeypatch.setattr(lock, "take_lock", lambda descriptor: None)
     _sign(tmp_path)
     assert "is at work there" in _refused(tmp_path)
     dead = subprocess.Popen([sys.executable, "-c", ""])

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.array_files import TIFF, fits_memory, read_npy, read_tiff
 from ptycho_torch.data.hdf5.files import Contents, is_hdf5, opened
 from ptycho_torch.data.hdf5.units import stated_unit
 from ptycho_torch.data.limits import too_large
@@ -67,41 +68,29 @@ def read_values(path: Path, name: str, problems: Problems, *, shapes: Shapes = (
     except PermissionError as error:
         problems.append(fault(name, str(error)))
         return None
-    except (ValueError, OSError, EOFError, UnicodeDecodeError) as error:
+    except (ValueError, OSError) as error:
         said = f"{file}: cannot be read ({error}); expected .npy, .tif, .csv, .txt or HDF5"
         problems.append(fault(name, said))
         return None
 
 
 def _array_of(file: Path, shapes: Shapes) -> Values:
-    if file.suffix.lower() in (".tif", ".tiff"):
-        import tifffile
+    def fits(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        if shapes and shape not in shapes:
+            raise ValueError(f"expected shape {' or '.join(map(str, shapes))} as the frames, got {shape}")
+        fits_memory(shape, dtype)
 
-        with tifffile.TiffFile(file) as tiff:
-            series = tiff.series[0]
-            _require_room(series.shape, series.dtype, shapes)
-            return np.asarray(series.asarray())
+    if file.suffix.lower() in TIFF:
+        return read_tiff(file, fits)
     if file.suffix.lower() == ".npy":
-        return _npy(file, shapes=shapes)
+        return read_npy(file, fits)
     return np.loadtxt(file, delimiter="," if "," in _text(file)[:4096] else None, ndmin=2)
 
 
-def _npy(file: Path, *, are_few: bool = False, shapes: Shapes = ()) -> Values:
-    # Mapped first: a header may claim any size.
-    stored = np.load(file, mmap_mode="r", allow_pickle=False)
-    said = too_many(stored.size) if are_few else None
+def _are_few(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    said = too_many(math.prod(shape))
     if said is not None:
         raise ValueError(said)
-    _require_room(stored.shape, stored.dtype, shapes)
-    return np.array(stored)
-
-
-def _require_room(shape: tuple[int, ...], dtype: np.dtype[Any], shapes: Shapes) -> None:
-    if shapes and shape not in shapes:
-        raise ValueError(f"expected shape {' or '.join(map(str, shapes))} as the frames, got {shape}")
-    said = too_large(math.prod(shape) * dtype.itemsize)
-    if said is not None:
-        raise ValueError(f"an array of shape {shape} {said}")
 
 
 def _text(file: Path) -> str:
@@ -147,13 +136,13 @@ def read_places(path: Path, columns: str | None, n_frames: int | None, problems:
         if file.is_file() and is_hdf5(file):
             return _places_in_hdf5(file, inside, columns, n_frames, problems)
         if file.suffix.lower() == ".npy":
-            return Places(_two_columns(_npy(file, are_few=True), columns, n_frames))
+            return Places(_two_columns(read_npy(file, _are_few), columns, n_frames))
         with permitted(file):
             return read_table(_text(file), columns)
     except PermissionError as error:
         problems.append(fault("positions", str(error)))
         return None
-    except (ValueError, OSError, EOFError, UnicodeDecodeError) as error:
+    except (ValueError, OSError) as error:
         problems.append(fault("positions", f"{file}: {error}"))
         return None
 

@@ -11,13 +11,19 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.hdf5.kinds import why_too_large
 from ptycho_torch.data.hdf5.units import stated_unit
+from ptycho_torch.data.limits import LARGEST_FRAME_PX
+from ptycho_torch.data.scan.misfits import too_many
 from ptycho_torch.data.scan.stored import missing_filters, open_hdf5
 
 __all__ = ["UNREADABLE", "Block", "blocks_of", "opened_growing", "places_of", "rows_of", "written_rows"]
 
-UNREADABLE = (OSError, RuntimeError, KeyError, ValueError)
-"""What HDF5 raises on a file that is not there yet, is locked, or is in the middle of being written."""
+UNREADABLE = (
+    *(OSError, RuntimeError, LookupError, ValueError),
+    *(TypeError, AttributeError, ArithmeticError, MemoryError),
+)
+"""What is raised on a file that is not there yet, is locked, is being written, or holds something odd."""
 
 _BLOCK = re.compile(r"data_\d+")
 _GROUP = "entry/data"
@@ -97,7 +103,8 @@ def _is_stored(data: Any, corner: tuple[int, ...]) -> bool:
 def blocks_of(file: Any, inside: str) -> list[Block]:
     """Datasets of frames in their order: the one that is named, the blocks of a master file, or the only one.
 
-    Blocks of a master file that are not there yet end the list.
+    Blocks of a master file that are not there yet end the list. Raises ValueError for frames that no detector
+    makes.
     """
     item = file.get(inside or "/")
     group = file.get(_GROUP) if not inside else item
@@ -138,14 +145,27 @@ def _is_stack(item: Any) -> bool:
 
 def _block(data: Any, name: str, first: int) -> Block:
     missing_filters(data)
+    if max(data.shape[1:]) > LARGEST_FRAME_PX:
+        raise ValueError(f"frames of shape {data.shape[1:]}, expected at most {LARGEST_FRAME_PX} px")
     return Block(name=name, first=first, n_rows=int(data.shape[0]))
 
 
 def rows_of(file: Any, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     """Some frames of a dataset, in ascending order."""
+    data = file[name]
+    _require_size(why_too_large(data, (len(rows), *data.shape[1:]), grows=True))
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
-        return np.asarray(file[name][int(rows[0]) : int(rows[-1]) + 1])
-    return np.asarray(file[name][rows.tolist()])
+        return np.asarray(data[int(rows[0]) : int(rows[-1]) + 1])
+    return np.asarray(data[rows.tolist()])
+
+
+def _too_large(data: Any, *shape: int) -> str | None:
+    return why_too_large(data, shape, grows=True)
+
+
+def _require_size(said: str | None) -> None:
+    if said is not None:
+        raise ValueError(said)
 
 
 def places_of(file: Any, inside: str, start: int) -> tuple[npt.NDArray[np.float64], str | None] | None:
@@ -160,9 +180,11 @@ def places_of(file: Any, inside: str, start: int) -> tuple[npt.NDArray[np.float6
         if not (isinstance(x, h5py.Dataset) and isinstance(y, h5py.Dataset)):
             return None
         n_rows = min(int(one.shape[0]) for one in (x, y))
+        _require_size(too_many(n_rows) or _too_large(x, n_rows) or _too_large(y, n_rows))
         values = np.stack([np.asarray(one[start:n_rows], dtype=np.float64).reshape(-1) for one in (y, x)], 1)
         unit = stated_unit(x)
     elif isinstance(item, h5py.Dataset) and item.ndim == _TWO and item.shape[1] >= _TWO:
+        _require_size(too_many(item.shape[0]) or _too_large(item, item.shape[0], _TWO))
         values = np.asarray(item[start:, :_TWO], dtype=np.float64)[:, ::-1]
         unit = stated_unit(item)
     else:

@@ -61,10 +61,20 @@ def as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.stack([values[name] for name in fields], axis=-1) if parts in _COLUMNS else values
 
 
-def why_too_large(data: h5py.Dataset, shape: tuple[int, ...]) -> Fault | None:
-    """What to say of a part of a dataset, of this shape, that is not to be loaded; None when it can be."""
-    said = too_large(math.prod(shape) * data.dtype.itemsize)
-    return said or _packed_too_large(data) or _hardly_written(data)
+def why_too_large(data: h5py.Dataset, shape: tuple[int, ...], *, grows: bool = False) -> Fault | None:
+    """What to say of a part of a dataset, of this shape, that is not to be loaded; None when it can be.
+
+    Parameters
+    ----------
+    data
+        The dataset.
+    shape
+        Of the part.
+    grows
+        Whether it may be written still, so that it has room for more than is there.
+    """
+    said = too_large(math.prod(shape) * data.dtype.itemsize) or _packed_too_large(data)
+    return said if grows else said or _hardly_written(data)
 
 
 def _hardly_written(data: h5py.Dataset) -> Fault | None:

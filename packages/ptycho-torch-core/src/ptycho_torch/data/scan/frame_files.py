@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.array_files import TIFF, fits_frames, read_npy, read_tiff
 from ptycho_torch.data.scan.lazy import Block, FrameStack, Rows
 from ptycho_torch.errors import DataError
 
 __all__ = ["FileFrames", "frames_of_files"]
-
-_TIFF = (".tif", ".tiff")
 
 
 def frames_of_files(path: Path) -> FileFrames:
@@ -33,7 +32,7 @@ def frames_of_files(path: Path) -> FileFrames:
         frames = FileFrames([(path, index) for index in range(math.prod(shape[:-2]))])
         frames.raster = (shape[0], shape[1]) if len(shape) == 4 else None
         return frames
-    found = [entry for entry in path.iterdir() if entry.suffix.lower() in (".npy", *_TIFF)]
+    found = [entry for entry in path.iterdir() if entry.suffix.lower() in (".npy", *TIFF)]
     if not found:
         raise DataError("no frames in this folder; expected one .npy or .tif file for each", path)
     ordered = sorted(found, key=lambda entry: [int(n) for n in re.findall(r"\d+", entry.stem)] or [0])
@@ -52,12 +51,10 @@ def _stack(values: Any, path: Path) -> Any:
 def _array(path: Path) -> Any:
     """Whole array, left in the file where the kind of file allows it."""
     try:
-        if path.suffix.lower() in _TIFF:
-            import tifffile
-
-            return tifffile.imread(path)
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        if path.suffix.lower() in TIFF:
+            return read_tiff(path, fits_frames)
+        return read_npy(path, mapped=True)
+    except (ValueError, OSError) as error:
         raise DataError(f"cannot be read ({error}); expected a .npy or .tif file", path) from error
 
 

@@ -22,6 +22,7 @@ _NUMBERS = ("number", "frame", "index", "frame_number", "frame_index", "n", "i")
 _POLL_S = 0.1
 _PATIENCE_S = 1.0
 _LONGEST_LINE = 1 << 16
+_LARGEST_NUMBER = 1 << 53
 _UNITS = ("px", "m", "mm", "um", "nm")
 
 
@@ -102,7 +103,9 @@ class _Table:
         place = values[y], values[x]
         number = float(self._row) if where is None else values[where]
         self._row += 1
-        if number is None or number != int(number) or number < 0 or place[0] is None or place[1] is None:
+        if number is None or number != int(number) or not 0 <= number < _LARGEST_NUMBER:
+            return None
+        if place[0] is None or place[1] is None:
             return None
         return number, place[0], place[1]
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ptycho_torch.data.hdf5.growing import UNREADABLE, blocks_of, opened_growing
+from ptycho_torch.data.array_files import TIFF, fits_frames, read_npy, read_tiff
+from ptycho_torch.data.hdf5.growing import UNREADABLE, blocks_of, opened_growing, rows_of
 from ptycho_torch.data.limits import largest_array_bytes
 from ptycho_torch.live.messages import Frames, Message, Refused
 from ptycho_torch.live.source_registry import refused_address
@@ -25,8 +26,8 @@ FORM = "watch:FOLDER[,first=NUMBER]"
 GIVES = ("frames",)
 
 _NUMBER = re.compile(r"\d+")
-_TIFF, _HDF5 = (".tif", ".tiff"), (".h5", ".hdf5", ".nxs", ".cxi")
-_KINDS = (*_TIFF, ".npy", *_HDF5)
+_HDF5 = (".h5", ".hdf5", ".nxs", ".cxi")
+_KINDS = (*TIFF, ".npy", *_HDF5)
 _AT_ONCE = 32
 _PATIENCE_S = 5.0
 _STILL_S = 0.2
@@ -82,7 +83,7 @@ class _Folder:
             return self._done(name, Refused(why="a file of frames that is too large", frames=1))
         try:
             frames = _frames_of(path)
-        except (*UNREADABLE, EOFError, TypeError, SyntaxError) as error:
+        except UNREADABLE as error:
             return self._failed(name, error)
         if frames is None:
             return self._done(name, Refused(why="a file that holds no frames of numbers", frames=1))
@@ -113,13 +114,11 @@ def _frames_of(path: Path) -> Any | None:
     if suffix in _HDF5:
         with opened_growing(path) as file:
             blocks = blocks_of(file, "")
-            values = np.asarray(file[blocks[0].name][()]) if blocks else None
-    elif suffix in _TIFF:
-        import tifffile
-
-        values = tifffile.imread(path)
+            values = rows_of(file, blocks[0].name, np.arange(blocks[0].n_rows)) if blocks else None
+    elif suffix in TIFF:
+        values = read_tiff(path, fits_frames)
     else:
-        values = np.load(path, allow_pickle=False)
+        values = read_npy(path, fits_frames)
     if values is None or values.dtype.kind not in "iuf" or values.ndim not in (2, 3) or not values.size:
         return None
     return values[None] if values.ndim == 2 else values

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ptycho_config import ConfigError
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.bundle import load_bundle
 from ptycho_torch.config_factory.live import LivePayload
@@ -30,8 +31,9 @@ from ptycho_torch.live.keeping import SCAN, KeptFrames
 from ptycho_torch.live.page.server import PageServer
 from ptycho_torch.live.scan import Finished, LiveScan
 from ptycho_torch.live.session import Session
-from ptycho_torch.live.source_registry import Kind, Source, open_source
+from ptycho_torch.live.source_registry import Kind, Source, open_source, path_read
 from ptycho_torch.models import PatchModel
+from ptycho_torch.outputs import output_problems
 from ptycho_torch.prediction.scan_match import model_for
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.held_out import judge
@@ -154,7 +156,13 @@ def run_live(
         The object explains the frames no better than an empty one.
     """
     config, execution = payload.live_config, payload.execution_config
-    inputs = (config.model_path, *payload.parts_config.files)
+    named = (path_read(address) for address in (payload.frames_from, config.positions_from))
+    watched = [path for path in named if path is not None]
+    inputs = (config.model_path, *payload.parts_config.files, *watched)
+    if config.keep_frames is not None:
+        problems = output_problems("keep_frames", config.keep_frames, watched)
+        if problems:
+            raise ConfigError(problems)
     run = RunDirectory.check(config.output_dir, _COMMAND, LIVE_FILES, overwrite=overwrite, inputs=inputs)
     device = resolve_accelerator(execution.accelerator)
     with (

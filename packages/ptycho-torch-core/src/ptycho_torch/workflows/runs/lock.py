@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import socket
@@ -13,18 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ptycho_config import ConfigError, Problem
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - systems without it rely on what the file says
-    fcntl = None  # type: ignore[assignment]
+from ptycho_torch.atomic import take_lock
 
 __all__ = ["LOCK_NAME", "held_lock", "require_nobody_at_work"]
 
 LOCK_NAME = ".run.lock"
 """File that exists while a run writes to a directory, or since one was killed there."""
 
-_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 _TRIES = 20
 
 
@@ -98,7 +92,7 @@ def _acquire(folder: Path, command: str) -> int:
 
 def _require_free(descriptor: int, folder: Path) -> None:
     """Take the lock, and refuse the directory if another process has it or may have it."""
-    locks = _lock(descriptor)
+    locks = take_lock(descriptor)
     owner = _owner(descriptor)
     if locks is False:
         raise _busy(folder, owner)
@@ -108,17 +102,6 @@ def _require_free(descriptor: int, folder: Path) -> None:
         raise _unknown(folder, owner)
     if locks is None and _is_alive(owner.get("pid")):
         raise _busy(folder, owner)
-
-
-def _lock(descriptor: int) -> bool | None:
-    """Whether the lock was taken; None where the file system has none."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return False if error.errno in _BUSY else None
-    return True
 
 
 def _is_still(descriptor: int, path: Path) -> bool:
