@@ -52,6 +52,25 @@ CASES = {
         )
         for likelihood in ("poisson", "amplitude")
     },
+    **{
+        f"probe, {likelihood}": Case(
+            faults=Faults(probe_drift=0.5),
+            settings={"probe_variation": 2},
+            others={"likelihood": likelihood, "refine_probe": True},
+            epochs=120,
+        )
+        for likelihood in ("poisson", "amplitude")
+    },
+    **{
+        f"probe, weights {name}": Case(
+            faults=Faults(probe_drift=0.5),
+            settings={"probe_variation": 2, "probe_variation_smooth": smooth},
+            others={"refine_probe": True},
+            photons=photons,
+            epochs=120,
+        )
+        for name, smooth, photons in (("free", 0.0, (1e3,)), ("smoothed", 10.0, (1e3, 1e4)))
+    },
 }
 
 

@@ -36,6 +36,16 @@ def test_the_record_holds_what_the_guide_says() -> None:
     assert len(doses) == 12
     assert min(row["regained"] for row in doses) > 0.9
     assert max(row["cost"] for row in doses) < 0.01
+    probes = {
+        f"{name}, {row}": figures
+        for name, rows in cases.items()
+        for row, figures in rows.items()
+        if name in ("probe, poisson", "probe, amplitude")
+    }
+    assert len(probes) == 12
+    assert min(row["regained"] for row in probes.values()) > 0.78
+    assert min(row["regained"] for name, row in probes.items() if name.endswith(" 1e+06 photons")) > 0.9
+    assert max(row["cost"] for row in probes.values()) < 0.08
     dark = [row for name, rows in cases.items() if name.startswith("background") for row in rows.values()]
     assert len(dark) == 12
     assert min(row["regained_of_known"] for row in dark) > 0.86

@@ -25,7 +25,7 @@ _DATA = "Data"
 class RefineConfig(Config):
     """Refinement of an object against the measured frames, from a network's object or another start.
 
-    ``probe_modes`` needs ``refine_probe``.
+    ``probe_modes`` and ``probe_variation`` need ``refine_probe``, ``probe_variation_smooth`` the latter.
 
     Examples
     --------
@@ -37,8 +37,9 @@ class RefineConfig(Config):
 
     refine_epochs: int | Literal["auto"] = setting(
         "auto",
-        help="largest number of passes over all frames; auto means 60 in refine and live, 200 where doses "
-        "are fitted or the detector is in the near field, and no refinement in infer",
+        help="largest number of passes over all frames; auto means 60 in refine and live, 120 where the "
+        "probe varies, 200 where doses are fitted or the detector is in the near field, and no refinement in "
+        "infer",
         unit="epochs",
         ge=1,
         cli=("--refine", "--epochs"),
@@ -68,6 +69,27 @@ class RefineConfig(Config):
         jobs=_JOBS,
         effect="so many modes are fitted and saved",
         tests=("test_modes_are_added_and_saved", "test_modes_that_are_missing_are_found"),
+    )
+    probe_variation: int = setting(
+        0,
+        help="number of modes that the first mode of the probe varies by from frame to frame, each with a "
+        "weight per frame; needs refine_probe; 0 is a probe that stays",
+        ge=0,
+        group=_FIT,
+        jobs=_JOBS,
+        effect="every frame has a probe of its own",
+        tests=("test_a_probe_that_drifts_is_followed",),
+    )
+    probe_variation_smooth: float = setting(
+        0.0,
+        help="standard deviation of the Gaussian over frames that the weights of the variation are smoothed "
+        "with; needs probe_variation; 0 leaves them free",
+        unit="frames",
+        ge=0,
+        group=_FIT,
+        jobs=_JOBS,
+        effect="weights of neighbouring frames differ less",
+        tests=("test_weights_are_smooth_on_request",),
     )
     refine_positions: bool = setting(
         False,
@@ -157,7 +179,7 @@ class RefineConfig(Config):
     refine_tolerance: float = setting(
         1e-5,
         help="the run ends when the objective falls by less than this fraction per epoch; 0 runs all epochs, "
-        "as a run does that fits doses",
+        "as a run does that fits doses or a probe that varies",
         ge=0,
         lt=1,
         group=_ITERATION,

@@ -113,6 +113,19 @@ def _modes_are_fitted(v: Mapping[str, Any]) -> Problem | None:
     return Problem("probe_modes", v["probe_modes"], "None, or refine_probe to fit them")
 
 
+def _variation_is_fitted(v: Mapping[str, Any]) -> Problem | None:
+    if not v["probe_variation"] or v["refine_probe"]:
+        return None
+    return Problem("probe_variation", v["probe_variation"], "0, or refine_probe to fit it")
+
+
+def _smoothing_has_weights(v: Mapping[str, Any]) -> Problem | None:
+    if not v["probe_variation_smooth"] or v["probe_variation"]:
+        return None
+    expected = "0, or a probe_variation whose weights are smoothed"
+    return Problem("probe_variation_smooth", v["probe_variation_smooth"], expected)
+
+
 # Weights of loss terms are the settings of a training whose names end so.
 _WEIGHT = "_weight"
 
@@ -225,4 +238,8 @@ EXECUTION_RULES = (
     Rule(("recon_log_max_stitch_samples", "recon_log_stitch"), _stitch_log_is_on),
 )
 """Rules of :class:`~ptycho_config.PyTorchExecutionConfig`."""
-REFINE_RULES = (Rule(("probe_modes", "refine_probe"), _modes_are_fitted),)
+REFINE_RULES = (
+    Rule(("probe_modes", "refine_probe"), _modes_are_fitted),
+    Rule(("probe_variation", "refine_probe"), _variation_is_fitted),
+    Rule(("probe_variation_smooth", "probe_variation"), _smoothing_has_weights),
+)

@@ -19,7 +19,7 @@ from ptycho_torch_cli.formats import (
 )
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
 
-_FAULTS = ("dose_rms", "dose_fading", "background")
+_FAULTS = ("dose_rms", "dose_fading", "background", "probe_drift")
 _GEOMETRY = ("photon_energy_eV", "detector_object_distance_m", "detector_pixel_m")
 
 __all__ = ["Scene", "build_parser", "main"]
@@ -58,6 +58,12 @@ class Scene:
     )
     background: float = setting(
         0.0, help="a fault: mean counts per pixel beside the light of the object, more on the right", ge=0
+    )
+    probe_drift: float = setting(
+        0.0,
+        help="a fault: astigmatism of the probe in the last frame, the opposite of the first (rms)",
+        unit="rad",
+        ge=0,
     )
     propagation: str = setting(
         "far",

@@ -49,6 +49,7 @@ class Problem:
             image=self.image.to(dtype),
             where=where,
             light=lambda part, _: part.light(probe),
+            shares_light=where.shares_light,
             source=FrameSource(scan or self.scan, 2.0, CPU, real),
             indices=np.arange(5),
             likelihood=likelihood,

@@ -35,13 +35,21 @@ class Sweeps:
     Parameters
     ----------
     config
-        How to refine. Positions, doses and background are fitted when the scan is over, not while it grows.
+        How to refine. Positions, doses, background and what the probe varies by are fitted when the scan is
+        over, not while it grows.
     device
         Where to compute.
     """
 
     def __init__(self, config: RefineConfig, device: torch.device | str = "cpu") -> None:
-        self.config = evolve(config, refine_positions=False, refine_dose=False, refine_background="off")
+        self.config = evolve(
+            config,
+            refine_positions=False,
+            refine_dose=False,
+            refine_background="off",
+            probe_variation=0,
+            probe_variation_smooth=0.0,
+        )
         self.device = torch.device(device)
         self.residual: float | None = None
         self._solver: Iteration | None = None

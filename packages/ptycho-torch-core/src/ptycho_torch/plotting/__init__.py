@@ -12,6 +12,7 @@ from ptycho_torch.plotting.objects import save_object_figures
 from ptycho_torch.plotting.patches import save_patch_figure
 from ptycho_torch.plotting.scan import save_scan_figure
 from ptycho_torch.plotting.training import save_training_figure
+from ptycho_torch.plotting.variation import save_probe_variation_figure
 
 __all__ = [
     "save_comparison_figure",
@@ -19,6 +20,7 @@ __all__ = [
     "save_frc_figure",
     "save_object_figures",
     "save_patch_figure",
+    "save_probe_variation_figure",
     "save_resolution_figure",
     "save_scan_figure",
     "save_training_figure",

@@ -34,6 +34,8 @@ class Batch:
         Placement of the frames.
     light
         Gives the light, complex ``(modes, N, N)`` or ``(batch, modes, N, N)``, on some of them.
+    shares_light
+        Whether all get the same.
     source
         Measured intensities.
     indices
@@ -45,6 +47,7 @@ class Batch:
     image: Tensor
     where: SolverPlacement
     light: Callable[[SolverPlacement, Indices], Tensor]
+    shares_light: bool
     source: FrameSource
     indices: Indices
     likelihood: Likelihood

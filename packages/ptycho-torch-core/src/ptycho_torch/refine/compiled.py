@@ -36,7 +36,7 @@ class CompiledArithmetic(Arithmetic):
         kernels, source, image, where = self._kernels, batch.source, batch.image, batch.where
         poisson = batch.likelihood == "poisson"
         counts = _counts(source, batch.indices)
-        shared = batch.light(where, batch.indices).contiguous() if where.shares_light else None
+        shared = batch.light(where, batch.indices).contiguous() if batch.shares_light else None
         sums = torch.zeros(4, dtype=torch.float64)
         waves = image.new_empty(0)
         for start in range(0, len(where), chunk):

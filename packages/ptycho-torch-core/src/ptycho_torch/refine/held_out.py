@@ -17,7 +17,7 @@ from ptycho_torch.diagnosis.verdict import Misfits, Verdict, misfits, untold, ve
 from ptycho_torch.reassembly import ALONE, StitchedObject
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.residual import predicted_pairs
-from ptycho_torch.refine.result import SubPixel
+from ptycho_torch.refine.result import ProbeVariation, SubPixel
 from ptycho_torch.refine.solver import refine
 from ptycho_torch.refine.subsets import z_order
 from ptycho_torch.refine.tilt import flat, tilt_of
@@ -50,6 +50,7 @@ def judge(
     config: RefineConfig,
     sub_pixel: SubPixel = "object",
     background: npt.NDArray[np.floating] | None = None,
+    variation: ProbeVariation | None = None,
     device: torch.device | str = "cpu",
 ) -> Verdict:
     """Verdict on a result, see :mod:`ptycho_torch.diagnosis.verdict`.
@@ -72,13 +73,16 @@ def judge(
         What moves by fractions of a pixel.
     background
         (N, N) counts that every frame shows beside the light; None: none.
+    variation
+        How the probe varies over the scan: the frames that are looked at are neighbours, and take their mean.
     device
         Where to compute. Processes that may have joined this one take no part.
     """
     rows = _neighbours(scan)
     if len(rows) < _LEAST_FRAMES:
         return untold(f"{len(rows)} frames are too few to hold some out")
-    lit = replace(scan.take(rows), probe=np.asarray(probe, dtype=np.complex64))
+    light = probe if variation is None else variation.probes(probe, rows).mean(axis=0)
+    lit = replace(scan.take(rows), probe=np.asarray(light, dtype=np.complex64))
     trial = _Trial(config=_short(config, sub_pixel), sub_pixel=sub_pixel, dark=background, device=device)
     parts = list(trial.parts(lit))
     held = np.concatenate([part.held for part in parts]) if parts else np.zeros(0, np.int64)
@@ -184,6 +188,8 @@ def _short(config: RefineConfig, sub_pixel: SubPixel) -> RefineConfig:
         refine_probe=False,
         error_bars="none",
         probe_modes=None,
+        probe_variation=0,
+        probe_variation_smooth=0.0,
         refine_positions=False,
         refine_background="off",
         refine_batch_size=None,

@@ -16,7 +16,7 @@ from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.propagation import propagation_of
-from ptycho_torch.refine.result import SubPixel
+from ptycho_torch.refine.result import ProbeVariation, SubPixel
 from ptycho_torch.refine.step import detector_ramp
 from ptycho_torch.refine.sub_pixel import SolverPlacement, placement_of
 from ptycho_torch.refine.unknowns import Unknowns
@@ -35,6 +35,7 @@ def forward_residual(
     sub_pixel: SubPixel = "object",
     per_frame_dose: bool = False,
     dose: npt.NDArray[np.floating] | None = None,
+    variation: ProbeVariation | None = None,
     background: npt.NDArray[np.floating] | None = None,
     intensity_scale: float = 1.0,
     device: torch.device | str = "cpu",
@@ -57,6 +58,8 @@ def forward_residual(
         Scale each frame to its measured total instead of the scan to its own; another quantity.
     dose
         (n,) intensity of the frames as shares of their mean, as fitted; one by default.
+    variation
+        How the probe varies over the scan; not at all by default.
     background, intensity_scale
         (N, N) counts that every frame shows beside the light, none by default, and the counts per unit of
         normalised intensity, which matter beside a background alone.
@@ -74,6 +77,7 @@ def forward_residual(
         probe,
         sub_pixel=sub_pixel,
         dose=dose,
+        variation=variation,
         background=background,
         intensity_scale=intensity_scale,
         device=device,
@@ -88,6 +92,7 @@ def predicted_pairs(
     *,
     sub_pixel: SubPixel = "object",
     dose: npt.NDArray[np.floating] | None = None,
+    variation: ProbeVariation | None = None,
     background: npt.NDArray[np.floating] | None = None,
     intensity_scale: float = 1.0,
     device: torch.device | str = "cpu",
@@ -96,7 +101,7 @@ def predicted_pairs(
 
     Parameters
     ----------
-    scan, fitted, probe, sub_pixel, dose, background, intensity_scale, device
+    scan, fitted, probe, sub_pixel, dose, variation, background, intensity_scale, device
         As for :func:`forward_residual`.
 
     Returns
@@ -112,10 +117,11 @@ def predicted_pairs(
     """
     place = torch.device(device)
     canvas = WorkingCanvas.around(scan.positions, scan.N, 2)
-    light = torch.from_numpy(np.asarray(scan.probe if probe is None else probe)).to(place)
+    main = np.asarray(scan.probe if probe is None else probe)
     image = torch.from_numpy(canvas.lay(fitted)).to(place, torch.complex64)
     positions = torch.from_numpy(scan.positions.copy()).to(place)
-    ramped = (light * detector_ramp(scan.N).to(place)).to(torch.complex64)
+    ramp = detector_ramp(scan.N).to(place)
+    ramped = (torch.from_numpy(main).to(place) * ramp).to(torch.complex64)
     origin = canvas.origin_tensor(place)
     placement = placement_of(sub_pixel, positions, scan.N, canvas.shape, origin, torch.float32)
     frames = FrameSource(scan, 1.0, place, torch.float32)
@@ -123,8 +129,11 @@ def predicted_pairs(
     propagation = propagation_of(scan, place, torch.complex64)
     roots = None if dose is None else torch.from_numpy(np.sqrt(dose)).to(place, torch.float32)
 
+    def own(variation: ProbeVariation, some: npt.NDArray[np.int64]) -> Tensor:
+        return (torch.from_numpy(variation.probes(main, some)).to(place) * ramp).to(torch.complex64)
+
     def light_of(part: SolverPlacement, some: npt.NDArray[np.int64]) -> Tensor:
-        light = part.light(ramped)
+        light = part.light(ramped if variation is None else own(variation, some))
         return light if roots is None else light * roots[torch.from_numpy(some)][:, None, None, None]
 
     beside = None if background is None else torch.from_numpy(np.asarray(background)).to(place, torch.float32)

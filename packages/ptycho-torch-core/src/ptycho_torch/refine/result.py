@@ -12,9 +12,36 @@ import numpy.typing as npt
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.error_bars.bars import ErrorBars
 
-__all__ = ["RefineResult", "RefinementInterrupted", "SubPixel"]
+__all__ = ["ProbeVariation", "RefineResult", "RefinementInterrupted", "SubPixel"]
 
 SubPixel = Literal["object", "probe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeVariation:
+    """How the first mode of a probe varies over the scan.
+
+    Attributes
+    ----------
+    modes
+        (K, N, N) complex64, orthogonal to each other and to the first mode, as strong as it.
+    weights
+        (n, K) complex64: amplitude of each mode in every frame as a share of that of the first one.
+    """
+
+    modes: npt.NDArray[np.complex64]
+    weights: npt.NDArray[np.complex64]
+
+    def probes(
+        self, probe: npt.NDArray[np.complexfloating], frames: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.complex64]:
+        """Probe of frames, (batch, modes, N, N), from the one that belongs to the scan, (modes, N, N)."""
+        weights = self.weights[frames]
+        first = probe[0] + np.tensordot(weights, self.modes, axes=1)
+        first /= np.sqrt(1 + (np.abs(weights) ** 2).sum(axis=1))[:, None, None]
+        found = np.repeat(np.asarray(probe, dtype=np.complex64)[None], len(weights), axis=0)
+        found[:, 0] = first
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +103,16 @@ class RefineResult:
         """(N, N) float32: counts that every frame shows beside the light, if known or fitted."""
         found = self.others.get("background")
         return None if found is None else np.asarray(found, dtype=np.float32)
+
+    @property
+    def variation(self) -> ProbeVariation | None:
+        """How the probe varies, if that was fitted."""
+        modes, weights = (self.others.get(name) for name in ("probe_variation", "probe_variation_weights"))
+        if modes is None or weights is None:
+            return None
+        return ProbeVariation(
+            modes=np.asarray(modes, dtype=np.complex64), weights=np.asarray(weights, dtype=np.complex64)
+        )
 
 
 class RefinementInterrupted(KeyboardInterrupt):

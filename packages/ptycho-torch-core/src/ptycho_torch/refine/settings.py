@@ -12,6 +12,7 @@ from ptycho_torch.refine.error_bars.measuring import cannot_be_measured
 __all__ = ["check_against", "config_of", "epochs_of"]
 
 _AUTO_EPOCHS = 60
+_AUTO_EPOCHS_WITH_VARIATION = 120
 _MORE_AUTO_EPOCHS = 200
 _PREFIX = "refine_"
 
@@ -45,7 +46,8 @@ def check_against(config: RefineConfig, scan: Scan, *, n_processes: int = 1) -> 
     Raises
     ------
     ConfigError
-        If there are fewer frames than processes or frames per step, or fewer modes than the probe has, or if
+        If there are fewer frames than processes or frames per step, fewer modes than the probe has, more
+        modes that it varies by than frames, or if
         the error bars that are asked for cannot be had of these frames.
     """
     problems = [
@@ -56,6 +58,9 @@ def check_against(config: RefineConfig, scan: Scan, *, n_processes: int = 1) -> 
     if config.probe_modes is not None and config.probe_modes < scan.n_modes:
         expected = f"at least {scan.n_modes}, the modes of the probe"
         problems.append(Problem("probe_modes", config.probe_modes, expected))
+    if config.probe_variation >= scan.n_frames:
+        expected = f"fewer than {scan.n_frames}, the frames of the scan"
+        problems.append(Problem("probe_variation", config.probe_variation, expected))
     refusal = cannot_be_measured(config, scan)
     problems += [] if refusal is None else [refusal]
     if problems:
@@ -66,6 +71,8 @@ def epochs_of(config: RefineConfig, *, near_field: bool = False) -> int:
     """Passes over all frames, at most; ``near_field`` says where the detector is."""
     if config.refine_epochs != "auto":
         return config.refine_epochs
-    # What tells a slow change of the dose from one of the object is faint, and takes long to come out.
+    # What tells a slow change of the light from one of the object is faint, and takes long to come out.
     # So is what the near field says of slow phases.
-    return _MORE_AUTO_EPOCHS if config.refine_dose or near_field else _AUTO_EPOCHS
+    if config.refine_dose or near_field:
+        return _MORE_AUTO_EPOCHS
+    return _AUTO_EPOCHS_WITH_VARIATION if config.probe_variation else _AUTO_EPOCHS

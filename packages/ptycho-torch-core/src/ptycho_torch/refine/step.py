@@ -116,6 +116,7 @@ def batch_gradient(
             image=unknowns.object.value,
             where=placement,
             light=unknowns.light,
+            shares_light=unknowns.probe.shares_light(placement),
             source=frames,
             indices=indices,
             likelihood=batching.likelihood,

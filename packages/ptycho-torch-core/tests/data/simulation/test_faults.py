@@ -39,6 +39,23 @@ def test_a_background_is_added_to_every_frame():
     np.testing.assert_allclose(scan.diffraction, plain.diffraction + dark, rtol=1e-5, atol=1e-4)
 
 
+def test_a_probe_drifts_through_the_one_that_is_told():
+    scan = scan_with(Faults(probe_drift=0.3))
+    probes = np.stack([probe[0] for probe in Faults(probe_drift=0.3).probes(scan.probe, 31)])
+    np.testing.assert_allclose(probes[15], scan.probe[0], atol=1e-6)
+    np.testing.assert_allclose(
+        (np.abs(probes) ** 2).sum(axis=(1, 2)), (np.abs(scan.probe) ** 2).sum(), rtol=1e-5
+    )
+    pupil, last = np.fft.fft2(scan.probe[0]), np.fft.fft2(probes[-1])
+    light, wavefront = np.abs(pupil) ** 2, np.angle(last / pupil)
+    lit = light > 1e-6 * light.max()
+    assert np.sqrt((light * wavefront**2)[lit].sum() / light[lit].sum()) == pytest.approx(0.3, rel=0.02)
+    assert np.abs(scan.diffraction - scan_with(Faults()).diffraction).max() > 1
+    first, alone = (next(Faults(probe_drift=0.3).probes(scan.probe, count)) for count in (31, 1))
+    np.testing.assert_allclose(alone, scan.probe, atol=1e-6)
+    assert np.abs(first - alone).max() > 0.1
+
+
 def test_doses_spread_and_fade_as_told():
     assert np.log(Faults(dose_rms=0.2).doses(4000, 1)).std() == pytest.approx(0.2, rel=0.05)
     fading = Faults(dose_fading=0.5).doses(40, 1)
@@ -46,7 +63,14 @@ def test_doses_spread_and_fade_as_told():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"dose_rms": -0.1}, {"dose_fading": 1.0}, {"background": -1.0}, {"dose_rms": float("nan")}]
+    "wrong",
+    [
+        {"dose_rms": -0.1},
+        {"dose_fading": 1.0},
+        {"background": -1.0},
+        {"probe_drift": -1.0},
+        {"dose_rms": float("nan")},
+    ],
 )
 def test_what_cannot_be_is_refused(wrong):
     (name,) = wrong

@@ -144,6 +144,19 @@ def test_a_dark_frame_is_a_file(refinement, tmp_path, tiny_scan):
         refine_scan(refinement("other", dark_file=tmp_path / "two.npz"))
 
 
+@pytest.mark.rule("REF-030")
+def test_what_a_probe_varies_by_is_saved_and_shown(refinement, tiny_scan):
+    outcome = refine_scan(refinement(refine_probe=True, probe_variation=2, refine_warm_up=0))
+    found = outcome.result.variation
+    with np.load(outcome.output_dir / "reconstruction.npz") as arrays:
+        np.testing.assert_array_equal(arrays["probe_variation"], found.modes)
+        np.testing.assert_array_equal(arrays["probe_variation_weights"], found.weights)
+    assert found.weights.shape == (tiny_scan.n_frames, 2)
+    assert (outcome.output_dir / "probe_variation.png").stat().st_size > 0
+    assert "probe_variation.png" in (outcome.output_dir / "report.html").read_text()
+    assert outcome.forward_residual == pytest.approx(outcome.result.residuals[-1], rel=0.2)
+
+
 @pytest.mark.parametrize(("warm_up", "moves"), [(8, False), (7, True)])
 def test_probe_and_positions_wait_for_the_warm_up(refinement, tiny_scan, warm_up, moves):
     found = refine_scan(
@@ -181,7 +194,12 @@ def test_a_result_can_be_evaluated(refinement, tiny_scan_file):
 @pytest.mark.parametrize("sub_pixel", ["object", "probe"])
 def test_two_processes_reach_what_one_reaches(tiny_scan, sub_pixel):
     config = RefineConfig(
-        refine_epochs=6, refine_probe=True, refine_positions=True, refine_warm_up=1, sub_pixel=sub_pixel
+        refine_epochs=6,
+        refine_probe=True,
+        probe_variation=1,
+        refine_positions=True,
+        refine_warm_up=1,
+        sub_pixel=sub_pixel,
     )
     results = [
         refine_in_processes(
@@ -193,6 +211,7 @@ def test_two_processes_reach_what_one_reaches(tiny_scan, sub_pixel):
     np.testing.assert_allclose(two.residuals, one.residuals, rtol=2e-3)
     np.testing.assert_allclose(two.object.object, one.object.object, atol=0.02)
     np.testing.assert_allclose(two.positions, one.positions, atol=0.05)
+    np.testing.assert_allclose(two.variation.weights, one.variation.weights, atol=0.05)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch, tiny_scan):

@@ -6,13 +6,17 @@ noise of the scan without it.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["NO_FAULTS", "Faults"]
+
+ComplexImage = npt.NDArray[np.complex128]
 
 _STREAMS = {"dose": 1}
 _LEAST_DOSE = 0.05
@@ -31,6 +35,9 @@ class Faults:
     background
         Counts per pixel that every frame shows beside the light of the object, in the mean: half as many on
         the left edge of the detector, half as many again on the right one.
+    probe_drift
+        Astigmatism of the probe in the last frame, and the opposite in the first one, linear in the frame
+        number: root mean square of the wavefront over the light on the detector; rad.
 
     Raises
     ------
@@ -41,6 +48,7 @@ class Faults:
     dose_rms: float = 0.0
     dose_fading: float = 0.0
     background: float = 0.0
+    probe_drift: float = 0.0
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -65,6 +73,17 @@ class Faults:
         row = self.background * np.linspace(0.5, 1.5, n_pixels)
         return np.tile(row, (n_pixels, 1))
 
+    def probes(self, probe: npt.NDArray[np.complexfloating], n_frames: int) -> Iterator[ComplexImage]:
+        """Probe of every frame, (modes, N, N) complex128, from that in the middle of the scan, likewise."""
+        given = probe.astype(np.complex128)
+        if not self.probe_drift:
+            yield from itertools.repeat(given, n_frames)
+            return
+        pupil = np.fft.fft2(given)
+        wavefront = self.probe_drift * _astigmatism((np.abs(pupil) ** 2).sum(axis=0))
+        for time in np.linspace(-1.0, 1.0, n_frames) if n_frames > 1 else (0.0,):
+            yield np.fft.ifft2(pupil * np.exp(1j * time * wavefront))
+
     def stated(self) -> dict[str, float]:
         """Those that there are, for the metadata of a scan."""
         return {
@@ -75,6 +94,19 @@ class Faults:
 
 
 NO_FAULTS = Faults()
+
+
+def _astigmatism(light: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Wavefront x² − y² over a pupil, (N, N) in the order of fft2: mean 0 and mean square 1 over its light.
+
+    Beyond the bright part it stays bounded, so that it moves no light across the edge of a frame.
+    """
+    weight = light / light.sum()
+    f = np.fft.fftfreq(len(light))
+    square = np.add.outer(f**2, f**2) / (weight * np.add.outer(f**2, f**2)).sum()
+    form = np.subtract.outer(-(f**2), -(f**2)) / (weight * np.add.outer(f**2, f**2)).sum() / (1 + square / 4)
+    form -= (weight * form).sum()
+    return np.asarray(form / np.sqrt((weight * form**2).sum()))
 
 
 def _stream(seed: int, fault: str) -> np.random.Generator:

@@ -61,6 +61,7 @@ def expected_intensity(
     *,
     object_origin: Sequence[float] = (0.0, 0.0),
     near_field: NearFieldOptics | None = None,
+    faults: Faults = NO_FAULTS,
 ) -> npt.NDArray[np.float64]:
     """Intensity ``sum_m |Psi_jm|**2`` of every frame, before scaling to counts.
 
@@ -76,6 +77,8 @@ def expected_intensity(
         ``[y, x]``; index into ``obj`` = coordinate + origin.
     near_field
         Where the detector is; None: in the far field.
+    faults
+        What is wrong with the probe.
 
     Returns
     -------
@@ -108,10 +111,11 @@ def expected_intensity(
                 f"{int(np.flatnonzero(outside)[0])}; make the object larger or move the scan",
             )
         )
-    truth, modes = obj.astype(np.complex128), probe.astype(np.complex128)
+    truth = obj.astype(np.complex128)
     intensity = np.empty((len(positions), N, N))
     transfer = None if near_field is None else near_field.transfer(N)
-    for j, corner in enumerate(corners):
+    probes = faults.probes(probe, len(positions))
+    for j, (corner, modes) in enumerate(zip(corners, probes, strict=True)):
         waves = np.fft.fft2(modes * _bilinear_patch(truth, corner, N), norm="ortho")
         if transfer is None:
             intensity[j] = np.fft.fftshift((np.abs(waves) ** 2).sum(axis=0))
@@ -199,6 +203,7 @@ def simulate_scan(
         positions,
         object_origin=object_origin,
         near_field=near_field_of(known, probe.shape[-1]),
+        faults=faults,
     )
     mean = float(intensity.sum(axis=(1, 2)).mean())
     if not mean > 0:

@@ -15,6 +15,7 @@ from ptycho_torch.refine.unknowns.base import Chunk, Indices, Published, Setup, 
 from ptycho_torch.refine.unknowns.object import ObjectUnknown
 from ptycho_torch.refine.unknowns.positions import POSITION_MARGIN_PX, PositionsUnknown
 from ptycho_torch.refine.unknowns.probe import ProbeUnknown
+from ptycho_torch.refine.unknowns.varying_probe import VaryingProbe
 
 __all__ = [
     "POSITION_MARGIN_PX",
@@ -64,7 +65,7 @@ class Unknowns:
 
     def light(self, where: SolverPlacement, frames: Indices) -> Tensor:
         """Light on frames, complex ``(modes, N, N)`` or ``(batch, modes, N, N)``."""
-        light = where.light(self.probe.value)
+        light = self.probe.light(where, frames)
         for unknown in self.others:
             light = unknown.lit(light, frames)
         return light
@@ -81,7 +82,7 @@ def unknowns_of(setup: Setup) -> Unknowns:
     found = (kind.of(setup) for kind in _other_kinds())
     return Unknowns(
         object=ObjectUnknown.of(setup),
-        probe=ProbeUnknown.of(setup),
+        probe=(VaryingProbe if setup.config.probe_variation else ProbeUnknown).of(setup),
         positions=PositionsUnknown.of(setup),
         others=tuple(unknown for unknown in found if unknown is not None),
     )
@@ -98,7 +99,8 @@ def _other_kinds() -> list[type[Unknown]]:
             for kind in vars(module).values()
             if isinstance(kind, type)
             and issubclass(kind, Unknown)
+            and not issubclass(kind, every)
             and kind.__module__ == module.__name__
-            and kind not in (Unknown, *every)
+            and kind is not Unknown
         ]
     return kinds

@@ -120,9 +120,13 @@ class Chunk:
 
     def gathered_light(self, waves: Tensor) -> Tensor:
         """Gradient by the probe ``(modes, N, N)`` of gradients by the light on every frame."""
+        return self.where.gather_light(self.by_probe(waves))
+
+    def by_probe(self, waves: Tensor) -> Tensor:
+        """Gradients by what the probe sends to every frame, of those by the light there: same shape."""
         for unknown in reversed(self.others):
             waves = unknown.gathered_light(waves, self.frames)
-        return self.where.gather_light(waves)
+        return waves
 
 
 @dataclass(frozen=True, kw_only=True)

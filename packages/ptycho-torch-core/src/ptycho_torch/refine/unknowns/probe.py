@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.physics import with_power
-from ptycho_torch.refine.unknowns.base import Chunk, Published, Setup, Step, Unknown
+from ptycho_torch.refine.sub_pixel import SolverPlacement
+from ptycho_torch.refine.unknowns.base import Chunk, Indices, Published, Setup, Step, Unknown
 
 __all__ = ["ProbeUnknown"]
 
@@ -43,6 +44,14 @@ class ProbeUnknown(Unknown):
             moved=setup.config.sub_pixel == "probe",
         )
 
+    def light(self, where: SolverPlacement, frames: Indices) -> Tensor:
+        """What it sends to frames, complex ``(modes, N, N)`` or ``(batch, modes, N, N)``."""
+        return where.light(self.value)
+
+    def shares_light(self, where: SolverPlacement) -> bool:
+        """Whether all frames get the same."""
+        return where.shares_light
+
     def start_batch(self) -> None:
         """Forget the gradient of the last batch."""
         self.gradient = torch.zeros_like(self.value)
@@ -54,7 +63,7 @@ class ProbeUnknown(Unknown):
         self.gradient += chunk.gathered_light(patches.conj()[:, None] * chunk.wave)
         self.object_power += (patches.real.square() + patches.imag.square()).sum(dim=0)
 
-    def sums(self) -> tuple[Tensor, Tensor]:
+    def sums(self) -> tuple[Tensor, ...]:
         """Gradient and curvature."""
         return self.gradient, self.object_power
 

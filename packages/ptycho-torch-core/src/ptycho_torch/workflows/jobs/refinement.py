@@ -233,6 +233,7 @@ def refined_record(
             result.probe,
             sub_pixel=result.sub_pixel,
             dose=result.dose,
+            variation=result.variation,
             background=result.background,
             intensity_scale=result.intensity_scale,
             device=device,
@@ -251,6 +252,7 @@ def refined_record(
             config=config,
             sub_pixel=result.sub_pixel,
             background=result.background,
+            variation=result.variation,
             device=device,
         ),
     )

@@ -29,6 +29,7 @@ from ptycho_torch.plotting import (
     save_comparison_figure,
     save_error_bar_figure,
     save_object_figures,
+    save_probe_variation_figure,
     save_resolution_figure,
     save_training_figure,
     save_warning_map,
@@ -62,11 +63,12 @@ ARRAYS, PRODUCT, NETWORK = "reconstruction.npz", "reconstruction.h5", "network.n
 METRICS = "metrics.json"
 COMPARISON, CURVE = "comparison.png", "refinement.png"
 BARS, RESOLUTION, SPREAD = "error_bars.png", "resolution.png", "patch_spread.png"
+VARIATION = "probe_variation.png"
 _OBJECT = ("amplitude.png", "phase.png")
 _IMAGES = ("amplitude.tif", "phase.tif", "sigma.tif")
 RECONSTRUCTION_FILES = (ARRAYS, PRODUCT, *_OBJECT, *_IMAGES, SPREAD, COMPARISON, METRICS)
 """Names of the files that show one object."""
-RUN_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, CURVE, BARS, RESOLUTION)
+RUN_FILES = (*RECONSTRUCTION_FILES, RESOLVED_NAME, REPORT_NAME, CURVE, BARS, RESOLUTION, VARIATION)
 """Names of the files of a run that made an object."""
 _PICTURES = (
     Picture(name=_OBJECT[0], caption="Amplitude of the object"),
@@ -75,6 +77,7 @@ _PICTURES = (
     Picture(name=SPREAD, caption="Warning map: where overlapping patches of the network disagree"),
     Picture(name=RESOLUTION, caption="Ring correlation of two solutions that share no photon"),
     Picture(name=COMPARISON, caption="The object beside the known one, and their difference"),
+    Picture(name=VARIATION, caption="Modes that the probe varies by, and their weights over the scan"),
     Picture(name=CURVE, caption="Forward residual over the epochs of refinement"),
 )
 
@@ -270,6 +273,10 @@ def _write_pictures(leaving: Leaving, made: Reconstructed) -> None:
     if made.error_bars is not None and made.error_bars.resolution is not None:
         with leaving.file(RESOLUTION) as path:
             save_resolution_figure(path, made.error_bars.resolution.curve)
+    if "probe_variation" in made.others:
+        modes, weights = (made.others[name] for name in ("probe_variation", "probe_variation_weights"))
+        with leaving.file(VARIATION) as path:
+            save_probe_variation_figure(path, made.probe, np.asarray(modes), np.asarray(weights))
     if made.report is not None:
         with leaving.file(COMPARISON) as path:
             save_comparison_figure(path, made.report)
