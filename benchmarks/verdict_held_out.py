@@ -143,6 +143,12 @@ def right() -> Iterator[Run]:
     yield "positions off by 1 px, refined", lambda: _moved(made(seed=132), 1.0), {"refine_positions": True}
     yield "dose up and down by 20 %", lambda: _uneven(made(seed=133), 0.2), {}
     yield "no light at a masked stop", lambda: _stopped(made(photons=1e6, seed=134)), {}
+    yield "divided by the largest count", lambda: made(seed=137).scaled(1e-4), {}
+    yield (
+        "ten units per count",
+        lambda: _counts(made(photons=2e3, seed=138), lambda f: 10 * f),
+        {"smoothness": 0.02},
+    )
     yield "vacuum, 200 counts", lambda: made(strength=0.0, photons=200, seed=135), {}
     yield "vacuum, 1e6 counts", lambda: made(strength=0.0, photons=1e6, seed=136), {}
 
@@ -255,6 +261,12 @@ WRONG: dict[str, Change] = {
     "thirty hot pixels": lambda s: _hot(s, 30),
     "half of the frames of another sample": _half_elsewhere,
     "counts modulo 64": lambda s: _counts(s, lambda f: f % 64),
+    "positions 1.1 times": lambda s: _scaled(s, 1.1),
+    "positions 0.92 times": lambda s: _scaled(s, 0.92),
+    "divided by the largest count, turned by 90 degrees": lambda s: _turned(s.scaled(1e-4), 90),
+    "divided by the largest count, off by one frame": lambda s: replace(
+        s.scaled(1e-4), positions=np.roll(s.positions, 1, axis=0)
+    ),
 }
 
 

@@ -258,3 +258,10 @@ def test_a_counter_of_eight_bits_that_starts_again_reaches_its_end_by_chance(sce
     assert finding.found
     assert finding.numbers["bits"] == 8
     assert not made.finding("saturated").found
+
+
+def test_amplitudes_that_were_rounded_are_too_steady(scene):
+    made = scene(64)
+    assert not made.finding("steady").found
+    made.frames = np.rint(np.sqrt(made.frames)).astype(np.int32)
+    assert made.finding("steady").found

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptycho_torch.diagnosis.verdict import Verdict, misfits, verdict
+from ptycho_torch.diagnosis.verdict import Verdict, misfits, scale_doubted, verdict
 
 
 def patterns(photons, seed, n=24, size=24):
@@ -141,3 +141,19 @@ def test_empty_frames_with_a_probe_that_is_not_quite_right_are_no_failure(flicke
     found = judged(counts, empty * 1.01, empty, departure=0.05)
     assert not found.is_bad
     assert not found.shows_an_object
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_values_without_noise_are_judged_by_all_of_their_misfit(wrong):
+    light, empty = patterns(200, seed=4)
+    found = judged(light, np.roll(light, 1, axis=0) if wrong else light, empty)
+    assert found.is_bad == wrong
+
+
+def test_another_scale_is_told_only_where_it_leaves_far_less():
+    light, empty = patterns(1e5, seed=5)
+    passed = judged(np.random.default_rng(0).poisson(light).astype(float), light, empty)
+    assert scale_doubted(passed, (0.95, 0.7)) is passed
+    found = scale_doubted(passed, (0.95, 0.3))
+    assert found.is_bad
+    assert found.better_scale == 0.95

@@ -104,3 +104,23 @@ def test_processes_that_joined_take_no_part(scan, monkeypatch):
         scan.probe,
         config=RefineConfig(),
     )
+
+
+@pytest.mark.rule("RUN-090")
+@pytest.mark.parametrize("factor", [1.1, 0.92])
+def test_positions_of_another_scale_are_found_by_how_far_better_others_fit(scan, factor):
+    middle = scan.positions.mean(axis=0)
+    found = judged(replace(scan, positions=middle + factor * (scan.positions - middle)))
+    assert found.is_bad
+    if found.better_scale is not None:
+        assert found.better_scale == pytest.approx(1 / factor, abs=0.06)
+    assert judged(scan).better_scale is None
+
+
+@pytest.mark.rule("RUN-090")
+@pytest.mark.parametrize("unit", [1e-5, 12.0])
+def test_the_unit_of_the_counts_does_not_matter(scan, unit):
+    plain, found = judged(scan), judged(scan.scaled(unit))
+    assert not found.is_bad
+    assert found.misfit == pytest.approx(plain.misfit, rel=0.05)
+    assert judged(replace(scan, positions=scan.positions[:, ::-1].copy()).scaled(unit)).is_bad

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ptycho_torch.diagnosis.evidence import Evidence
 from ptycho_torch.diagnosis.finding import JUST_BELOW, Diagnosis, Finding, Remedy, where_of
 
-__all__ = ["COUNTER_DIAGNOSES", "at_ceiling", "saturated", "wrapped"]
+__all__ = ["COUNTER_DIAGNOSES", "at_ceiling", "saturated", "steady", "wrapped"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -18,6 +18,9 @@ _LEAST_TIES = 4
 _MOST_LIGHT = 0.3
 _MOSTLY = 0.5
 _MOST_AT_END = 0.1
+_STEADY = 0.8
+_LEAST_SAMPLE = 16
+_LEAST_LIT = 20
 _WRAPS = (2.0**8, 2.0**12, 2.0**14, 2.0**16, 2.0**32)
 
 
@@ -159,6 +162,30 @@ def _jumps(frame: npt.NDArray[np.float64], end: float) -> Mask:
     return meets
 
 
+def steady(evidence: Evidence) -> Finding:
+    """Whole numbers that differ from frame to frame by less than counts do."""
+    name, sample = "steady", evidence.frames.sample / evidence.step
+    fine = "values differ from frame to frame at least as counts do"
+    if not evidence.whole or len(sample) < _LEAST_SAMPLE:
+        return Finding(name=name, found=False, text=fine)
+    mean, variance = sample.mean(axis=0), sample.var(axis=0, ddof=1)
+    lit = (mean >= 1) & (variance > 0) & ~evidence.frames.left_out
+    ratio = float(np.median(variance[lit] / mean[lit])) if np.count_nonzero(lit) >= _LEAST_LIT else 1.0
+    numbers = {"variance_over_mean": ratio}
+    if ratio >= _STEADY:
+        return Finding(name=name, found=False, text=fine, numbers=numbers)
+    return Finding(
+        name=name,
+        found=True,
+        text=(
+            f"in half of the lit pixels the variance over the frames is at most {ratio:.2g} of the mean, "
+            "where counting alone makes it one: amplitudes, averages of frames, or a simulation without noise"
+        ),
+        advice="if they are amplitudes, state --measurement-domain amplitude",
+        numbers=numbers,
+    )
+
+
 COUNTER_DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
         name="saturated",
@@ -176,5 +203,14 @@ COUNTER_DIAGNOSES: tuple[Diagnosis, ...] = (
         threshold="values below a quarter of the range of a counter beside values above three quarters of it",
         examine=wrapped,
         cleans=True,
+    ),
+    Diagnosis(
+        name="steady",
+        looks_for="whole numbers that are no counts",
+        threshold=(
+            f"a variance over the frames below {_STEADY} of the mean in half of the lit pixels: counting "
+            "makes it one, and the sample only adds to that"
+        ),
+        examine=steady,
     ),
 )

@@ -19,13 +19,23 @@ counts drawn from what the object predicts, an object made from those, and its r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LIMIT", "LIMIT_WITH_NOISE", "Misfits", "Verdict", "misfits", "untold", "verdict"]
+__all__ = [
+    "LIMIT",
+    "LIMIT_OF_SCALE",
+    "LIMIT_WITH_NOISE",
+    "Misfits",
+    "Verdict",
+    "misfits",
+    "scale_doubted",
+    "untold",
+    "verdict",
+]
 
 Counts = npt.NDArray[np.float64]
 
@@ -43,6 +53,13 @@ LIMIT_WITH_NOISE = 0.5
 At a half a prediction is as near to an empty object as to the frames: it shows no more than it misses.
 """
 
+LIMIT_OF_SCALE = 0.6
+"""A result is wrong where other distances between the positions leave less than this share of its misfit.
+
+Positions that are right leave more under any other factor. Too little overlap and noise favour smaller
+distances by their square, a tenth for a step of one twentieth.
+"""
+
 _SEEN = 4.0
 _ERRORS = 2.0
 _NOISE = 0.5
@@ -54,6 +71,7 @@ _WRONG = (
     "positions, orientation, probe, mask or dose are wrong; "
     "`ptycho-torch inspect --orientation SCAN` tries the first two"
 )
+_NO_COUNTS = "the values vary less than counts do: state --measurement-domain if they are amplitudes"
 _NOISY = (
     "so few counts, or so little overlap, leave mostly noise; give refine a --smoothness, or a larger one"
 )
@@ -73,6 +91,8 @@ class Misfits:
         Product of the predicted departure from an empty object with the measured one, and with itself.
     variance
         Of a misfit, by counting noise.
+    noise, noise_changes
+        What was taken off for counting noise.
     """
 
     made: Counts
@@ -82,6 +102,23 @@ class Misfits:
     agreement: Counts
     strength: Counts
     variance: Counts
+    noise: Counts
+    noise_changes: Counts
+
+    @property
+    def varies_less(self) -> bool:
+        """Whether the frames differ from the prediction by less than counts must: they are none."""
+        return bool(self.made.sum() < -_SEEN * np.sqrt(self.variance.sum()))
+
+    def with_noise(self) -> Misfits:
+        """The same with nothing taken off."""
+        return replace(
+            self,
+            made=self.made + self.noise,
+            empty=self.empty + self.noise,
+            made_changes=self.made_changes + self.noise_changes,
+            empty_changes=self.empty_changes + self.noise_changes,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +141,9 @@ class Verdict:
         What that means, and what to do.
     n_held_out
         Frames that were held out.
+    better_scale
+        Factor on the distances between the positions under which they are predicted far better; None: none
+        was found.
     """
 
     is_bad: bool
@@ -114,6 +154,7 @@ class Verdict:
     shows_an_object: bool = True
     sentence: str
     n_held_out: int = 0
+    better_scale: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -163,6 +204,8 @@ def misfits(counts: Counts, made: Counts, empty: Counts, free: npt.NDArray[np.bo
         strength=summed(departure**2),
         # Of (I - m)**2 - I where I is a Poisson number with mean m.
         variance=summed(np.broadcast_to(weight * 2 * mean**2, counts.shape)),
+        noise=summed(counts),
+        noise_changes=summed(noise),
     )
 
 
@@ -231,6 +274,11 @@ def verdict(
     forgives_noise
         Whether noise may leave up to `LIMIT_WITH_NOISE`; not where a smoothness would leave less.
     """
+    because = _WRONG
+    if held.varies_less:
+        # Of values that are no counts it is not known how much of a misfit their noise explains.
+        held, own, by_noise = held.with_noise(), None if own is None else own.with_noise(), None
+        because = f"{_NO_COUNTS}; else {_WRONG}"
     ratios = _ratios(held)
     said = _Saying(ratio=_worst(ratios), n_held_out=len(held.made), n_pixels=n_pixels * len(held.made))
     chance = max(float(np.sqrt(held.variance.sum())), 1e-30)
@@ -250,7 +298,7 @@ def verdict(
         noise = [max(0.0, value) for value in noise] + [0.0] * (len(ratios) - len(noise))
         said.noise = noise[ratios.index(said.ratio)]
         if any(r.value - r.chance - of > LIMIT for r, of in zip(ratios, noise, strict=False)):
-            return said.worse(_WRONG)
+            return said.worse(because)
         if said.ratio.value > (LIMIT_WITH_NOISE if forgives_noise else LIMIT):
             return said.worse(_NOISY)
     if own is not None:
@@ -295,6 +343,27 @@ class _Saying:
         """It does not."""
         degree = "no better" if self.ratio.value > _NO_BETTER else "little better"
         return self(f"{self._compared(degree)}: {because}", is_bad=True)
+
+
+def scale_doubted(passed: Verdict, best: tuple[float, float]) -> Verdict:
+    """The verdict, unless the positions fit far better at other distances.
+
+    Parameters
+    ----------
+    passed
+        Of the positions as they are.
+    best
+        Factor on their distances that was found best, and the misfit under it as a share of that as they are.
+    """
+    factor, share = best
+    if share > LIMIT_OF_SCALE:
+        return passed
+    text = (
+        f"{passed.sentence}, but still better with positions {factor:.2g} times as far apart, which leave "
+        f"{share:.0%} of that misfit: their scale or unit is wrong; `ptycho-torch inspect --scale SCAN` "
+        "finds the factor"
+    )
+    return replace(passed, is_bad=True, sentence=text, better_scale=factor)
 
 
 def untold(because: str) -> Verdict:

@@ -13,7 +13,9 @@ import torch
 
 from ptycho_config import RefineConfig, evolve
 from ptycho_torch.data import Scan
-from ptycho_torch.diagnosis.verdict import Misfits, Verdict, misfits, untold, verdict
+from ptycho_torch.diagnosis.domain import unit_of
+from ptycho_torch.diagnosis.spikes import smallest_step
+from ptycho_torch.diagnosis.verdict import Misfits, Verdict, misfits, scale_doubted, untold, verdict
 from ptycho_torch.reassembly import ALONE, StitchedObject
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.residual import predicted_pairs
@@ -37,6 +39,13 @@ _SEEN_BY_OTHERS = 0.9
 _BRIGHTEST = 1.5
 _FEW_COUNTS = 2000.0
 """Below, a smoothness lowers the error of the object, as the diagnosis of few counts says."""
+
+_SCALE_STEP = 0.05
+_SCALES = (0.7, 1.4)
+"""Beyond, the frames are not explained at all."""
+_SURE = 3.0
+_ABOVE_NOISE = 4.0
+_SAMPLE = 32
 
 Rows = npt.NDArray[np.int64]
 Arrays = tuple[npt.NDArray[np.float64], ...]
@@ -83,6 +92,11 @@ def judge(
         return untold(f"{len(rows)} frames are too few to hold some out")
     light = probe if variation is None else variation.probes(probe, rows).mean(axis=0)
     lit = replace(scan.take(rows), probe=np.asarray(light, dtype=np.complex64))
+    photon = _photon(lit)
+    if photon != 1:
+        # Noise is known of photons only: counts that were divided by something, or that a charge gives.
+        lit = lit.scaled(1 / photon)
+        background = None if background is None else background / photon
     trial = _Trial(config=_short(config, sub_pixel), sub_pixel=sub_pixel, dark=background, device=device)
     parts = list(trial.parts(lit))
     held = np.concatenate([part.held for part in parts]) if parts else np.zeros(0, np.int64)
@@ -93,7 +107,7 @@ def judge(
     free = np.broadcast_to(lit.measured(np.asarray(lit.diffraction)), counts.shape)
     found = np.concatenate([part.predicted for part in parts])
     own = trial.gathered(lit, made)[0]
-    return verdict(
+    passed = verdict(
         misfits(counts[held], found, empty[held], free[held]),
         departure=_departure(made),
         n_pixels=int(free[0].sum()),
@@ -101,6 +115,9 @@ def judge(
         by_noise=partial(_copy, trial, lit, parts, empty, free),
         forgives_noise=config.smoothness > 0 or float(lit.counts_per_frame().mean()) >= _FEW_COUNTS,
     )
+    if passed.is_bad or not passed.shows_an_object:
+        return passed
+    return scale_doubted(passed, _better_scale(trial, lit, parts, (counts, empty, free)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,6 +176,59 @@ class _Trial:
             predicted *= (light / np.maximum(predicted.sum(axis=(1, 2)), 1e-30))[:, None, None]
             predicted += dark
         return predicted, counts
+
+
+def _better_scale(
+    trial: _Trial,
+    lit: Scan,
+    parts: list[_Part],
+    known: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]],
+) -> tuple[float, float]:
+    """Factor on the distances of the positions under which the held frames are predicted best, and the misfit
+    under it as a share of that as they are.
+
+    Frames that overlap are explained a good deal even if their positions are some per cent too far apart: the
+    object is bent to them. So the neighbouring factors are tried as well.
+    """
+    counts, empty, free = known
+    held = np.concatenate([part.held for part in parts])
+
+    def misfit(predicted: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return misfits(counts[held], predicted, empty[held], free[held]).made
+
+    def under(factor: float) -> npt.NDArray[np.float64]:
+        middle = lit.positions.mean(axis=0)
+        moved = replace(lit, positions=middle + factor * (lit.positions - middle))
+        found = [trial.gathered(moved, trial.refit(moved.take(part.rest)))[0][part.held] for part in parts]
+        return misfit(np.concatenate(found))
+
+    opened = misfit(np.concatenate([part.predicted for part in parts]))
+    noise = float(np.sqrt(misfits(counts[held], empty[held], empty[held], free[held]).variance.sum()))
+    best, factor = opened, 1.0
+    if opened.sum() <= _ABOVE_NOISE * noise:
+        return factor, 1.0
+    for way in (1 - _SCALE_STEP, 1 + _SCALE_STEP):
+        tried = way
+        found = under(tried)
+        while _is_better(best, found) and _SCALES[0] < tried < _SCALES[1]:
+            best, factor, tried = found, tried, tried * way
+            found = under(tried)
+        if factor != 1.0:
+            break
+    return factor, float(best.sum() / opened.sum())
+
+
+def _is_better(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> bool:
+    """Whether the second misfits are smaller, frame by frame, by more than chance."""
+    gain = one - other
+    return bool(gain.mean() * np.sqrt(len(gain)) > _SURE * max(float(gain.std()), 1e-30))
+
+
+def _photon(scan: Scan) -> float:
+    """What one photon counts in the frames of a scan."""
+    sample = np.asarray(scan.diffraction[:_SAMPLE]).astype(np.float64)
+    whole = bool((sample == np.rint(sample)).all())
+    return smallest_step(sample) if whole else (unit_of(sample) or 1.0)
 
 
 def _copy(
