@@ -26,6 +26,7 @@ class RefineConfig(Config):
     """Refinement of an object against the measured frames, from a network's object or another start.
 
     ``probe_modes`` and ``probe_variation`` need ``refine_probe``, ``probe_variation_smooth`` the latter.
+    ``position_search_px`` needs ``refine_positions``.
 
     Examples
     --------
@@ -102,6 +103,17 @@ class RefineConfig(Config):
             "test_positions_and_probe_stay_unless_asked_for",
             "test_settings_reach_the_iteration",
         ),
+    )
+    position_search_px: float | None = setting(
+        None,
+        help="how far frames may lie beside their stated positions: they are looked for so far off before "
+        "the refinement; needs refine_positions; none looks for none",
+        unit="px",
+        gt=0,
+        group=_FIT,
+        jobs=_JOBS,
+        effect="frames many pixels beside their stated positions are found",
+        tests=("test_frames_far_from_their_positions_come_home",),
     )
     refine_dose: bool = setting(
         False,

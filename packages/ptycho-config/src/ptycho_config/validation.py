@@ -126,6 +126,12 @@ def _smoothing_has_weights(v: Mapping[str, Any]) -> Problem | None:
     return Problem("probe_variation_smooth", v["probe_variation_smooth"], expected)
 
 
+def _searched_positions_are_fitted(v: Mapping[str, Any]) -> Problem | None:
+    if v["position_search_px"] is None or v["refine_positions"]:
+        return None
+    return Problem("position_search_px", v["position_search_px"], "None, or refine_positions to fit them")
+
+
 # Weights of loss terms are the settings of a training whose names end so.
 _WEIGHT = "_weight"
 
@@ -242,4 +248,5 @@ REFINE_RULES = (
     Rule(("probe_modes", "refine_probe"), _modes_are_fitted),
     Rule(("probe_variation", "refine_probe"), _variation_is_fitted),
     Rule(("probe_variation_smooth", "probe_variation"), _smoothing_has_weights),
+    Rule(("position_search_px", "refine_positions"), _searched_positions_are_fitted),
 )

@@ -19,7 +19,7 @@ from ptycho_torch_cli.formats import (
 )
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
 
-_FAULTS = ("dose_rms", "dose_fading", "background", "probe_drift")
+_FAULTS = ("dose_rms", "dose_fading", "background", "probe_drift", "position_error_px")
 _GEOMETRY = ("photon_energy_eV", "detector_object_distance_m", "detector_pixel_m")
 
 __all__ = ["Scene", "build_parser", "main"]
@@ -64,6 +64,13 @@ class Scene:
         help="a fault: astigmatism of the probe in the last frame, the opposite of the first (rms)",
         unit="rad",
         ge=0,
+    )
+    position_error_px: float = setting(
+        0.0,
+        help="a fault: how far stated positions lie beside the true ones (rms), each frame by itself",
+        unit="px",
+        ge=0,
+        cli=("--position-error",),
     )
     propagation: str = setting(
         "far",

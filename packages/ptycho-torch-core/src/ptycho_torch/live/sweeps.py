@@ -45,6 +45,7 @@ class Sweeps:
         self.config = evolve(
             config,
             refine_positions=False,
+            position_search_px=None,
             refine_dose=False,
             refine_background="off",
             probe_variation=0,

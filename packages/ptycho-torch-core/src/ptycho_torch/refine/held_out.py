@@ -261,6 +261,7 @@ def _short(config: RefineConfig, sub_pixel: SubPixel) -> RefineConfig:
         probe_variation=0,
         probe_variation_smooth=0.0,
         refine_positions=False,
+        position_search_px=None,
         refine_background="off",
         refine_batch_size=None,
         sub_pixel=sub_pixel,

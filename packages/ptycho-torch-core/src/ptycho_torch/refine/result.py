@@ -114,6 +114,12 @@ class RefineResult:
             modes=np.asarray(modes, dtype=np.complex64), weights=np.asarray(weights, dtype=np.complex64)
         )
 
+    @property
+    def unsettled_frames(self) -> npt.NDArray[np.int64] | None:
+        """Rows of the frames whose positions a search could not settle, if there was one."""
+        found = self.others.get("unsettled_frames")
+        return None if found is None else np.asarray(found, dtype=np.int64)
+
 
 class RefinementInterrupted(KeyboardInterrupt):
     """Ctrl-C after at least one epoch; ``result`` is what the last complete epoch reached.

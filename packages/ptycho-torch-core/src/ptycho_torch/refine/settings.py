@@ -7,6 +7,7 @@ from typing import Any
 
 from ptycho_config import ConfigError, Problem, RefineConfig, evolve, field_specs
 from ptycho_torch.data import Scan
+from ptycho_torch.data.scan.geometry import is_near_field
 from ptycho_torch.refine.error_bars.measuring import cannot_be_measured
 
 __all__ = ["check_against", "config_of", "epochs_of"]
@@ -48,7 +49,8 @@ def check_against(config: RefineConfig, scan: Scan, *, n_processes: int = 1) -> 
     ConfigError
         If there are fewer frames than processes or frames per step, fewer modes than the probe has, more
         modes that it varies by than frames, or if
-        the error bars that are asked for cannot be had of these frames.
+        the error bars that are asked for cannot be had of these frames, or if frames in
+        the near field are to be searched.
     """
     problems = [
         Problem(name, least, f"at most {scan.n_frames}, the frames of the scan")
@@ -61,6 +63,10 @@ def check_against(config: RefineConfig, scan: Scan, *, n_processes: int = 1) -> 
     if config.probe_variation >= scan.n_frames:
         expected = f"fewer than {scan.n_frames}, the frames of the scan"
         problems.append(Problem("probe_variation", config.probe_variation, expected))
+    if config.position_search_px is not None and is_near_field(scan.metadata):
+        # There the crop of a frame is a part of the sample, not the sample at low resolution.
+        expected = "none for a scan in the near field"
+        problems.append(Problem("position_search_px", config.position_search_px, expected))
     refusal = cannot_be_measured(config, scan)
     problems += [] if refusal is None else [refusal]
     if problems:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ptycho_config import RefineConfig
+from ptycho_config import RefineConfig, evolve
 from ptycho_torch.control import Progress, stage_of
 from ptycho_torch.data import Scan
 from ptycho_torch.data.scan.geometry import is_near_field
@@ -21,6 +21,7 @@ from ptycho_torch.errors import DataError, ShapeError, fault
 from ptycho_torch.reassembly import StitchedObject, Team
 from ptycho_torch.refine.error_bars.measuring import MEASURED, measured_bars
 from ptycho_torch.refine.iteration import Iteration
+from ptycho_torch.refine.position_search import find_positions
 from ptycho_torch.refine.result import RefinementInterrupted, RefineResult
 from ptycho_torch.refine.settings import check_against, config_of, epochs_of
 from ptycho_torch.refine.subsets import first_count, subset_counts
@@ -50,7 +51,7 @@ def refine(
         Frames, positions and probe. Frames are read batch by batch from its array.
     start
         Object to start from, in the coordinates of the scan; it is scaled to the measured counts.
-        None: one everywhere.
+        None: one everywhere. It is left out where a search finds frames far from their stated positions.
     config
         What is fitted, and how; the defaults if None.
     device
@@ -126,13 +127,13 @@ def refine(
             ),
             scan.source,
         )
-    solve = partial(
-        _solve,
-        device=torch.device(device),
-        dtype=dtype,
-        processes=Team.joined() if processes is None else processes,
-    )
+    team = Team.joined() if processes is None else processes
+    solve = partial(_solve, device=torch.device(device), dtype=dtype, processes=team)
     with flushed_denormals(), torch.no_grad():
+        if chosen.position_search_px is not None:
+            return _refined_where_found(
+                scan, start, chosen, device=device, dtype=dtype, progress=progress, processes=team, dark=dark
+            )
         result = solve(scan, start, chosen, progress=progress, dark=dark)
         if chosen.error_bars not in MEASURED:
             return result
@@ -149,6 +150,22 @@ def refine(
             return replace(result, error_bars=measured_bars(result, scan, start, again, chosen))
         except KeyboardInterrupt:
             raise RefinementInterrupted(result) from None
+
+
+def _refined_where_found(
+    scan: Scan, start: StitchedObject | None, config: RefineConfig, **how: Any
+) -> RefineResult:
+    """Refine a scan with its frames where a search found them."""
+    progress = stage_of(how["progress"], "finding positions", "round")
+    search = {**how, "device": torch.device(how["device"]), "progress": progress}
+    found = find_positions(scan, config, **search)
+    settings = evolve(config, position_search_px=None)
+    # An object of frames that lay elsewhere is none to start from.
+    begin = start if np.array_equal(found.positions, scan.positions) else None
+    try:
+        return found.told(refine(replace(scan, positions=found.positions), begin, config=settings, **how))
+    except RefinementInterrupted as stop:
+        raise RefinementInterrupted(found.told(stop.result)) from None
 
 
 def _solve(

@@ -56,6 +56,13 @@ def test_a_probe_drifts_through_the_one_that_is_told():
     assert np.abs(first - alone).max() > 0.1
 
 
+def test_positions_are_stated_beside_the_true_ones():
+    plain, scan = scan_with(Faults()), scan_with(Faults(position_error_px=3.0))
+    np.testing.assert_array_equal(scan.diffraction, plain.diffraction)
+    errors = scan.positions - plain.positions
+    assert np.sqrt((errors**2).sum(axis=1).mean()) == pytest.approx(3.0, rel=0.3)
+
+
 def test_doses_spread_and_fade_as_told():
     assert np.log(Faults(dose_rms=0.2).doses(4000, 1)).std() == pytest.approx(0.2, rel=0.05)
     fading = Faults(dose_fading=0.5).doses(40, 1)

@@ -18,7 +18,7 @@ __all__ = ["NO_FAULTS", "Faults"]
 
 ComplexImage = npt.NDArray[np.complex128]
 
-_STREAMS = {"dose": 1}
+_STREAMS = {"dose": 1, "positions": 6}
 _LEAST_DOSE = 0.05
 
 
@@ -38,6 +38,9 @@ class Faults:
     probe_drift
         Astigmatism of the probe in the last frame, and the opposite in the first one, linear in the frame
         number: root mean square of the wavefront over the light on the detector; rad.
+    position_error_px
+        How far the stated position of a frame lies beside the true one, in both directions together (rms),
+        independent from frame to frame; px.
 
     Raises
     ------
@@ -49,6 +52,7 @@ class Faults:
     dose_fading: float = 0.0
     background: float = 0.0
     probe_drift: float = 0.0
+    position_error_px: float = 0.0
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -83,6 +87,13 @@ class Faults:
         wavefront = self.probe_drift * _astigmatism((np.abs(pupil) ** 2).sum(axis=0))
         for time in np.linspace(-1.0, 1.0, n_frames) if n_frames > 1 else (0.0,):
             yield np.fft.ifft2(pupil * np.exp(1j * time * wavefront))
+
+    def stated_positions(self, positions: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64]:
+        """Positions (n, 2) that a scan states whose frames were taken at ``positions``; px."""
+        if not self.position_error_px:
+            return positions
+        errors = _stream(seed, "positions").standard_normal(positions.shape)
+        return np.asarray(positions + self.position_error_px / math.sqrt(2) * errors)
 
     def stated(self) -> dict[str, float]:
         """Those that there are, for the metadata of a scan."""

@@ -211,14 +211,15 @@ def simulate_scan(
             Fault("no light reaches the detector: probe or object is zero over the scan", "probe or object")
         )
     scale = photons / mean
-    doses = faults.doses(len(positions), seed if fault_seed is None else fault_seed)
+    drawn_from = seed if fault_seed is None else fault_seed
+    doses = faults.doses(len(positions), drawn_from)
     expected = intensity * (scale * doses)[:, None, None] + faults.dark_frame(probe.shape[-1])
     counts: npt.NDArray[Any] = expected.astype(np.float32)
     if noise:
         counts = _smallest_integers(np.random.default_rng(seed).poisson(expected))
     return Scan(
         diffraction=counts,
-        positions=positions,
+        positions=faults.stated_positions(positions, drawn_from),
         probe=probe.astype(np.complex64),
         object_truth=obj.astype(np.complex64),
         object_truth_origin=np.array(object_origin, dtype=np.float64),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
+import numpy.typing as npt
+
 from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.errors import ResultWarning
 from ptycho_torch.workflows.runs.saving import Reconstructed
 
-__all__ = ["said_of", "sure_of", "warn_of"]
+__all__ = ["said_of", "sure_of", "warn_of", "warn_of_unsettled"]
 
 
 def warn_of(verdict: Verdict | None) -> None:
@@ -21,6 +24,24 @@ def warn_of(verdict: Verdict | None) -> None:
     """
     if verdict is not None and verdict.is_bad:
         warnings.warn(verdict.sentence, ResultWarning, stacklevel=3)
+
+
+def warn_of_unsettled(frames: npt.NDArray[np.int64] | None) -> None:
+    """Name the frames whose positions a search could not settle; called once the files are in their place.
+
+    Warns
+    -----
+    ResultWarning
+        There are such frames.
+    """
+    if frames is not None and len(frames):
+        named = ", ".join(map(str, frames))
+        warnings.warn(
+            f"the data do not settle where {len(frames)} of the frames belong: {named}; they were left where "
+            "the scan states them. Leave them out, or raise position_search_px if they may lie farther away",
+            ResultWarning,
+            stacklevel=3,
+        )
 
 
 def said_of(verdict: Verdict | None) -> list[tuple[str, str]]:

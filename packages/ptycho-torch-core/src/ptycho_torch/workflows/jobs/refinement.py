@@ -25,7 +25,7 @@ from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_res
 from ptycho_torch.refine.held_out import judge
 from ptycho_torch.refine.settings import check_against
 from ptycho_torch.results import load_object
-from ptycho_torch.workflows.jobs.judging import said_of, sure_of, warn_of
+from ptycho_torch.workflows.jobs.judging import said_of, sure_of, warn_of, warn_of_unsettled
 from ptycho_torch.workflows.processes.beside import beside
 from ptycho_torch.workflows.processes.device import count_devices, numerics, resolve_accelerator
 from ptycho_torch.workflows.runs.directory import RunDirectory
@@ -126,7 +126,8 @@ def refine_scan(
     Warns
     -----
     ResultWarning
-        The object explains the frames no better than an empty one.
+        The object explains the frames no better than an empty one, or frames whose positions were searched
+        belong nowhere for sure.
     """
     data, execution = payload.data_config, payload.execution_config
     inputs = (
@@ -167,6 +168,7 @@ def refine_scan(
         files = run.publish()
     assert made.verdict is not None
     warn_of(made.verdict)
+    warn_of_unsettled(result.unsettled_frames)
     if interrupted:
         raise RefinementInterrupted(result, run.path / ARRAYS)
     leaving.require_all(run.path, files)
