@@ -220,3 +220,33 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
         write_resolved(path, resolve(SECTIONS, cli={"N": 128}), {}, "train")
     assert path.read_text() == before
     assert [file.name for file in tmp_path.iterdir()] == ["a.yaml"]
+
+
+@pytest.mark.rule("CFG-030")
+@pytest.mark.parametrize(("suffix", "size"), [(".yaml", 2 << 20), (".toml", 2 << 20), (".json", 5 << 20)])
+def test_a_file_of_megabytes_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, size: int
+) -> None:
+    file = tmp_path / f"run{suffix}"
+    with file.open("wb") as stream:
+        stream.truncate(size)
+    monkeypatch.setattr(Path, "read_text", None)
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("config file",)):
+        load_config(file)
+
+
+@pytest.mark.rule("CFG-030")
+def test_thousands_of_keys_are_one_problem(tmp_path: Path) -> None:
+    # Each would be compared with all that exist, which takes minutes.
+    for content in ({f"k{n}": n for n in range(3000)}, {"model": {f"k{n}": n for n in range(3000)}}):
+        file = tmp_path / "run.json"
+        file.write_text(json.dumps(content))
+        with pytest.raises(ConfigError, check=lambda error: error.fields == ("config file",)):
+            load_config(file)
+
+
+@pytest.mark.rule("CFG-030")
+def test_nobody_waits_for_a_pipe_of_settings(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.yaml")
+    with pytest.raises(ConfigError, check=lambda error: error.fields == ("config file",)):
+        load_config(tmp_path / "run.yaml")

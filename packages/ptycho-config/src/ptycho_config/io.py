@@ -102,6 +102,26 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
+_LARGEST_BYTES = {".json": 4 << 20}
+# Slower to read, and written by people.
+_LARGEST_TEXT = 1 << 20
+_MOST_ENTRIES = 2000
+
+
+def _require_size(file: Path) -> None:
+    """Refuse what no settings are in, before it is read."""
+    if not file.exists():
+        return
+    if not file.is_file():
+        # Opening a pipe would wait for somebody who writes.
+        raise ConfigError(Problem("config file", str(file), "a file", "this is a folder, a pipe or a device"))
+    most, size = _LARGEST_BYTES.get(file.suffix.lower(), _LARGEST_TEXT), file.stat().st_size
+    if size > most:
+        expected = f"a file of at most {most >> 20} MB"
+        hint = f"it has {size / 1e6:.3g} MB, and settings take a few kilobytes"
+        raise ConfigError(Problem("config file", str(file), expected, hint))
+
+
 def load_config(path: str | os.PathLike[str], *, check_keys: bool = True) -> dict[str, Any]:
     """Read a configuration file.
 
@@ -123,13 +143,15 @@ def load_config(path: str | os.PathLike[str], *, check_keys: bool = True) -> dic
     FileNotFoundError
         When there is no such file.
     ConfigError
-        For another kind of file, broken syntax (with file and line), a key given twice, a file that is no
-        mapping, and unknown keys (with a suggestion). Values are checked by :func:`ptycho_config.resolve`.
+        For another kind of file, one of megabytes or thousands of keys, broken syntax (with file and line), a
+        key given twice, a file that is no mapping, and unknown keys (with a suggestion). Values are checked
+        by :func:`ptycho_config.resolve`.
     """
     file = Path(path)
     if file.suffix.lower() not in _PARSERS:
         expected = f"a configuration file ending in {', '.join(_PARSERS)}"
         raise ConfigError(Problem("config file", str(file), expected, "rename the file after what it holds"))
+    _require_size(file)
     try:
         data: Any = _PARSERS[file.suffix.lower()](file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -146,6 +168,10 @@ def load_config(path: str | os.PathLike[str], *, check_keys: bool = True) -> dic
     if not isinstance(data, dict):
         expected = f"settings by name in {file}, such as nepochs: 30"
         raise ConfigError(Problem("config file", data, expected, f"the file holds a {type(data).__name__}"))
+    entries = sum(len(value) if isinstance(value, dict) else 1 for value in data.values())
+    if entries > _MOST_ENTRIES:
+        expected = f"settings by name, at most {_MOST_ENTRIES} of them"
+        raise ConfigError(Problem("config file", str(file), expected, f"it holds {entries} entries"))
     settings: dict[str, Any] = _values_of_run(data, file) if data.get("format") == _FORMAT else data
     if check_keys:
         _refuse_unknown(settings, file)

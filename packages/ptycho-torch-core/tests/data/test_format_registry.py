@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +13,12 @@ import pytest
 
 from ptycho_torch.data import format_registry
 from ptycho_torch.data.convert import convert, write_scan
-from ptycho_torch.data.format_registry import built_in_formats, format_for_target, formats, writable_formats
+from ptycho_torch.data.format_registry import (
+    built_in_formats,
+    format_for_target,
+    formats,
+    writable_formats,
+)
 from ptycho_torch.data.formats import npz
 from ptycho_torch.data.opening import open_scan, read_scan_header, scan_files
 from ptycho_torch.data.recognition import recognised
@@ -193,3 +200,41 @@ def test_a_distribution_that_cannot_be_used_spoils_nothing(install, tmp_path, to
     with pytest.raises(DataError) as caught:
         open_scan(toy)
     assert any("cannot be" in problem for problem in caught.value.problems)
+
+
+LAZY = """
+import numpy as np
+from ptycho_torch.data.formats import npz
+from ptycho_torch.data.scan.lazy import FrameStack
+
+NAME = "lazy"
+HELP = "frames that are made when they are read"
+SUFFIXES = (".npz",)
+REFINES = "npz"
+recognise, header, read = npz.recognise, npz.header, npz.read
+
+class Made(FrameStack):
+    def __init__(self, n):
+        super().__init__()
+        self.shape, self.dtype = (n, 8, 8), np.dtype("u2")
+    def __getitem__(self, index):
+        return np.full((*np.shape(np.arange(self.shape[0])[index]), 8, 8), self.shape[0], "u2")
+    def take(self, indices):
+        return Made(len(np.arange(self.shape[0])[indices]))
+    def crop(self, N):
+        return self
+"""
+
+
+def test_frames_of_a_reader_reach_other_processes(tmp_path):
+    """They load by the name of a module that nothing else can import."""
+    own = tmp_path / "lazy.py"
+    own.write_text(LAZY, encoding="utf-8")
+    [lazy] = [format for format in formats(own) if format.name == "lazy"]
+    frames = lazy.load().Made(5)
+    (tmp_path / "sent").write_bytes(pickle.dumps(frames.take([0, 2])))
+    script = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb'))[:].sum())"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "sent")], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == f"{2 * 64 * 2}\n", done.stderr

@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partialmethod
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -185,18 +185,39 @@ class Format:
         return (Path(path),) if found is None else tuple(found(Path(path)))
 
 
+_OF_READER = "ptycho_torch_reader_"
+
+
 def _imported(name: str) -> Any:
     return importlib.import_module(name)
 
 
 @lru_cache(maxsize=8)
 def _module_of(path: Path, changed_ns: int) -> Any:
-    spec = importlib.util.spec_from_file_location(f"ptycho_torch_reader_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{_OF_READER}{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    for kind in vars(module).values():
+        # Other processes cannot import the module by its name, and run the file instead.
+        if isinstance(kind, type) and kind.__module__ == module.__name__ and not _states_how(kind):
+            kind.__reduce_ex__ = partialmethod(_reduced, path)  # type: ignore[assignment]
     return module
+
+
+def _states_how(kind: type) -> bool:
+    """Whether a class says itself how it is pickled."""
+    return any("__reduce__" in vars(one) or "__reduce_ex__" in vars(one) for one in kind.__mro__[:-1])
+
+
+def _reduced(thing: Any, path: Path, protocol: int) -> tuple[Any, ...]:
+    return _restored, (path, type(thing).__qualname__), thing.__getstate__()
+
+
+def _restored(path: Path, qualname: str) -> Any:
+    kind: Any = getattr(_run_file(path), qualname)
+    return kind.__new__(kind)
 
 
 def _run_file(path: Path) -> Any:

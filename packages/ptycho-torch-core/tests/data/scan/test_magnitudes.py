@@ -42,6 +42,7 @@ def _with(name, value):
 
 REFUSED = {
     **{f"frames x {factor:g}": (_times("diff3d", factor), "diff3d") for factor in ABSURD},
+    **{f"frames x {factor:g}": (_times("diff3d", factor), "diff3d") for factor in (1e-30, 1e-42, 1e-300)},
     **{f"probe x {factor:g}": (_times("probeGuess", factor), "probeGuess") for factor in ABSURD},
     "one value of the probe": (_at("probeGuess", 1e300, (3, 3)), "probeGuess"),
     "a probe next to nothing": (_times("probeGuess", 1e-30), "probeGuess"),

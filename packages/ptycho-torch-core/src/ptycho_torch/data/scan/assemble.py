@@ -396,6 +396,7 @@ def _values(draft: _Draft, measurement_domain: str, N: int | None, progress: Pro
     if draft.cleaned.is_dark:
         said = "no value with light is below it, so none is measured; correct it or leave it out"
         draft.problems.append(fault(f"{CEILING_KEY}, {SATURATION_ENTRY}", said))
+    draft.problems.extend(draft.cleaned.why_too_faint(draft.frames_name))
     if draft.cleaned.is_refused:
         asked = [finding for finding in draft.cleaned.findings if finding.name == "mask" and finding.found]
         draft.problems.extend(fault("bad_pixels", finding.sentence()) for finding in asked)

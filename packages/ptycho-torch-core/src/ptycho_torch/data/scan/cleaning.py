@@ -18,12 +18,13 @@ from ptycho_torch.data.scan.contract import Domain, DomainDecision
 from ptycho_torch.data.scan.crop import crop_fourier
 from ptycho_torch.data.scan.domain import decide_domain
 from ptycho_torch.data.scan.lazy import Frames, take_frames
+from ptycho_torch.data.scan.magnitudes import too_faint
 from ptycho_torch.diagnosis.domain import Witness, hear_witnesses, unit_of
 from ptycho_torch.diagnosis.evidence import Evidence, far_field, in_counts, speckles_are_wide
 from ptycho_torch.diagnosis.finding import JUST_BELOW, Finding, Remedy, numbered
 from ptycho_torch.diagnosis.statistics import FrameStatistics, frame_statistics
 from ptycho_torch.diagnosis.table import DIAGNOSES, examine
-from ptycho_torch.errors import DataError, fault
+from ptycho_torch.errors import DataError, Fault, fault
 
 __all__ = ["Cleaned", "clean_frames"]
 
@@ -80,6 +81,11 @@ class Cleaned:
     is_refused: bool
     is_dark: bool
     decision: DomainDecision
+
+    def why_too_faint(self, name: str) -> list[Fault]:
+        """The problem of frames, by this name, whose largest count is none; empty where it is one."""
+        said = too_faint(float(self.statistics.highest.max(initial=0.0)))
+        return [] if said is None else [fault(name, said)]
 
 
 def clean_frames(

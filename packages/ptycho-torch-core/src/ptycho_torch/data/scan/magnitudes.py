@@ -12,7 +12,15 @@ from ptycho_torch.data.scan.geometry import finite_number
 from ptycho_torch.diagnosis.statistics import LARGEST_VALUE
 from ptycho_torch.errors import Fault, fault
 
-__all__ = ["FARTHEST_PX", "LARGEST_NUMBER", "are_in_range", "canonical_origin", "counts_of", "wrong_counts"]
+__all__ = [
+    "FARTHEST_PX",
+    "LARGEST_NUMBER",
+    "are_in_range",
+    "canonical_origin",
+    "counts_of",
+    "too_faint",
+    "wrong_counts",
+]
 
 FARTHEST_PX = 1e12
 """Coordinates beyond are on no stage; px. Distances between them would not be numbers."""
@@ -42,12 +50,17 @@ def are_in_range(values: npt.NDArray[Any], name: str, problems: list[str]) -> bo
         said = f"NaN, infinity or more than {LARGEST_VALUE:g} in {wrong} of {values.size} values"
         problems.append(fault(name, f"{said}; repair or scale it"))
         return False
-    peak = float(sizes.max(initial=0.0))
-    if 0 < peak < _SMALLEST_PEAK:
-        said = f"no value is larger than {peak:g}, expected at least {_SMALLEST_PEAK:g}"
-        problems.append(fault(name, f"{said}; scale it"))
-        return False
-    return True
+    faint = too_faint(float(sizes.max(initial=0.0)))
+    if faint is not None:
+        problems.append(fault(name, faint))
+    return faint is None
+
+
+def too_faint(peak: float) -> str | None:
+    """What to say of values of which none is larger than this; None where it can be, or all are zero."""
+    if not 0 < peak < _SMALLEST_PEAK:
+        return None
+    return f"no value is larger than {peak:g}, expected at least {_SMALLEST_PEAK:g}; scale them"
 
 
 def canonical_origin(
