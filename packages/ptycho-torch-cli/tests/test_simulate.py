@@ -61,6 +61,7 @@ def test_an_existing_file_is_kept_unless_told_otherwise(
         (["--format", "npy"], "did you mean 'npz'?"),
         (["--metadata", "energy"], "KEY=VALUE"),
         (["--focus-distance", "0.1"], "add --propagation near"),
+        (["--slices", "2"], "expected both or none"),
         (["--propagation", "near", "--focus-distance", "1e-5"], "more than the 64 px of a frame"),
     ],
 )

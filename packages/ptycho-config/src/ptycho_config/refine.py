@@ -132,6 +132,28 @@ class RefineConfig(Config):
         effect="counts are expected where object and probe send no light",
         tests=("test_a_background_comes_back",),
     )
+    slices: int = setting(
+        1,
+        help="slices of a thick object along the beam, each an object of its own; the result is their product"
+        ", with them beside it",
+        ge=1,
+        le=32,
+        group=_FIT,
+        jobs=_DATA_JOBS,
+        effect="so many slices are fitted and saved",
+        tests=("test_slices_are_told_apart", "test_thin_slices_are_one"),
+    )
+    slice_distance: float | None = setting(
+        None,
+        help="distance from a slice to the next one; needs slices",
+        unit="m",
+        gt=0,
+        lt=1,
+        group=_FIT,
+        jobs=_DATA_JOBS,
+        effect="light goes so far between slices",
+        tests=("test_slices_are_told_apart", "test_thin_slices_are_one"),
+    )
     likelihood: str = setting(
         "poisson",
         help="noise model: poisson for counts with shot noise alone, amplitude if model or data have "

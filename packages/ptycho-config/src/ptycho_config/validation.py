@@ -136,6 +136,24 @@ def _searched_positions_are_fitted(v: Mapping[str, Any]) -> Problem | None:
 _WEIGHT = "_weight"
 
 
+def _slices_have_a_distance(v: Mapping[str, Any]) -> Problem | None:
+    several, distance = v["slices"] > 1, v["slice_distance"]
+    if several and distance is None:
+        return Problem("slice_distance", None, f"a length for slices = {v['slices']}", "state it, in metres")
+    if not several and distance is not None:
+        return Problem("slice_distance", distance, "None for a single slice", "ask for slices = 2 or more")
+    return None
+
+
+def _one_slice_only(v: Mapping[str, Any]) -> Problem | None:
+    if v["slices"] == 1:
+        return None
+    for name in ("refine_positions", "smoothness"):
+        if v[name]:
+            return Problem(name, v[name], f"nothing for slices = {v['slices']}", "it knows one slice only")
+    return None
+
+
 def _some_loss(v: Mapping[str, Any]) -> Problem | None:
     names = sorted(name for name in v if name.endswith(_WEIGHT))
     if any(v[name] > 0 for name in names):
@@ -249,4 +267,6 @@ REFINE_RULES = (
     Rule(("probe_variation", "refine_probe"), _variation_is_fitted),
     Rule(("probe_variation_smooth", "probe_variation"), _smoothing_has_weights),
     Rule(("position_search_px", "refine_positions"), _searched_positions_are_fitted),
+    Rule(("slices", "slice_distance"), _slices_have_a_distance),
+    Rule(("slices", "refine_positions", "smoothness"), _one_slice_only),
 )

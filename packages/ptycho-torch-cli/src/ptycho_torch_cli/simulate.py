@@ -85,6 +85,15 @@ class Scene:
         gt=0,
         cli=("--focus-distance",),
     )
+    slices: int = setting(1, help="slices of a thick object along the beam", ge=1, le=32)
+    slice_distance_m: float | None = setting(
+        None,
+        help="from a slice to the next one; needs slices",
+        unit="m",
+        gt=0,
+        lt=1,
+        cli=("--slice-distance",),
+    )
     photon_energy_eV: float = setting(
         9000.0,
         help="photon energy, written as metadata",
@@ -125,6 +134,10 @@ def build_parser() -> CommandParser:
             (
                 "in the near field, 50 times magnified by a focus before the sample",
                 "ptycho-torch simulate --output near.npz --propagation near --focus-distance 0.04",
+            ),
+            (
+                "two slices of a thick object, 0.1 mm apart",
+                "ptycho-torch simulate --output thick.npz --slices 2 --slice-distance 1e-4",
             ),
             (
                 "as CXI, measured with 12 keV at 3 m",

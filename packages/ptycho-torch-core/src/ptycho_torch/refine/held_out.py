@@ -87,6 +87,8 @@ def judge(
     device
         Where to compute. Processes that may have joined this one take no part.
     """
+    if config.slices > 1:
+        return untold("frames are held out to judge objects of one slice")
     rows = _neighbours(scan)
     if len(rows) < _LEAST_FRAMES:
         return untold(f"{len(rows)} frames are too few to hold some out")

@@ -325,7 +325,7 @@ class Iteration:
             for part in unknown.sums():
                 self.processes.sum(part)
         # With several unknowns in one product, full steps in all would go several times as far as one.
-        share = 1.0 / sum(unknown.is_factor for unknown in moving)
+        share = 1.0 / sum(unknown.n_factors for unknown in moving)
         step = Step(
             frames=indices,
             mine=mine,
@@ -403,8 +403,8 @@ class Iteration:
             weight=self.canvas.crop(weight.float()),
             origin=np.array(self.canvas.geometry.origin),
         )
-        # What shot noise leaves of slow phases in the near field is not in the formula of the far field.
-        is_far = isinstance(self.batching.arithmetic.propagation, FarField)
+        # What shot noise leaves of slow phases in the near field, and of slices, is not in the formula.
+        is_far = isinstance(self.batching.arithmetic.propagation, FarField) and self.config.slices == 1
         wanted = self.config.error_bars != "none" and self.frames.knows_dose and is_far
         return RefineResult(
             object=stitched,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.data import Scan
+from ptycho_torch.physics.multislice import Transmission
 from ptycho_torch.physics.propagation import Propagation
 from ptycho_torch.physics.residual import residual_of_pairs
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.frames import FrameSource
-from ptycho_torch.refine.propagation import propagation_of
+from ptycho_torch.refine.propagation import propagation_between_slices, propagation_of
 from ptycho_torch.refine.result import ProbeVariation, SubPixel
 from ptycho_torch.refine.step import detector_ramp
 from ptycho_torch.refine.sub_pixel import SolverPlacement, placement_of
@@ -38,6 +40,8 @@ def forward_residual(
     variation: ProbeVariation | None = None,
     background: npt.NDArray[np.floating] | None = None,
     intensity_scale: float = 1.0,
+    slices: npt.NDArray[np.complexfloating] | None = None,
+    slice_distance_m: float = 0.0,
     device: torch.device | str = "cpu",
 ) -> float:
     """Forward residual of an object, see :mod:`ptycho_torch.physics.residual`.
@@ -63,6 +67,9 @@ def forward_residual(
     background, intensity_scale
         (N, N) counts that every frame shows beside the light, none by default, and the counts per unit of
         normalised intensity, which matter beside a background alone.
+    slices, slice_distance_m
+        (slices, height, width) complex where ``fitted`` is: slices of a thick object, the first one met
+        first, in the place of the object; and the distance from one to the next.
     device
         Where to compute.
 
@@ -80,6 +87,8 @@ def forward_residual(
         variation=variation,
         background=background,
         intensity_scale=intensity_scale,
+        slices=slices,
+        slice_distance_m=slice_distance_m,
         device=device,
     )
     return residual_of_pairs(pairs, per_frame_dose=per_frame_dose)
@@ -95,14 +104,18 @@ def predicted_pairs(
     variation: ProbeVariation | None = None,
     background: npt.NDArray[np.floating] | None = None,
     intensity_scale: float = 1.0,
+    slices: npt.NDArray[np.complexfloating] | None = None,
+    slice_distance_m: float = 0.0,
     device: torch.device | str = "cpu",
 ) -> Callable[[], Iterator[tuple[Tensor, Tensor]]]:
     """What an object predicts for the frames of a scan, beside what was measured.
 
     Parameters
     ----------
-    scan, fitted, probe, sub_pixel, dose, variation, background, intensity_scale, device
+    scan, fitted, probe, sub_pixel, dose, variation, background, intensity_scale, slices, slice_distance_m
         As for :func:`forward_residual`.
+    device
+        Where to compute.
 
     Returns
     -------
@@ -118,7 +131,11 @@ def predicted_pairs(
     place = torch.device(device)
     canvas = WorkingCanvas.around(scan.positions, scan.N, 2)
     main = np.asarray(scan.probe if probe is None else probe)
-    image = torch.from_numpy(canvas.lay(fitted)).to(place, torch.complex64)
+    laid = [canvas.lay(one) for one in _slices_of(fitted, slices)]
+    *before, image = (torch.from_numpy(one).to(place, torch.complex64) for one in laid)
+    between = None
+    if before:
+        between = propagation_between_slices(scan, slice_distance_m, place, torch.complex64)
     positions = torch.from_numpy(scan.positions.copy()).to(place)
     ramp = detector_ramp(scan.N).to(place)
     ramped = (torch.from_numpy(main).to(place) * ramp).to(torch.complex64)
@@ -134,6 +151,8 @@ def predicted_pairs(
 
     def light_of(part: SolverPlacement, some: npt.NDArray[np.int64]) -> Tensor:
         light = part.light(ramped if variation is None else own(variation, some))
+        if between is not None:
+            light = Transmission([part.cut(one) for one in before], between).forward(light)
         return light if roots is None else light * roots[torch.from_numpy(some)][:, None, None, None]
 
     beside = None if background is None else torch.from_numpy(np.asarray(background)).to(place, torch.float32)
@@ -146,6 +165,14 @@ def predicted_pairs(
         return ((predicted * intensity_scale + seen, counts) for predicted, counts in found)
 
     return pairs
+
+
+def _slices_of(
+    fitted: StitchedObject, slices: npt.NDArray[np.complexfloating] | None
+) -> list[StitchedObject]:
+    if slices is None:
+        return [fitted]
+    return [replace(fitted, object=np.asarray(one)) for one in slices]
 
 
 def light_ratio(

@@ -51,8 +51,8 @@ class RefineResult:
     Attributes
     ----------
     object
-        The object on the canvas of the scan. Its weight is the summed illumination
-        :math:`\\sum_j |P|^2`; pixels that no light reached hold their starting value.
+        The object on the canvas of the scan; of several slices their product. Its weight is the summed
+        illumination :math:`\\sum_j |P|^2`; pixels that no light reached hold their starting value.
     probe
         (modes, N, N) complex64, power ``(N / 2) ** 2``, the gauge of
         :func:`ptycho_torch.physics.calibrate`. Refined modes are orthogonal, strongest first.
@@ -71,7 +71,7 @@ class RefineResult:
         What further unknowns found, an array or a number by name.
     error_bars
         How sure the object is; None if that was not asked for, if nobody knows how many photons the frames
-        hold, or in the near field.
+        hold, in the near field, or of several slices.
     said
         The same in words, by name.
     """
@@ -97,6 +97,12 @@ class RefineResult:
         """(n,) float64: dose of every frame as a share of the mean, if it was fitted."""
         found = self.others.get("dose")
         return None if found is None else np.asarray(found, dtype=np.float64)
+
+    @property
+    def slices(self) -> npt.NDArray[np.complex64] | None:
+        """(slices, height, width) complex64: slices of a thick object, the first one met first, or None."""
+        found = self.others.get("slices")
+        return None if found is None else np.asarray(found, dtype=np.complex64)
 
     @property
     def background(self) -> npt.NDArray[np.float32] | None:

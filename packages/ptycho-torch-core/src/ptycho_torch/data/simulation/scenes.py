@@ -22,6 +22,7 @@ __all__ = [
     "object_shape",
     "random_field_object",
     "raster_positions",
+    "thick_object",
 ]
 
 ComplexImage = npt.NDArray[np.complex64]
@@ -203,6 +204,31 @@ OBJECTS: dict[str, Callable[..., ComplexImage]] = {
     "random_field": random_field_object,
 }
 """Objects by name; each takes a shape and a seed."""
+
+
+def thick_object(scene: str, shape: tuple[int, int], *, slices: int, seed: int) -> ComplexImage:
+    """Slices of a thick object, each another object of a scene.
+
+    Parameters
+    ----------
+    scene
+        Name in `OBJECTS`.
+    shape
+        (height, width); px.
+    slices
+        Number of slices. Each turns phases as one object does, and lets that root of its light through that
+        leaves as much of it in all.
+    seed
+        Of the first slice; the next ones have the next seeds.
+
+    Returns
+    -------
+    ndarray
+        (slices, height, width) complex64, the first slice met first.
+    """
+    every = np.stack([OBJECTS[scene](shape, seed=seed + number) for number in range(slices)])
+    root = np.maximum(np.abs(every), 1e-12) ** (1 / slices - 1)
+    return np.asarray(every * root, dtype=np.complex64)
 
 
 def defocused_probe(

@@ -27,8 +27,15 @@ import numpy.typing as npt
 from ptycho_torch.data.limits import memory_bytes
 from ptycho_torch.data.scan.contract import DomainDecision, Scan
 from ptycho_torch.data.scan.near_field import NearFieldOptics, near_field_of
+from ptycho_torch.data.scan.slices import between_slices
 from ptycho_torch.data.simulation.faults import NO_FAULTS, Faults
-from ptycho_torch.data.simulation.scenes import OBJECTS, defocused_probe, object_shape, raster_positions
+from ptycho_torch.data.simulation.scenes import (
+    OBJECTS,
+    defocused_probe,
+    object_shape,
+    raster_positions,
+    thick_object,
+)
 from ptycho_torch.errors import DataError, Fault, ShapeError, fault
 
 __all__ = ["expected_intensity", "simulate_scan", "simulate_scene"]
@@ -62,13 +69,14 @@ def expected_intensity(
     object_origin: Sequence[float] = (0.0, 0.0),
     near_field: NearFieldOptics | None = None,
     faults: Faults = NO_FAULTS,
+    between: NearFieldOptics | None = None,
 ) -> npt.NDArray[np.float64]:
     """Intensity ``sum_m |Psi_jm|**2`` of every frame, before scaling to counts.
 
     Parameters
     ----------
     obj
-        (H, W) complex.
+        (H, W) complex; (slices, H, W) of a thick object, the first slice met first.
     probe
         (P, N, N) complex.
     positions
@@ -79,6 +87,8 @@ def expected_intensity(
         Where the detector is; None: in the far field.
     faults
         What is wrong with the probe.
+    between
+        What lies between slices.
 
     Returns
     -------
@@ -92,8 +102,9 @@ def expected_intensity(
     DataError
         Patches reach beyond the object.
     """
-    if obj.ndim != 2:
-        raise ShapeError("obj", "(height, width)", obj.shape)
+    if obj.ndim != (2 if between is None else 3):
+        wanted = "(height, width)" if between is None else "(slices, height, width)"
+        raise ShapeError("obj", wanted, obj.shape)
     if probe.ndim != 3 or probe.shape[1] != probe.shape[2]:
         hint = "add a leading mode axis with probe[None]" if probe.ndim == 2 else ""
         raise ShapeError("probe", "(modes, N, N)", probe.shape, hint)
@@ -101,22 +112,26 @@ def expected_intensity(
         raise ShapeError("positions", "(frames, 2)", positions.shape)
     N = probe.shape[1]
     corners = positions - N // 2 + np.asarray(object_origin, dtype=np.float64)
-    outside = (corners.min(axis=1) < 0) | (corners > np.array(obj.shape) - N).any(axis=1)
+    outside = (corners.min(axis=1) < 0) | (corners > np.array(obj.shape[-2:]) - N).any(axis=1)
     if outside.any():
         raise DataError(
             fault(
                 "positions",
                 f"{np.count_nonzero(outside)} of {len(positions)} patches of {N} px reach beyond the "
-                f"object of {obj.shape[0]} x {obj.shape[1]} px, the first at index "
+                f"object of {obj.shape[-2]} x {obj.shape[-1]} px, the first at index "
                 f"{int(np.flatnonzero(outside)[0])}; make the object larger or move the scan",
             )
         )
     truth = obj.astype(np.complex128)
+    *before, last = truth if truth.ndim == 3 else truth[None]
     intensity = np.empty((len(positions), N, N))
     transfer = None if near_field is None else near_field.transfer(N)
+    step = np.ones((N, N)) if between is None else between.transfer(N)
     probes = faults.probes(probe, len(positions))
-    for j, (corner, modes) in enumerate(zip(corners, probes, strict=True)):
-        waves = np.fft.fft2(modes * _bilinear_patch(truth, corner, N), norm="ortho")
+    for j, (corner, light) in enumerate(zip(corners, probes, strict=True)):
+        for one in before:
+            light = np.fft.ifft2(step * np.fft.fft2(light * _bilinear_patch(one, corner, N)))
+        waves = np.fft.fft2(light * _bilinear_patch(last, corner, N), norm="ortho")
         if transfer is None:
             intensity[j] = np.fft.fftshift((np.abs(waves) ** 2).sum(axis=0))
         else:
@@ -144,13 +159,15 @@ def simulate_scan(
     faults: Faults = NO_FAULTS,
     fault_seed: int | None = None,
     optics: Mapping[str, Any] | None = None,
+    slice_distance_m: float | None = None,
 ) -> Scan:
     """Scan of ``obj`` with ``probe`` at ``positions``.
 
     Parameters
     ----------
     obj
-        (H, W) complex; becomes ``object_truth``.
+        (H, W) complex; becomes ``object_truth``. Of a thick object (slices, H, W), the first slice met first;
+        ``object_truth`` is their product.
     probe
         (P, N, N) complex; only its form matters, ``photons`` sets the scale.
     positions
@@ -168,6 +185,8 @@ def simulate_scan(
     optics
         Metadata of the geometry, see `ptycho_torch.data.scan.geometry`. Where ``far_field`` among them is
         false, the frames are those of the near field, see `ptycho_torch.data.scan.near_field`.
+    slice_distance_m
+        From slice to slice of a thick object; None: ``obj`` is no such object.
 
     Returns
     -------
@@ -204,7 +223,13 @@ def simulate_scan(
         object_origin=object_origin,
         near_field=near_field_of(known, probe.shape[-1]),
         faults=faults,
+        between=None
+        if slice_distance_m is None
+        else between_slices(known, probe.shape[-1], slice_distance_m),
     )
+    if slice_distance_m is not None:
+        known |= {"slices": len(obj), "slice_distance_m": slice_distance_m}
+        obj = obj.prod(axis=0)
     mean = float(intensity.sum(axis=(1, 2)).mean())
     if not mean > 0:
         raise DataError(
@@ -263,6 +288,8 @@ def simulate_scene(
     mode_powers: Sequence[float] = (1.0,),
     faults: Faults = NO_FAULTS,
     optics: Mapping[str, Any] | None = None,
+    slices: int = 1,
+    slice_distance_m: float | None = None,
 ) -> Scan:
     """Complete scan of a named scene: object, probe, positions and counts from one seed.
 
@@ -288,6 +315,9 @@ def simulate_scene(
         What is wrong with the scan, drawn from ``seed`` too.
     optics
         As for `simulate_scan`.
+    slices, slice_distance_m
+        Slices of a thick object, and the distance from one to the next. Each turns phases as the object of a
+        thin scan does, and lets that root of the light through that leaves as much of it in all.
 
     Returns
     -------
@@ -307,7 +337,14 @@ def simulate_scene(
     positions = raster_positions(
         grid, step_px=step_px, jitter_px=jitter_px, start_px=(start, start), seed=position_seed
     )
-    obj = OBJECTS[scene](object_shape(positions, N), seed=object_seed)
+    if (slices > 1) != (slice_distance_m is not None):
+        raise ValueError(
+            f"slices, slice_distance_m: expected both or none, got {slices} and {slice_distance_m}"
+        )
+    shape = object_shape(positions, N)
+    obj = OBJECTS[scene](shape, seed=object_seed)
+    if slices > 1:
+        obj = thick_object(scene, shape, slices=slices, seed=object_seed)
     probe = defocused_probe(N, mode_powers=mode_powers)
     scan = simulate_scan(
         obj,
@@ -319,5 +356,6 @@ def simulate_scene(
         faults=faults,
         fault_seed=seed,
         optics=optics,
+        slice_distance_m=slice_distance_m,
     )
     return replace(scan, metadata={**scan.metadata, "scene": scene, "seed": int(seed)})

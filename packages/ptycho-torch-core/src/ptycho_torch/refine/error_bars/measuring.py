@@ -28,6 +28,9 @@ def cannot_be_measured(config: RefineConfig, scan: Scan) -> Problem | None:
     if config.error_bars in MEASURED and is_near_field(scan.metadata):
         reason = "shot noise has no map in the near field, beside which they are told"
         return Problem("error_bars", config.error_bars, f"none: {reason}")
+    if config.error_bars in MEASURED and config.slices > 1:
+        reason = "shot noise has no map of several slices, beside which they are told"
+        return Problem("error_bars", config.error_bars, f"none: {reason}")
     if config.error_bars == "thinning":
         return cannot_be_thinned(scan)
     return cannot_be_jackknifed(scan) if config.error_bars == "jackknife" else None

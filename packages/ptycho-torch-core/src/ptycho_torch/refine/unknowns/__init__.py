@@ -68,6 +68,8 @@ class Unknowns:
         light = self.probe.light(where, frames)
         for unknown in self.others:
             light = unknown.lit(light, frames)
+        for unknown in self.others:
+            light = unknown.transmitted(light, where)
         return light
 
     def expected(self, lit: Tensor, frames: Indices) -> Tensor:

@@ -125,6 +125,8 @@ class Chunk:
     def by_probe(self, waves: Tensor) -> Tensor:
         """Gradients by what the probe sends to every frame, of those by the light there: same shape."""
         for unknown in reversed(self.others):
+            waves = unknown.gathered_transmitted(waves)
+        for unknown in reversed(self.others):
             waves = unknown.gathered_light(waves, self.frames)
         return waves
 
@@ -234,6 +236,11 @@ class Unknown(ABC):
         self.value = self.now
 
     @property
+    def n_factors(self) -> int:
+        """How many factors of the exit wave it holds."""
+        return int(self.is_factor)
+
+    @property
     def moves_places(self) -> bool:
         """Whether the positions of frames change with it."""
         return type(self).placed is not Unknown.placed
@@ -250,6 +257,14 @@ class Unknown(ABC):
 
     def gathered_light(self, waves: Tensor, frames: Indices) -> Tensor:
         """The adjoint of :meth:`lit`."""
+        return waves
+
+    def transmitted(self, light: Tensor, where: SolverPlacement) -> Tensor:
+        """Light ``(batch, modes, N, N)`` that reaches the object through what lies before it."""
+        return light
+
+    def gathered_transmitted(self, waves: Tensor) -> Tensor:
+        """The adjoint of :meth:`transmitted`, for the frames that it was last asked of."""
         return waves
 
     def expected(self, intensity: Tensor, frames: Indices) -> Tensor:

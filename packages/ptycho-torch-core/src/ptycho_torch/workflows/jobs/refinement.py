@@ -238,6 +238,8 @@ def refined_record(
             variation=result.variation,
             background=result.background,
             intensity_scale=result.intensity_scale,
+            slices=result.slices,
+            slice_distance_m=config.slice_distance or 0.0,
             device=device,
         ),
         report=compare_with_truth(result.object, fitted, result.probe, bars),
