@@ -11,7 +11,7 @@ from ptycho_torch.data import Scan
 from ptycho_torch.data.scan.contract import frame_chunks
 from ptycho_torch.data.scan.crop import crop_fourier, crop_frames, crop_middle
 
-__all__ = ["Level", "levels_of"]
+__all__ = ["Level", "levels_of", "with_middle"]
 
 _LEAST_EDGE = 16
 _LIGHT = 0.85
@@ -58,6 +58,28 @@ def levels_of(scan: Scan, dark: Image | None) -> list[Level]:
     edge = _first_edge(scan)
     edges = [edge] if 2 * edge >= scan.N else [edge, 2 * edge]
     return [_level(scan, edge, dark) for edge in edges]
+
+
+def with_middle(
+    probe: npt.NDArray[np.complex64], middle: npt.NDArray[np.complex64]
+) -> npt.NDArray[np.complex64]:
+    """A probe with the low frequencies of one on larger pixels.
+
+    Parameters
+    ----------
+    probe, middle
+        (modes, N, N) and (modes, n, n) complex64, n at most N; each in a scale of its own.
+    """
+    edge = middle.shape[-1]
+    spectrum = np.fft.fftshift(np.fft.fft2(probe, norm="ortho"), axes=(-2, -1))
+    known, found = (
+        crop_middle(spectrum, edge),
+        np.fft.fftshift(np.fft.fft2(middle, norm="ortho"), axes=(-2, -1)),
+    )
+    gain = np.sqrt((np.abs(known) ** 2).sum() / (np.abs(found) ** 2).sum())
+    known[...] = gain * found
+    joined = np.fft.ifft2(np.fft.ifftshift(spectrum, axes=(-2, -1)), norm="ortho")
+    return np.asarray(joined, dtype=np.complex64)
 
 
 def _first_edge(scan: Scan) -> int:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.ndimage import binary_dilation
 from torch import Tensor
-from torch.nn.functional import conv2d
 
 from ptycho_torch.physics.intensity import squared_modulus
 from ptycho_torch.refine.iteration import Iteration
@@ -29,6 +29,7 @@ _CHUNK_FRAMES = 64
 _CHUNK_VALUES = 1 << 21
 _LIT = 0.05
 _LEAST_COVER = 0.6
+_BEST_PLACES = 4
 _TINY = 1e-30
 
 Positions = npt.NDArray[np.float64]
@@ -44,7 +45,8 @@ class Misfits:
     places
         (k, k, 2) float64 ``[y, x]``; px of the level.
     misfit
-        (k, k) float64, from 0 to 1; infinite where too little of the light falls on what other frames lit.
+        (k, k) float64, from 0 to 1; infinite where nothing was compared, and where too little of the light
+        falls on what other frames lit.
     here
         Misfit at the place where the frame was laid; NaN if that is not among them.
     """
@@ -119,7 +121,8 @@ class OtherFrames:
         return (waves * self.light.conj()).sum(dim=1)
 
     def misfits(self, rows: Rows, about: Positions, reach: int, stride: int) -> list[Misfits]:
-        """Misfits of frames at places up to ``reach`` pixels beside ``about``, every ``stride`` pixels.
+        """Misfits of frames at places up to ``reach`` pixels beside ``about``, every ``stride`` pixels and
+        around the best of these.
 
         Parameters
         ----------
@@ -157,20 +160,38 @@ class OtherFrames:
         if not self.left_out[row]:
             self._without(row, share, first, waves, power)
         floor = _LIT * self.power.max()
-        image = waves / (power + 0.1 * floor)
-        cover = conv2d((power > floor).to(self.power)[None, None], self.power[None, None], stride=stride)
-        covered = (cover[0, 0] / self.power.sum()).double().cpu().numpy()
-        misfit = self._compare(image.unfold(0, n, stride).unfold(1, n, stride), *seen)
-        steps = np.arange(0, 2 * reach + 1, stride)
-        corners = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1) + first
-        at = (self.corners[row] - first) // stride
-        inside = bool((at >= 0).all() and (at < len(steps)).all())
+        # What no other frame lit may be anything: it is taken for even, so that light there does not decide.
+        even = waves.sum() / power.sum().clamp(min=_TINY)
+        image = (waves + 0.1 * floor * even) / (power + 0.1 * floor)
+        covered = self._covered(power > floor)
+        misfit = np.full(covered.shape, np.inf)
+        misfit[::stride, ::stride] = self._compare(image.unfold(0, n, stride).unfold(1, n, stride), *seen)
+        at = self.corners[row] - first
+        inside = bool((at >= 0).all() and (at <= 2 * reach).all())
         least = min(_LEAST_COVER, float(covered[tuple(at)])) if inside else _LEAST_COVER
+        misfit[covered < least] = np.inf
+        # Between the places of a wide stride: around the best ones, and where the frame was laid.
+        closer = _between(misfit, stride) if stride > 1 else np.zeros(misfit.shape, np.bool_)
+        if inside:
+            closer[tuple(at)] |= np.isinf(misfit[tuple(at)])
+        places = np.argwhere(closer & (covered >= least))
+        if len(places):
+            patches = torch.stack([image[y : y + n, x : x + n] for y, x in places.tolist()])
+            misfit[tuple(places.T)] = self._compare(patches[:, None], *seen)[:, 0]
+        steps = np.arange(2 * reach + 1)
+        corners = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1) + first
         return Misfits(
             places=corners + n // 2 - self.solved.canvas.origin,
-            misfit=np.where(covered >= least, misfit, np.inf),
+            misfit=misfit,
             here=float(misfit[tuple(at)]) if inside else float("nan"),
         )
+
+    def _covered(self, lit: Tensor) -> npt.NDArray[np.float64]:
+        """Share of the light that falls on lit pixels, at every place of a frame on a part of the canvas."""
+        edge, n = len(lit), self.n_pixels
+        spectrum = torch.fft.rfft2(lit.to(self.power)) * torch.fft.rfft2(self.power, s=(edge, edge)).conj()
+        share = torch.fft.irfft2(spectrum, s=(edge, edge))[: edge - n + 1, : edge - n + 1] / self.power.sum()
+        return np.asarray(share.double().cpu().numpy())
 
     def _without(self, row: int, share: Tensor, first: Rows, waves: Tensor, power: Tensor) -> None:
         """Take the share of a frame out of a part of the sums that begins at ``first``; in place."""
@@ -202,3 +223,11 @@ class OtherFrames:
             total = lit.sum(dim=(-2, -1)) * amplitude.square().sum()
             parts.append(1 - overlap / total.clamp(min=_TINY))
         return torch.cat(parts).double().cpu().numpy()
+
+
+def _between(misfit: npt.NDArray[np.float64], stride: int) -> npt.NDArray[np.bool_]:
+    """Places less than a stride from the best ones that were compared."""
+    best = np.argsort(misfit, axis=None)[:_BEST_PLACES]
+    chosen = np.zeros(misfit.shape, np.bool_)
+    chosen[np.unravel_index(best[np.isfinite(misfit.ravel()[best])], misfit.shape)] = True
+    return np.asarray(binary_dilation(chosen, np.ones((2 * stride - 1, 2 * stride - 1))) & ~chosen)

@@ -30,6 +30,7 @@ _CLEARLY = 0.95
 _PRIOR_WEIGHT = 8.0
 _NEAR_PX = 6.0
 _FAR_PX = 1.5
+_AWAY_PX = 4.0
 _BAD = 2.0
 _MOST_BAD = 0.1
 _LEAST_BAD = 4
@@ -49,13 +50,13 @@ class Round:
     n_far
         Frames that moved farther than the solver would have moved them.
     undecided
-        (n,) bool: another place, some pixels away, fits as well. False where nothing near was looked at.
+        (n,) bool: the stated position, some pixels away, fits as well. None where that was not looked at.
     """
 
     positions: Positions
     misfit: npt.NDArray[np.float64]
     n_far: int
-    undecided: npt.NDArray[np.bool_]
+    undecided: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(kw_only=True, eq=False)
@@ -80,8 +81,10 @@ class Rounds:
     device: torch.device
     dtype: torch.dtype
     canvas: WorkingCanvas = field(init=False)
+    probe: npt.NDArray[np.complex64] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.probe = self.level.scan.probe
         around = [self.stated - self.reach, self.stated + self.reach]
         self.canvas = WorkingCanvas.around(np.concatenate(around), self.level.scan.N, _MARGIN_PX)
 
@@ -95,20 +98,43 @@ class Rounds:
         """The reach in px of the level."""
         return self.reach_px / self.level.pixel_px
 
-    def far(self, positions: Positions, warm_up: int) -> Round:
-        """Look for every frame at all places within reach of its stated position."""
+    def far(self, positions: Positions, warm_up: int, *, share: float = 1.0) -> Round:
+        """Look for frames at all places within reach of their stated positions.
+
+        Parameters
+        ----------
+        positions
+            (n, 2) float64 ``[y, x]``; px of the level.
+        warm_up
+            Epochs before positions and probe follow the object.
+        share
+            Share of the frames that is looked for, those that fit worst; the others a few pixels around their
+            place.
+        """
         others, positions = self._solved(positions, warm_up)
-        every = np.arange(len(positions))
-        found = others.misfits(every, self.stated, self._whole(self.reach_px), self.level.stride)
-        return self._moved(positions, found, np.zeros(len(every), np.bool_))
+        made = self._around(others, positions) if share < 1 else None
+        n_frames = len(positions)
+        rows = np.arange(n_frames) if made is None else np.argsort(-made.misfit)[: int(share * n_frames)]
+        maps = others.misfits(rows, self.stated, self._whole(self.reach_px), self.level.stride)
+        if made is None:
+            return self._moved(positions, dict(zip(rows, maps, strict=True)))
+        return self._moved(made.positions, dict(zip(rows, maps, strict=True)), made)
 
     def near(self, positions: Positions, warm_up: int) -> Round:
         """Look for every frame some pixels beside its place, and for those that fit badly everywhere."""
         others, positions = self._solved(positions, warm_up)
-        every = np.arange(len(positions))
-        maps = others.misfits(every, positions, self._whole(_NEAR_PX), 1)
-        made = self._moved(positions, maps, np.array([self._is_flat(one) for one in maps]))
-        return self._restarted(made, others, _worst(made.misfit))
+        made = self._around(others, positions)
+        made = self._restarted(made, others, _worst(made.misfit))
+        at_stated = others.misfits(np.arange(len(positions)), self.stated, 0, 1)
+        stated = np.array([float(one.misfit[0, 0]) for one in at_stated])
+        away = np.hypot(*(made.positions - self.stated).T) * self.level.pixel_px > _AWAY_PX
+        return replace(made, undecided=away & (_CLEARLY * stated <= made.misfit))
+
+    def _around(self, others: OtherFrames, positions: Positions) -> Round:
+        """Look for every frame some pixels beside its place."""
+        rows = np.arange(len(positions))
+        maps = others.misfits(rows, positions, self._whole(_NEAR_PX), 1)
+        return self._moved(positions, dict(zip(rows, maps, strict=True)))
 
     def _restarted(self, made: Round, others: OtherFrames, bad: Rows) -> Round:
         """Look for frames that fit badly at all places, with and without those that fit badly too."""
@@ -131,7 +157,7 @@ class Rounds:
     def _solved(self, positions: Positions, warm_up: int) -> tuple[OtherFrames, Positions]:
         """The object of the positions, which move a little with it."""
         config = evolve(self.config, refine_warm_up=warm_up)
-        scan = replace(self.level.scan, positions=positions)
+        scan = replace(self.level.scan, positions=positions, probe=self.probe)
         solved = Iteration(
             scan,
             None,
@@ -144,6 +170,7 @@ class Rounds:
         counts = subset_counts(first_count(scan.n_frames, solved.frames_per_pixel()), _EPOCHS)
         for epoch, n_subsets in enumerate(counts):
             solved.run_epoch(epoch, n_subsets)
+        self.probe = solved.probe()
         places = solved.unknowns.positions
         places.now = torch.from_numpy(self._within(places.now.cpu().numpy())).to(self.device)
         return OtherFrames(solved, self.level.dark), places.now.cpu().numpy()
@@ -164,23 +191,29 @@ class Rounds:
         factor: npt.NDArray[np.float64] = np.exp(distance / (_PRIOR_WEIGHT * (self.reach / 3) ** 2))
         return factor
 
-    def _moved(self, positions: Positions, maps: list[Misfits], undecided: npt.NDArray[np.bool_]) -> Round:
-        """Move the frames that fit clearly better elsewhere."""
-        places, misfit, n_far = positions.copy(), np.empty(len(positions)), 0
-        for row, one in enumerate(maps):
+    def _moved(self, positions: Positions, maps: dict[int, Misfits], before: Round | None = None) -> Round:
+        """Move the frames that fit clearly better elsewhere.
+
+        Parameters
+        ----------
+        positions
+            Where all frames are.
+        maps
+            Misfits of some of them, by number; of all, if this is the first look.
+        before
+            What an earlier look found.
+        """
+        misfit = np.full(len(positions), np.inf) if before is None else before.misfit.copy()
+        places, n_far = positions.copy(), 0 if before is None else before.n_far
+        for row, one in maps.items():
             place, best = self._best(row, one)
+            if before is None and not np.isnan(one.here):
+                misfit[row] = one.here
             prior = self._prior(row, np.stack([place, positions[row]]))
-            misfit[row] = best if np.isnan(one.here) else one.here
-            if np.isnan(one.here) or best * prior[0] < _CLEARLY * one.here * prior[1]:
+            if best * prior[0] < _CLEARLY * misfit[row] * prior[1]:
                 n_far += int(np.hypot(*(place - positions[row])) > _FAR_PX)
                 places[row], misfit[row] = place, best
-        return Round(positions=places, misfit=misfit, n_far=n_far, undecided=undecided)
-
-    def _is_flat(self, found: Misfits) -> bool:
-        """Whether a place some pixels beside the best one fits as well."""
-        at = np.unravel_index(int(found.misfit.argmin()), found.misfit.shape)
-        distance = np.hypot(*np.moveaxis(found.places - found.places[at], -1, 0)) * self.level.pixel_px
-        return bool((found.misfit[distance >= _NEAR_PX / 2 + 1] < found.misfit[at] / _CLEARLY).any())
+        return Round(positions=places, misfit=misfit, n_far=n_far)
 
 
 def _worst(misfit: npt.NDArray[np.float64]) -> Rows:

@@ -12,7 +12,7 @@ from ptycho_config import RefineConfig
 from ptycho_torch.control import Progress
 from ptycho_torch.data import Scan
 from ptycho_torch.reassembly.team import Team
-from ptycho_torch.refine.position_search.levels import Level, levels_of
+from ptycho_torch.refine.position_search.levels import Level, levels_of, with_middle
 from ptycho_torch.refine.position_search.others import Positions, Rows
 from ptycho_torch.refine.position_search.rounds import Round, Rounds, without_smooth_part
 from ptycho_torch.refine.result import RefineResult
@@ -22,6 +22,8 @@ __all__ = ["PositionsFound", "find_positions"]
 _MOST_FAR = 12
 _MOST_NEAR = 4
 _SETTLED = 0.005
+_MANY = 0.1
+_LEAST_SHARE = 0.3
 _LEVELLINGS = 2
 _ROUNDS_BETWEEN = 3
 _WARM_UP = 4
@@ -39,7 +41,8 @@ class PositionsFound:
     positions
         (n, 2) float64 ``[y, x]``; px.
     unsettled
-        Rows of the frames that fit nowhere, or at several places alike; they are where they were stated.
+        Rows of the frames that fit nowhere, or where they were stated as well as where they were found; they
+        are where they were stated.
     stated
         (n, 2) float64 ``[y, x]``; px. Positions of the scan.
     """
@@ -118,6 +121,7 @@ class _Search:
         self.scan, self.progress, self.n_rounds = scan, progress, 0
         self.settings = RefineConfig(
             refine_positions=True,
+            refine_probe=config.refine_probe,
             refine_dose=config.refine_dose,
             refine_background=config.refine_background,
             likelihood=config.likelihood,
@@ -136,6 +140,7 @@ class _Search:
         pixel = coarse.level.pixel_px
         positions = self._far(coarse) * pixel
         fine = self._rounds(self.levels[-1])
+        fine.probe = with_middle(fine.probe, coarse.probe)
         last = self._near(fine, positions / fine.level.pixel_px)
         stated = fine.near(fine.stated, _WARM_UP)
         if last.misfit.mean() > _BETTER * stated.misfit.mean():
@@ -154,9 +159,10 @@ class _Search:
     def _far(self, rounds: Rounds) -> Positions:
         """Rounds in which every frame may go anywhere within reach; px of the level."""
         width = _diameter(rounds.level.scan.probe) / 2
-        positions, levelled, since = rounds.stated, 0, 0
+        positions, levelled, since, share = rounds.stated, 0, 0, 1.0
         for _ in range(_MOST_FAR):
-            made = rounds.far(positions, _WARM_UP)
+            made = rounds.far(positions, _WARM_UP, share=share)
+            share = 1.0 if made.n_far > _MANY * len(positions) else _LEAST_SHARE
             self._tell(made)
             positions, since = made.positions, since + 1
             settled = made.n_far <= _SETTLED * len(positions)
@@ -184,6 +190,7 @@ class _Search:
 
 
 def _unexplained(made: Round) -> npt.NDArray[np.bool_]:
+    assert made.undecided is not None
     return made.undecided | (made.misfit > _UNEXPLAINED * np.median(made.misfit))
 
 
