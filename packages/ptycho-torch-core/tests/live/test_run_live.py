@@ -19,6 +19,7 @@ from ptycho_torch.data.formats.npz import load_scan
 from ptycho_torch.errors import DataError, ScanWarning
 from ptycho_torch.live.keeping import KeptFrames
 from ptycho_torch.live.messages import End, Frames, Positions, Start
+from ptycho_torch.refine import RefinementInterrupted
 from ptycho_torch.workflows import check_sources, infer, refine_scan, run_live
 
 
@@ -232,6 +233,25 @@ def test_a_source_that_fails_ends_the_scan_with_what_came(
         outcome = run_live(live(sender.address), pictures=False)
     assert outcome.state["ended"] == "a source failed"
     assert outcome.counters.joined == 30
+
+
+@pytest.mark.rule("RUN-024", "LIVE-008")
+def test_what_the_last_refinement_reached_is_kept_when_it_is_ended(
+    sender, messages, live, tiny_scan, tmp_path
+):
+    def stop(done, total, residual):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    sender.begin([*messages(tiny_scan), End()])
+    keep = tmp_path / "kept"
+    with pytest.raises(RefinementInterrupted) as stopped:
+        run_live(live(sender.address, keep_frames=keep), pictures=False, progress=stop)
+    assert stopped.value.result.n_epochs == 2
+    kept = stopped.value.checkpoint
+    assert kept == tmp_path / "live" / "reconstruction.npz"
+    assert np.array_equal(arrays(kept.parent)["object"], stopped.value.result.object.object)
+    assert [path.name for path in keep.iterdir()] == ["scan.npz"]
 
 
 def test_check_says_who_is_silent(sender, messages, live, tiny_scan, tmp_path):

@@ -30,7 +30,7 @@ from ptycho_torch.models import PatchModel
 from ptycho_torch.prediction.reconstruction import forward_residual_of, reconstruct
 from ptycho_torch.prediction.scan_match import model_for
 from ptycho_torch.reassembly import StitchedObject
-from ptycho_torch.refine import RefineResult, refine
+from ptycho_torch.refine import RefinementInterrupted, RefineResult, refine
 
 __all__ = ["Finished", "LiveScan"]
 
@@ -52,12 +52,15 @@ class Finished:
         Forward residual of the object on these frames: of the last epoch without a network.
     refinement
         What the solver returned; None with a network.
+    interrupted
+        Whether somebody ended the last refinement; the object is what its last complete epoch reached.
     """
 
     object: StitchedObject = field(repr=False)
     scan: Scan = field(repr=False)
     residual: float
     refinement: RefineResult | None = field(default=None, repr=False)
+    interrupted: bool = False
 
 
 class LiveScan:
@@ -398,9 +401,17 @@ class LiveScan:
                 clean=self.clean,
             )
             if self.model is None:
-                result = refine(scan, config=self.config, device=self.device, progress=progress)
+                interrupted = False
+                try:
+                    result = refine(scan, config=self.config, device=self.device, progress=progress)
+                except RefinementInterrupted as stop:
+                    result, interrupted = stop.result, True
                 return Finished(
-                    object=result.object, scan=scan, residual=result.residuals[-1], refinement=result
+                    object=result.object,
+                    scan=scan,
+                    residual=result.residuals[-1],
+                    refinement=result,
+                    interrupted=interrupted,
                 )
             made = reconstruct(
                 self.model,

@@ -36,6 +36,7 @@ from ptycho_torch.models import PatchModel
 from ptycho_torch.outputs import output_problems
 from ptycho_torch.prediction.scan_match import model_for
 from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.refine import RefinementInterrupted
 from ptycho_torch.refine.held_out import judge
 from ptycho_torch.workflows.jobs.judging import said_of, warn_of
 from ptycho_torch.workflows.jobs.refinement import refined_record
@@ -145,6 +146,8 @@ def run_live(
         If the settings do not fit each other or the directory holds other results.
     DataError
         If no frame had a position when the scan was over, or none was a measurement.
+    RefinementInterrupted
+        On Ctrl-C during the last refinement; what its last complete epoch reached is written and named.
     ResultsIncomplete
         If a file could not be written; all others have been.
 
@@ -195,6 +198,8 @@ def run_live(
         files = run.publish()
     assert made.verdict is not None
     warn_of(made.verdict)
+    if finished.interrupted and finished.refinement is not None:
+        raise RefinementInterrupted(finished.refinement, run.path / ARRAYS)
     leaving.require_all(run.path, files)
     return LiveOutcome(
         output_dir=run.path,
