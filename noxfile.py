@@ -25,7 +25,7 @@ nox.options.error_on_external_run = True
 ROOT = Path(__file__).resolve().parent
 CONSTRAINTS = ROOT / "constraints.txt"
 PTYCHODUS = "1.7.0"
-OTHERS = ("cdtools-py==0.3.2", "ptylab==0.3.7")
+OTHERS = ("cdtools-py==0.3.2", "libertem==0.16.0", "ptylab==0.3.7")
 
 # A path that the caller exported would put modules in front of what a session installs.
 os.environ.pop("PYTHONPATH", None)

@@ -265,3 +265,18 @@ def test_amplitudes_that_were_rounded_are_too_steady(scene):
     assert not made.finding("steady").found
     made.frames = np.rint(np.sqrt(made.frames)).astype(np.int32)
     assert made.finding("steady").found
+
+
+@pytest.mark.parametrize("level", [1.0, 20.0])
+def test_an_even_background(scene, level):
+    made = scene(64)
+    assert not made.finding("background").found
+    made.frames = made.frames + np.random.default_rng(0).poisson(level, made.frames.shape)
+    finding = made.finding("background")
+    assert finding.found
+    # The darkest pixels lie below the level by their noise.
+    assert finding.numbers["counts_per_pixel"] == pytest.approx(level, rel=0.15)
+
+
+def test_light_that_reaches_every_pixel_is_no_background(scene, lens):
+    assert not scene(32, phase=2.5, probe=lens(32, radius=0.4, defocus=4)).finding("background").found

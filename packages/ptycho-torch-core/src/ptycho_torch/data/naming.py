@@ -29,7 +29,7 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"MM\0*", f"a TIFF file: frames without positions; {FRAMES_ALONE}"),
     (b"II+\0", f"a TIFF file: frames without positions; {FRAMES_ALONE}"),
     (b"###CBF", "one frame of a Pilatus detector (CBF); convert the frames of the scan to HDF5 or TIFF"),
-    (b"HDR,", f"frames of a Merlin detector (MIB header); give the .mib file, and {FRAMES_ALONE}"),
+    (b"HDR,", f"frames of a Merlin detector (MIB) without positions; {FRAMES_ALONE}"),
     (b"MQ1,", f"frames of a Merlin detector (MIB) without positions; {FRAMES_ALONE}"),
     (b"\0\0\0\x03", f"a file of DigitalMicrograph: frames without positions; {FRAMES_ALONE}"),
     (b"\0\0\0\x04", f"a file of DigitalMicrograph: frames without positions; {FRAMES_ALONE}"),

@@ -20,6 +20,7 @@ from ptycho_torch.diagnosis.statistics import LARGEST_VALUE
 
 __all__ = [
     "PIXEL_DIAGNOSES",
+    "background",
     "dark_gaps",
     "hits",
     "hot",
@@ -38,6 +39,11 @@ _CLIFF = 0.5
 _MUCH_LIGHT = 0.02
 _DARK_BY_PROBE = 0.1
 _LEAST_HIT = 25.0
+_LEAST_EVEN = 256
+_LEAST_BACKGROUND = 0.02
+_EVEN_COUNTS = 20.0
+_EVEN_SPREAD = 0.1
+_EVEN_ERRORS = 3.0
 _MOST_NEGATIVE = 0.6
 _LIT_BY_PROBE = 1e-6
 
@@ -291,6 +297,34 @@ def mask_polarity(evidence: Evidence) -> Finding:
     )
 
 
+def background(evidence: Evidence) -> Finding:
+    """Counts that are the same everywhere, also where the light does not reach."""
+    name, frames = "background", evidence.frames
+    free = ~evidence.stated & ~frames.left_out
+    sums = np.sort(evidence.sums[free])
+    fine = "the darkest pixels hold no even level of counts"
+    if sums.size < _LEAST_EVEN:
+        return Finding(name=name, found=False, text=fine)
+    dark = sums[: sums.size // 4]
+    level, low = float(np.median(dark)), float(np.quantile(dark, 0.1))
+    share = level * sums.size / max(float(sums.sum()), 1e-30)
+    numbers = {"counts_per_pixel": level / evidence.n_frames, "share": share}
+    # Light falls off by powers of ten; an even level differs from pixel to pixel by its noise alone.
+    even = level - low < _EVEN_SPREAD * level + _EVEN_ERRORS * np.sqrt(level)
+    if share < _LEAST_BACKGROUND or level < _EVEN_COUNTS or not even or evidence.repeats_itself:
+        return Finding(name=name, found=False, text=fine, numbers=numbers)
+    return Finding(
+        name=name,
+        found=True,
+        text=(
+            f"the darkest pixels all hold about {level / evidence.n_frames:.3g} counts per frame, which is "
+            f"{share:.0%} of all counts if it lies under the light too: a background"
+        ),
+        advice="refine with --refine-background smooth, or give a dark frame with --dark",
+        numbers=numbers,
+    )
+
+
 PIXEL_DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
         name="mask",
@@ -345,5 +379,14 @@ PIXEL_DIAGNOSES: tuple[Diagnosis, ...] = (
         threshold="one of them; more than 0.6 of all are no noise about zero, and are not clipped",
         examine=negative,
         cleans=True,
+    ),
+    Diagnosis(
+        name="background",
+        looks_for="counts that lie under all of the light",
+        threshold=(
+            f"the darkest quarter of the pixels is even to within {_EVEN_SPREAD:.0%} and noise, and its "
+            f"level, taken everywhere, is {_LEAST_BACKGROUND:.0%} of all counts"
+        ),
+        examine=background,
     ),
 )

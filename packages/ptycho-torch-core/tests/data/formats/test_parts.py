@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
 import shutil
 
@@ -401,3 +402,12 @@ def test_a_master_file_and_a_stage_are_a_scan_without_a_text(master, tmp_path):
     np.save(tmp_path / "mask.npy", mask)
     masked = open_scan(path, parts=evolve(stated, mask=tmp_path / "mask.npy"))
     assert np.argwhere(masked.bad_pixels).tolist() == [[5, 6]]
+
+
+def test_frames_of_an_electron_microscope_name_the_extra_that_reads_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    path = tmp_path / "scan.mib"
+    path.write_bytes(b"MQ1,000001,00384,01,0256,0256,U16".ljust(600, b"\0"))
+    with pytest.raises(DataError) as caught:
+        open_scan(path, parts=PartsConfig(raster_step=3.0, position_unit="px", probe_model="mean-frame"))
+    assert "[libertem]" in str(caught.value)

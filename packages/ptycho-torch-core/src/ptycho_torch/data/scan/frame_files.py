@@ -13,20 +13,23 @@ import numpy.typing as npt
 
 from ptycho_torch.data.array_files import TIFF, fits_frames, read_npy, read_tiff
 from ptycho_torch.data.scan.lazy import Block, FrameStack, Rows
+from ptycho_torch.data.scan.libertem_frames import SUFFIXES, libertem_frames
 from ptycho_torch.errors import DataError
 
 __all__ = ["FileFrames", "frames_of_files"]
 
 
-def frames_of_files(path: Path) -> FileFrames:
-    """Frames of a ``.npy`` or TIFF file, or of the files of a folder in the order of the numbers in their
-    names.
+def frames_of_files(path: Path) -> FrameStack:
+    """Frames of a ``.npy`` or TIFF file, of one that LiberTEM reads, or of the files of a folder in the order
+    of the numbers in their names.
 
     Raises
     ------
     DataError
         There are none, or they are not frames of one size.
     """
+    if not path.is_dir() and path.suffix.lower() in SUFFIXES:
+        return libertem_frames(path)
     if not path.is_dir():
         shape = _stack(_array(path), path).shape
         frames = FileFrames([(path, index) for index in range(math.prod(shape[:-2]))])
