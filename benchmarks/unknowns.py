@@ -66,10 +66,10 @@ CASES = {
             faults=Faults(probe_drift=0.5),
             settings={"probe_variation": 2, "probe_variation_smooth": smooth},
             others={"refine_probe": True},
-            photons=photons,
+            photons=(1e3,),
             epochs=120,
         )
-        for name, smooth, photons in (("free", 0.0, (1e3,)), ("smoothed", 10.0, (1e3, 1e4)))
+        for name, smooth in (("free", 0.0), ("smoothed", 10.0))
     },
 }
 

@@ -25,8 +25,8 @@ _DATA = "Data"
 class RefineConfig(Config):
     """Refinement of an object against the measured frames, from a network's object or another start.
 
-    ``probe_modes`` and ``probe_variation`` need ``refine_probe``, ``probe_variation_smooth`` the latter.
-    ``position_search_px`` needs ``refine_positions``.
+    ``probe_modes``, ``probe_support`` and ``probe_variation`` need ``refine_probe``;
+    ``probe_variation_smooth`` needs ``probe_variation``, ``position_search_px`` needs ``refine_positions``.
 
     Examples
     --------
@@ -91,6 +91,17 @@ class RefineConfig(Config):
         jobs=_JOBS,
         effect="weights of neighbouring frames differ less",
         tests=("test_weights_are_smooth_on_request",),
+    )
+    probe_support: float | None = setting(
+        None,
+        help="diameter of the disk around the middle of the frame beside which a fitted probe is zero; needs "
+        "refine_probe; none is no bound",
+        unit="px",
+        gt=0,
+        group=_FIT,
+        jobs=_JOBS,
+        effect="the probe is zero beside the disk",
+        tests=("test_a_probe_stays_within_its_support",),
     )
     refine_positions: bool = setting(
         False,
@@ -183,6 +194,26 @@ class RefineConfig(Config):
         jobs=_JOBS,
         effect="neighbouring pixels of the object differ less",
         tests=("test_more_of_it_makes_the_object_smoother",),
+    )
+    total_variation: float = setting(
+        0.0,
+        help="weight of the total variation of the object, as a share of the brightest illumination: flat "
+        "areas with edges between them; 0 is off",
+        ge=0,
+        group=_FIT,
+        jobs=_JOBS,
+        effect="flat areas of the object hold less noise",
+        tests=("test_total_variation_quiets_flat_areas_and_keeps_edges",),
+    )
+    object_constraint: str = setting(
+        "none",
+        help="what is known of the sample: phase if it absorbs nothing, so that the amplitude is the same "
+        "everywhere; none lets it do anything",
+        choices=("none", "phase"),
+        group=_FIT,
+        jobs=_JOBS,
+        effect="the amplitude of the object is the same everywhere",
+        tests=("test_a_sample_that_absorbs_nothing_has_one_amplitude",),
     )
     error_bars: str = setting(
         "shot",

@@ -119,6 +119,14 @@ def _variation_is_fitted(v: Mapping[str, Any]) -> Problem | None:
     return Problem("probe_variation", v["probe_variation"], "0, or refine_probe to fit it")
 
 
+def _support_is_of_a_fit(v: Mapping[str, Any]) -> Problem | None:
+    if v["probe_support"] is None or v["refine_probe"]:
+        return None
+    return Problem(
+        "probe_support", v["probe_support"], "None, or refine_probe to fit the probe that it bounds"
+    )
+
+
 def _smoothing_has_weights(v: Mapping[str, Any]) -> Problem | None:
     if not v["probe_variation_smooth"] or v["probe_variation"]:
         return None
@@ -145,11 +153,14 @@ def _slices_have_a_distance(v: Mapping[str, Any]) -> Problem | None:
     return None
 
 
+_OF_ONE_SLICE = ("refine_positions", "probe_variation", "smoothness", "total_variation", "object_constraint")
+
+
 def _one_slice_only(v: Mapping[str, Any]) -> Problem | None:
     if v["slices"] == 1:
         return None
-    for name in ("refine_positions", "smoothness"):
-        if v[name]:
+    for name in _OF_ONE_SLICE:
+        if v[name] not in (0, "none"):
             return Problem(name, v[name], f"nothing for slices = {v['slices']}", "it knows one slice only")
     return None
 
@@ -264,9 +275,10 @@ EXECUTION_RULES = (
 """Rules of :class:`~ptycho_config.PyTorchExecutionConfig`."""
 REFINE_RULES = (
     Rule(("probe_modes", "refine_probe"), _modes_are_fitted),
+    Rule(("probe_support", "refine_probe"), _support_is_of_a_fit),
     Rule(("probe_variation", "refine_probe"), _variation_is_fitted),
     Rule(("probe_variation_smooth", "probe_variation"), _smoothing_has_weights),
     Rule(("position_search_px", "refine_positions"), _searched_positions_are_fitted),
     Rule(("slices", "slice_distance"), _slices_have_a_distance),
-    Rule(("slices", "refine_positions", "smoothness"), _one_slice_only),
+    Rule(("slices", *_OF_ONE_SLICE), _one_slice_only),
 )

@@ -260,6 +260,7 @@ def _short(config: RefineConfig, sub_pixel: SubPixel) -> RefineConfig:
         refine_probe=False,
         error_bars="none",
         probe_modes=None,
+        probe_support=None,
         probe_variation=0,
         probe_variation_smooth=0.0,
         refine_positions=False,

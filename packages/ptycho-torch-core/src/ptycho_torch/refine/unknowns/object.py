@@ -18,11 +18,13 @@ from torch import Tensor
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.smoothness import LARGEST_CURVATURE, roughness, roughness_gradient
 from ptycho_torch.refine.tilt import flat
+from ptycho_torch.refine.total_variation import total_variation, total_variation_slope
 from ptycho_torch.refine.unknowns.base import Chunk, Published, Setup, Step, Unknown
 
 __all__ = ["ObjectUnknown"]
 
 _FLOOR = 1e-3
+_TINY = 1e-30
 
 
 def _laid(setup: Setup, start: StitchedObject | None) -> npt.NDArray[np.complex128]:
@@ -33,22 +35,30 @@ def _laid(setup: Setup, start: StitchedObject | None) -> npt.NDArray[np.complex1
 class ObjectUnknown(Unknown):
     """Complex, ``(height, width)`` of the working canvas; always fitted.
 
-    ``smoothness`` weighs the squared differences between neighbouring pixels, as a share of the brightest
-    illumination.
+    ``smoothness`` weighs the squared differences between neighbouring pixels, ``variation`` the total
+    variation, as shares of the brightest illumination. Where ``phase_only``, all pixels have one amplitude.
     """
 
     is_factor = True
 
-    def __init__(self, value: Tensor, *, smoothness: float = 0.0) -> None:
+    def __init__(
+        self, value: Tensor, *, smoothness: float = 0.0, variation: float = 0.0, phase_only: bool = False
+    ) -> None:
         super().__init__(value, fitted=True, first_epoch=0)
-        self.smoothness = smoothness
+        self.smoothness, self.variation, self.phase_only = smoothness, variation, phase_only
         self.gradient = torch.zeros_like(value)
 
     @classmethod
     def of(cls, setup: Setup) -> Self:
         """The starting object on the canvas; a transparent one where there is none."""
         values = torch.from_numpy(_laid(setup, setup.start)).to(device=setup.device, dtype=setup.dtype)
-        return cls(values, smoothness=setup.config.smoothness)
+        config = setup.config
+        return cls(
+            values,
+            smoothness=config.smoothness,
+            variation=config.total_variation,
+            phase_only=config.object_constraint == "phase",
+        )
 
     def start_from(self, setup: Setup, gain: float) -> None:
         """Take the starting object, which may come from another gauge, ``gain`` times as strong."""
@@ -77,18 +87,31 @@ class ObjectUnknown(Unknown):
         floor = _FLOOR * float(step.illumination.max()) / step.n_subsets
         direction = self.gradient
         if self.smoothness:
-            penalty = self._penalty(step.illumination) / step.n_subsets
+            penalty = self.smoothness * float(step.illumination.max()) / step.n_subsets
             direction = direction + penalty * roughness_gradient(self.value)
             divisor = divisor + LARGEST_CURVATURE * penalty
+        if self.variation:
+            penalty = self.variation * float(step.illumination.max()) / step.n_subsets
+            slope, curvature = total_variation_slope(self.value)
+            direction = direction + penalty * slope
+            divisor = divisor + penalty * curvature
         self.value.addcmul_(direction, step.share / (divisor + floor), value=-1)
+        if self.phase_only:
+            self._level(step.illumination)
+
+    def _level(self, illumination: Tensor) -> None:
+        """Give all pixels one amplitude, so that as much light goes through as before."""
+        amplitude = self.value.abs()
+        light = (illumination * amplitude.square()).sum() / illumination.sum().clamp(min=_TINY)
+        self.value *= light.sqrt() / amplitude.clamp_(min=_TINY)
 
     def objective(self, illumination: Tensor) -> float:
-        """What the roughness adds to the misfit at the place where the epoch began."""
-        return float(self._penalty(illumination) * roughness(self.ahead)) if self.smoothness else 0.0
-
-    def _penalty(self, illumination: Tensor) -> float:
-        """Weight of the roughness in the units of the misfit."""
-        return self.smoothness * float(illumination.max())
+        """What the penalties add to the misfit at the place where the epoch began."""
+        weight = float(illumination.max())
+        rough = self.smoothness * weight * float(roughness(self.ahead)) if self.smoothness else 0.0
+        return rough + (
+            self.variation * weight * float(total_variation(self.ahead)) if self.variation else 0.0
+        )
 
     def publish(self, result: Published) -> None:
         """The object as it is."""

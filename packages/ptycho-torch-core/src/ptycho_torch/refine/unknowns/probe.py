@@ -20,17 +20,27 @@ _EPOCHS_FROM_FLAT = 2
 class ProbeUnknown(Unknown):
     """Complex, ``(modes, N, N)``, times the ramp of :func:`ptycho_torch.refine.step.detector_ramp`.
 
-    Where ``moved``, the probe moves by fractions of a pixel from frame to frame.
+    Where ``moved``, the probe moves by fractions of a pixel from frame to frame. ``support`` is the diameter
+    of the disk around the middle beside which it is zero; px.
     """
 
     is_factor = True
     moves_light = True
 
     def __init__(
-        self, value: Tensor, ramp: Tensor, *, fitted: bool, first_epoch: int = 0, moved: bool = False
+        self,
+        value: Tensor,
+        ramp: Tensor,
+        *,
+        fitted: bool,
+        first_epoch: int = 0,
+        moved: bool = False,
+        support: float | None = None,
     ) -> None:
-        super().__init__(value, fitted=fitted, first_epoch=first_epoch)
         self.ramp, self.moved = ramp, moved
+        self.support = None if support is None else _disk(value, support)
+        value = value if self.support is None else value * self.support
+        super().__init__(value, fitted=fitted, first_epoch=first_epoch)
         self.start_batch()
 
     @classmethod
@@ -42,6 +52,7 @@ class ProbeUnknown(Unknown):
             fitted=setup.config.refine_probe,
             first_epoch=setup.first_epoch(_EPOCHS_FROM_FLAT),
             moved=setup.config.sub_pixel == "probe",
+            support=setup.config.probe_support,
         )
 
     def light(self, where: SolverPlacement, frames: Indices) -> Tensor:
@@ -75,6 +86,8 @@ class ProbeUnknown(Unknown):
             # value bounds it, as in ePIE (Maiden and Rodenburg, Ultramicroscopy 109, 1256, 2009).
             power = power.max().expand_as(power)
         self.value -= self.gradient * (step.share / (power + _FLOOR * power.max()))
+        if self.support is not None:
+            self.value *= self.support
 
     def publish(self, result: Published) -> None:
         """Orthogonal modes of the calibrated power, if they were fitted; the object takes the rest."""
@@ -85,6 +98,13 @@ class ProbeUnknown(Unknown):
             result.object = result.object * (probe.abs().square().sum() / power).sqrt()
             probe = gauged
         result.probe = probe
+
+
+def _disk(probe: Tensor, diameter: float) -> Tensor:
+    """One within a disk around pixel ``[N // 2, N // 2]`` and zero beside it, ``(N, N)``."""
+    n = probe.shape[-1]
+    axis = (torch.arange(n, device=probe.device) - n // 2).square()
+    return (axis[:, None] + axis <= (diameter / 2) ** 2).to(probe.real.dtype)
 
 
 def _orthogonal(probe: Tensor) -> Tensor:

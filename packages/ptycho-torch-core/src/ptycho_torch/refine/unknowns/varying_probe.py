@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
@@ -36,8 +37,8 @@ __all__ = ["VaryingProbe"]
 
 _FLOOR = 1e-3
 _TINY = 1e-30
-_GAUSSIAN_REACH = 4
-"""Standard deviations that a Gaussian is cut off at."""
+_ALONE = 1e-6
+"""Spread, in frames squared, of a Gaussian so narrow that it holds one frame alone."""
 
 
 class VaryingProbe(ProbeUnknown):
@@ -45,7 +46,7 @@ class VaryingProbe(ProbeUnknown):
 
     Parameters
     ----------
-    value, ramp, fitted, first_epoch, moved
+    value, ramp, fitted, first_epoch, moved, support
         See :class:`ProbeUnknown`.
     n_frames
         Frames of the scan.
@@ -72,6 +73,7 @@ class VaryingProbe(ProbeUnknown):
         fitted: bool,
         first_epoch: int = 0,
         moved: bool = False,
+        support: float | None = None,
         n_frames: int,
         n_variations: int,
         smooth: float = 0.0,
@@ -81,7 +83,7 @@ class VaryingProbe(ProbeUnknown):
         time = (torch.arange(n_frames, dtype=torch.float64) + 0.5) / n_frames
         self.weights = (torch.pi * time[:, None] * torch.arange(1, n_variations + 1)).cos().to(value)
         self._now = (self.variation, self.weights)
-        super().__init__(value, ramp, fitted=fitted, first_epoch=first_epoch, moved=moved)
+        super().__init__(value, ramp, fitted=fitted, first_epoch=first_epoch, moved=moved, support=support)
 
     @classmethod
     def of(cls, setup: Setup) -> Self:
@@ -93,6 +95,7 @@ class VaryingProbe(ProbeUnknown):
             fitted=plain.fitted,
             first_epoch=plain.first_epoch,
             moved=plain.moved,
+            support=setup.config.probe_support,
             n_frames=setup.scan.n_frames,
             n_variations=setup.config.probe_variation,
             smooth=setup.config.probe_variation_smooth,
@@ -191,6 +194,8 @@ class VaryingProbe(ProbeUnknown):
             # As for the probe: only a bound of the curvature is left.
             power = power.amax(dim=(-2, -1), keepdim=True)
         self.variation -= self.mode_gradient * (step.share / (power + floor))
+        if self.support is not None:
+            self.variation *= self.support
         self.weights -= moves
 
     def settle(self) -> None:
@@ -209,10 +214,7 @@ class VaryingProbe(ProbeUnknown):
 
     def _smoothed(self) -> Tensor:
         parts = torch.view_as_real(self.weights).cpu().numpy()
-        # Continued by its mirror image through the last value, a steady drift stays as it is up to the ends.
-        reach = min(len(parts) - 1, round(_GAUSSIAN_REACH * self.smooth))
-        wider = np.pad(parts, ((reach, reach), (0, 0), (0, 0)), mode="reflect", reflect_type="odd")
-        smooth = gaussian_filter1d(wider, self.smooth, axis=0)[reach : reach + len(parts)]
+        smooth = _locally_linear(parts.reshape(len(parts), -1), self.smooth).reshape(parts.shape)
         return torch.view_as_complex(torch.from_numpy(smooth)).to(self.weights)
 
     def publish(self, result: Published) -> None:
@@ -237,3 +239,22 @@ def _main_and_tilts(main: Tensor) -> Tensor:
     axis = torch.arange(n, device=main.device, dtype=main.real.dtype) - n // 2
     stack = torch.stack((main, main * axis[:, None], main * axis))
     return torch.linalg.qr(stack.flatten(1).T)[0]
+
+
+def _locally_linear(values: npt.NDArray[np.floating], width: float) -> npt.NDArray[np.float64]:
+    """Values ``(n, columns)`` smoothed along the first axis by straight lines under a Gaussian.
+
+    Unlike a plain mean, which bends a steady drift at its ends, this leaves straight lines alone (Cleveland,
+    J. Am. Stat. Assoc. 74, 829, 1979).
+    """
+    place = np.arange(len(values), dtype=np.float64)[:, None]
+
+    def summed(parts: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        return np.asarray(gaussian_filter1d(parts.astype(np.float64), width, axis=0, mode="constant"))
+
+    size, first, second = (summed(part) for part in (np.ones_like(place), place, place**2))
+    first, second = first - place * size, second - 2 * place * first + place**2 * size
+    second += _ALONE * size
+    plain = summed(values)
+    sloped = summed(place * values) - place * plain
+    return (second * plain - first * sloped) / (size * second - first**2)
