@@ -134,7 +134,26 @@ def thick(size: dict[str, Any], scenes: tuple[str, ...], epochs: int) -> dict[st
     return rows
 
 
-PARTS = {"near_field": near_field, "thick": thick}
+def distance(size: dict[str, Any], scenes: tuple[str, ...], epochs: int) -> dict[str, Any]:
+    """The distance of slices, fitted from a wrong one: what was found as a share of the true one."""
+    true = DISTANCES_M[-1]
+    scan, _ = thick_scan(scenes[0], true, size)
+    settings = {"slices": 2, "slice_distance": 0.8 * true, "refine_slice_distance": True}
+    began = time.process_time()
+    result = refine(scan, epochs=min(epochs, 120), tolerance=0, error_bars="none", **settings)
+    seconds = (time.process_time() - began) / result.n_epochs
+    row = {
+        "start": 0.8,
+        "found": (result.slice_distance_m or 0.0) / true,
+        "epochs": result.n_epochs,
+        "residual": result.residuals[-1],
+        "epoch_s": seconds,
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+PARTS = {"near_field": near_field, "thick": thick, "distance": distance}
 
 
 def main() -> None:

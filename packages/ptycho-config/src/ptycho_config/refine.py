@@ -39,8 +39,8 @@ class RefineConfig(Config):
     refine_epochs: int | Literal["auto"] = setting(
         "auto",
         help="largest number of passes over all frames; auto means 60 in refine and live, 120 where the "
-        "probe varies, 200 where doses are fitted or the detector is in the near field, and no refinement in "
-        "infer",
+        "probe varies, 200 where doses or the distance of slices are fitted or the detector is in the near "
+        "field, and no refinement in infer",
         unit="epochs",
         ge=1,
         cli=("--refine", "--epochs"),
@@ -164,6 +164,14 @@ class RefineConfig(Config):
         jobs=_DATA_JOBS,
         effect="light goes so far between slices",
         tests=("test_slices_are_told_apart", "test_thin_slices_are_one"),
+    )
+    refine_slice_distance: bool = setting(
+        False,
+        help="fit the distance between slices too, from the one that is stated; needs slices",
+        group=_FIT,
+        jobs=_DATA_JOBS,
+        effect="the distance between slices changes",
+        tests=("test_a_wrong_distance_comes_back",),
     )
     likelihood: str = setting(
         "poisson",

@@ -148,6 +148,10 @@ def _slices_have_a_distance(v: Mapping[str, Any]) -> Problem | None:
     several, distance = v["slices"] > 1, v["slice_distance"]
     if several and distance is None:
         return Problem("slice_distance", None, f"a length for slices = {v['slices']}", "state it, in metres")
+    if not several and v["refine_slice_distance"]:
+        return Problem(
+            "refine_slice_distance", True, "False for a single slice", "ask for slices = 2 or more"
+        )
     if not several and distance is not None:
         return Problem("slice_distance", distance, "None for a single slice", "ask for slices = 2 or more")
     return None
@@ -279,6 +283,6 @@ REFINE_RULES = (
     Rule(("probe_variation", "refine_probe"), _variation_is_fitted),
     Rule(("probe_variation_smooth", "probe_variation"), _smoothing_has_weights),
     Rule(("position_search_px", "refine_positions"), _searched_positions_are_fitted),
-    Rule(("slices", "slice_distance"), _slices_have_a_distance),
+    Rule(("slices", "slice_distance", "refine_slice_distance"), _slices_have_a_distance),
     Rule(("slices", *_OF_ONE_SLICE), _one_slice_only),
 )

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ptycho_torch.physics.multislice import Transmission
-from ptycho_torch.physics.propagation import NearField, near_field_transfer
-from ptycho_torch.testing import assert_adjoint, assert_close
+from ptycho_torch.physics.propagation import NearField, near_field_angle, near_field_transfer
+from ptycho_torch.testing import assert_adjoint, assert_close, relative_error
 
 N = 9
 BETWEEN = NearField(
@@ -50,3 +50,17 @@ def test_gradients_by_patches_are_those_of_automatic_differentiation(complex_noi
     for patch, gradient in zip(patches, found, strict=True):
         # torch returns twice the derivative in the conjugate variable.
         assert_close(gradient, patch.grad / 2)
+
+
+def test_the_derivative_by_the_distance_is_that_of_a_difference(complex_noise):
+    light, patches = complex_noise(3, 2, N, N), [complex_noise(3, N, N) for _ in range(2)]
+    optics = {"wavelength_m": 1.4e-10, "pixel_m": (6e-8, 5e-8)}
+    change = 1e-9
+
+    def passage(distance):
+        return Transmission(patches, NearField(near_field_transfer(N, distance_m=distance, **optics)))
+
+    here = passage(8e-5)
+    found = here.by_distance(here.incident(light), near_field_angle(N, **optics))
+    ahead, behind = (passage(8e-5 + sign * change).forward(light) for sign in (1, -1))
+    assert relative_error(found, (ahead - behind) / (2 * change)) < 1e-6

@@ -52,6 +52,26 @@ class Transmission:
         """The wave on what comes behind these slices, ``(batch, modes, N, N)``."""
         return self.incident(light)[-1]
 
+    def by_distance(self, incident: Sequence[Field], angle: Tensor) -> Field:
+        r"""Derivative of :meth:`forward` by the distance between slices, which all have in common.
+
+        .. math:: \frac{\partial u_{s+1}}{\partial d} = D\left(i\,F^{-1} \phi F\, O_s u_s
+                  + O_s \frac{\partial u_s}{\partial d}\right)
+
+        Parameters
+        ----------
+        incident
+            From :meth:`incident`.
+        angle
+            Real, ``(N, N)``: phase :math:`\phi` of free space over a unit of distance, in the order of the
+            transforms of the waves.
+        """
+        slope = torch.zeros_like(incident[-1])
+        for patch, wave in zip(self.patches, incident, strict=False):
+            turned = torch.fft.ifft2(torch.fft.fft2(patch[:, None] * wave) * (1j * angle))
+            slope = self.between.to_detector(turned + patch[:, None] * slope)
+        return slope
+
     def exits(self, wave: Field) -> list[Field]:
         """Gradients by the waves right behind every slice, from the gradient by that on what comes next.
 

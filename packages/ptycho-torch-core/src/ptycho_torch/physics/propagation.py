@@ -22,7 +22,7 @@ from torch import Tensor
 from ptycho_torch.errors import ShapeError
 from ptycho_torch.types import Field
 
-__all__ = ["FarField", "NearField", "Propagation", "near_field_transfer"]
+__all__ = ["FarField", "NearField", "Propagation", "near_field_angle", "near_field_transfer"]
 
 
 def near_field_transfer(
@@ -49,11 +49,22 @@ def near_field_transfer(
     The difference of the roots is taken as :math:`-\\lambda |q|^2 / (1 + \\sqrt{1 - \\lambda^2 |q|^2})`,
     which loses no digits where the wavelength is small beside a pixel.
     """
+    angle = distance_m * near_field_angle(n_pixels, wavelength_m=wavelength_m, pixel_m=pixel_m)
+    return torch.polar(torch.ones_like(angle), angle)
+
+
+def near_field_angle(n_pixels: int, *, wavelength_m: float, pixel_m: tuple[float, float]) -> Tensor:
+    """Phase of :func:`near_field_transfer` over a metre: float64, ``(N, N)``, rad/m.
+
+    Parameters
+    ----------
+    n_pixels, wavelength_m, pixel_m
+        As there.
+    """
     index = torch.arange(n_pixels, dtype=torch.float64) - n_pixels // 2
     y, x = (index * (wavelength_m / (n_pixels * edge)) for edge in pixel_m)
     sine = y[:, None].square() + x[None, :].square()
-    angle = -2 * torch.pi * distance_m / wavelength_m * sine / (1 + (1 - sine).sqrt())
-    return torch.polar(torch.ones_like(angle), angle)
+    return -2 * torch.pi / wavelength_m * sine / (1 + (1 - sine).sqrt())
 
 
 class Propagation(ABC):

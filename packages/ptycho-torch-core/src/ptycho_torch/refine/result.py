@@ -105,6 +105,12 @@ class RefineResult:
         return None if found is None else np.asarray(found, dtype=np.complex64)
 
     @property
+    def slice_distance_m(self) -> float | None:
+        """Distance from a slice to the next one, as given or fitted; None of one slice."""
+        found = self.others.get("slice_distance_m")
+        return None if found is None else float(found)
+
+    @property
     def background(self) -> npt.NDArray[np.float32] | None:
         """(N, N) float32: counts that every frame shows beside the light, if known or fitted."""
         found = self.others.get("background")

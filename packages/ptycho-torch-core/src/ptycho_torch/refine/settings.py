@@ -79,6 +79,6 @@ def epochs_of(config: RefineConfig, *, near_field: bool = False) -> int:
         return config.refine_epochs
     # What tells a slow change of the light from one of the object is faint, and takes long to come out.
     # So is what the near field says of slow phases.
-    if config.refine_dose or near_field:
+    if config.refine_dose or config.refine_slice_distance or near_field:
         return _MORE_AUTO_EPOCHS
     return _AUTO_EPOCHS_WITH_VARIATION if config.probe_variation else _AUTO_EPOCHS

@@ -19,7 +19,7 @@ from ptycho_torch.refine import forward_residual, refine
 from ptycho_torch.refine.held_out import judge
 from ptycho_torch.refine.iteration import Iteration
 from ptycho_torch.refine.likelihood import Misfit
-from ptycho_torch.refine.settings import config_of
+from ptycho_torch.refine.settings import config_of, epochs_of
 from ptycho_torch.refine.step import batch_gradient
 
 OPTICS = {
@@ -29,6 +29,7 @@ OPTICS = {
     "detector_pixel_width_m": 75e-6,
 }
 THICK = 6e-4
+FAR_APART = 1.2e-3
 THIN = 1e-9
 
 
@@ -100,6 +101,18 @@ def test_thin_slices_are_one():
 
 
 @pytest.mark.rule("REF-041")
+def test_a_wrong_distance_comes_back():
+    scan, _ = thick_scan(FAR_APART)
+    how = {"slices": 2, "epochs": 60, "warm_up": 5, "refine_slice_distance": True}
+    result = refine(scan, slice_distance=0.85 * FAR_APART, **how)
+    assert result.n_epochs == 60
+    # It comes out late: by now half of what was wrong is gone.
+    assert result.slice_distance_m == pytest.approx(FAR_APART, rel=0.5 * 0.15)
+    fitted = {"slices": 2, "slice_distance": 1e-4, "refine_slice_distance": True}
+    assert epochs_of(config_of(None, fitted)) == 200
+
+
+@pytest.mark.rule("REF-041")
 def test_gradients_are_those_of_automatic_differentiation():
     scan, every = thick_scan(THICK)[0].take([0, 9, 30]), np.arange(3)
     how = {"likelihood": "amplitude", "refine_probe": True, "warm_up": 0, "slices": 3, "slice_distance": 2e-4}
@@ -132,6 +145,7 @@ def test_gradients_are_those_of_automatic_differentiation():
         ({"slice_distance": 1e-4}, "slice_distance"),
         ({"slices": 2, "slice_distance": 1e-4, "refine_positions": True}, "refine_positions"),
         ({"slices": 2, "slice_distance": 1e-4, "smoothness": 0.1}, "smoothness"),
+        ({"refine_slice_distance": True}, "refine_slice_distance"),
     ],
 )
 def test_settings_that_several_slices_do_not_know_are_refused(stated, name):

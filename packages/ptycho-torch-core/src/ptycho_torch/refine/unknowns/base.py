@@ -206,7 +206,7 @@ class Unknown(ABC):
 
     is_factor: ClassVar[bool] = False
     """Whether the exit wave is proportional to it."""
-    comes_out_late: ClassVar[bool] = False
+    comes_out_late: bool = False
     """Whether it goes on when the objective has all but stopped falling: a run with it takes all epochs."""
     wants_slopes: ClassVar[bool] = False
     """Whether its gradient needs the derivatives of patches by their positions."""

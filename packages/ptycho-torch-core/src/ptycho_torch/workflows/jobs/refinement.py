@@ -239,7 +239,7 @@ def refined_record(
             background=result.background,
             intensity_scale=result.intensity_scale,
             slices=result.slices,
-            slice_distance_m=config.slice_distance or 0.0,
+            slice_distance_m=result.slice_distance_m or 0.0,
             device=device,
         ),
         report=compare_with_truth(result.object, fitted, result.probe, bars),
