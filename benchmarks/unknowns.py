@@ -37,7 +37,11 @@ class Case:
     others: dict[str, Any] = field(default_factory=dict)
     photons: tuple[float, ...] = (1e4, 1e6)
     epochs: int = 200
+    scan: dict[str, Any] = field(default_factory=dict)
 
+
+STRETCHED = {"scan_stretch_y": 0.03, "scan_stretch_x": 0.03, "scan_rotation_deg": 1.0}
+LARGER = {"N": 64, "grid": (12, 12), "step_px": 8.0, "jitter_px": 1.5}
 
 CASES = {
     "dose, 20 % rms": Case(faults=Faults(dose_rms=0.2), settings={"refine_dose": True}),
@@ -71,6 +75,20 @@ CASES = {
         )
         for name, smooth in (("free", 0.0), ("smoothed", 10.0))
     },
+    "geometry, 3 % and 1 degree": Case(
+        faults=Faults(**STRETCHED),
+        settings={"refine_geometry": True},
+        photons=(1e6,),
+        epochs=60,
+        scan=LARGER,
+    ),
+    "drift, 5 px rms": Case(
+        faults=Faults(drift_px=5.0),
+        settings={"refine_drift": True},
+        photons=(1e6,),
+        epochs=60,
+        scan=LARGER,
+    ),
 }
 
 
@@ -102,7 +120,8 @@ def four_runs(case: Case, scene: str, photons: float, size: dict[str, Any]) -> d
     errors: list[float] = []
     seconds: list[float] = []
     for faults in (Faults(), case.faults):
-        scan = simulate_scene(scene, photons=photons, seed=SEED, faults=faults, **size["scan"])
+        sizes = size["scan"] if size["is_quick"] else {**size["scan"], **case.scan}
+        scan = simulate_scene(scene, photons=photons, seed=SEED, faults=faults, **sizes)
         for settings in ({}, case.settings):
             began = time.process_time()
             result = refine(scan, epochs=epochs, **case.others, **settings)
@@ -128,6 +147,7 @@ def main() -> None:
     torch.set_num_threads(1)
     side, epochs, scenes = (6, 4, SCENES[:1]) if arguments.quick else (12, 200, SCENES)
     size = {"scan": {"N": 32, "grid": (side, side), "step_px": 4.0, "jitter_px": 1.0}, "epochs": epochs}
+    size["is_quick"] = arguments.quick
     record = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     cases: dict[str, dict[str, Any]] = record.get("cases", {})
     for name in arguments.only:

@@ -12,6 +12,8 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
+MOVED = ("geometry, 3 % and 1 degree", "drift, 5 px rms")
+
 
 def test_the_benchmark_runs(tmp_path: Path) -> None:
     target = tmp_path / "record.json"
@@ -50,3 +52,7 @@ def test_the_record_holds_what_the_guide_says() -> None:
     assert len(dark) == 12
     assert min(row["regained_of_known"] for row in dark) > 0.86
     assert max(row["cost"] for row in dark) < 0.1
+    moved = [row for name in MOVED for row in cases[name].values()]
+    assert len(moved) == 6
+    assert min(row["regained"] for row in moved) > 0.98
+    assert max(row["cost"] for row in moved) < 0.07

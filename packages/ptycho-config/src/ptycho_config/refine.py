@@ -126,6 +126,23 @@ class RefineConfig(Config):
         effect="frames many pixels beside their stated positions are found",
         tests=("test_frames_far_from_their_positions_come_home",),
     )
+    refine_geometry: bool = setting(
+        False,
+        help="fit scale, rotation and shear of the scan too: for stages whose steps or axes are not quite "
+        "what they say",
+        group=_FIT,
+        jobs=_JOBS,
+        effect="an affine map of the positions is found and taken out",
+        tests=("test_a_stretched_and_turned_scan_comes_back",),
+    )
+    refine_drift: bool = setting(
+        False,
+        help="fit a drift of the sample against the scan too, a smooth function of the frame number",
+        group=_FIT,
+        jobs=_JOBS,
+        effect="positions move smoothly from frame to frame",
+        tests=("test_a_drift_comes_back",),
+    )
     refine_dose: bool = setting(
         False,
         help="fit the dose of every frame too, their mean kept: for sources that fade or flicker",
@@ -263,7 +280,8 @@ class RefineConfig(Config):
     refine_warm_up: int | None = setting(
         None,
         help="epochs in which only the object is fitted; none means, from a flat start, 2 before the probe "
-        "is fitted and 5 before the positions are, and 0 from another start",
+        "is fitted and 5 before the positions are; where geometry or drift are, 3 before these, 10 before "
+        "the probe and 15 before the positions; and 0 from another start",
         unit="epochs",
         ge=0,
         group=_ITERATION,

@@ -157,7 +157,15 @@ def _slices_have_a_distance(v: Mapping[str, Any]) -> Problem | None:
     return None
 
 
-_OF_ONE_SLICE = ("refine_positions", "probe_variation", "smoothness", "total_variation", "object_constraint")
+_OF_ONE_SLICE = (
+    "refine_positions",
+    "refine_geometry",
+    "refine_drift",
+    "probe_variation",
+    "smoothness",
+    "total_variation",
+    "object_constraint",
+)
 
 
 def _one_slice_only(v: Mapping[str, Any]) -> Problem | None:

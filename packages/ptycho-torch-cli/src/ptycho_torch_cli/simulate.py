@@ -19,7 +19,18 @@ from ptycho_torch_cli.formats import (
 )
 from ptycho_torch_cli.parsers import CommandParser, add_common_flags, add_settings, add_switch
 
-_FAULTS = ("dose_rms", "dose_fading", "background", "probe_drift", "position_error_px")
+_FAULTS = (
+    "dose_rms",
+    "dose_fading",
+    "background",
+    "scan_stretch_y",
+    "scan_stretch_x",
+    "scan_rotation_deg",
+    "scan_shear",
+    "drift_px",
+    "probe_drift",
+    "position_error_px",
+)
 _GEOMETRY = ("photon_energy_eV", "detector_object_distance_m", "detector_pixel_m")
 
 __all__ = ["Scene", "build_parser", "main"]
@@ -71,6 +82,28 @@ class Scene:
         unit="px",
         ge=0,
         cli=("--position-error",),
+    )
+    scan_stretch_y: float = setting(
+        0.0, help="a fault: share by which steps along y are longer than the positions say", ge=-0.5, le=0.5
+    )
+    scan_stretch_x: float = setting(0.0, help="the same along x", ge=-0.5, le=0.5)
+    scan_rotation_deg: float = setting(
+        0.0,
+        help="a fault: rotation of the scan against its positions, from x towards y",
+        unit="degrees",
+        ge=-45,
+        le=45,
+        cli=("--scan-rotation",),
+    )
+    scan_shear: float = setting(
+        0.0, help="a fault: tangent of the angle by which y leans towards x", ge=-0.5, le=0.5
+    )
+    drift_px: float = setting(
+        0.0,
+        help="a fault: how far frames have drifted from their positions (rms), smoothly in their number",
+        unit="px",
+        ge=0,
+        cli=("--drift",),
     )
     propagation: str = setting(
         "far",

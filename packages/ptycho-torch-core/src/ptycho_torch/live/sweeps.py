@@ -45,6 +45,8 @@ class Sweeps:
         self.config = evolve(
             config,
             refine_positions=False,
+            refine_geometry=False,
+            refine_drift=False,
             position_search_px=None,
             refine_dose=False,
             refine_background="off",

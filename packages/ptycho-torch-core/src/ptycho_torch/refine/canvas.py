@@ -24,13 +24,16 @@ class WorkingCanvas:
     Attributes
     ----------
     geometry
-        Canvas of the result, without the margin.
+        Canvas without the margin.
     margin_px
         Pixels added on every side.
+    other
+        Another part of the array that is the canvas of the result; None: that without the margin.
     """
 
     geometry: CanvasGeometry
     margin_px: int
+    other: CanvasGeometry | None = None
 
     @classmethod
     def around(cls, positions: npt.NDArray[np.float64], n_pixels: int, margin_px: int) -> WorkingCanvas:
@@ -121,10 +124,21 @@ class WorkingCanvas:
         values[here] = np.where(covered, part, values[here])
         return values
 
+    @property
+    def shown(self) -> CanvasGeometry:
+        """Canvas of the result."""
+        return self.geometry if self.other is None else self.other
+
+    def showing(self, positions: npt.NDArray[np.float64], n_pixels: int) -> WorkingCanvas:
+        """The same array, whose result is the smallest canvas for positions ``(n, 2)`` that lie on it."""
+        return replace(self, other=canvas_for(positions, n_pixels))
+
     def crop(self, image: Tensor) -> npt.NDArray[np.generic]:
-        """The part without the margin, as a NumPy array."""
-        inner = slice(self.margin_px, -self.margin_px)
-        cropped: npt.NDArray[np.generic] = image[inner, inner].cpu().contiguous().numpy()
+        """The canvas of the result, as a NumPy array."""
+        top, left = np.rint(self.origin - self.shown.origin).astype(int).tolist()
+        height, width = self.shown.shape
+        part = image[top : top + height, left : left + width]
+        cropped: npt.NDArray[np.generic] = part.cpu().contiguous().numpy()
         return cropped
 
     def origin_tensor(self, device: torch.device) -> Tensor:

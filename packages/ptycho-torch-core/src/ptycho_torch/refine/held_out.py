@@ -265,6 +265,8 @@ def _short(config: RefineConfig, sub_pixel: SubPixel) -> RefineConfig:
         probe_variation_smooth=0.0,
         refine_positions=False,
         position_search_px=None,
+        refine_geometry=False,
+        refine_drift=False,
         refine_background="off",
         refine_batch_size=None,
         sub_pixel=sub_pixel,

@@ -53,6 +53,7 @@ from ptycho_torch.refine.subsets import deal, frames_per_pixel, z_order
 from ptycho_torch.refine.tilt import tilt_of
 from ptycho_torch.refine.unknowns import POSITION_MARGIN_PX, Published, Setup, Step, unknowns_of
 from ptycho_torch.refine.unknowns.base import Indices
+from ptycho_torch.refine.unknowns.geometry import room_px
 
 __all__ = ["Iteration"]
 
@@ -125,6 +126,7 @@ class Iteration:
         self.processes = processes
         self.sub_pixel = cast(SubPixel, config.sub_pixel)
         margin = POSITION_MARGIN_PX if config.refine_positions else _MARGIN_PX
+        margin += room_px(config, scan.positions, scan.N)
         self.canvas = canvas or WorkingCanvas.around(scan.positions, scan.N, margin)
         self.origin = self.canvas.origin_tensor(device)
         ramp = detector_ramp(scan.N).to(device)
@@ -296,6 +298,8 @@ class Iteration:
         for unknown in moving:
             unknown.settle()
         if whole:
+            for unknown in moving:
+                unknown.take_along(self.unknowns.object)
             self._accelerate(misfit.per_photon, n_subsets)
         else:
             self._stand()
@@ -398,10 +402,13 @@ class Iteration:
         every = np.arange(self.n_frames)
         where = self._placement(every)
         weight = illumination_map(self.unknowns, where, every, self.batching.arithmetic)
+        canvas = self.canvas
+        if any(unknown.moves_places for unknown in self.unknowns.others):
+            canvas = canvas.showing(made.positions.cpu().numpy(), self.n_pixels)
         stitched = StitchedObject(
-            object=self.canvas.crop(made.object.to(torch.complex64)),
-            weight=self.canvas.crop(weight.float()),
-            origin=np.array(self.canvas.geometry.origin),
+            object=canvas.crop(made.object.to(torch.complex64)),
+            weight=canvas.crop(weight.float()),
+            origin=np.array(canvas.shown.origin),
         )
         # What shot noise leaves of slow phases in the near field, and of slices, is not in the formula.
         is_far = isinstance(self.batching.arithmetic.propagation, FarField) and self.config.slices == 1
@@ -416,7 +423,7 @@ class Iteration:
             residuals=tuple(residuals),
             stopped_early=stopped,
             sub_pixel=self.sub_pixel,
-            error_bars=shot_noise(self.unknowns, where, weight, self.scale, self.canvas) if wanted else None,
+            error_bars=shot_noise(self.unknowns, where, weight, self.scale, canvas) if wanted else None,
         )
 
 

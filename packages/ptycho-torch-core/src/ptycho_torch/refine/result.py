@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.scan.affine import AffineMap
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.error_bars.bars import ErrorBars
 
@@ -109,6 +110,24 @@ class RefineResult:
         """Distance from a slice to the next one, as given or fitted; None of one slice."""
         found = self.others.get("slice_distance_m")
         return None if found is None else float(found)
+
+    @property
+    def geometry(self) -> AffineMap | None:
+        """Scale, rotation and shear from the positions of the scan to the true ones, if fitted."""
+        if "scan_stretch_y" not in self.others:
+            return None
+        return AffineMap(
+            scale_y=1 + float(self.others["scan_stretch_y"]),
+            scale_x=1 + float(self.others["scan_stretch_x"]),
+            rotation_deg=float(self.others["scan_rotation_deg"]),
+            shear=float(self.others["scan_shear"]),
+        )
+
+    @property
+    def drift(self) -> npt.NDArray[np.float64] | None:
+        """(n, 2) float64 ``[y, x]``: how far every frame has drifted, if that was fitted; px."""
+        found = self.others.get("drift")
+        return None if found is None else np.asarray(found, dtype=np.float64)
 
     @property
     def background(self) -> npt.NDArray[np.float32] | None:

@@ -111,7 +111,7 @@ def batch_gradient(
     moving = unknowns.moving()
     for unknown in moving:
         unknown.start_batch()
-    if moving == [unknowns.object] and not unknowns.others:
+    if moving == [unknowns.object] and not unknowns.beside_places:
         batch = Batch(
             image=unknowns.object.value,
             where=placement,
@@ -153,7 +153,7 @@ def _exit_waves(
         field = arithmetic.transformed(patches, light)
     else:
         patches, field = arithmetic.fields(image, part, light)
-    if unknowns.others:
+    if unknowns.beside_places:
         weight = _weight(unknowns, arithmetic.predicted(field), some, frames, batching, misfit)
         wave = arithmetic.weighted(field, weight)
     else:

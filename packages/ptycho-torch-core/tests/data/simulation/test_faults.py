@@ -63,6 +63,20 @@ def test_positions_are_stated_beside_the_true_ones():
     assert np.sqrt((errors**2).sum(axis=1).mean()) == pytest.approx(3.0, rel=0.3)
 
 
+def test_a_scan_states_other_positions_than_its_frames_were_taken_at():
+    faults = Faults(
+        scan_stretch_y=0.05, scan_stretch_x=-0.02, scan_rotation_deg=3.0, scan_shear=0.01, drift_px=2.0
+    )
+    plain, scan = scan_with(Faults()), scan_with(faults)
+    np.testing.assert_array_equal(scan.diffraction, plain.diffraction)
+    middle = plain.positions.mean(axis=0)
+    drift = faults.drift(30, 3)
+    assert np.sqrt((drift**2).sum(axis=1).mean()) == pytest.approx(2.0)
+    mapped = middle + (scan.positions - middle) @ faults.affine.matrix.T + drift
+    np.testing.assert_allclose(mapped, plain.positions)
+    assert scan.metadata.items() >= faults.stated().items()
+
+
 def test_doses_spread_and_fade_as_told():
     assert np.log(Faults(dose_rms=0.2).doses(4000, 1)).std() == pytest.approx(0.2, rel=0.05)
     fading = Faults(dose_fading=0.5).doses(40, 1)
@@ -77,6 +91,8 @@ def test_doses_spread_and_fade_as_told():
         {"background": -1.0},
         {"probe_drift": -1.0},
         {"dose_rms": float("nan")},
+        {"drift_px": -1.0},
+        {"scan_shear": -0.6},
     ],
 )
 def test_what_cannot_be_is_refused(wrong):

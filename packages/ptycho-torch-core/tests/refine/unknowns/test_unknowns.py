@@ -153,6 +153,6 @@ def test_every_file_of_the_folder_is_looked_at(tmp_path, monkeypatch):
         "class Toy(Unknown):\n    of = None\n    step = None\n    publish = None\n"
     )
     own = [kind.__name__ for kind in unknowns._other_kinds()]
-    assert own == ["BackgroundUnknown", "DoseUnknown", "SlicesUnknown"]
+    assert own == ["BackgroundUnknown", "DoseUnknown", "GeometryUnknown", "SlicesUnknown"]
     monkeypatch.setattr(unknowns, "__path__", [*unknowns.__path__, str(tmp_path)])
     assert [kind.__name__ for kind in unknowns._other_kinds()] == [*own, "Toy"]

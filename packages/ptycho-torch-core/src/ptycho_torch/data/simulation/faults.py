@@ -14,12 +14,17 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.scan.affine import AffineMap
+
 __all__ = ["NO_FAULTS", "Faults"]
 
 ComplexImage = npt.NDArray[np.complex128]
 
-_STREAMS = {"dose": 1, "positions": 6}
+_STREAMS = {"dose": 1, "drift": 5, "positions": 6}
 _LEAST_DOSE = 0.05
+_DRIFT_TERMS = 4
+_SIGNED = ("scan_stretch_y", "scan_stretch_x", "scan_rotation_deg", "scan_shear")
+_LARGEST = {"scan_stretch_y": 0.5, "scan_stretch_x": 0.5, "scan_rotation_deg": 45.0, "scan_shear": 0.5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,14 @@ class Faults:
     position_error_px
         How far the stated position of a frame lies beside the true one, in both directions together (rms),
         independent from frame to frame; px.
+    scan_stretch_y, scan_stretch_x
+        By what share the steps of the scan are longer than its positions say.
+    scan_rotation_deg, scan_shear
+        Rotation and shear of the scan as in :class:`ptycho_torch.data.scan.affine.AffineMap`; degrees, and
+        the tangent of an angle.
+    drift_px
+        How far the frames have drifted from where the positions say, in both directions together (rms), as a
+        smooth function of the frame number; px.
 
     Raises
     ------
@@ -53,14 +66,22 @@ class Faults:
     background: float = 0.0
     probe_drift: float = 0.0
     position_error_px: float = 0.0
+    scan_stretch_y: float = 0.0
+    scan_stretch_x: float = 0.0
+    scan_rotation_deg: float = 0.0
+    scan_shear: float = 0.0
+    drift_px: float = 0.0
 
     def __post_init__(self) -> None:
         for one in fields(self):
             value = getattr(self, one.name)
             if not math.isfinite(value):
                 raise ValueError(f"{one.name}: expected a finite number, got {value:g}")
-            if value < 0:
+            if value < 0 and one.name not in _SIGNED:
                 raise ValueError(f"{one.name}: expected 0 or more, got {value:g}")
+            most = _LARGEST.get(one.name, math.inf)
+            if abs(value) > most:
+                raise ValueError(f"{one.name}: expected {-most:g} to {most:g}, got {value:g}")
         if self.dose_fading > 1 - _LEAST_DOSE:
             raise ValueError(
                 f"dose_fading: expected a share from 0 to {1 - _LEAST_DOSE:g}, got {self.dose_fading:g}"
@@ -88,12 +109,35 @@ class Faults:
         for time in np.linspace(-1.0, 1.0, n_frames) if n_frames > 1 else (0.0,):
             yield np.fft.ifft2(pupil * np.exp(1j * time * wavefront))
 
+    @property
+    def affine(self) -> AffineMap:
+        """From the positions that are stated to the true ones, about their mean."""
+        return AffineMap(
+            scale_y=1 + self.scan_stretch_y,
+            scale_x=1 + self.scan_stretch_x,
+            rotation_deg=self.scan_rotation_deg,
+            shear=self.scan_shear,
+        )
+
+    def drift(self, n_frames: int, seed: int) -> npt.NDArray[np.float64]:
+        """How far every frame has drifted, (n, 2) float64 ``[y, x]`` in px, mean zero."""
+        order = np.arange(1, _DRIFT_TERMS + 1)
+        weights = _stream(seed, "drift").standard_normal((2, _DRIFT_TERMS)) / order
+        path = np.cos(np.pi * np.linspace(0, 1, n_frames)[:, None] * order) @ weights.T
+        path -= path.mean(axis=0)
+        return np.asarray(self.drift_px * path / np.sqrt((path**2).sum(axis=1).mean()))
+
     def stated_positions(self, positions: npt.NDArray[np.float64], seed: int) -> npt.NDArray[np.float64]:
         """Positions (n, 2) that a scan states whose frames were taken at ``positions``; px."""
+        stated = positions
+        if self.affine != AffineMap() or self.drift_px:
+            middle = positions.mean(axis=0)
+            moved = positions - middle - (self.drift(len(positions), seed) if self.drift_px else 0.0)
+            stated = np.asarray(middle + moved @ np.linalg.inv(self.affine.matrix).T)
         if not self.position_error_px:
-            return positions
+            return stated
         errors = _stream(seed, "positions").standard_normal(positions.shape)
-        return np.asarray(positions + self.position_error_px / math.sqrt(2) * errors)
+        return np.asarray(stated + self.position_error_px / math.sqrt(2) * errors)
 
     def stated(self) -> dict[str, float]:
         """Those that there are, for the metadata of a scan."""

@@ -50,7 +50,8 @@ def measured_bars(
     again
         Solves another scan.
     """
-    is_fixed = not (config.refine_probe or config.refine_positions)
+    moving = (config.refine_probe, config.refine_positions, config.refine_geometry, config.refine_drift)
+    is_fixed = not any(moving)
     if config.error_bars == "thinning":
         return by_thinning(
             result,

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -51,6 +52,11 @@ class Unknowns:
 
     def __iter__(self) -> Iterator[Unknown]:
         yield from (self.object, self.probe, self.positions, *self.others)
+
+    @cached_property
+    def beside_places(self) -> bool:
+        """Whether one beyond the three changes light or expectation, and not only where frames lie."""
+        return not all(unknown.moves_places_alone for unknown in self.others)
 
     def moving(self) -> list[Unknown]:
         """Those that move in this epoch."""

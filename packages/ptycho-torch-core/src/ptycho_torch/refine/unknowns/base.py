@@ -245,6 +245,13 @@ class Unknown(ABC):
         """Whether the positions of frames change with it."""
         return type(self).placed is not Unknown.placed
 
+    @property
+    def moves_places_alone(self) -> bool:
+        """Whether it is part of the model only in that it places frames."""
+        own = type(self)
+        beyond = ("lit", "transmitted", "expected", "matched", "compared")
+        return all(getattr(own, name) is getattr(Unknown, name) for name in beyond)
+
     # Its part of the model. Only unknowns beyond object, probe and positions have one here.
 
     def placed(self, positions: Tensor, frames: Indices) -> Tensor:
@@ -322,6 +329,9 @@ class Unknown(ABC):
 
     def settle(self) -> None:  # noqa: B027 - not every unknown needs it
         """Put the value back to what no measurement fixes, at the end of an epoch."""
+
+    def take_along(self, image: Unknown) -> None:  # noqa: B027 - not every unknown needs it
+        """Move the object, and its momentum, where frames have moved together."""
 
     def advance(self, momentum: float) -> None:
         """Take the value for the result of the epoch, and start the next one ahead of it."""

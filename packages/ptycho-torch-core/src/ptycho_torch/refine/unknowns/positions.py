@@ -16,6 +16,8 @@ POSITION_MARGIN_PX = 16
 """Pixels of canvas around the scan for positions that move."""
 _LARGEST_MOVE_PX = 0.5
 _EPOCHS_FROM_FLAT = 5
+_EPOCHS_AFTER_GEOMETRY = 15
+"""From a flat start where frames move together: what they have in common goes first."""
 
 
 class PositionsUnknown(Unknown):
@@ -37,10 +39,12 @@ class PositionsUnknown(Unknown):
     @classmethod
     def of(cls, setup: Setup) -> Self:
         """The positions of the scan; fitted if ``refine_positions`` says so."""
+        config = setup.config
+        moves = config.refine_geometry or config.refine_drift
         return cls(
             torch.from_numpy(setup.scan.positions.copy()).to(setup.device),
-            fitted=setup.config.refine_positions,
-            first_epoch=setup.first_epoch(_EPOCHS_FROM_FLAT),
+            fitted=config.refine_positions,
+            first_epoch=setup.first_epoch(_EPOCHS_AFTER_GEOMETRY if moves else _EPOCHS_FROM_FLAT),
         )
 
     def start_batch(self) -> None:

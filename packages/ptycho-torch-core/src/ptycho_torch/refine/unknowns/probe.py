@@ -15,6 +15,8 @@ __all__ = ["ProbeUnknown"]
 
 _FLOOR = 1e-3
 _EPOCHS_FROM_FLAT = 2
+_EPOCHS_AFTER_GEOMETRY = 10
+"""From a flat start where frames move together: a wrong scale would go into the focus of the probe."""
 
 
 class ProbeUnknown(Unknown):
@@ -46,13 +48,15 @@ class ProbeUnknown(Unknown):
     @classmethod
     def of(cls, setup: Setup) -> Self:
         """The probe of the scan, calibrated; fitted if ``refine_probe`` says so."""
+        config = setup.config
+        moves = config.refine_geometry or config.refine_drift
         return cls(
             setup.probe,
             setup.ramp,
-            fitted=setup.config.refine_probe,
-            first_epoch=setup.first_epoch(_EPOCHS_FROM_FLAT),
-            moved=setup.config.sub_pixel == "probe",
-            support=setup.config.probe_support,
+            fitted=config.refine_probe,
+            first_epoch=setup.first_epoch(_EPOCHS_AFTER_GEOMETRY if moves else _EPOCHS_FROM_FLAT),
+            moved=config.sub_pixel == "probe",
+            support=config.probe_support,
         )
 
     def light(self, where: SolverPlacement, frames: Indices) -> Tensor:

@@ -224,7 +224,8 @@ def _beside(made: Reconstructed) -> dict[str, Any]:
     if made.error_bars is not None:
         judged["error_bars"] = made.error_bars.summary(made.object.object)
     if made.said:
-        judged["fitted"] = dict(made.said)
+        numbers = {name: float(value) for name, value in made.others.items() if np.ndim(value) == 0}
+        judged["fitted"] = {**made.said, **numbers}
     if made.start is not None:
         scores = {} if made.start.report is None else {"scores": made.start.report.scores.to_dict()}
         return {**judged, "network": {**scores, "forward_residual": made.start.residual}}
