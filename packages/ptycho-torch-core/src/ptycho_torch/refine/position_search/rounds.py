@@ -31,6 +31,7 @@ _PRIOR_WEIGHT = 8.0
 _NEAR_PX = 6.0
 _FAR_PX = 1.5
 _AWAY_PX = 4.0
+_MEANS_NOTHING = 0.5
 _BAD = 2.0
 _MOST_BAD = 0.1
 _LEAST_BAD = 4
@@ -49,14 +50,16 @@ class Round:
         (n,) float64: of every frame at its place, or at the better one that was found.
     n_far
         Frames that moved farther than the solver would have moved them.
-    undecided
-        (n,) bool: the stated position, some pixels away, fits as well. None where that was not looked at.
+    as_well_stated, as_well_elsewhere
+        (n,) bool: the stated position, some pixels away, fits as well; another place some pixels away does.
+        None where that was not looked at.
     """
 
     positions: Positions
     misfit: npt.NDArray[np.float64]
     n_far: int
-    undecided: npt.NDArray[np.bool_] | None = None
+    as_well_stated: npt.NDArray[np.bool_] | None = None
+    as_well_elsewhere: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(kw_only=True, eq=False)
@@ -123,12 +126,26 @@ class Rounds:
     def near(self, positions: Positions, warm_up: int) -> Round:
         """Look for every frame some pixels beside its place, and for those that fit badly everywhere."""
         others, positions = self._solved(positions, warm_up)
-        made = self._around(others, positions)
+        rows = np.arange(len(positions))
+        maps = others.misfits(rows, positions, self._whole(_NEAR_PX), 1)
+        made = self._moved(positions, dict(zip(rows, maps, strict=True)))
         made = self._restarted(made, others, _worst(made.misfit))
-        at_stated = others.misfits(np.arange(len(positions)), self.stated, 0, 1)
-        stated = np.array([float(one.misfit[0, 0]) for one in at_stated])
+        # What frames miss where they belong is the error of the model: smaller differences mean nothing.
+        allowed = made.misfit + _MEANS_NOTHING * np.median(made.misfit)
+        stated = [float(one.misfit[0, 0]) for one in others.misfits(rows, self.stated, 0, 1)]
         away = np.hypot(*(made.positions - self.stated).T) * self.level.pixel_px > _AWAY_PX
-        return replace(made, undecided=away & (_CLEARLY * stated <= made.misfit))
+        return replace(
+            made,
+            as_well_stated=away & (np.array(stated) < allowed),
+            as_well_elsewhere=np.array(
+                [self._fits_beside(one, made.positions[row], allowed[row]) for row, one in enumerate(maps)]
+            ),
+        )
+
+    def _fits_beside(self, found: Misfits, place: Positions, allowed: float) -> bool:
+        """Whether a frame fits as well some pixels beside its place."""
+        distance = np.hypot(*np.moveaxis(found.places - place, -1, 0)) * self.level.pixel_px
+        return bool((found.misfit[distance >= _AWAY_PX] < allowed).any())
 
     def _around(self, others: OtherFrames, positions: Positions) -> Round:
         """Look for every frame some pixels beside its place."""

@@ -41,8 +41,8 @@ class PositionsFound:
     positions
         (n, 2) float64 ``[y, x]``; px.
     unsettled
-        Rows of the frames that fit nowhere, or where they were stated as well as where they were found; they
-        are where they were stated.
+        Rows of the frames that fit nowhere, or elsewhere as well. They are where they were stated if they fit
+        there as well, or nowhere, and where they fit best otherwise.
     stated
         (n, 2) float64 ``[y, x]``; px. Positions of the scan.
     """
@@ -135,7 +135,7 @@ class _Search:
         self.device, self.dtype = device, dtype
 
     def run(self) -> tuple[Positions, Rows]:
-        """Positions, and the frames that stay where they were stated because nothing settles their place."""
+        """Positions, and the frames whose place nothing settles."""
         coarse = self._rounds(self.levels[0])
         pixel = coarse.level.pixel_px
         positions = self._far(coarse) * pixel
@@ -145,10 +145,13 @@ class _Search:
         stated = fine.near(fine.stated, _WARM_UP)
         if last.misfit.mean() > _BETTER * stated.misfit.mean():
             return self.scan.positions.copy(), np.flatnonzero(_unexplained(stated))
-        unsettled = np.flatnonzero(_unexplained(last))
+        assert last.as_well_stated is not None
+        assert last.as_well_elsewhere is not None
+        back = _unexplained(last) | last.as_well_stated
+        unsettled = np.flatnonzero(back | last.as_well_elsewhere)
         places = last.positions * fine.level.pixel_px
         places += np.median(self.scan.positions - places, axis=0)
-        places[unsettled] = self.scan.positions[unsettled]
+        places[back] = self.scan.positions[back]
         return places, unsettled
 
     def _rounds(self, level: Level) -> Rounds:
@@ -190,8 +193,7 @@ class _Search:
 
 
 def _unexplained(made: Round) -> npt.NDArray[np.bool_]:
-    assert made.undecided is not None
-    return made.undecided | (made.misfit > _UNEXPLAINED * np.median(made.misfit))
+    return np.asarray(made.misfit > _UNEXPLAINED * np.median(made.misfit))
 
 
 def _diameter(probe: npt.NDArray[np.complex64]) -> float:

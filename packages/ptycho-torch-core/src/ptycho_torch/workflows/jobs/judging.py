@@ -37,8 +37,9 @@ def warn_of_unsettled(frames: npt.NDArray[np.int64] | None) -> None:
     if frames is not None and len(frames):
         named = ", ".join(map(str, frames))
         warnings.warn(
-            f"the data do not settle where {len(frames)} of the frames belong: {named}; they were left where "
-            "the scan states them. Leave them out, or raise position_search_px if they may lie farther away",
+            f"the data do not settle where {len(frames)} of the frames belong: {named}; they lie where the "
+            "scan states them, unless they fit better elsewhere. Leave them out, or raise position_search_px "
+            "if they may lie farther away",
             ResultWarning,
             stacklevel=3,
         )
