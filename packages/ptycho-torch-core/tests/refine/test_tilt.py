@@ -9,6 +9,7 @@ import pytest
 
 from ptycho_config import RefineConfig
 from ptycho_torch.data.simulation.simulate import simulate_scene
+from ptycho_torch.diagnosis.evidence import far_field
 from ptycho_torch.refine import refine
 from ptycho_torch.refine.held_out import judge
 from ptycho_torch.refine.tilt import flat, tilt_of
@@ -56,3 +57,12 @@ def test_an_object_that_is_given_is_left_as_it_is():
     made = refine(scan, epochs=10, tolerance=0)
     again = refine(scan, made.object, epochs=1, tolerance=0)
     assert again.residuals[0] < 1.1 * made.residuals[-1]
+
+
+@pytest.mark.rule("REF-024")
+def test_where_the_light_of_the_probe_is_not_measured_nothing_is_tilted():
+    # As where it fills the counters: the frames show scattered light alone.
+    scan = simulate_scene("natural", N=32, grid=(8, 8), step_px=5.0, photons=1e7, seed=1)
+    light = far_field(scan.probe)
+    bad = light > 1e-3 * light.max()
+    assert tilt_of(replace(scan, diffraction=np.where(bad, 0, scan.diffraction), bad_pixels=bad)) == (0, 0)

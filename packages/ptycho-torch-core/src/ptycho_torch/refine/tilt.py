@@ -22,6 +22,9 @@ _FRAMES = 256
 _VALUES = 1 << 24
 _EXPLAINED = 0.2
 _COUNTS = 100.0
+_SHOWN = 0.02
+"""Share of the light of the probe on measured pixels below which its place cannot be told, as where it fills
+the counters."""
 
 Shift = tuple[int, int]
 
@@ -53,9 +56,11 @@ def tilt_of(scan: Scan) -> Shift:
     free = measured if measured.ndim == 2 else np.logical_and.reduce(measured, axis=0)
     seen = np.sqrt(np.where(free, frames.sum(axis=0, dtype=np.float64), 0))
     light = far_field(scan.probe)
-    agreement = _correlation(seen, np.sqrt(light)) ** 2 / np.maximum(
-        _correlation(free.astype(np.float64), light), 1e-6
-    )
+    shown = _correlation(free.astype(np.float64), light)
+    if shown[0, 0] < _SHOWN:
+        return 0, 0
+    agreement = _correlation(seen, np.sqrt(light)) ** 2 / np.maximum(shown, 1e-6)
+    agreement[shown < _SHOWN] = 0
     at = np.unravel_index(int(agreement.argmax()), agreement.shape)
     left = float((seen**2).sum() - agreement[0, 0])
     gained = float(agreement[at] - agreement[0, 0])
