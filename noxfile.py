@@ -8,6 +8,7 @@ that a session gives to its tool: `nox -R -s "unit(ptycho-config)" -- packages/p
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import tempfile
 import tomllib
@@ -26,6 +27,8 @@ ROOT = Path(__file__).resolve().parent
 CONSTRAINTS = ROOT / "constraints.txt"
 PTYCHODUS = "1.7.0"
 OTHERS = ("cdtools-py==0.3.2", "libertem==0.16.0", "ptylab==0.3.7")
+# What sessions with our packages run, and what builds these.
+TOOLS = ("pytest-xdist", "mypy", "types-PyYAML", "hatchling", "editables")
 
 # A path that the caller exported would put modules in front of what a session installs.
 os.environ.pop("PYTHONPATH", None)
@@ -84,9 +87,35 @@ def install(session: nox.Session, *requirements: str) -> None:
     session.install("-c", str(CONSTRAINTS), *requirements)
 
 
+def fetch(session: nox.Session) -> Path:
+    """Folder with the wheels that sessions with our packages install, fetched by the first of them.
+
+    Most of the time of such an installation goes into the pages of an index, read again for a hundred
+    packages.
+    """
+    folder = ROOT / ".nox" / f"wheels-{session.python or platform.python_version()}"
+    sources = (CONSTRAINTS, Path(__file__), *(package.path / "pyproject.toml" for package in PACKAGES))
+    wanted, stamp = "\n".join(source.read_text(encoding="utf-8") for source in sources), folder / "wanted.txt"
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        done = session.run_install(
+            "python", "-m", "pip", "wheel", "--quiet", "-c", str(CONSTRAINTS), "--wheel-dir", str(folder),
+            *TOOLS, *(requirement for requirement in tested(PACKAGES) if requirement != "-e"),
+        )  # fmt: skip
+        if done is not None:
+            for stale in folder.glob("ptycho_*.whl"):
+                stale.unlink()
+            stamp.write_text(wanted, encoding="utf-8")
+    return folder
+
+
+def install_ours(session: nox.Session, *requirements: str) -> None:
+    """Install our packages and what they take from the wheels that `fetch` leaves."""
+    install(session, "--no-index", "--find-links", str(fetch(session)), *requirements)
+
+
 def run_tests(session: nox.Session, *default: str) -> None:
     """Run pytest on several processors; the tests of one file stay together and share what they made."""
-    install(session, "pytest-xdist")
     session.run(
         "pytest", "--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile",
         *(session.posargs or default),
@@ -141,7 +170,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check the types of the three packages as one program."""
     # With torch and Lightning: without their types, half of core would pass as "anything".
-    install(session, "mypy", "types-PyYAML", *editable(PACKAGES))
+    install_ours(session, "mypy", "types-PyYAML", *editable(PACKAGES))
     session.run("mypy", *session.posargs)
 
 
@@ -149,7 +178,7 @@ def types(session: nox.Session) -> None:
 @each_package
 def unit(session: nox.Session, package: Package) -> None:
     """Run the tests of one package with its siblings installed from this tree."""
-    install(session, *tested(package.family))
+    install_ours(session, "pytest-xdist", *tested(package.family))
     run_tests(session, str(package.path / "tests"))
 
 
@@ -183,21 +212,20 @@ def boundaries(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Run the tests that need several packages at once."""
-    install(session, *tested(PACKAGES))
+    install_ours(session, "pytest-xdist", *tested(PACKAGES))
     others = (f"--ignore={ROOT / 'tests' / name}" for name in ("boundaries", "others", "ptychodus"))
     run_tests(session, str(ROOT / "tests"), *others)
 
 
-@nox.session
-def ptychodus(session: nox.Session) -> None:
-    """Train and reconstruct under ptychodus and in its window, unmodified from the index, with our wheels."""
+def run_under_ptychodus(session: nox.Session, *selection: str) -> None:
+    """Install our wheels and ptychodus as it is in the index, and run the tests that drive it."""
     with outside_the_tree(session) as folder:
         wheels = build_wheels(session, PACKAGES, folder)
         session.run("python", "-m", "pip", "uninstall", "-qq", "--yes", *(member.dist for member in PACKAGES))
         # Not session.install: with `nox -R` nothing would take the place of what was uninstalled.
         session.run(
             "python", "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS), *wheels,
-            f"ptychodus[gui]=={PTYCHODUS}", "pytest", "pytest-asyncio",
+            f"ptychodus[gui]=={PTYCHODUS}", "pytest", "pytest-asyncio", "pytest-xdist",
         )  # fmt: skip
         session.run("python", "-m", "pip", "check")
         # Its conformance tests are in the source archive only.
@@ -208,7 +236,19 @@ def ptychodus(session: nox.Session) -> None:
         shutil.unpack_archive(folder / f"ptychodus-{PTYCHODUS}.tar.gz", folder, filter="data")
         session.env["PTYCHODUS_SOURCE"] = str(folder / f"ptychodus-{PTYCHODUS}")
         with session.chdir(ROOT):
-            run_tests(session, str(ROOT / "tests" / "ptychodus"), "-p", "no:asyncio")
+            run_tests(session, str(ROOT / "tests" / "ptychodus"), "-p", "no:asyncio", *selection)
+
+
+@nox.session
+def drop_in(session: nox.Session) -> None:
+    """Train and reconstruct once under ptychodus, exchange files with it, and pass its conformance tests."""
+    run_under_ptychodus(session, "-m", "not long")
+
+
+@nox.session(default=False)
+def ptychodus(session: nox.Session) -> None:
+    """Train and reconstruct every kind of scan and job under ptychodus, and by the buttons of its window."""
+    run_under_ptychodus(session)
 
 
 @nox.session(default=False)

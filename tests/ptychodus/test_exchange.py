@@ -173,6 +173,7 @@ def _by_our_command_line(source: Path, folder: Path, run: Path) -> Path:
     return result / "reconstruction.h5"
 
 
+@pytest.mark.long
 def test_our_own_command_line_gives_the_same(world, ptychodus, compared, tmp_path):
     made = world()
     run, _ = trained(ptychodus, made, tmp_path / "out", epochs=1)

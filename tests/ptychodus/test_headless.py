@@ -18,7 +18,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+_SHORT = next(iter(CASES))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == _SHORT else pytest.mark.long) for name in CASES]
+)
 def test_train_and_reconstruct(name, world, ptychodus, compared, tmp_path):
     scan, settings = CASES[name]
     made = world(**scan)

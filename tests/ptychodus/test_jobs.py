@@ -11,11 +11,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 from driving import PX, command, environment, reconstructed, settings_file, trained
 
 from ptycho_torch.bundle import best_checkpoint
 
 
+@pytest.mark.long
 def test_supervised_with_one_folder_for_input_and_output(world, ptychodus, compared, tmp_path):
     """The training file is the one that ptychodus' own exporter writes; runs of before lie beside it."""
     from ptychodus.api.io import load_diffraction_data, load_product, save_ptychopinn_training_data
@@ -39,6 +41,7 @@ def test_supervised_with_one_folder_for_input_and_output(world, ptychodus, compa
     assert error < 0.6 * flat
 
 
+@pytest.mark.long
 def test_a_forgotten_model_size_trains_at_the_size_of_the_frames(world, ptychodus, compared, tmp_path):
     made = world()
     run, said = trained(ptychodus, made, tmp_path / "out", model_size=None, epochs=1)
@@ -47,6 +50,7 @@ def test_a_forgotten_model_size_trains_at_the_size_of_the_frames(world, ptychodu
     assert np.abs(moved).max() <= PX
 
 
+@pytest.mark.long
 def test_two_jobs_at_once_do_not_collide_and_write_nowhere_else(world, tmp_path):
     made = world()
     before = _files(made.folder)

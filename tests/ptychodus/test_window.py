@@ -18,6 +18,7 @@ from ptycho_torch.bundle import best_checkpoint
 
 PROGRAM = Path(__file__).with_name("use_window.py")
 PX = 0.25
+pytestmark = pytest.mark.long
 
 
 def _use(job, folder):
