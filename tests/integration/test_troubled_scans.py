@@ -170,7 +170,6 @@ QUESTIONED = {
     ),
     "off by one frame": places(lambda y, x: (np.roll(y, 1), np.roll(x, 1))),
     "positions 1.08 times": places(lambda y, x: (y * 1.08, x * 1.08)),
-    "clipped": frames(lambda f: np.minimum(f, 100)),
     "wrapped": frames(lambda f: (f % 128).astype(np.int32)),
     "a thin beam stop": frames(lambda f: f.__setitem__((ALL, STOP), f[:, STOP] // 100)),
 }
@@ -204,6 +203,13 @@ def test_what_is_mended_leaves_the_object_as_good_and_is_said(name, sound, tmp_p
 def test_what_nobody_can_mend_is_questioned(name, tmp_path):
     np.savez(tmp_path / "scan.npz", **QUESTIONED[name](arrays()))
     assert solved(tmp_path / "scan.npz")[1].is_bad
+
+
+def test_full_counters_under_nearly_all_of_the_probe_are_said_and_not_judged(tmp_path):
+    np.savez(tmp_path / "scan.npz", **frames(lambda f: np.minimum(f, 100))(arrays()))
+    scan, found, _ = solved(tmp_path / "scan.npz")
+    assert {f.name for f in scan.findings if f.found and f.severity == "warning"} == {"saturated"}
+    assert not found.is_told
 
 
 def test_a_mask_of_the_other_polarity_is_refused(tmp_path):

@@ -40,6 +40,10 @@ _BRIGHTEST = 1.5
 _FEW_COUNTS = 2000.0
 """Below, a smoothness lowers the error of the object, as the diagnosis of few counts says."""
 
+_SHOWN = 0.02
+"""Share of the light of an empty object on measured pixels below which nothing is passed: almost any object
+explains scattered light better than an empty one."""
+
 _SCALE_STEP = 0.05
 _SCALES = (0.7, 1.4)
 """Beyond, the frames are not explained at all."""
@@ -117,7 +121,13 @@ def judge(
         by_noise=partial(_copy, trial, lit, parts, empty, free),
         forgives_noise=config.smoothness > 0 or float(lit.counts_per_frame().mean()) >= _FEW_COUNTS,
     )
-    if passed.is_bad or not passed.shows_an_object:
+    if passed.is_bad:
+        return passed
+    shown = trial.shown(lit)
+    if shown < _SHOWN:
+        share = f"{100 * shown:.2g} %"
+        return untold(f"only {share} of the light of the probe falls on pixels that were measured")
+    if not passed.shows_an_object:
         return passed
     return scale_doubted(passed, _better_scale(trial, lit, parts, (counts, empty, free)))
 
@@ -167,9 +177,17 @@ class _Trial:
         factor = np.minimum(1.0, most / np.maximum(amplitude, 1e-12))
         return replace(made, object=(made.object * np.where(lit, 1.0, factor)).astype(np.complex64))
 
+    def shown(self, lit: Scan) -> float:
+        """Share of the light of the probe that falls on measured pixels if there is nothing in the beam."""
+        light = sum(float(predicted.double().sum()) for predicted, _ in self._pairs(lit, _empty(lit)))
+        return light / max(lit.n_frames * float((np.abs(lit.probe) ** 2).sum(dtype=np.float64)), 1e-30)
+
+    def _pairs(self, scan: Scan, made: StitchedObject) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return predicted_pairs(scan, made, sub_pixel=self.sub_pixel, device=self.device)()
+
     def gathered(self, scan: Scan, made: StitchedObject) -> Arrays:
         """Predicted and measured counts of all frames, (n, N, N) each."""
-        pairs = predicted_pairs(scan, made, sub_pixel=self.sub_pixel, device=self.device)()
+        pairs = self._pairs(scan, made)
         predicted, counts = (torch.cat(parts).cpu().double().numpy() for parts in zip(*pairs, strict=True))
         if self.dark is not None:
             # A frame is lit by what it holds beyond the background.
