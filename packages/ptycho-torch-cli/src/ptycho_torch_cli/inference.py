@@ -63,8 +63,8 @@ def build_parser() -> CommandParser:
     add_run_flags(parser)
     add_settings(parser, "inference", _SCHEMA["inference"])
     add_settings(parser, "orientation", _SCHEMA["orientation"])
-    add_settings(parser, "parts", _SCHEMA["parts"])
-    add_settings(parser, "refine", _SCHEMA["refine"])
+    add_settings(parser, "parts", _SCHEMA["parts"], job=_JOB)
+    add_settings(parser, "refine", _SCHEMA["refine"], job=_JOB)
     add_settings(parser, "execution", _SCHEMA["execution"], job=_JOB)
     add_common_flags(parser)
     return parser
