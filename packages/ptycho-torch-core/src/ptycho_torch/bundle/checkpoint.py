@@ -85,7 +85,12 @@ def checkpoint_content(path: Path) -> dict[str, Any]:
             "program cannot be used",
             path,
         )
-    if content.pop(CHECKSUM_ENTRY, None) != checksum_of(content):
+    try:
+        found = checksum_of(content)
+    except TypeError as error:
+        said = f"the checkpoint holds {error}, expected plain ones: it was changed or damaged"
+        raise BundleError(Fault(said, CHECKSUM_ENTRY), path) from error
+    if content.pop(CHECKSUM_ENTRY, None) != found:
         said = "the checkpoint does not match its checksum: it was changed or damaged"
         raise BundleError(Fault(said, CHECKSUM_ENTRY), path)
     return content

@@ -16,6 +16,11 @@ def checksum_of(content: Mapping[str, Any]) -> str:
     """SHA-256 of tensors and plain data, wherever the tensors are; the entry of the checksum does not count.
 
     PyTorch's archives hold a checksum of every record and its reader does not look at them.
+
+    Raises
+    ------
+    TypeError
+        If a tensor holds no values that could be added up: sparse, quantised, or none at all.
     """
     digest = hashlib.sha256()
     _feed(digest, {name: value for name, value in content.items() if name != CHECKSUM_ENTRY})
@@ -26,6 +31,8 @@ def _feed(digest: Any, value: Any) -> None:
     import torch
 
     if isinstance(value, torch.Tensor):
+        if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+            raise TypeError(f"a tensor of {value.dtype} that is sparse, quantised or empty of values")
         plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
         digest.update(f"tensor {tuple(plain.shape)} {plain.dtype}\n".encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)

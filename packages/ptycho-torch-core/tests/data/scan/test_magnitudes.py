@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from ptycho_torch.config_factory import create_training_payload
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.opening import open_scan
+from ptycho_torch.data.scan.checks import canonical_index
 from ptycho_torch.data.scan.geometry import NEEDED_ENTRIES, ZERO, ScanGeometry
 from ptycho_torch.data.scan.magnitudes import LARGEST_NUMBER
 from ptycho_torch.data.summary import inspect_scan
@@ -143,3 +145,10 @@ def test_a_geometry_that_no_measurement_has_is_none(optics, entry, value):
         return
     with pytest.raises(MissingMetadata, check=lambda error: error.names == (entry,)):
         ScanGeometry.from_entries({**optics, entry: value}, 64)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 0.5])
+def test_a_number_of_a_scan_that_is_no_number_is_refused(value):
+    problems = []
+    assert canonical_index(np.array([0.0, value]), "scan_index", 2, problems) is None
+    assert [problem.name for problem in problems] == ["scan_index"]

@@ -332,7 +332,8 @@ def canonical_index(
     if values.shape != (n,):
         problems.append(fault(name, f"expected shape ({n},), one entry per position, got {values.shape}"))
         return None
-    if values.dtype.kind not in "biuf" or not np.array_equal(values, np.rint(values)):
+    whole = values.dtype.kind in "biuf" and np.isfinite(values).all() and (values == np.rint(values)).all()
+    if not whole:
         problems.append(fault(name, f"expected integers, got {values.dtype} with other values"))
         return None
     if values.dtype.kind != "b" and max(abs(int(values.min())), abs(int(values.max()))) > LARGEST_NUMBER:
