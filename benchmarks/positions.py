@@ -134,9 +134,12 @@ def main() -> None:
         print(json.dumps(cases), flush=True)
         write_record(arguments.output, {"size": size, "cases": cases})
         return
-    for error_px in arguments.errors:
+    scenes, errors = arguments.scenes, arguments.errors
+    if arguments.quick:
+        scenes, errors = scenes[:1], errors[:1]
+    for error_px in errors:
         for probe in arguments.probes:
-            for scene in arguments.scenes:
+            for scene in scenes:
                 name = f"{scene}, {error_px:g} px, probe {probe}"
                 cases[name] = row_of(scene, error_px, probe, size)
                 print(name, json.dumps(cases[name]), flush=True)

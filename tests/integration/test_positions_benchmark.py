@@ -1,15 +1,16 @@
-"""The record of the search for positions holds what the guide says."""
+"""The benchmark of the search for positions, in its quick form, and its record."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 
-RECORD = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "positions.json"
+def test_the_benchmark_runs(quick_record) -> None:
+    cases = quick_record("positions")["cases"]
+    assert len(cases) == 2
+    assert all(row["found"]["rms"] < row["stated"]["rms"] for row in cases.values())
 
 
-def test_the_record_holds_what_the_guide_says() -> None:
-    cases = json.loads(RECORD.read_text())["cases"]
+def test_the_record_holds_what_the_guide_says(record) -> None:
+    cases = record("positions")["cases"]
     sharp = [row for name, row in cases.items() if name.startswith(("lines", "random_field"))]
     assert sharp
     assert max(row["found"]["rms"] for row in sharp) < 0.1

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 MOVED = ("geometry, 3 % and 1 degree", "drift, 5 px rms")
 
 
-def test_the_benchmark_runs(tmp_path: Path) -> None:
-    target = tmp_path / "record.json"
-    script = BENCHMARKS / "unknowns.py"
-    done = subprocess.run(
-        [sys.executable, str(script), "--quick", "--output", str(target)],
-        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    cases = json.loads(target.read_text())["cases"]
+def test_the_benchmark_runs(quick_record) -> None:
+    cases = quick_record("unknowns")["cases"]
     for rows in cases.values():
         for row in rows.values():
             assert row["regained"] == pytest.approx(
@@ -32,8 +17,8 @@ def test_the_benchmark_runs(tmp_path: Path) -> None:
             assert row["cost"] == pytest.approx(row["fitted_clean"] / row["clean"] - 1)
 
 
-def test_the_record_holds_what_the_guide_says() -> None:
-    cases = json.loads((BENCHMARKS / "results" / "unknowns.json").read_text())["cases"]
+def test_the_record_holds_what_the_guide_says(record) -> None:
+    cases = record("unknowns")["cases"]
     doses = [row for name, rows in cases.items() if name.startswith("dose") for row in rows.values()]
     assert len(doses) == 12
     assert min(row["regained"] for row in doses) > 0.9
