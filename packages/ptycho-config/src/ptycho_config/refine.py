@@ -320,14 +320,18 @@ class RefineDataConfig(Config):
     True
     """
 
-    scan_file: Path | None = setting(
+    scan_file: Path | tuple[Path, ...] | None = setting(
         None,
-        help="scan to reconstruct",
+        help="scan to reconstruct; of several scans of one object one object is made",
         cli=("--data", "--scan"),
         group=_DATA,
         jobs=_DATA_JOBS,
-        effect="this scan is reconstructed",
-        tests=("test_a_scan_is_refined_and_everything_is_saved", "test_missing_files_are_named"),
+        effect="this scan is reconstructed, or these together",
+        tests=(
+            "test_a_scan_is_refined_and_everything_is_saved",
+            "test_missing_files_are_named",
+            "test_two_files_become_one_object",
+        ),
     )
     reader: Path | None = setting(
         None,

@@ -39,13 +39,14 @@ def build_parser() -> CommandParser:
     """Return the parser of the command."""
     parser = CommandParser(
         "ptycho-torch refine",
-        description="Reconstruct a scan by iteration against all its frames, without a network. Leaves "
+        description="Reconstruct a scan, or one object from several scans of it, by iteration against all "
+        "frames, without a network. Leaves "
         "reconstruction.npz (object, weight, origin, probe, positions, phase, sigma, null_space), "
         "reconstruction.h5 for ptychodus when the scan says its geometry, amplitude.png, phase.png, "
         "error_bars.png, amplitude.tif, phase.tif, sigma.tif, "
         "refinement.png, resolved_config.json, report.html and, if the scan holds the truth, metrics.json "
         "and comparison.png in the output folder.",
-        usage="--data SCAN --output-dir FOLDER [--start RECONSTRUCTION.npz] [settings]",
+        usage="--data SCAN [SCAN ...] --output-dir FOLDER [--start RECONSTRUCTION.npz] [settings]",
         examples=(
             (
                 "reconstruct a scan from nothing",
@@ -55,6 +56,10 @@ def build_parser() -> CommandParser:
                 "go on from a result, with the probe and its modes",
                 "ptycho-torch refine --data scan.npz --output-dir further --start refined/reconstruction.npz "
                 "--refine-probe --probe-modes 3",
+            ),
+            (
+                "one object from several scans of it, each with its own probe, dose and offset",
+                "ptycho-torch refine --data monday.npz tuesday.npz --output-dir both --refine-probe",
             ),
         ),
     )

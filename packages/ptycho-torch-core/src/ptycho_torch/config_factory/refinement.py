@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ptycho_torch.config_factory.sources import (
     Payload,
     merged_layers,
     require_file,
+    require_one_scan,
     require_parts,
     require_scan,
 )
@@ -39,19 +40,19 @@ class RefinementPayload(Payload):
     ----------
     data_config
         Scan, start and output.
-    scan_file
-        The scan: the path of ``data_config``.
+    scan_files
+        The scans of the object: the paths of ``data_config``.
     refine_config
         What is fitted, and how.
     """
 
     data_config: RefineDataConfig
-    scan_file: Path
+    scan_files: tuple[Path, ...]
     refine_config: RefineConfig
 
 
 def create_refinement_payload(
-    scan_file: AnyPath | None,
+    scan_file: AnyPath | Sequence[AnyPath] | None,
     output_dir: AnyPath | None,
     overrides: Mapping[str, Any] | None = None,
     execution_config: PyTorchExecutionConfig | None = None,
@@ -65,7 +66,7 @@ def create_refinement_payload(
     Parameters
     ----------
     scan_file
-        Scan to reconstruct.
+        Scan to reconstruct, or several scans of one object.
     output_dir
         Folder of the results.
     start_file
@@ -86,16 +87,18 @@ def create_refinement_payload(
     done = resolve(schema, required=("scan_file",), job="refine", **layers)
     data, refinement = done.config(RefineDataConfig), done.config(RefineConfig)
     execution = done.config(PyTorchExecutionConfig)
-    scan = require_scan(data.scan_file, "scan_file")
+    stated = data.scan_file if isinstance(data.scan_file, tuple) else (data.scan_file,)
+    scans = tuple(require_scan(path, "scan_file") for path in stated)
     require_file(data.start_file, "start_file")
     require_file(data.dark_file, "dark_file")
     require_file(data.reader, "reader")
     parts = done.config(PartsConfig)
     require_parts(parts)
+    require_one_scan(parts, scans)
     check_supported(execution)
     return RefinementPayload(
         data_config=data,
-        scan_file=scan,
+        scan_files=scans,
         refine_config=refinement,
         execution_config=execution,
         orientation_config=done.config(OrientationConfig),

@@ -18,7 +18,7 @@ counts drawn from what the object predicts, an object made from those, and its r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -35,6 +35,7 @@ __all__ = [
     "scale_doubted",
     "untold",
     "verdict",
+    "worst_of",
 ]
 
 Counts = npt.NDArray[np.float64]
@@ -369,3 +370,15 @@ def scale_doubted(passed: Verdict, best: tuple[float, float]) -> Verdict:
 def untold(because: str) -> Verdict:
     """A verdict that cannot be told, and why."""
     return Verdict(is_bad=False, is_told=False, sentence=f"the object cannot be judged: {because}")
+
+
+def worst_of(verdicts: Sequence[Verdict]) -> Verdict:
+    """The least favourable of some verdicts, at least one: a bad one, else one that cannot be told."""
+
+    def rank(one: Verdict) -> tuple[bool, bool, float]:
+        share = 0.0
+        if one.misfit is not None and one.misfit_of_empty_object:
+            share = one.misfit / one.misfit_of_empty_object
+        return one.is_bad, not one.is_told, share
+
+    return max(verdicts, key=rank)

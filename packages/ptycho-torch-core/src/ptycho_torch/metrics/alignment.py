@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-__all__ = ["Alignment", "align", "find_ramp", "find_shift"]
+__all__ = ["Alignment", "align", "features", "find_ramp", "find_shift"]
 
 _SPLINE_ORDER = 5
 _FEATURE_SIGMA_PX = 1.5
@@ -103,7 +103,7 @@ def find_ramp(
     return np.array([2 * np.pi * fft.fftfreq(n)[i] for n, i in zip(padded, peak, strict=True)])
 
 
-def _features(image: NDArray[np.complexfloating]) -> list[NDArray[np.complex128]]:
+def features(image: NDArray[np.complexfloating]) -> list[NDArray[np.complex128]]:
     """Products of neighbours: amplitude and phase gradient at once; a ramp only turns them."""
     smooth = ndimage.gaussian_filter(image, _FEATURE_SIGMA_PX, mode="nearest")
     along_y = np.zeros_like(smooth)
@@ -167,7 +167,7 @@ def find_shift(
     levelled = reconstruction * _ramp(mask, -level)
     scores = [
         np.mean(
-            [_match(r, t, mask) for r, t in zip(_features(reconstruction), _features(truth), strict=True)],
+            [_match(r, t, mask) for r, t in zip(features(reconstruction), features(truth), strict=True)],
             axis=0,
         ),
         _match(

@@ -1,4 +1,4 @@
-"""What moves the frames of a scan together: an affine map of their positions, a drift in their number."""
+"""What moves frames together: an affine map of positions, a drift in the frame number, a whole scan."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Displacements:
     affine
         (n, 2) float64, the positions about their mean over ``reach_px``, or (n, 0).
     drift
-        (n, m) float64, mean zero, orthogonal, rms one.
+        (n, m) float64, mean zero, orthogonal, rms one; with several scans these move whole scans, too.
     middle
         (2,) float64: mean of the positions; px.
     reach_px
@@ -75,8 +75,16 @@ class Displacements:
         return np.concatenate((linear, np.reshape(means, (-1, *canvas.shape))))
 
 
-def displacements_of(positions: npt.NDArray[np.float64], *, affine: bool, drift: bool) -> Displacements:
+def displacements_of(
+    positions: npt.NDArray[np.float64],
+    *,
+    affine: bool,
+    drift: bool,
+    scan_index: npt.NDArray[np.int64] | None = None,
+) -> Displacements:
     """Functions for positions (n, 2) ``[y, x]`` in px, in the order in which the frames were taken.
+
+    Where ``scan_index`` (n,) numbers several scans, each moves as a whole, and drifts by itself.
 
     A drift is a cubic spline in the number of the frame (de Boor, A Practical Guide to Splines, 1978), of
     eight pieces at most. What it has in common with an affine map that is asked for too is left out of it.
@@ -85,10 +93,11 @@ def displacements_of(positions: npt.NDArray[np.float64], *, affine: bool, drift:
     middle = positions.mean(axis=0)
     reach = float(np.sqrt(((positions - middle) ** 2).sum(axis=1).mean())) or 1.0
     linear = (positions - middle) / reach if affine else np.zeros((n, 0))
+    moves = drift or scan_index is not None
     return Displacements(
         positions=positions,
         affine=linear,
-        drift=_independent(_splines(n), linear) if drift else np.zeros((n, 0)),
+        drift=_independent(_of_scans(n, scan_index, drift), linear) if moves else np.zeros((n, 0)),
         middle=middle,
         reach_px=reach,
     )
@@ -103,6 +112,20 @@ def taken_along(image: Tensor, moved: Tensor) -> Tensor:
     index = np.mgrid[:height, :width] - moved.cpu().numpy()
     values = map_coordinates(image.cpu().numpy(), index, order=_DEGREE, mode="nearest")
     return torch.from_numpy(values).to(image)
+
+
+def _of_scans(n: int, scan_index: npt.NDArray[np.int64] | None, drift: bool) -> npt.NDArray[np.float64]:
+    """Functions of n frames, each zero beside one scan, (n, m): a constant, or splines, which sum to one."""
+    index = np.zeros(n, dtype=np.int64) if scan_index is None else scan_index
+    parts = []
+    for scan in np.unique(index):
+        rows = index == scan
+        count = int(rows.sum())
+        own = _splines(count) if drift else np.ones((count, 1))
+        part = np.zeros((n, own.shape[1]))
+        part[rows] = own
+        parts.append(part)
+    return np.concatenate(parts, axis=1)
 
 
 def _splines(n: int) -> npt.NDArray[np.float64]:

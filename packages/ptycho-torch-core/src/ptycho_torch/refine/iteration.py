@@ -34,7 +34,6 @@ from torch import Tensor
 from ptycho_config import RefineConfig
 from ptycho_torch.data import Scan
 from ptycho_torch.errors import DataError, fault
-from ptycho_torch.physics import calibrate
 from ptycho_torch.physics.propagation import FarField
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.reassembly.team import ALONE, Team
@@ -43,7 +42,7 @@ from ptycho_torch.refine.compiled import arithmetic_for
 from ptycho_torch.refine.error_bars.shot_noise import shot_noise
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit
-from ptycho_torch.refine.modes import with_modes
+from ptycho_torch.refine.modes import calibrated
 from ptycho_torch.refine.propagation import propagation_of
 from ptycho_torch.refine.residual import light_ratio
 from ptycho_torch.refine.result import RefineResult, SubPixel
@@ -55,12 +54,15 @@ from ptycho_torch.refine.unknowns import POSITION_MARGIN_PX, Published, Setup, S
 from ptycho_torch.refine.unknowns.base import Indices
 from ptycho_torch.refine.unknowns.geometry import room_px
 
-__all__ = ["Iteration"]
+__all__ = ["Iteration", "Probes"]
 
 _NOISY_RISE = 1.05
 _MARGIN_PX = 2
 _CPU_CHUNK_VALUES = 1 << 16
 _GPU_CHUNK_VALUES = 1 << 24
+
+Probes = npt.NDArray[np.complex64]
+"""Those of several scans, (scans, modes, N, N)."""
 
 
 class Iteration:
@@ -78,6 +80,9 @@ class Iteration:
         Another problem of the same measurement, whose gauge and probe hold here too; the start is in it.
     dark
         (N, N) counts that every frame shows without light, where they are known.
+    probes
+        (scans, modes, N, N): those of several scans, which ``scan.scan_index`` numbers, the first one that of
+        the scan; None: all frames have the probe of the scan.
     canvas, illumination
         Array that the object is refined on, and the illumination of the frames there, where the caller knows
         them. See :meth:`grown`.
@@ -114,32 +119,34 @@ class Iteration:
         canvas: WorkingCanvas | None = None,
         illumination: Tensor | None = None,
         dark: npt.NDArray[np.floating] | None = None,
+        probes: Probes | None = None,
     ) -> None:
         self.mean_counts: float = _mean_counts(scan) if like is None else like.mean_counts
-        probe = scan.probe if config.probe_modes is None else with_modes(scan.probe, config.probe_modes)
-        calibration = calibrate(torch.from_numpy(probe), self.mean_counts)
-        self.config, self.dtype = config, dtype
-        self.n_pixels, self.n_frames = scan.N, scan.n_frames
-        self.scale = calibration.intensity_scale
+        given = scan.probe[None] if probes is None else probes
+        calibrations = calibrated(given, config.probe_modes, self.mean_counts)
+        self.config, self.dtype, self.n_pixels, self.n_frames = config, dtype, scan.N, scan.n_frames
+        self.scale = calibrations[0].intensity_scale
         self.real = dtype.to_real()
         self.frames = FrameSource(scan, self.scale, device, self.real)
         self.processes = processes
         self.sub_pixel = cast(SubPixel, config.sub_pixel)
         margin = POSITION_MARGIN_PX if config.refine_positions else _MARGIN_PX
-        margin += room_px(config, scan.positions, scan.N)
+        margin += room_px(config, scan.positions, scan.N, several=probes is not None)
         self.canvas = canvas or WorkingCanvas.around(scan.positions, scan.N, margin)
         self.origin = self.canvas.origin_tensor(device)
         ramp = detector_ramp(scan.N).to(device)
         # An object that is given has found its own tilt.
         self.tilt: tuple[int, int] = (0, 0) if like is None else like.tilt
         if like is None and start is None:
-            self.tilt = tilt_of(scan)
+            self.tilt = tilt_of(scan if probes is None else scan.take(scan.scan_index == 0))
+        ramped = [(one.probe.to(device) * ramp).to(dtype) for one in calibrations]
         setup = Setup(
             scan=scan,
             start=start,
             config=config,
             canvas=self.canvas,
-            probe=(calibration.probe.to(device) * ramp).to(dtype),
+            probe=ramped[0],
+            probes=None if probes is None else torch.stack(ramped),
             ramp=ramp,
             intensity_scale=self.scale,
             dtype=dtype,
@@ -148,28 +155,26 @@ class Iteration:
         )
         self.unknowns = unknowns_of(setup)
         propagation = propagation_of(scan, device, dtype)
-        every = np.arange(scan.n_frames)
+        frames = np.arange(scan.n_frames)
         # Placement of all frames, for as long as none of them moves.
         self.everywhere: SolverPlacement | None = None
         if like is not None:
             self.unknowns.probe.go_on_from(like.unknowns.probe)
         elif start is not None:
             # The start may come from another gauge: it is scaled to the measured counts.
-            gain = light_ratio(self.frames, self._placement(every), self.unknowns, propagation) ** 0.5
+            gain = light_ratio(self.frames, self._placement(frames), self.unknowns, propagation) ** 0.5
             self.unknowns.object.start_from(setup, gain)
         self.t = 1.0
         self.objective = float("inf")
         self.order = z_order(scan.positions)
         self.rng = np.random.default_rng(config.refine_seed)
         self.last_start = max(unknown.first_epoch * unknown.fitted for unknown in self.unknowns)
-        values = _CPU_CHUNK_VALUES if device.type == "cpu" else _GPU_CHUNK_VALUES
-        chunk = max(1, values // (scan.N**2 * len(probe)))
         self.batching = Batching(
             likelihood=cast(Likelihood, config.likelihood),
-            chunk=chunk,
+            chunk=_chunk(device, scan.N**2 * len(ramped[0])),
             arithmetic=arithmetic_for(device, dtype, compiled=config.compiled_steps, propagation=propagation),
         )
-        self.illumination = self._illumination(every) if illumination is None else illumination
+        self.illumination = self._illumination(frames) if illumination is None else illumination
 
     def grown(self, scan: Scan) -> Iteration:
         """The problem with more frames, from where this one stands; momentum begins anew.
@@ -425,6 +430,11 @@ class Iteration:
             sub_pixel=self.sub_pixel,
             error_bars=shot_noise(self.unknowns, where, weight, self.scale, canvas) if wanted else None,
         )
+
+
+def _chunk(device: torch.device, values: int) -> int:
+    """Frames worked on at once, of so many values each."""
+    return max(1, (_CPU_CHUNK_VALUES if device.type == "cpu" else _GPU_CHUNK_VALUES) // values)
 
 
 def _mean_counts(scan: Scan) -> float:

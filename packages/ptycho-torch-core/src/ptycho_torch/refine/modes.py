@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
+import torch
 
-__all__ = ["with_modes"]
+from ptycho_torch.physics import Calibration, calibrate
+
+__all__ = ["calibrated", "with_modes"]
 
 _SHARE = 0.1
 
@@ -56,3 +61,21 @@ def with_modes(probe: npt.NDArray[np.complexfloating], count: int) -> npt.NDArra
         degree += 1
     extra = np.stack(added[: count - len(given)]) * (_SHARE * power.sum() / (count - len(given))) ** 0.5
     return np.concatenate([given * (1 - _SHARE) ** 0.5, extra]).astype(np.complex64)
+
+
+def calibrated(
+    probes: Iterable[npt.NDArray[np.complexfloating]], count: int | None, mean_counts: float
+) -> list[Calibration]:
+    """Gauge of each probe, with as many modes as are to be fitted.
+
+    Parameters
+    ----------
+    probes
+        Each (modes, N, N).
+    count
+        Modes wanted; None: as they are.
+    mean_counts
+        Of the frames, see :func:`ptycho_torch.physics.calibrate`.
+    """
+    wanted = [np.asarray(probe) if count is None else with_modes(probe, count) for probe in probes]
+    return [calibrate(torch.from_numpy(probe), mean_counts) for probe in wanted]

@@ -13,7 +13,7 @@ from ptycho_torch.data.scan.affine import AffineMap
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.error_bars.bars import ErrorBars
 
-__all__ = ["ProbeVariation", "RefineResult", "RefinementInterrupted", "SubPixel"]
+__all__ = ["ProbeVariation", "RefineResult", "RefinementInterrupted", "ScanResult", "SubPixel"]
 
 SubPixel = Literal["object", "probe"]
 
@@ -46,6 +46,46 @@ class ProbeVariation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScanResult:
+    """What belongs to one of several scans that were fitted together.
+
+    Attributes
+    ----------
+    frames
+        (k,) int64: rows of its frames among all.
+    probe
+        (modes, N, N) complex64, power ``(N / 2) ** 2``.
+    offset_px, offset_m
+        (2,) float64 ``[y, x]``: what is added to its positions to have them in the coordinates of the first
+        scan; in metres None where the scan does not say its pixel.
+    dose
+        Intensity of its light as a share of the mean over all frames.
+    forward_residual
+        Of the object on its frames.
+    variation
+        How its probe varies, if that was fitted.
+    """
+
+    frames: npt.NDArray[np.int64] = field(repr=False)
+    probe: npt.NDArray[np.complex64] = field(repr=False)
+    offset_px: npt.NDArray[np.float64]
+    offset_m: npt.NDArray[np.float64] | None
+    dose: float
+    forward_residual: float
+    variation: ProbeVariation | None = field(default=None, repr=False)
+
+    @property
+    def sentence(self) -> str:
+        """The same in words."""
+        y, x = self.offset_px
+        there = f"offset ({y:+.2f}, {x:+.2f}) px [y, x]"
+        if self.offset_m is not None:
+            y, x = 1e9 * self.offset_m
+            there += f" or ({y:+.4g}, {x:+.4g}) nm"
+        return f"{there}, dose {self.dose:.3g} of the mean, residual {self.forward_residual:.4f}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefineResult:
     """Refined object and everything that was fitted with it.
 
@@ -75,6 +115,8 @@ class RefineResult:
         hold, in the near field, or of several slices.
     said
         The same in words, by name.
+    scans
+        Of several scans that were fitted together what belongs to each; ``probe`` is that of the first one.
     """
 
     object: StitchedObject
@@ -87,6 +129,7 @@ class RefineResult:
     others: Mapping[str, npt.NDArray[np.generic] | float] = field(default_factory=dict)
     error_bars: ErrorBars | None = None
     said: Mapping[str, str] = field(default_factory=dict)
+    scans: tuple[ScanResult, ...] = ()
 
     @property
     def n_epochs(self) -> int:

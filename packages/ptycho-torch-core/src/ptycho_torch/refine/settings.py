@@ -10,7 +10,7 @@ from ptycho_torch.data import Scan
 from ptycho_torch.data.scan.geometry import is_near_field
 from ptycho_torch.refine.error_bars.measuring import cannot_be_measured
 
-__all__ = ["check_against", "config_of", "epochs_of"]
+__all__ = ["check_against", "check_together", "config_of", "epochs_of"]
 
 _AUTO_EPOCHS = 60
 _AUTO_EPOCHS_WITH_VARIATION = 120
@@ -71,6 +71,21 @@ def check_against(config: RefineConfig, scan: Scan, *, n_processes: int = 1) -> 
     problems += [] if refusal is None else [refusal]
     if problems:
         raise ConfigError(problems)
+
+
+def check_together(config: RefineConfig, n_scans: int) -> None:
+    """Refuse settings that do not go with so many scans of one object.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or thick objects are asked for.
+    """
+    if n_scans == 0:
+        raise ConfigError(Problem("scan_file", n_scans, "one scan at least"))
+    if n_scans > 1 and config.slices > 1:
+        # The offsets of scans are fitted, which positions beside slices are not.
+        raise ConfigError(Problem("slices", config.slices, f"1 for {n_scans} scans of one object"))
 
 
 def epochs_of(config: RefineConfig, *, near_field: bool = False) -> int:

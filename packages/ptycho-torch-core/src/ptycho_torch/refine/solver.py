@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,10 +20,11 @@ from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.errors import DataError, ShapeError, fault
 from ptycho_torch.reassembly import StitchedObject, Team
 from ptycho_torch.refine.error_bars.measuring import MEASURED, measured_bars
-from ptycho_torch.refine.iteration import Iteration
-from ptycho_torch.refine.position_search import find_positions
+from ptycho_torch.refine.iteration import Iteration, Probes
+from ptycho_torch.refine.position_search import PositionsFound, find_positions
 from ptycho_torch.refine.result import RefinementInterrupted, RefineResult
-from ptycho_torch.refine.settings import check_against, config_of, epochs_of
+from ptycho_torch.refine.settings import check_against, check_together, config_of, epochs_of
+from ptycho_torch.refine.several import refine_together
 from ptycho_torch.refine.subsets import first_count, subset_counts
 
 __all__ = ["refine"]
@@ -32,7 +33,7 @@ _PATIENCE = 5
 
 
 def refine(
-    scan: Scan,
+    scan: Scan | Sequence[Scan],
     start: StitchedObject | None = None,
     *,
     config: RefineConfig | None = None,
@@ -43,12 +44,14 @@ def refine(
     dark: npt.NDArray[np.floating] | None = None,
     **settings: Any,
 ) -> RefineResult:
-    """Refine an object against all measured frames of a scan.
+    """Refine an object against all measured frames of a scan, or of several scans of it.
 
     Parameters
     ----------
     scan
-        Frames, positions and probe. Frames are read batch by batch from its array.
+        Frames, positions and probe. Frames are read batch by batch from its array. Of several scans each has
+        its own probe, dose and offset of its positions; the object, and all positions, come in the
+        coordinates of the first one.
     start
         Object to start from, in the coordinates of the scan; it is scaled to the measured counts.
         None: one everywhere. It is left out where a search finds frames far from their stated positions.
@@ -85,7 +88,8 @@ def refine(
     ShapeError
         If the start does not fit the scan.
     DataError
-        If the scan holds no counts, or a position is no finite number.
+        If the scan holds no counts, or a position is no finite number; or if several scans do not show the
+        same part of one object on one grid.
     ValueError
         If ``dtype`` is another one.
     FloatingPointError
@@ -112,14 +116,49 @@ def refine(
     >>> result.residuals[-1] < result.residuals[0]
     True
     """
+    scans = (scan,) if isinstance(scan, Scan) else tuple(scan)
     chosen = config_of(config, settings)
-    check_against(chosen, scan)
+    check_together(chosen, len(scans))
+    for one in scans:
+        check_against(chosen, one)
+        _check(one, dark)
+    if dtype not in (torch.complex64, torch.complex128):
+        raise ValueError(f"dtype: expected torch.complex64 or torch.complex128, got {dtype}")
+    how = _How(
+        device=torch.device(device),
+        dtype=dtype,
+        processes=Team.joined() if processes is None else processes,
+        progress=progress,
+        dark=dark,
+    )
+    with flushed_denormals(), torch.no_grad():
+        if len(scans) > 1:
+            return _refined_together(scans, start, chosen, how)
+        if chosen.position_search_px is not None:
+            return _refined_where_found(scans[0], start, chosen, how)
+        return _measured(scans[0], start, chosen, how)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _How:
+    """Where to compute, who listens, and what is known of the detector, as for :func:`refine`."""
+
+    device: torch.device
+    dtype: torch.dtype
+    processes: Team
+    progress: Progress | None
+    dark: npt.NDArray[np.floating] | None
+
+    def telling(self, stage: str, unit: str) -> _How:
+        """The same, with a listener to a stage."""
+        return replace(self, progress=stage_of(self.progress, stage, unit))
+
+
+def _check(scan: Scan, dark: npt.NDArray[np.floating] | None) -> None:
     if dark is not None and dark.shape != (scan.N, scan.N):
         raise ShapeError("dark", (scan.N, scan.N), dark.shape, "cut it as the frames were")
     if dark is not None and not (np.isfinite(dark).all() and (dark >= 0).all()):
         raise DataError(fault("dark", "expected counts of zero or more, got others"), scan.source)
-    if dtype not in (torch.complex64, torch.complex128):
-        raise ValueError(f"dtype: expected torch.complex64 or torch.complex128, got {dtype}")
     if not np.isfinite(scan.positions).all():
         raise DataError(
             fault(
@@ -127,66 +166,95 @@ def refine(
             ),
             scan.source,
         )
-    team = Team.joined() if processes is None else processes
-    solve = partial(_solve, device=torch.device(device), dtype=dtype, processes=team)
-    with flushed_denormals(), torch.no_grad():
-        if chosen.position_search_px is not None:
-            return _refined_where_found(
-                scan, start, chosen, device=device, dtype=dtype, progress=progress, processes=team, dark=dark
-            )
-        result = solve(scan, start, chosen, progress=progress, dark=dark)
-        if chosen.error_bars not in MEASURED:
-            return result
 
-        def again(other: Scan, begin: StitchedObject | None, how: RefineConfig, name: str) -> RefineResult:
-            return solve(other, begin, how, progress=stage_of(progress, name, "epoch"), dark=thinned(other))
 
-        def thinned(other: Scan) -> npt.NDArray[np.floating] | None:
-            # Half of the counts come with half of the dark ones.
-            share = other.counts_per_frame().mean() / scan.counts_per_frame().mean()
-            return None if dark is None else dark * share
+def _measured(
+    scan: Scan, start: StitchedObject | None, config: RefineConfig, how: _How, probes: Probes | None = None
+) -> RefineResult:
+    """A solution, with error bars that were measured where the settings ask for them."""
+    solve = partial(_solve, probes=probes)
+    result = solve(scan, start, config, how)
+    if config.error_bars not in MEASURED:
+        return result
 
-        try:
-            return replace(result, error_bars=measured_bars(result, scan, start, again, chosen))
-        except KeyboardInterrupt:
-            raise RefinementInterrupted(result) from None
+    def again(other: Scan, begin: StitchedObject | None, settings: RefineConfig, name: str) -> RefineResult:
+        # Half of the counts come with half of the dark ones.
+        share = other.counts_per_frame().mean() / scan.counts_per_frame().mean()
+        dark = None if how.dark is None else how.dark * share
+        return solve(other, begin, settings, replace(how.telling(name, "epoch"), dark=dark))
+
+    try:
+        return replace(result, error_bars=measured_bars(result, scan, start, again, config))
+    except KeyboardInterrupt:
+        raise RefinementInterrupted(result) from None
 
 
 def _refined_where_found(
-    scan: Scan, start: StitchedObject | None, config: RefineConfig, **how: Any
+    scan: Scan, start: StitchedObject | None, config: RefineConfig, how: _How
 ) -> RefineResult:
     """Refine a scan with its frames where a search found them."""
-    progress = stage_of(how["progress"], "finding positions", "round")
-    search = {**how, "device": torch.device(how["device"]), "progress": progress}
-    found = find_positions(scan, config, **search)
+    found = _search(scan, config, how, "finding positions")
     settings = evolve(config, position_search_px=None)
     # An object of frames that lay elsewhere is none to start from.
     begin = start if np.array_equal(found.positions, scan.positions) else None
     try:
-        return found.told(refine(replace(scan, positions=found.positions), begin, config=settings, **how))
+        return found.told(_measured(replace(scan, positions=found.positions), begin, settings, how))
     except RefinementInterrupted as stop:
         raise RefinementInterrupted(found.told(stop.result)) from None
+
+
+def _search(scan: Scan, config: RefineConfig, how: _How, stage: str) -> PositionsFound:
+    told = how.telling(stage, "round")
+    return find_positions(
+        scan,
+        config,
+        device=told.device,
+        dtype=told.dtype,
+        processes=told.processes,
+        dark=told.dark,
+        progress=told.progress,
+    )
+
+
+def _refined_together(
+    scans: Sequence[Scan], start: StitchedObject | None, config: RefineConfig, how: _How
+) -> RefineResult:
+    """Refine several scans of one object."""
+    return refine_together(
+        scans,
+        config,
+        search=lambda scan, stage: _search(scan, config, how, stage),
+        look=lambda scan, trial, stage: _solve(scan, None, trial, how.telling(stage, "epoch")),
+        solve=lambda problem, settings: _measured(problem.scan, start, settings, how, problem.probes),
+        device=how.device,
+    )
 
 
 def _solve(
     scan: Scan,
     start: StitchedObject | None,
     config: RefineConfig,
+    how: _How,
     *,
-    device: torch.device,
-    dtype: torch.dtype,
-    processes: Team,
-    progress: Progress | None,
-    dark: npt.NDArray[np.floating] | None,
+    probes: Probes | None = None,
 ) -> RefineResult:
-    """One solution of one scan."""
-    solver = Iteration(scan, start, config, device=device, dtype=dtype, processes=processes, dark=dark)
+    """One solution of one scan, or of several that were joined and have these probes."""
+    solver = Iteration(
+        scan,
+        start,
+        config,
+        device=how.device,
+        dtype=how.dtype,
+        processes=how.processes,
+        dark=how.dark,
+        probes=probes,
+    )
     if config.refine_batch_size is None:
         most = first_count(scan.n_frames, solver.frames_per_pixel())
     else:
         most = max(1, round(scan.n_frames / config.refine_batch_size))
     plan = subset_counts(most, epochs_of(config, near_field=is_near_field(scan.metadata)))
-    return _run(solver, plan, config.refine_tolerance, progress)
+    return _run(solver, plan, config.refine_tolerance, how.progress)
 
 
 def _run(

@@ -16,6 +16,7 @@ from ptycho_torch.refine.unknowns.base import Chunk, Indices, Published, Setup, 
 from ptycho_torch.refine.unknowns.object import ObjectUnknown
 from ptycho_torch.refine.unknowns.positions import POSITION_MARGIN_PX, PositionsUnknown
 from ptycho_torch.refine.unknowns.probe import ProbeUnknown
+from ptycho_torch.refine.unknowns.scan_probes import ScanProbes
 from ptycho_torch.refine.unknowns.varying_probe import VaryingProbe
 
 __all__ = [
@@ -90,10 +91,16 @@ def unknowns_of(setup: Setup) -> Unknowns:
     found = (kind.of(setup) for kind in _other_kinds())
     return Unknowns(
         object=ObjectUnknown.of(setup),
-        probe=(VaryingProbe if setup.config.probe_variation else ProbeUnknown).of(setup),
+        probe=_probe_of(setup),
         positions=PositionsUnknown.of(setup),
         others=tuple(unknown for unknown in found if unknown is not None),
     )
+
+
+def _probe_of(setup: Setup) -> ProbeUnknown:
+    if setup.probes is not None:
+        return ScanProbes.of(setup)
+    return (VaryingProbe if setup.config.probe_variation else ProbeUnknown).of(setup)
 
 
 def _other_kinds() -> list[type[Unknown]]:

@@ -26,7 +26,7 @@ from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.frames import Indices
 from ptycho_torch.refine.sub_pixel import SolverPlacement
 
-__all__ = ["Chunk", "Indices", "Published", "Setup", "Step", "Unknown"]
+__all__ = ["Chunk", "Indices", "LightGradient", "Published", "Setup", "Step", "Unknown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,11 @@ class Setup:
         How far the beam lies beside the middle of the frames; px.
     dark
         (N, N) counts that every frame shows without light, where they are known.
+    probes
+        Complex, ``(scans, modes, N, N)``, as ``probe``: those of several scans that are fitted together,
+        which ``scan_index`` numbers; None: there is one scan.
+    n_frames
+        Frames that the probe lights, where those are not all frames.
     """
 
     scan: Scan
@@ -63,6 +68,8 @@ class Setup:
     dtype: torch.dtype
     tilt: tuple[int, int] = (0, 0)
     dark: npt.NDArray[np.floating] | None = None
+    probes: Tensor | None = None
+    n_frames: int | None = None
 
     @property
     def device(self) -> torch.device:
@@ -118,9 +125,18 @@ class Chunk:
         """Gradient by the conjugate of the patches, complex, ``(chunk, N, N)``."""
         return self.arithmetic.patch_gradient(self.wave, self.light)
 
-    def gathered_light(self, waves: Tensor) -> Tensor:
-        """Gradient by the probe ``(modes, N, N)`` of gradients by the light on every frame."""
-        return self.where.gather_light(self.by_probe(waves))
+    @cached_property
+    def light_gradient(self) -> LightGradient:
+        """Gradients by the light on every frame, and what the probe needs to know beside."""
+        by_light = self.patches.conj()[:, None] * self.wave
+        return LightGradient(
+            frames=self.frames,
+            where=self.where,
+            power=self.patches.real.square() + self.patches.imag.square(),
+            light=self.light,
+            by_light=by_light,
+            waves=self.by_probe(by_light),
+        )
 
     def by_probe(self, waves: Tensor) -> Tensor:
         """Gradients by what the probe sends to every frame, of those by the light there: same shape."""
@@ -129,6 +145,46 @@ class Chunk:
         for unknown in reversed(self.others):
             waves = unknown.gathered_light(waves, self.frames)
         return waves
+
+
+@dataclass(frozen=True, kw_only=True)
+class LightGradient:
+    """Gradients by the light on some frames.
+
+    Attributes
+    ----------
+    frames
+        (chunk,) frame numbers.
+    where
+        Their placement on the canvas.
+    power
+        Real, ``(chunk, N, N)``: intensity of the object in every frame.
+    light
+        Complex, ``(modes, N, N)`` or ``(chunk, modes, N, N)``.
+    by_light, waves
+        Complex, ``(chunk, modes, N, N)``: gradient by the light on the object, and by what the probe sends,
+        which other unknowns change on the way.
+    """
+
+    frames: Indices
+    where: SolverPlacement
+    power: Tensor
+    light: Tensor
+    by_light: Tensor
+    waves: Tensor
+
+    def of(self, rows: Indices, frames: Indices, root: Tensor) -> LightGradient:
+        """Those of some rows by a light that is ``root`` times weaker, under other numbers of frames."""
+        chosen = torch.from_numpy(rows)
+        light = self.light if self.light.ndim == self.by_light.ndim - 1 else self.light[chosen]
+        return LightGradient(
+            frames=frames,
+            where=self.where.part(chosen),
+            power=self.power[chosen] * root.square(),
+            light=light / root,
+            by_light=self.by_light[chosen] * root,
+            waves=self.waves[chosen] * root,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

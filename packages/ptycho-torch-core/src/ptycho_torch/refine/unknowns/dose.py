@@ -81,8 +81,13 @@ class DoseUnknown(Unknown):
         if not setup.config.refine_dose:
             return None
         light = torch.from_numpy(setup.scan.counts_per_frame()).to(setup.device)
+        usual = light.mean()
+        if setup.probes is not None:
+            # The brightness of a scan is that of its probe.
+            index = torch.from_numpy(setup.scan.scan_index).to(setup.device)
+            usual = (torch.bincount(index, weights=light) / torch.bincount(index))[index]
         return cls(
-            (light / light.mean()).clamp(min=_LEAST),
+            (light / usual).clamp(min=_LEAST),
             intensity_scale=setup.intensity_scale,
             counts=float(light.mean()),
             of_amplitudes=setup.config.likelihood == "amplitude",
@@ -139,10 +144,12 @@ class DoseUnknown(Unknown):
         self.now = self.ahead = self.value
 
     def publish(self, result: Published) -> None:
-        """The doses, their mean one; the object takes the rest."""
-        mean = self.now.mean()
+        """The doses, with those of their scans, their mean one; the object takes the rest."""
+        before = torch.as_tensor(result.others.get("dose", 1.0), dtype=self.now.dtype, device=self.now.device)
+        whole = self.now * before
+        mean = whole.mean()
         result.object = result.object * mean.sqrt()
-        dose = (self.now / mean).cpu().numpy()
+        dose = (whole / mean).cpu().numpy()
         result.others["dose"] = dose
         result.said["dose"] = (
             f"from {dose.min():.3g} to {dose.max():.3g} of the mean, {100 * dose.std():.2g} % (rms) apart"

@@ -52,12 +52,17 @@ _TAKEN_ALONG_PX = 0.02
 _WAITS = ((0.1, 1), (0.01, 3), (0.0, 5))
 """Epochs from one step to the next, by how far the last one went (px): the object has to follow."""
 _MARGIN_PX = 2
+_LARGEST_OFFSET_PX = 4
+"""What may be left of the offset of a scan once it was found."""
 
 
-def room_px(config: RefineConfig, positions: npt.NDArray[np.float64], n_pixels: int) -> int:
-    """How far frames at ``positions`` (n, 2) may move together, px; zero where they do not."""
+def room_px(
+    config: RefineConfig, positions: npt.NDArray[np.float64], n_pixels: int, *, several: bool = False
+) -> int:
+    """How far frames at ``positions`` (n, 2), of several scans or one, may move together, px."""
     stretched = _LARGEST_STRETCH * float(np.ptp(positions, axis=0).max()) * config.refine_geometry
-    return int(np.ceil(stretched + _LARGEST_DRIFT * n_pixels * config.refine_drift))
+    room = int(np.ceil(stretched + _LARGEST_DRIFT * n_pixels * config.refine_drift))
+    return room + (_LARGEST_OFFSET_PX + _MARGIN_PX) * several
 
 
 class GeometryUnknown(Unknown):
@@ -86,6 +91,8 @@ class GeometryUnknown(Unknown):
             setup.device, setup.dtype.to_real()
         )
         self.pixel_m = _pixel_of(setup.scan)
+        self.scan_index = None if setup.probes is None else setup.scan.scan_index
+        self.drifts = setup.config.refine_drift
         self.processes: Team = ALONE
         self.change = torch.zeros_like(value)
         self.epoch = self.next_epoch = 0
@@ -93,12 +100,18 @@ class GeometryUnknown(Unknown):
 
     @classmethod
     def of(cls, setup: Setup) -> Self | None:
-        """A scan as it is stated; None unless ``refine_geometry`` or ``refine_drift`` asks for more."""
+        """A scan as it is stated; None unless the settings ask for more, or there are several scans."""
         config, positions = setup.config, setup.scan.positions
-        if not (config.refine_geometry or config.refine_drift):
+        several = setup.probes is not None
+        if not (config.refine_geometry or config.refine_drift or several):
             return None
-        functions = displacements_of(positions, affine=config.refine_geometry, drift=config.refine_drift)
-        return cls(setup, functions, room_px(config, positions, setup.scan.N))
+        functions = displacements_of(
+            positions,
+            affine=config.refine_geometry,
+            drift=config.refine_drift,
+            scan_index=setup.scan.scan_index if several else None,
+        )
+        return cls(setup, functions, room_px(config, positions, setup.scan.N, several=several))
 
     def placed(self, positions: Tensor, frames: Indices) -> Tensor:
         """Moved."""
@@ -198,8 +211,12 @@ class GeometryUnknown(Unknown):
             matrix = np.eye(2) + common[:count].T / self.functions.reach_px
             result.others |= _numbers(AffineMap.of(matrix))
             result.said["geometry"] = _in_words(AffineMap.of(matrix))
-        if common[count:].size:
-            drift = self.functions.drift @ common[count:]
+        drift = self.functions.drift @ common[count:]
+        if self.scan_index is not None:
+            offsets = _means(drift, self.scan_index)
+            drift = drift - offsets[self.scan_index]
+            result.others["scan_offset_px"] = offsets - offsets[0]
+        if self.drifts:
             result.others["drift"] = drift
             result.said["drift"] = self._drift_in_words(drift)
         if self._farthest(self.now) > self.room - _MARGIN_PX - 1:
@@ -214,6 +231,12 @@ class GeometryUnknown(Unknown):
             return words
         farthest = np.hypot(*(drift * self.pixel_m).T).max()
         return f"{words} or {1e9 * farthest:.3g} nm"
+
+
+def _means(values: npt.NDArray[np.float64], index: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Means (k, 2) of the values (n, 2) that belong to each index."""
+    counts = np.bincount(index)
+    return np.stack([np.bincount(index, weights=column) / counts for column in values.T], axis=1)
 
 
 def _slopes(patches: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,15 @@ from torch import Tensor
 
 from ptycho_torch.physics import with_power
 from ptycho_torch.refine.sub_pixel import SolverPlacement
-from ptycho_torch.refine.unknowns.base import Chunk, Indices, Published, Setup, Step, Unknown
+from ptycho_torch.refine.unknowns.base import (
+    Chunk,
+    Indices,
+    LightGradient,
+    Published,
+    Setup,
+    Step,
+    Unknown,
+)
 
 __all__ = ["ProbeUnknown"]
 
@@ -73,10 +81,13 @@ class ProbeUnknown(Unknown):
         self.object_power = torch.zeros_like(self.value[0].real)
 
     def add_wave(self, chunk: Chunk) -> None:
-        """Add what the frames say, and the curvature: the summed intensity of the object."""
-        patches = chunk.patches
-        self.gradient += chunk.gathered_light(patches.conj()[:, None] * chunk.wave)
-        self.object_power += (patches.real.square() + patches.imag.square()).sum(dim=0)
+        """Add what the frames of a chunk say."""
+        self.add_light(chunk.light_gradient)
+
+    def add_light(self, told: LightGradient) -> None:
+        """Add what frames say, and the curvature: the summed intensity of the object."""
+        self.gradient += told.where.gather_light(told.waves)
+        self.object_power += told.power.sum(dim=0)
 
     def sums(self) -> tuple[Tensor, ...]:
         """Gradient and curvature."""

@@ -30,7 +30,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from ptycho_torch.refine.sub_pixel import SolverPlacement
-from ptycho_torch.refine.unknowns.base import Chunk, Indices, Published, Setup, Step
+from ptycho_torch.refine.unknowns.base import Indices, LightGradient, Published, Setup, Step
 from ptycho_torch.refine.unknowns.probe import ProbeUnknown
 
 __all__ = ["VaryingProbe"]
@@ -96,7 +96,7 @@ class VaryingProbe(ProbeUnknown):
             first_epoch=plain.first_epoch,
             moved=plain.moved,
             support=setup.config.probe_support,
-            n_frames=setup.scan.n_frames,
+            n_frames=setup.n_frames or setup.scan.n_frames,
             n_variations=setup.config.probe_variation,
             smooth=setup.config.probe_variation_smooth,
         )
@@ -147,22 +147,19 @@ class VaryingProbe(ProbeUnknown):
         self.mode_power = torch.zeros_like(self.variation.real)
         self.moves: list[Tensor] = []
 
-    def add_wave(self, chunk: Chunk) -> None:
+    def add_light(self, told: LightGradient) -> None:
         """Add what the frames say of the modes, and the moves of their weights."""
-        patches, weights = chunk.patches, self._weights(chunk.frames)
-        by_light = patches.conj()[:, None] * chunk.wave
-        waves = chunk.by_probe(by_light)
+        weights, waves, power = self._weights(told.frames), told.waves, told.power
         first = waves[:, 0] * self._shares(weights)
         waves = torch.cat((first[:, None], waves[:, 1:]), dim=1)
-        power = patches.real.square() + patches.imag.square()
-        self.gradient += chunk.where.gather_light(waves)
+        self.gradient += told.where.gather_light(waves)
         self.object_power += power.sum(dim=0)
         turned = weights.conj()[:, :, None, None] * first[:, None]
-        self.mode_gradient += chunk.where.gather_light(turned)
+        self.mode_gradient += told.where.gather_light(turned)
         self.mode_power += torch.einsum("jk,jyx->kyx", weights.abs().square(), power)
         # A weight that grows takes light from the main mode: the power of the frame stays.
-        along = (chunk.light[:, 0].conj() * by_light[:, 0]).sum(dim=(-2, -1)).real
-        self.moves.append(self._moves(chunk.where, first, power, weights * along[:, None]))
+        along = (told.light[:, 0].conj() * told.by_light[:, 0]).sum(dim=(-2, -1)).real
+        self.moves.append(self._moves(told.where, first, power, weights * along[:, None]))
 
     def _moves(self, where: SolverPlacement, waves: Tensor, power: Tensor, beside: Tensor) -> Tensor:
         """Moves of weights, ``(batch, K)``: what modes times patches explain of waves, by least squares."""

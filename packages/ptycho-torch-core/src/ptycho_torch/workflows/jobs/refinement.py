@@ -1,4 +1,4 @@
-"""Refine a scan against all its frames, and leave arrays, pictures and metrics behind."""
+"""Refine a scan, or several of one object, and leave arrays, pictures and metrics behind."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from ptycho_torch.data.dark import load_dark
 from ptycho_torch.data.inputs import files_read
 from ptycho_torch.data.limits import larger_arrays
 from ptycho_torch.data.reading import read_scan
-from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.diagnosis.verdict import Verdict
+from ptycho_torch.data.scan.contract import Scan, frame_chunks
+from ptycho_torch.diagnosis.verdict import Verdict, worst_of
 from ptycho_torch.metrics import MetricReport
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine import RefinementInterrupted, RefineResult, forward_residual, refine
 from ptycho_torch.refine.held_out import judge
+from ptycho_torch.refine.result import ScanResult
 from ptycho_torch.refine.settings import check_against
+from ptycho_torch.refine.several import concatenated
 from ptycho_torch.results import load_object
 from ptycho_torch.workflows.jobs.judging import said_of, sure_of, warn_of, warn_of_unsettled
 from ptycho_torch.workflows.processes.beside import beside
@@ -94,7 +96,7 @@ def refine_scan(
     pictures: bool = True,
     command: Sequence[str] | None = None,
 ) -> RefinementOutcome:
-    """Reconstruct a scan by iteration alone.
+    """Reconstruct a scan, or several scans of one object, by iteration alone.
 
     Parameters
     ----------
@@ -131,7 +133,7 @@ def refine_scan(
     """
     data, execution = payload.data_config, payload.execution_config
     inputs = (
-        *files_read((payload.scan_file,), data.reader, payload.parts_config),
+        *files_read(payload.scan_files, data.reader, payload.parts_config),
         data.start_file,
         data.dark_file,
     )
@@ -139,29 +141,20 @@ def refine_scan(
     device = resolve_accelerator(execution.accelerator)
     count_devices(execution, device, joins=False)
     with larger_arrays(execution.largest_array_gib):
-        scan = read_scan(
-            payload.scan_file,
-            n_pixels=None,
-            measurement_domain=data.measurement_domain,
-            nphotons=data.nphotons,
-            reader=data.reader,
-            orientation=payload.orientation_config,
-            parts=payload.parts_config,
-            clean=data.clean,
-            strict=data.strict,
-        )
+        scans = [_read(path, payload) for path in payload.scan_files]
         start = None if data.start_file is None else load_object(data.start_file, reader=data.reader)
-        dark = None if data.dark_file is None else load_dark(data.dark_file, scan.N)
-    announce_product(scan)
+        dark = None if data.dark_file is None else load_dark(data.dark_file, scans[0].N)
+    announce_product(scans[0])
     with run.at_work() as work, numerics():
         interrupted = False
         try:
             config = payload.refine_config
-            result = refine_in_processes(scan, start, config, execution, device, progress, dark=dark)
+            result = refine_in_processes(scans, start, config, execution, device, progress, dark=dark)
         except RefinementInterrupted as stop:
             result, interrupted = stop.result, True
-        made = refined_record(result, scan, payload.resolution, config=payload.refine_config, device=device)
-        origin = _origin(made, payload.scan_file.name, list(command or ()))
+        made = refined_record(result, scans, payload.resolution, config=payload.refine_config, device=device)
+        names = ", ".join(path.name for path in payload.scan_files)
+        origin = _origin(made, names, list(command or ()))
         leaving = Leaving(work)
         write_results(leaving, made, run=origin, pictures=pictures)
         leaving.require(ARRAYS)
@@ -183,6 +176,21 @@ def refine_scan(
     )
 
 
+def _read(path: Path, payload: RefinementPayload) -> Scan:
+    data = payload.data_config
+    return read_scan(
+        path,
+        n_pixels=None,
+        measurement_domain=data.measurement_domain,
+        nphotons=data.nphotons,
+        reader=data.reader,
+        orientation=payload.orientation_config,
+        parts=payload.parts_config,
+        clean=data.clean,
+        strict=data.strict,
+    )
+
+
 def _origin(made: Reconstructed, name: str, command: Sequence[str]) -> Origin:
     frames = made.frames
     facts = [
@@ -199,7 +207,7 @@ def _origin(made: Reconstructed, name: str, command: Sequence[str]) -> Origin:
 
 def refined_record(
     result: RefineResult,
-    scan: Scan,
+    scan: Scan | Sequence[Scan],
     settings: Resolution,
     *,
     config: RefineConfig,
@@ -213,7 +221,7 @@ def refined_record(
     result
         From :func:`ptycho_torch.refine.refine`.
     scan
-        The frames that were fitted.
+        The frames that were fitted, of one scan or of several.
     settings
         Of the run.
     config
@@ -223,47 +231,85 @@ def refined_record(
     start
         What it started from, if that is a result of its own.
     """
-    fitted = replace(scan, positions=result.positions)
+    scans = [scan] if isinstance(scan, Scan) else list(scan)
+    frames = scans[0] if len(scans) == 1 else concatenated(scans)
+    fitted = replace(frames, positions=result.positions)
     bars = None if result.error_bars is None else result.error_bars.at(object_pixel_m(fitted))
+    verdicts = [_judged(part, result, own, config, device) for part, own in _parts(result, scans)]
+    said = dict(result.said)
+    if len(scans) > 1:
+        said |= {f"scan {number} verdict": one.sentence for number, one in enumerate(verdicts, start=1)}
     return Reconstructed(
         object=result.object,
         probe=result.probe,
         frames=fitted,
-        residual=forward_residual(
-            fitted,
-            result.object,
-            result.probe,
-            sub_pixel=result.sub_pixel,
-            dose=result.dose,
-            variation=result.variation,
-            background=result.background,
-            intensity_scale=result.intensity_scale,
-            slices=result.slices,
-            slice_distance_m=result.slice_distance_m or 0.0,
-            device=device,
-        ),
+        residual=_residual(fitted, result, device) if len(scans) == 1 else _common_residual(fitted, result),
         report=compare_with_truth(result.object, fitted, result.probe, bars),
         settings=settings,
         curve=result.residuals,
         others=result.others,
-        said=result.said,
+        said=said,
         start=start,
         error_bars=bars,
-        verdict=judge(
-            fitted,
-            result.object,
-            result.probe,
-            config=config,
-            sub_pixel=result.sub_pixel,
-            background=result.background,
-            variation=result.variation,
-            device=device,
-        ),
+        verdict=worst_of(verdicts),
     )
 
 
+def _parts(result: RefineResult, scans: Sequence[Scan]) -> list[tuple[Scan, ScanResult | None]]:
+    """Each scan with the positions that belong to the object, and what belongs to it of several."""
+    if not result.scans:
+        return [(replace(scans[0], positions=result.positions), None)]
+    return [
+        (replace(scan, positions=result.positions[own.frames]), own)
+        for scan, own in zip(scans, result.scans, strict=True)
+    ]
+
+
+def _judged(
+    scan: Scan, result: RefineResult, own: ScanResult | None, config: RefineConfig, device: str
+) -> Verdict:
+    return judge(
+        scan,
+        result.object,
+        result.probe if own is None else own.probe,
+        config=config,
+        sub_pixel=result.sub_pixel,
+        background=result.background,
+        variation=result.variation if own is None else own.variation,
+        device=device,
+    )
+
+
+def _residual(scan: Scan, result: RefineResult, device: str) -> float:
+    return forward_residual(
+        scan,
+        result.object,
+        result.probe,
+        sub_pixel=result.sub_pixel,
+        dose=result.dose,
+        variation=result.variation,
+        background=result.background,
+        intensity_scale=result.intensity_scale,
+        slices=result.slices,
+        slice_distance_m=result.slice_distance_m or 0.0,
+        device=device,
+    )
+
+
+def _common_residual(scan: Scan, result: RefineResult) -> float:
+    """Residual over all frames of several scans, each with its own light: a ratio of sums."""
+    amplitudes = np.concatenate(
+        [
+            np.sqrt(scan.diffraction[some]).sum(axis=(1, 2), dtype=np.float64)
+            for some in frame_chunks(scan.diffraction)
+        ]
+    )
+    weights = [amplitudes[own.frames].sum() for own in result.scans]
+    return float(np.average([own.forward_residual for own in result.scans], weights=weights))
+
+
 def refine_in_processes(
-    scan: Scan,
+    scan: Scan | Sequence[Scan],
     start: StitchedObject | None,
     config: RefineConfig,
     execution: PyTorchExecutionConfig,
@@ -291,13 +337,14 @@ def refine_in_processes(
         If there are fewer devices than asked for, or fewer frames than processes or frames per step.
     """
     count = count_devices(execution, device_type, joins=False)
-    check_against(config, scan, n_processes=count)
+    for one in [scan] if isinstance(scan, Scan) else scan:
+        check_against(config, one, n_processes=count)
     with beside(count, device_type, _refine_share, (scan, start, config, dark)) as device:
         return refine(scan, start, config=config, device=device, progress=progress, dark=dark)
 
 
 def _refine_share(
-    scan: Scan,
+    scan: Scan | Sequence[Scan],
     start: StitchedObject | None,
     config: RefineConfig,
     dark: npt.NDArray[np.float64] | None,
