@@ -218,6 +218,22 @@ def _delayed(scan: Scan, share: float) -> Scan:
     return replace(scan, positions=scan.positions * (1 - share) + later * share)
 
 
+def _jumped(scan: Scan, *by: float, at: float = 0.5) -> Scan:
+    """All frames after a share of the scan lie elsewhere than stated."""
+    later = np.arange(scan.n_frames)[:, None] >= at * scan.n_frames
+    return replace(scan, positions=scan.positions + np.where(later, by, 0.0))
+
+
+def _drifted(scan: Scan, *by: float, power: float = 1.0) -> Scan:
+    share = np.linspace(0, 1, scan.n_frames)[:, None] ** power
+    return replace(scan, positions=scan.positions + share * by)
+
+
+def _sheared(scan: Scan, by: float) -> Scan:
+    middle = scan.positions.mean(axis=0)
+    return replace(scan, positions=(scan.positions - middle) @ np.array([[1, by], [0, 1]]) + middle)
+
+
 def _shifted(scan: Scan, *by: int) -> Scan:
     return _counts(scan, lambda f: np.roll(f, by, axis=(1, 2)))
 
@@ -263,6 +279,15 @@ WRONG: dict[str, Change] = {
     "counts modulo 64": lambda s: _counts(s, lambda f: f % 64),
     "positions 1.1 times": lambda s: _scaled(s, 1.1),
     "positions 0.92 times": lambda s: _scaled(s, 0.92),
+    "positions jump by 2 px": lambda s: _jumped(s, 0, 2),
+    "positions jump by 4 px": lambda s: _jumped(s, 3, 3),
+    "positions jump by 8 px": lambda s: _jumped(s, -3, 7),
+    "positions jump by 6 px, late": lambda s: _jumped(s, 0, 6, at=0.8),
+    "positions drift by 4 px": lambda s: _drifted(s, 0, 4),
+    "positions drift by 8 px": lambda s: _drifted(s, 6, -6),
+    "positions drift by 12 px, later faster": lambda s: _drifted(s, 0, 12, power=2),
+    "scan sheared by 0.1": lambda s: _sheared(s, 0.1),
+    "scan turned by 8 degrees": lambda s: _turned(s, 8),
     "divided by the largest count, turned by 90 degrees": lambda s: _turned(s.scaled(1e-4), 90),
     "divided by the largest count, off by one frame": lambda s: replace(
         s.scaled(1e-4), positions=np.roll(s.positions, 1, axis=0)

@@ -1,5 +1,6 @@
 """Frames that are held out tell a right scan from a wrong one."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from ptycho_config import RefineConfig
 from ptycho_torch.data.simulation.simulate import simulate_scan, simulate_scene
+from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.reassembly import StitchedObject, Team
 from ptycho_torch.refine import refine
 from ptycho_torch.refine.held_out import judge
@@ -124,3 +126,61 @@ def test_the_unit_of_the_counts_does_not_matter(scan, unit):
     assert not found.is_bad
     assert found.misfit == pytest.approx(plain.misfit, rel=0.05)
     assert judged(replace(scan, positions=scan.positions[:, ::-1].copy()).scaled(unit)).is_bad
+
+
+def moved(scan, by):
+    """The scan whose stated positions lack displacements (n, 2) of the frames."""
+    return replace(scan, positions=scan.positions - by)
+
+
+@pytest.mark.rule("RUN-090")
+def test_a_jump_is_named_with_its_frame_and_its_size(scan):
+    by = np.where(np.arange(64)[:, None] < 40, 0.0, [3.0, -4.0])
+    found = judged(moved(scan, by))
+    assert found.is_bad
+    assert found.moved.kind == "jump"
+    np.testing.assert_allclose(found.moved.by_px, [3, -4], atol=1)
+    assert abs(found.moved.from_frame - 40) <= 3
+    assert str(found.moved.from_frame) in found.sentence
+    assert Verdict.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+@pytest.mark.rule("RUN-090")
+def test_a_drift_is_told_by_how_far_better_it_fits(scan):
+    found = judged(moved(scan, np.linspace(0, 1, 64)[:, None] ** 2 * [1.0, 7.0]))
+    assert found.is_bad
+    assert found.moved.kind == "drift"
+    assert found.moved.by_px[1] == pytest.approx(7, abs=1)
+    assert "--refine-drift" in found.sentence
+
+
+@pytest.mark.rule("RUN-090")
+def test_a_sheared_scan_is_told(scan):
+    middle = scan.positions.mean(axis=0)
+    found = judged(replace(scan, positions=middle + (scan.positions - middle) @ [[1, 0.25], [0, 1]]))
+    assert found.is_bad
+    assert found.moved.kind in ("stretch", "drift")
+
+
+@pytest.mark.rule("RUN-090")
+def test_positions_that_are_right_or_off_by_chance_do_not_move(scan):
+    assert judged(scan).moved is None
+    off = np.random.default_rng(0).normal(0, 0.5, scan.positions.shape)
+    found = judged(moved(scan, off))
+    assert not found.is_bad
+    assert found.moved is None
+
+
+@pytest.mark.rule("RUN-090")
+def test_a_jump_far_from_the_middle_is_found_where_the_object_fits_worst():
+    """Frames around the middle of a large scan know nothing of it."""
+    large = simulate_scene(
+        "random_field", N=32, grid=(24, 24), step_px=3.0, jitter_px=1.0, photons=1e5, seed=6
+    )
+    by = np.where(np.arange(576)[:, None] < 72, 0.0, [0.0, 5.0])
+    found = judged(moved(large, by))
+    assert found.is_bad
+    assert found.moved.kind == "jump"
+    assert abs(found.moved.from_frame - 72) <= 6
+    assert "where the object fits worst" in found.sentence
+    assert not judged(large).is_bad

@@ -25,6 +25,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.diagnosis.moves import LIMIT as LIMIT_OF_MOVES
+from ptycho_torch.diagnosis.moves import Moved
+
 __all__ = [
     "LIMIT",
     "LIMIT_OF_SCALE",
@@ -32,7 +35,9 @@ __all__ = [
     "Misfits",
     "Verdict",
     "misfits",
+    "moves_doubted",
     "scale_doubted",
+    "spoiled_there",
     "untold",
     "verdict",
     "worst_of",
@@ -145,6 +150,9 @@ class Verdict:
     better_scale
         Factor on the distances between the positions under which they are predicted far better; None: none
         was found.
+    moved
+        How they have moved against their positions, where they are predicted far better so; None: nothing
+        was found.
     """
 
     is_bad: bool
@@ -156,6 +164,7 @@ class Verdict:
     sentence: str
     n_held_out: int = 0
     better_scale: float | None = None
+    moved: Moved | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -164,7 +173,10 @@ class Verdict:
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any]) -> Verdict:
         """From what `to_dict` gave."""
-        return cls(**entries)
+        moved = entries.get("moved")
+        if moved is not None:
+            moved = Moved(**{**moved, "by_px": tuple(moved["by_px"])})
+        return cls(**{**entries, "moved": moved})
 
 
 def misfits(counts: Counts, made: Counts, empty: Counts, free: npt.NDArray[np.bool_]) -> Misfits:
@@ -365,6 +377,42 @@ def scale_doubted(passed: Verdict, best: tuple[float, float]) -> Verdict:
         "finds the factor"
     )
     return replace(passed, is_bad=True, sentence=text, better_scale=factor)
+
+
+def moves_doubted(passed: Verdict, best: Moved | None) -> Verdict:
+    """The verdict, unless the frames fit far better where they have moved against their positions.
+
+    Parameters
+    ----------
+    passed
+        Of the positions as they are.
+    best
+        How they fit best; None: not better than they are.
+    """
+    if best is None or best.share > LIMIT_OF_MOVES:
+        return passed
+    text = f"{passed.sentence}, but still better with {best.sentence()}"
+    return replace(passed, is_bad=True, sentence=text, moved=best)
+
+
+def spoiled_there(found: Verdict, frames: npt.NDArray[np.int64], place: npt.NDArray[np.float64]) -> Verdict:
+    """A verdict by frames of the place that fits worst, saying which these are.
+
+    Parameters
+    ----------
+    found
+        Verdict by frames around the place.
+    frames
+        (k,) their numbers.
+    place
+        (2,) ``[y, x]``; px.
+    """
+    y, x = place
+    where = (
+        f"around y = {y:.0f} px, x = {x:.0f} px, where the object fits worst (frames {frames.min()} to "
+        f"{frames.max()}),"
+    )
+    return replace(found, sentence=f"{where} {found.sentence}")
 
 
 def untold(because: str) -> Verdict:
