@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from ptycho_config import OrientationConfig
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.opening import open_scan
 from ptycho_torch.data.scan.orientation import oriented
+from ptycho_torch.data.simulation import Faults, simulate_scene
+from ptycho_torch.trials import try_unknowns
 from ptycho_torch_cli.inspect import main
 
 
@@ -137,3 +140,31 @@ def test_trials_are_told_beside_the_report(
     assert told["orientation"]["flags"] is None
     assert told["scale"]["factor"] is None
     assert told["metadata"]["orientation"] == [{"swap_axes": True}]
+
+
+@pytest.mark.rule("REF-060")
+def test_what_pays_is_told_with_the_flags_to_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Other unknowns are tried by the tests of the trial itself.
+    few = partial(try_unknowns, only=("dose", "probe"))
+    monkeypatch.setattr("ptycho_torch.trials.try_unknowns", few)
+    path = tmp_path / "dose.npz"
+    faults = Faults(dose_rms=0.3)
+    save_scan(path, simulate_scene("random_field", N=32, grid=(6, 6), step_px=4.0, seed=1, faults=faults))
+    assert main([str(path), "--deep", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    lines = [line for line in out.splitlines() if line.startswith("  --refine-dose")]
+    assert len(lines) == 1
+    assert lines[0].endswith("advised")
+    assert "--refine-dose takes away" in out
+    assert main([str(path), "--deep", "--json", "--quiet"]) == 0
+    told = json.loads(capsys.readouterr().out)["deep"]
+    assert told["flags"] == "--refine-dose"
+    assert 0.5 < told["gain"] < 1
+    assert {one["name"] for one in told["unknowns"]} == {"dose", "probe"}
+
+
+def test_a_scan_too_short_to_tell_is_said(scan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(scan_file), "--deep", "--quiet"]) == 0
+    assert "30 frames are too few to tell" in capsys.readouterr().out

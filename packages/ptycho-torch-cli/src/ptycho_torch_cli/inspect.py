@@ -28,7 +28,7 @@ from ptycho_torch_cli.trials import add_trial_flags, text_of_trials, trials_of, 
 if TYPE_CHECKING:
     from ptycho_torch.data.summary import Examination, ScanSummary
     from ptycho_torch.diagnosis.finding import Finding
-    from ptycho_torch.trials import OrientationTrial, ScaleTrial
+    from ptycho_torch.trials import OrientationTrial, PayingTrial, ScaleTrial
 
 __all__ = ["build_parser", "main"]
 
@@ -39,13 +39,17 @@ def build_parser() -> CommandParser:
         "ptycho-torch inspect",
         description="Show what a scan holds: arrays, measurement domain, geometry, photon statistics, "
         "problems. Exits with 1 when the file would be refused.",
-        usage="SCAN [--json] [--plot PICTURE.png] [--orientation] [--scale]",
+        usage="SCAN [--json] [--plot PICTURE.png] [--orientation] [--scale] [--deep]",
         examples=(
             ("what a file holds", "ptycho-torch inspect scan.npz"),
             ("with a picture of the scan, of any format", "ptycho-torch inspect pair --plot scan.png"),
             (
                 "which orientation of the frames, and which scale of the positions, fits",
                 "ptycho-torch inspect --orientation --scale scan.npz",
+            ),
+            (
+                "what refine should fit beside the object",
+                "ptycho-torch inspect --deep scan.npz",
             ),
             ("for a script", "ptycho-torch inspect scan.h5 --json"),
         ),
@@ -124,7 +128,7 @@ def _spoiling(summary: ScanSummary) -> list[Finding]:
 
 def _tried(
     args: argparse.Namespace, found: Examination, applied: OrientationConfig
-) -> dict[str, OrientationTrial | ScaleTrial]:
+) -> dict[str, OrientationTrial | ScaleTrial | PayingTrial]:
     if not wants_trials(args):
         return {}
     if found.scan is None:

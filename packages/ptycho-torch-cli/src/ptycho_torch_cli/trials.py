@@ -1,4 +1,4 @@
-"""What ``ptycho-torch inspect`` tries on request: orientations of a scan, and scales of its positions."""
+"""What ``ptycho-torch inspect`` tries on request: orientations, scales of the positions, unknowns to fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from ptycho_torch_cli.parsers import CommandParser, add_switch
 
 if TYPE_CHECKING:
     from ptycho_torch.data import Scan
-    from ptycho_torch.trials import OrientationTrial, ScaleTrial
+    from ptycho_torch.trials import OrientationTrial, PayingTrial, ScaleTrial
+
+    Trial = OrientationTrial | ScaleTrial | PayingTrial
 
 __all__ = ["add_trial_flags", "text_of_trials", "trials_of", "wants_trials"]
 
@@ -19,7 +21,7 @@ _WIDTH = 70
 
 
 def add_trial_flags(parser: CommandParser) -> None:
-    """Add ``--orientation`` and ``--scale``."""
+    """Add ``--orientation``, ``--scale`` and ``--deep``."""
     group = parser.add_argument_group("Trials")
     add_switch(
         group,
@@ -31,16 +33,20 @@ def add_trial_flags(parser: CommandParser) -> None:
         "--scale",
         "solve them with scaled positions, in the orientation that fits, and say which scale fits",
     )
+    add_switch(
+        group,
+        "--deep",
+        "refine some hundred frames with each of the unknowns of refine, and say which of them pay, by how "
+        "much of the misfit of frames held out, and what to type; takes minutes",
+    )
 
 
 def wants_trials(args: argparse.Namespace) -> bool:
     """Whether something is to be tried."""
-    return bool(args.orientation or args.scale)
+    return bool(args.orientation or args.scale or args.deep)
 
 
-def trials_of(
-    args: argparse.Namespace, scan: Scan, applied: OrientationConfig
-) -> dict[str, OrientationTrial | ScaleTrial]:
+def trials_of(args: argparse.Namespace, scan: Scan, applied: OrientationConfig) -> dict[str, Trial]:
     """Try what was asked for, by name.
 
     Parameters
@@ -53,9 +59,9 @@ def trials_of(
         With what it was opened.
     """
     from ptycho_torch.data.scan.orientation import oriented
-    from ptycho_torch.trials import try_orientations, try_scales
+    from ptycho_torch.trials import try_orientations, try_scales, try_unknowns
 
-    found: dict[str, OrientationTrial | ScaleTrial] = {}
+    found: dict[str, Trial] = {}
     if args.orientation:
         with progress_of("fit", name="orientations", quiet=args.quiet, brief=True) as progress:
             trial = try_orientations(scan, applied=applied, progress=progress)
@@ -63,7 +69,13 @@ def trials_of(
         scan = scan if trial.found is None else oriented(scan, trial.found.change)
     if args.scale:
         with progress_of("fit", name="scales", quiet=args.quiet, brief=True) as progress:
-            found["scale"] = try_scales(scan, applied=applied, progress=progress)
+            scale = found["scale"] = try_scales(scan, applied=applied, progress=progress)
+        if scale.factor is not None:
+            change = OrientationConfig(position_scale=scale.factor / applied.position_scale)
+            scan = oriented(scan, change)
+    if args.deep:
+        with progress_of("fit", name="unknowns", quiet=args.quiet, brief=True) as progress:
+            found["deep"] = try_unknowns(scan, progress=progress)
     return found
 
 
@@ -84,4 +96,16 @@ def text_of_trials(trials: dict[str, Any]) -> str:
         scale: ScaleTrial = trials["scale"]
         lines.append(f"scale, tried on {scale.n_frames} frames of which {scale.n_held} were predicted")
         lines.append(f"  {scale.verdict}")
+    if "deep" in trials:
+        lines += _text_of_unknowns(trials["deep"])
     return "\n".join(lines)
+
+
+def _text_of_unknowns(trial: PayingTrial) -> list[str]:
+    lines = [f"unknowns, tried on {trial.n_frames} frames, each held out once"]
+    if trial.candidates:
+        lines.append(f"  {'flags':{_WIDTH}}   gains  standard errors")
+    for one in trial.candidates:
+        told = "advised" if one.advised else "pays alone" if one.pays else ""
+        lines.append(f"  {one.flags:{_WIDTH}}{one.gain:8.1%}  {one.sureness:15.1f}  {told}".rstrip())
+    return [*lines, f"  {trial.verdict}"]

@@ -57,7 +57,7 @@ class Neighbours:
         return len(self.indices)
 
 
-def choose_neighbours(scan: Scan, *, spread: bool = True) -> Neighbours:
+def choose_neighbours(scan: Scan, *, spread: bool = True, wanted: int = _WANTED) -> Neighbours:
     """Neighbouring frames about the place of a scan where frames differ most.
 
     Frames that all look alike, as those beside a sample, fit in any way.
@@ -69,15 +69,17 @@ def choose_neighbours(scan: Scan, *, spread: bool = True) -> Neighbours:
     spread
         Skip frames that are nearer to one another than a tenth of the probe, so that those of a dense scan
         still cover some ground. Not where the scale of the positions is in doubt.
+    wanted
+        How many frames, where the scan has so many.
     """
     diameter = probe_diameter(scan.probe)
     middle = _liveliest(scan)
     distance = np.linalg.norm(scan.positions - scan.positions[middle], axis=1)
     order = np.argsort(distance, kind="stable")
     order = order[scan.scan_index[order] == scan.scan_index[middle]]
-    indices = _thinned(scan.positions, order, _APART * diameter) if spread else order[:_WANTED]
+    indices = _thinned(scan.positions, order, _APART * diameter, wanted) if spread else order[:wanted]
     if len(indices) < FEWEST:
-        indices = order[:_WANTED]
+        indices = order[:wanted]
     # Held-out frames have neighbours on all sides, so none of the outer third.
     held = np.zeros(len(indices), dtype=bool)
     held[2 : max(3, 2 * len(indices) // 3) : 3] = True
@@ -106,12 +108,12 @@ def _liveliest(scan: Scan) -> int:
 
 
 def _thinned(
-    positions: npt.NDArray[np.float64], order: npt.NDArray[np.int64], apart: float
+    positions: npt.NDArray[np.float64], order: npt.NDArray[np.int64], apart: float, wanted: int
 ) -> npt.NDArray[np.int64]:
     """The first frames in ``order`` that keep a distance from all before them."""
     chosen: list[int] = []
     for index in order.tolist():
-        if len(chosen) == _WANTED:
+        if len(chosen) == wanted:
             break
         if not chosen or np.linalg.norm(positions[chosen] - positions[index], axis=1).min() >= apart:
             chosen.append(index)

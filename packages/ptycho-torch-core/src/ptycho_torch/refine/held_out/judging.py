@@ -31,7 +31,7 @@ from ptycho_torch.refine.held_out.scale import better_scale
 from ptycho_torch.refine.held_out.trial import Measured, Rows, Trial, copy_of, empty_object, short
 from ptycho_torch.refine.result import ProbeVariation, SubPixel
 
-__all__ = ["judge"]
+__all__ = ["judge", "photon_of"]
 
 _LEAST_FRAMES = 6
 _LEAST_HELD = 4
@@ -118,7 +118,7 @@ class _Judging:
         """Frames in photons under the mean of their probes, and the trial with its background likewise."""
         light = self.probe if self.variation is None else self.variation.probes(self.probe, rows).mean(axis=0)
         lit = replace(scan.take(rows), probe=np.asarray(light, dtype=np.complex64))
-        photon = _photon(lit)
+        photon = photon_of(lit)
         if photon == 1:
             return lit, self.trial
         # Noise is known of photons only: counts that were divided by something, or that a charge gives.
@@ -171,8 +171,8 @@ def _compared(
     return frames.astype(np.float64), trial.gathered(lit, empty_object(lit))[0], free
 
 
-def _photon(scan: Scan) -> float:
-    """What one photon counts in the frames of a scan."""
+def photon_of(scan: Scan) -> float:
+    """What one photon counts in the frames of a scan; 1 where nothing tells."""
     sample = np.asarray(scan.diffraction[:_SAMPLE]).astype(np.float64)
     whole = bool((sample == np.rint(sample)).all())
     return smallest_step(sample) if whole else (unit_of(sample) or 1.0)
