@@ -32,6 +32,15 @@ def test_every_frame_is_held_out_once_and_shows_a_quarter(scan):
         assert seen.sum() == seen.size - split.hidden.sum()
 
 
+def test_nothing_hidden_is_seen_at_any_dose(scan):
+    """Counts of which single precision does not hold every one."""
+    for photons in (3.1e7, 1e8, 1.7e9):
+        bright = simulate_scene("lines", **{**SIZE, "grid": (3, 3), "photons": photons})
+        for split in splits_of(bright, 4):
+            seen = split.shown.measured(np.asarray(split.shown.diffraction))
+            np.testing.assert_array_equal(~seen[split.held], split.hidden)
+
+
 def test_light_of_frames_is_told_by_what_they_show(scan):
     split = next(splits_of(scan, 4))
     told, true = split.shown.counts_per_frame(), scan.counts_per_frame()

@@ -37,7 +37,7 @@ def test_two_faults_are_answered_together():
 
 
 @pytest.mark.rule("REF-060")
-@pytest.mark.parametrize(("scene", "photons"), [("lines", 1e4)])
+@pytest.mark.parametrize(("scene", "photons"), [("lines", 1e4), ("lines", 1e9)])
 def test_nothing_is_advised_where_nothing_is_wrong(scene, photons):
     trial = try_unknowns(simulate_scene(scene, **{**SIZE, "photons": photons}))
     assert (trial.flags, trial.gain) == ("", 0.0)

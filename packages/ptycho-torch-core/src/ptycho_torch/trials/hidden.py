@@ -95,7 +95,8 @@ def splits_of(scan: Scan, count: int, *, seed: int = 0, wanted: int | None = Non
     """
     frames = np.asarray(scan.diffraction, dtype=np.float32)
     free = np.broadcast_to(scan.measured(frames), frames.shape)
-    beyond = 2 * float(frames.max()) + 1
+    # As single precision holds it: rounded down it would lie below the ceiling, and be seen.
+    beyond = float(np.float32(2 * float(frames.max()) + 1))
     ceiling = np.full((scan.N, scan.N), beyond) if scan.ceiling is None else np.minimum(scan.ceiling, beyond)
     order = z_order(scan.positions)
     for number in range(count if wanted is None else wanted):
