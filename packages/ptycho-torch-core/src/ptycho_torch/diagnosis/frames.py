@@ -171,7 +171,8 @@ def drift(evidence: Evidence) -> Finding:
         severity="warning" if ratio < _FADING else "note",
         text=f"{text}, from {medians[0]:.4g} to {medians[-1]:.4g}",
         advice=(
-            "one dose is assumed for all frames: divide them by the reading of a beam monitor if there is one"
+            "one dose is assumed for all frames: refine with --refine-dose, or divide them by the reading of "
+            "a beam monitor if there is one"
         ),
         numbers=numbers,
     )

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
 
 import h5py
 import numpy as np
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from ptycho_torch.data.formats import cxi
 from ptycho_torch.data.opening import open_scan, read_scan_header
 from ptycho_torch.data.scan.example import example_scan
+from ptycho_torch.data.scan.stored import open_hdf5
 from ptycho_torch.errors import DataError, ScanWarning
 
 pytestmark = pytest.mark.usefixtures("spawnable")
@@ -325,6 +327,25 @@ def test_of_a_growing_file_the_complete_frames_are_read(writer, caplog):
     elsewhere = pickle.loads(pickle.dumps(scan.diffraction))
     np.testing.assert_array_equal(elsewhere[2:4], example_scan().diffraction[2:4])
     assert open_scan(path).n_frames == 9
+
+
+@pytest.mark.rule("DATA-067")
+def test_a_file_whose_end_is_stated_before_it_is_there_is_waited_for(tmp_path):
+    """So a reader may meet a file that a writer extends."""
+    path = tmp_path / "growing.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = np.arange(10000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(OSError, match="truncated"):
+        open_hdf5(path)
+    later = threading.Timer(0.05, path.write_bytes, (whole,))
+    later.start()
+    try:
+        with open_hdf5(path) as file:
+            assert file["x"][-1] == 9999
+    finally:
+        later.join()
 
 
 @pytest.mark.rule("DATA-067")

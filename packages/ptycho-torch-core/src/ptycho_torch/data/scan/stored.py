@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import time
 from pathlib import Path
 from typing import Any
 
 __all__ = ["datasets_behind", "missing_filters", "open_hdf5", "source_of"]
+
+
+_PAUSES = (0.01, 0.02, 0.04, 0.08, 0.16)
+"""Seconds to wait for a file to be as long as it says; one that was cut off costs them too."""
 
 
 def open_hdf5(path: Path, **options: Any) -> Any:
@@ -30,12 +35,17 @@ def open_hdf5(path: Path, **options: Any) -> Any:
     """
     import h5py
 
-    try:
-        return h5py.File(path, "r", **options)
-    except OSError as error:
-        if error.errno is not None or "already open for write" not in str(error):
-            raise
-        return h5py.File(path, "r", swmr=True, **options)
+    for pause in (*_PAUSES, None):
+        try:
+            return h5py.File(path, "r", **options)
+        except OSError as error:
+            if error.errno is None and "already open for write" in str(error):
+                return h5py.File(path, "r", swmr=True, **options)
+            # A writer states the new end of a file a moment before the file has grown to it.
+            if error.errno is not None or "truncated file" not in str(error) or pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def source_of(path: Path, name: str) -> Path | None:

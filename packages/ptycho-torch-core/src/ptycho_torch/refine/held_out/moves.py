@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ptycho_torch.data import Scan
 from ptycho_torch.diagnosis.moves import Moved
 from ptycho_torch.refine.held_out.scale import ABOVE_NOISE, gain_of
-from ptycho_torch.refine.held_out.seams import find_seam
+from ptycho_torch.refine.held_out.seams import find_seams
 from ptycho_torch.refine.held_out.trial import Counts, Measured, Part, Positions, Trial
 
 __all__ = ["better_moves"]
@@ -91,8 +91,7 @@ def _tried(
 
 
 def _guesses(trial: Trial, lit: Scan, part: Part, measured: Measured) -> Iterator[Callable[[Part], Guess]]:
-    seam = find_seam(trial, lit, part, measured)
-    if seam is not None:
+    for seam in find_seams(trial, lit, part, measured):
         yield partial(_jumped, trial, lit, *seam)
     yield partial(_fitted, trial, lit, True)
     yield partial(_fitted, trial, lit, False)
@@ -101,7 +100,7 @@ def _guesses(trial: Trial, lit: Scan, part: Part, measured: Measured) -> Iterato
 def _jumped(trial: Trial, lit: Scan, frame: int, offset: Positions, part: Part) -> Guess:
     later = np.arange(lit.n_frames)[:, None] >= frame
     there = replace(lit, positions=lit.positions + np.where(later, offset, 0.0))
-    by = (float(offset[0]), float(offset[1]))
+    by = (float(offset[0]) + 0.0, float(offset[1]) + 0.0)  # no minus before zero
     moved = Moved(kind="jump", by_px=by, from_frame=int(lit.frame_index[frame]))
     return moved, trial.gathered(there, trial.refit(there.take(part.rest)))[0][part.held]
 

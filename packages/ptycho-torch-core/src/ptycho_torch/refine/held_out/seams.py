@@ -13,10 +13,12 @@ from ptycho_torch.diagnosis.verdict import misfits
 from ptycho_torch.refine.held_out.registration import offset_between
 from ptycho_torch.refine.held_out.trial import Measured, Part, Positions, Rows, Trial
 
-__all__ = ["find_seam"]
+__all__ = ["find_seams"]
 
 _SIDE = 4
 _SEAMS = 4
+_TRIED = 2
+_SAME_PX = 1.5
 _SEAM_STEPS = 24
 _EPOCHS = 10
 _OVERLAPPING = 0.6
@@ -27,8 +29,8 @@ _FEW_BESIDE = 0.25
 order."""
 
 
-def find_seam(trial: Trial, lit: Scan, part: Part, measured: Measured) -> tuple[int, Positions] | None:
-    """Row from which on frames likeliest lie elsewhere, and how far (2,); None: nowhere.
+def find_seams(trial: Trial, lit: Scan, part: Part, measured: Measured) -> list[tuple[int, Positions]]:
+    """Rows from which on frames may lie elsewhere, and how far (2,), the likeliest first; empty: nowhere.
 
     Looked for about the frames at which what was taken before and after is explained worst, down to one
     frame.
@@ -48,21 +50,24 @@ def find_seam(trial: Trial, lit: Scan, part: Part, measured: Measured) -> tuple[
         return known[frame][0]
 
     suspects = _suspects(lit, part, measured, diameter)
-    if not suspects:
-        return None
-    best = max(
-        (_climbed(start, lit.n_frames, gain) for start in {suspects[0], max(suspects, key=gain)}), key=gain
-    )
-    return (best, known[best][1]) if gain(best) > 0 else None
+    for start in {suspects[0], max(suspects, key=gain)} if suspects else ():
+        _climb(start, lit.n_frames, gain)
+    found: list[tuple[int, Positions]] = []
+    for better, frame, offset in sorted(
+        ((g, f, by) for f, (g, by) in known.items()), key=lambda one: -one[0]
+    ):
+        # Two sides that share little may agree by chance, and frames nearby mostly say the same offset.
+        if better > 0 and all(np.hypot(*(offset - other)) > _SAME_PX for _, other in found):
+            found.append((frame, offset))
+    return found[:_TRIED]
 
 
-def _climbed(start: int, n_frames: int, gain: Callable[[int], float]) -> int:
-    """Row near one at which the gain is largest, looked for in steps that become smaller."""
+def _climb(start: int, n_frames: int, gain: Callable[[int], float]) -> None:
+    """Look for the row near one at which the gain is largest, in steps that become smaller."""
     best, step = start, _apart(n_frames)
     while step:
         best = max((best, *_within(n_frames, best - step, best + step)), key=gain)
         step //= 2
-    return best
 
 
 def _apart(n_frames: int) -> int:
