@@ -41,3 +41,7 @@ def test_the_record_holds_what_the_guide_says(record) -> None:
     assert len(moved) == 6
     assert min(row["regained"] for row in moved) > 0.98
     assert max(row["cost"] for row in moved) < 0.07
+    together = cases["everything at once, two modes"]
+    assert len(together) == 3
+    for row in together.values():
+        assert row["fitted"] < row["faulty"]
