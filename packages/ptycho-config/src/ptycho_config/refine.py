@@ -298,6 +298,15 @@ class RefineConfig(Config):
         effect="another order of frames",
         tests=("test_settings_reach_the_iteration", "test_seed_repeats_bit_for_bit"),
     )
+    slow_phases: bool = setting(
+        True,
+        help="carry phases of the object that change more slowly than the probe is wide to the end of their "
+        "way after every pass: several times fewer passes",
+        group=_ITERATION,
+        jobs=_JOBS,
+        effect="slow phases of the object are right after fewer epochs",
+        tests=("test_slow_phases_arrive_in_fewer_epochs",),
+    )
     compiled_steps: bool = setting(
         True,
         help="take the steps with functions compiled on this machine, if it has a C compiler and computes on "

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.data import Scan
+from ptycho_torch.errors import DataError, fault
 
-__all__ = ["FrameSource", "Indices", "knows_dose"]
+__all__ = ["FrameSource", "Indices", "knows_dose", "mean_counts"]
 
 Indices = npt.NDArray[np.int64]
 """Numbers of frames."""
@@ -21,6 +22,20 @@ def knows_dose(scan: Scan) -> bool:
     Amplitudes that are no roots of whole counts say nothing of the photons that made them.
     """
     return scan.domain.domain == "counts" or scan.domain.is_whole
+
+
+def mean_counts(scan: Scan) -> float:
+    """Counts per frame, on the mean.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    mean = float(scan.counts_per_frame().mean())
+    if not mean > 0:
+        raise DataError(fault("diffraction", "expected counts, got none in any frame"), scan.source)
+    return mean
 
 
 class FrameSource:

@@ -24,6 +24,7 @@ wandering around it. The other unknowns, where wanted, are part of the same vect
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import cast
 
 import numpy as np
@@ -33,20 +34,26 @@ from torch import Tensor
 
 from ptycho_config import RefineConfig
 from ptycho_torch.data import Scan
-from ptycho_torch.errors import DataError, fault
 from ptycho_torch.physics.propagation import FarField
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.reassembly.team import ALONE, Team
 from ptycho_torch.refine.canvas import WorkingCanvas
 from ptycho_torch.refine.compiled import arithmetic_for
 from ptycho_torch.refine.error_bars.shot_noise import shot_noise
-from ptycho_torch.refine.frames import FrameSource
+from ptycho_torch.refine.frames import FrameSource, mean_counts
 from ptycho_torch.refine.likelihood import Likelihood, Misfit
 from ptycho_torch.refine.modes import calibrated
 from ptycho_torch.refine.propagation import propagation_of
 from ptycho_torch.refine.residual import light_ratio
 from ptycho_torch.refine.result import RefineResult, SubPixel
-from ptycho_torch.refine.step import Batching, batch_gradient, detector_ramp, illumination_map
+from ptycho_torch.refine.slow_phases import SlowPhases
+from ptycho_torch.refine.step import (
+    Batching,
+    batch_gradient,
+    detector_ramp,
+    frames_at_once,
+    illumination_map,
+)
 from ptycho_torch.refine.sub_pixel import SolverPlacement, placement_of
 from ptycho_torch.refine.subsets import deal, frames_per_pixel, z_order
 from ptycho_torch.refine.tilt import tilt_of
@@ -58,8 +65,6 @@ __all__ = ["Iteration", "Probes"]
 
 _NOISY_RISE = 1.05
 _MARGIN_PX = 2
-_CPU_CHUNK_VALUES = 1 << 16
-_GPU_CHUNK_VALUES = 1 << 24
 
 Probes = npt.NDArray[np.complex64]
 """Those of several scans, (scans, modes, N, N)."""
@@ -121,12 +126,11 @@ class Iteration:
         dark: npt.NDArray[np.floating] | None = None,
         probes: Probes | None = None,
     ) -> None:
-        self.mean_counts: float = _mean_counts(scan) if like is None else like.mean_counts
+        self.mean_counts: float = mean_counts(scan) if like is None else like.mean_counts
         given = scan.probe[None] if probes is None else probes
         calibrations = calibrated(given, config.probe_modes, self.mean_counts)
         self.config, self.dtype, self.n_pixels, self.n_frames = config, dtype, scan.N, scan.n_frames
-        self.scale = calibrations[0].intensity_scale
-        self.real = dtype.to_real()
+        self.scale, self.real = calibrations[0].intensity_scale, dtype.to_real()
         self.frames = FrameSource(scan, self.scale, device, self.real)
         self.processes = processes
         self.sub_pixel = cast(SubPixel, config.sub_pixel)
@@ -171,10 +175,12 @@ class Iteration:
         self.last_start = max(unknown.first_epoch * unknown.fitted for unknown in self.unknowns)
         self.batching = Batching(
             likelihood=cast(Likelihood, config.likelihood),
-            chunk=_chunk(device, scan.N**2 * len(ramped[0])),
+            chunk=frames_at_once(device, scan.N**2 * len(ramped[0])),
             arithmetic=arithmetic_for(device, dtype, compiled=config.compiled_steps, propagation=propagation),
         )
         self.illumination = self._illumination(frames) if illumination is None else illumination
+        counts = self.mean_counts * scan.n_frames if self.frames.knows_dose else None
+        self.slow_phases = SlowPhases(scan.N, self.illumination, counts, wanted=config.slow_phases)
 
     def grown(self, scan: Scan) -> Iteration:
         """The problem with more frames, from where this one stands; momentum begins anew.
@@ -295,9 +301,14 @@ class Iteration:
         if any(unknown.moves_light for unknown in moving):
             self.illumination = self._illumination(self.order)
         misfit = Misfit()
+        self.slow_phases.begin(n_subsets, self._share_of_step())
         batches = deal(self.order, n_subsets, self.rng)
         whole = self._steps(batches, n_subsets, misfit, go_on)
         self._join(misfit)
+        if whole:
+            self.slow_phases.carry(
+                self.unknowns, self.illumination, self._placement, self.frames, self.batching
+            )
         # With one subset the misfit is that of the place where the epoch began, and so is this.
         misfit.objective += self.unknowns.object.objective(self.illumination)
         for unknown in moving:
@@ -333,19 +344,24 @@ class Iteration:
         for unknown in moving:
             for part in unknown.sums():
                 self.processes.sum(part)
-        # With several unknowns in one product, full steps in all would go several times as far as one.
-        share = 1.0 / sum(unknown.n_factors for unknown in moving)
+        share = self._share_of_step()
+        lit = cache(lambda: self._illumination(indices))
         step = Step(
             frames=indices,
             mine=mine,
             n_subsets=n_subsets,
             share=share,
             illumination=self.illumination,
-            batch_illumination=lambda: self._illumination(indices),
+            batch_illumination=lit,
             processes=self.processes,
         )
         for unknown in moving:
             unknown.step(step)
+        self.slow_phases.stepped(lit, self.illumination)
+
+    def _share_of_step(self) -> float:
+        """Length of a step: with several unknowns in one product, full ones in all would go too far."""
+        return 1.0 / sum(unknown.n_factors for unknown in self.unknowns.moving())
 
     def _accelerate(self, objective: float, n_subsets: int) -> None:
         """Put the next epoch's start ahead of what this one reached, or on it where momentum misled."""
@@ -430,15 +446,3 @@ class Iteration:
             sub_pixel=self.sub_pixel,
             error_bars=shot_noise(self.unknowns, where, weight, self.scale, canvas) if wanted else None,
         )
-
-
-def _chunk(device: torch.device, values: int) -> int:
-    """Frames worked on at once, of so many values each."""
-    return max(1, (_CPU_CHUNK_VALUES if device.type == "cpu" else _GPU_CHUNK_VALUES) // values)
-
-
-def _mean_counts(scan: Scan) -> float:
-    mean_counts = float(scan.counts_per_frame().mean())
-    if not mean_counts > 0:
-        raise DataError(fault("diffraction", "expected counts, got none in any frame"), scan.source)
-    return mean_counts

@@ -30,9 +30,11 @@ from ptycho_torch.refine.sub_pixel import SolverPlacement
 from ptycho_torch.refine.unknowns import Chunk, Unknowns
 from ptycho_torch.refine.unknowns.base import Indices
 
-__all__ = ["Batching", "batch_gradient", "detector_ramp", "illumination_map"]
+__all__ = ["Batching", "batch_gradient", "detector_ramp", "frames_at_once", "illumination_map"]
 
 _MAP_CHUNK = 64
+_CPU_CHUNK_VALUES = 1 << 16
+_GPU_CHUNK_VALUES = 1 << 24
 
 
 def detector_ramp(n_pixels: int) -> Tensor:
@@ -44,6 +46,11 @@ def detector_ramp(n_pixels: int) -> Tensor:
     axis = torch.arange(n_pixels, dtype=torch.float64) * (2 * torch.pi * (n_pixels // 2) / n_pixels)
     ramp = torch.polar(torch.ones_like(axis), axis)
     return ramp[:, None] * ramp[None, :]
+
+
+def frames_at_once(device: torch.device, values: int) -> int:
+    """Frames worked on at once, of so many values each: so few that their fields stay in the cache."""
+    return max(1, (_CPU_CHUNK_VALUES if device.type == "cpu" else _GPU_CHUNK_VALUES) // values)
 
 
 def illumination_map(
