@@ -46,7 +46,7 @@ from ptycho_torch.refine.modes import calibrated
 from ptycho_torch.refine.propagation import propagation_of
 from ptycho_torch.refine.residual import light_ratio
 from ptycho_torch.refine.result import RefineResult, SubPixel
-from ptycho_torch.refine.slow_phases import SlowPhases
+from ptycho_torch.refine.slow_phases import SlowPhases, waits_of
 from ptycho_torch.refine.step import (
     Batching,
     batch_gradient,
@@ -180,7 +180,7 @@ class Iteration:
         )
         self.illumination = self._illumination(frames) if illumination is None else illumination
         counts = self.mean_counts * scan.n_frames if self.frames.knows_dose else None
-        self.slow_phases = SlowPhases(scan.N, self.illumination, counts, wanted=config.slow_phases)
+        self.slow_phases = SlowPhases(scan.N, self.illumination, counts, waits_of(self.unknowns, config))
 
     def grown(self, scan: Scan) -> Iteration:
         """The problem with more frames, from where this one stands; momentum begins anew.
@@ -307,7 +307,7 @@ class Iteration:
         self._join(misfit)
         if whole:
             self.slow_phases.carry(
-                self.unknowns, self.illumination, self._placement, self.frames, self.batching
+                self.unknowns, self.illumination, self._placement, self.frames, self.batching, misfit.residual
             )
         # With one subset the misfit is that of the place where the epoch began, and so is this.
         misfit.objective += self.unknowns.object.objective(self.illumination)

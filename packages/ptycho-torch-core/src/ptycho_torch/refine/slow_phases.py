@@ -25,23 +25,26 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from ptycho_config import RefineConfig
 from ptycho_torch.refine.arithmetic import Arithmetic
 from ptycho_torch.refine.frames import FrameSource, Indices
 from ptycho_torch.refine.step import Batching
 from ptycho_torch.refine.sub_pixel import SolverPlacement
 from ptycho_torch.refine.unknowns import Unknowns
 
-__all__ = ["SlowPhases", "phase_curvature"]
+__all__ = ["SlowPhases", "phase_curvature", "waits_of"]
 
 _WAVES_PER_FRAME = (0.25, 0.5, 0.8, 1.2, 1.8, 2.6, 4.0)
-_LOOKED_AT_AFTER = (1, 4)
+_LOOKED_AT_AGAIN = 4
 _MOST_FRAMES = 8
 # Blocks of pixels that slow phases are worked on with.
 _BLOCKS_PER_FRAME = 16
+_EPOCHS_OF_LIGHT = 4
 # The quotient is a mean over the scan; where single frames say more of a phase than that, the step must not
 # lead beyond the end.
 _SAFETY = 2.0
 _LARGEST_GAIN = 15.0
+_MISLED, _SHORTER = 1.02, 4.0
 # Faster phases than that are not slower than the rest of the object.
 _FAST = 0.15
 _PHOTONS_PER_GAIN = 5.0
@@ -103,6 +106,18 @@ def phase_curvature(
     return frequencies, torch.tensor(shares, dtype=torch.float64).clamp(0, 1)
 
 
+def waits_of(unknowns: Unknowns, config: RefineConfig) -> int | None:
+    """Epochs after which the movement of an object tells where it goes; None where nobody asks.
+
+    The first steps, from an object that is nowhere right, are no part of a longer way. Neither is what makes
+    up for a wrong light, which takes a few epochs to become better.
+    """
+    if not config.slow_phases:
+        return None
+    changing = [one.first_epoch for one in unknowns if one.fitted and one.moves_light]
+    return max(changing) + _EPOCHS_OF_LIGHT if changing else 1
+
+
 class SlowPhases:
     """Carries slow phases of an object to the end of the way that an epoch has begun.
 
@@ -114,12 +129,12 @@ class SlowPhases:
         Real, ``(height, width)``: summed probe intensity of all frames.
     counts
         All counts of the scan; None: nobody knows how many photons it holds.
-    wanted
-        False: the phases stay where the steps left them.
+    waits
+        Epochs before the first step; None: the phases stay where the steps left them.
     """
 
-    def __init__(self, n_pixels: int, illumination: Tensor, counts: float | None, *, wanted: bool) -> None:
-        self.wanted = wanted
+    def __init__(self, n_pixels: int, illumination: Tensor, counts: float | None, waits: int | None) -> None:
+        self.waits = waits
         n_lit = int((illumination > _LIT * illumination.max()).sum())
         self.largest_gain = _LARGEST_GAIN
         if counts is not None:
@@ -133,7 +148,7 @@ class SlowPhases:
         horizontal = torch.fft.rfftfreq(self.shape[1], dtype=torch.float64)[None, :]
         self.frequency = (vertical.square() + horizontal.square()).sqrt() / self.block
         self.spread = torch.exp(-0.5 * (2 * math.pi * self.frequency * n_pixels / 8).square())
-        self.n_epochs = 0
+        self.n_epochs, self.residual = 0, math.inf
         self.n_subsets, self.share = 1, 1.0
         self.length, self.lengths = 0.0, dict[tuple[int, float], float]()
         self.curvature: tuple[Tensor, Tensor] | None = None
@@ -142,7 +157,7 @@ class SlowPhases:
         """Begin an epoch of ``n_subsets`` steps, each ``share`` times as long as a full one."""
         self.n_subsets, self.share = n_subsets, share
         known = share if n_subsets == 1 else self.lengths.get((n_subsets, share))
-        self.length, self.measures = (0.0, self.wanted) if known is None else (known, False)
+        self.length, self.measures = (0.0, self.waits is not None) if known is None else (known, False)
 
     def stepped(self, lit: Callable[[], Tensor], illumination: Tensor) -> None:
         """Add the length of a step, on the mean over the light, where it is not known.
@@ -167,8 +182,12 @@ class SlowPhases:
         placement: Callable[[Indices], SolverPlacement],
         source: FrameSource,
         batching: Batching,
+        residual: float,
     ) -> None:
         """Move slow phases of the object by what the steps of an epoch left of their way.
+
+        Where frames are explained worse after such a step, as with a light or positions that are far from
+        right, the movement does not lead where the object belongs: the next ones are shorter.
 
         Parameters
         ----------
@@ -180,14 +199,18 @@ class SlowPhases:
             Places frames.
         source, batching
             What knows which pixels were measured, and what computes.
+        residual
+            Forward residual of the epoch.
         """
         self.n_epochs += 1
+        if residual > _MISLED * self.residual:
+            self.largest_gain = max(1.0, self.largest_gain / _SHORTER)
+        self.residual = residual
         if self.measures:
             self.lengths[self.n_subsets, self.share] = self.length
-        # The first steps from an object that is nowhere right are no part of a longer way.
-        if not self.wanted or self.n_epochs == 1 or self.largest_gain == 1:
+        if self.waits is None or self.n_epochs <= self.waits or self.largest_gain == 1:
             return
-        if self.curvature is None or self.n_epochs - 1 in _LOOKED_AT_AFTER:
+        if self.curvature is None or self.n_epochs == self.waits + _LOOKED_AT_AGAIN:
             n_frames = len(source.frames)
             spread = np.linspace(0, n_frames - 1, min(_MOST_FRAMES, n_frames) + 2)[1:-1]
             some = np.unique(spread.astype(np.int64))
