@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_record import write_record
+from bench_record import error_of, write_record
 
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.simulation import Faults, simulate_scene
-from ptycho_torch.metrics import compare
 from ptycho_torch.refine import refine
 from ptycho_torch.trials import try_unknowns
 
@@ -64,28 +63,18 @@ CASES = {
 }
 
 
-def error_of(scan: Scan, settings: dict[str, Any]) -> float:
-    """Complex normalised RMSE against the truth after alignment, of as many epochs as ``auto`` means."""
-    made = refine(scan, **settings).object
-    report = compare(
-        made.object, scan.object_truth, weight=made.weight, origin=made.origin,
-        truth_origin=scan.object_truth_origin, probe_diameter=scan.N / 2, frc=False,
-    )  # fmt: skip
-    return report.scores.complex_nrmse
-
-
 def row_of(scan: Scan, answers: tuple[frozenset[str], ...]) -> dict[str, Any]:
     """Advice, whether it holds what answers the fault, and the errors."""
     began = time.process_time()
     trial = try_unknowns(scan)
     seconds = time.process_time() - began
-    plain = error_of(scan, {})
+    plain = error_of(scan, refine(scan).object)
     return {
         "flags": trial.flags,
         "gain": trial.gain,
         "answers": any(wanted <= set(trial.settings) for wanted in answers),
         "plain": plain,
-        "advised": error_of(scan, dict(trial.settings)) if trial.settings else plain,
+        "advised": error_of(scan, refine(scan, **trial.settings).object) if trial.settings else plain,
         "processor_s": seconds,
         "unknowns": {one.name: one.gain for one in trial.candidates},
     }

@@ -13,7 +13,20 @@ from typing import Any
 
 import torch
 
-__all__ = ["machine", "repeat", "spread", "write_record"]
+from ptycho_torch.data import Scan
+from ptycho_torch.metrics import compare
+from ptycho_torch.reassembly import StitchedObject
+
+__all__ = ["error_of", "machine", "repeat", "spread", "write_record"]
+
+
+def error_of(scan: Scan, found: StitchedObject) -> float:
+    """Complex normalised RMSE of an object against the truth of a scan, after alignment."""
+    report = compare(
+        found.object, scan.object_truth, weight=found.weight, origin=found.origin,
+        truth_origin=scan.object_truth_origin, probe_diameter=scan.N / 2, frc=False,
+    )  # fmt: skip
+    return report.scores.complex_nrmse
 
 
 def machine() -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_record import write_record
-from unknowns import SCENES, SEED, error_of
+from bench_record import error_of, write_record
+from unknowns import SCENES, SEED
 
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.simulation import simulate_scan, simulate_scene
@@ -44,7 +44,7 @@ def without_absorption(scan: Scan, photons: float) -> Scan:
 def errors(scan: Scan, settings: dict[str, dict[str, Any]], epochs: int) -> dict[str, float]:
     """Error of a scan with each of some settings."""
     return {
-        name: error_of(scan, refine(scan, epochs=epochs, error_bars="none", **chosen))
+        name: error_of(scan, refine(scan, epochs=epochs, error_bars="none", **chosen).object)
         for name, chosen in settings.items()
     }
 

@@ -17,13 +17,14 @@ import argparse
 import math
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from bench_record import write_record
+from bench_record import error_of, write_record
 from scipy.spatial import cKDTree
 from slow_phases import dead_leaves, object_of, photograph
 from torch import Tensor, nn
@@ -34,7 +35,6 @@ from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.simulation.scenes import OBJECTS, defocused_probe, object_shape, raster_positions
 from ptycho_torch.data.simulation.simulate import simulate_scan
 from ptycho_torch.denormals import flushed_denormals
-from ptycho_torch.metrics import compare
 from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine import refine
 from ptycho_torch.refine.iteration import Iteration
@@ -217,15 +217,6 @@ def train(arguments: argparse.Namespace) -> None:
     torch.save(network.state_dict(), arguments.output)
 
 
-def error_of(scan: Scan, found: StitchedObject) -> float:
-    """Complex normalised RMSE against the truth after alignment."""
-    report = compare(
-        found.object, scan.object_truth, weight=found.weight, origin=found.origin,
-        truth_origin=scan.object_truth_origin, probe_diameter=N / 2, frc=False,
-    )  # fmt: skip
-    return report.scores.complex_nrmse
-
-
 def refined(
     scan: Scan, start: StitchedObject | None, epochs: int, began: float, slow: bool
 ) -> dict[str, float]:
@@ -234,10 +225,12 @@ def refined(
     return {"cpu_s": time.process_time() - began, "error": error_of(scan, result.object)}
 
 
-def compared(network: CanvasNet, scan: Scan) -> dict[str, list[dict[str, float]]]:
+def compared(
+    network: CanvasNet, scan: Scan, numbers: Sequence[int], after: Sequence[int]
+) -> dict[str, list[dict[str, float]]]:
     """The solver without and with its step for slow phases, and after passes with the network."""
     rows: dict[str, list[dict[str, float]]] = {
-        name: [refined(scan, None, epochs, time.process_time(), slow) for epochs in EPOCHS]
+        name: [refined(scan, None, epochs, time.process_time(), slow) for epochs in numbers]
         for name, slow in (("without", False), ("with", True))
     }
     began = time.process_time()
@@ -245,7 +238,7 @@ def compared(network: CanvasNet, scan: Scan) -> dict[str, list[dict[str, float]]
         start = passed(network, scan)[0].standing()
     took = time.process_time() - began
     rows["network"] = [{"cpu_s": took, "error": error_of(scan, start)}]
-    for epochs in EPOCHS_AFTER:
+    for epochs in after:
         rows["network"].append(refined(scan, start, epochs, time.process_time() - took, True))
     return rows
 
@@ -263,14 +256,18 @@ def at_equal_time(rows: list[dict[str, float]], others: list[dict[str, float]]) 
 def measure(arguments: argparse.Namespace) -> None:
     """Every network on every kind, in every condition."""
     cases: list[dict[str, Any]] = []
+    kinds, conditions, numbers = MEASURED, CONDITIONS, (EPOCHS, EPOCHS_AFTER)
+    if arguments.quick:
+        kinds, conditions, numbers = MEASURED[:1], ((6, 1e6, 5),), ((2,), (2,))
     for weights in arguments.weights:
         network = CanvasNet()
         network.load_state_dict(torch.load(weights, weights_only=True))
         network.eval()
-        for kind in MEASURED:
-            for step_px, photons, side in CONDITIONS:
+        for kind in kinds:
+            for step_px, photons, side in conditions:
                 for seed in range(arguments.seeds):
-                    rows = compared(network, scan_of(kind, side, step_px, photons, 31337 + seed))
+                    scan = scan_of(kind, side, step_px, photons, 31337 + seed)
+                    rows = compared(network, scan, *numbers)
                     ratios = at_equal_time(rows["network"], rows["with"])
                     cases.append(
                         {
@@ -292,6 +289,7 @@ def main() -> None:
     two = commands.add_parser("measure")
     two.add_argument("weights", type=Path, nargs="+")
     two.add_argument("--seeds", type=int, default=1)
+    two.add_argument("--quick", action="store_true", help="one tiny scan, to see that everything runs")
     two.set_defaults(run=measure)
     for command in (one, two):
         command.add_argument("--output", type=Path, required=True)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from bench_record import write_record
+from bench_record import error_of, write_record
 
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.scan.near_field import near_field_of
@@ -30,8 +30,7 @@ from ptycho_torch.data.simulation.scenes import (
     thick_object,
 )
 from ptycho_torch.data.simulation.simulate import simulate_scan, simulate_scene
-from ptycho_torch.metrics import compare
-from ptycho_torch.refine import RefineResult, refine
+from ptycho_torch.refine import refine
 
 SCENES = ("lines", "natural", "random_field")
 FOCI_M = (0.04, 0.02, 0.006)
@@ -53,22 +52,12 @@ def optics(focus_m: float) -> dict[str, Any]:
     }
 
 
-def error_of(scan: Scan, result: RefineResult) -> float:
-    """Complex normalised RMSE against the truth after alignment."""
-    found = result.object
-    report = compare(
-        found.object, scan.object_truth, weight=found.weight, origin=found.origin,
-        truth_origin=scan.object_truth_origin, probe_diameter=scan.N / 2, frc=False,
-    )  # fmt: skip
-    return report.scores.complex_nrmse
-
-
 def row_of(scan: Scan, epochs: int, **settings: Any) -> dict[str, float]:
     """Error and processor time of an epoch."""
     began = time.process_time()
     result = refine(scan, epochs=epochs, tolerance=0, error_bars="none", **settings)
     seconds = (time.process_time() - began) / result.n_epochs
-    return {"error": error_of(scan, result), "residual": result.residuals[-1], "epoch_s": seconds}
+    return {"error": error_of(scan, result.object), "residual": result.residuals[-1], "epoch_s": seconds}
 
 
 def near_field(size: dict[str, Any], scenes: tuple[str, ...], epochs: int) -> dict[str, Any]:
@@ -121,11 +110,11 @@ def thick(size: dict[str, Any], scenes: tuple[str, ...], epochs: int) -> dict[st
             result = refine(scan, epochs=epochs, tolerance=0, slices=2, slice_distance=distance)
             seconds = (time.process_time() - began) / epochs
             row["two"] = {
-                "error": error_of(scan, result), "residual": result.residuals[-1], "epoch_s": seconds
+                "error": error_of(scan, result.object), "residual": result.residuals[-1], "epoch_s": seconds
             }  # fmt: skip
             assert result.slices is not None
             for number in (0, 1):
-                part = replace(result, object=replace(result.object, object=result.slices[number]))
+                part = replace(result.object, object=result.slices[number])
                 row["two"][f"slice {number}"] = [
                     error_of(replace(scan, object_truth=truth[which]), part) for which in (number, 1 - number)
                 ]

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_record import write_record
-from unknowns import SCENES, SEED, error_of
+from bench_record import error_of, write_record
+from unknowns import SCENES, SEED
 
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.simulation import simulate_scene
@@ -57,12 +57,12 @@ def three_runs(scans: tuple[Scan, Scan], settings: dict[str, Any], epochs: int) 
     seconds = 0.0
     for name, scan in zip(("first_alone", "second_alone"), scans, strict=True):
         began = time.process_time()
-        row[name] = error_of(scan, refine(scan, epochs=epochs, **settings))
+        row[name] = error_of(scan, refine(scan, epochs=epochs, **settings).object)
         seconds += time.process_time() - began
     began = time.process_time()
     together = refine(scans, epochs=epochs, **settings)
     row["time_ratio"] = (time.process_time() - began) / seconds
-    row["together"] = error_of(scans[0], together)
+    row["together"] = error_of(scans[0], together.object)
     row["offset_error_px"] = float(np.hypot(*(together.scans[1].offset_px - OFFSET)))
     row["dose_ratio"] = together.scans[1].dose / together.scans[0].dose
     return row

@@ -17,6 +17,7 @@ import json
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from bench_record import write_record
+from bench_record import error_of, write_record
 from scipy.ndimage import gaussian_filter
 from skimage import data as photographs
 from skimage.transform import resize
@@ -32,7 +33,6 @@ from skimage.transform import resize
 from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.simulation.scenes import OBJECTS, defocused_probe, object_shape, raster_positions
 from ptycho_torch.data.simulation.simulate import simulate_scan
-from ptycho_torch.metrics import compare
 from ptycho_torch.refine import refine
 
 KINDS = ("lines", "natural", "random_field", "leaves", "camera", "coffee")
@@ -87,11 +87,11 @@ def probe_of(n_pixels: int, fault: str) -> npt.NDArray[np.complex64]:
     return np.abs(probe).astype(np.complex64) if fault == "flat-phase probe" else probe
 
 
-def scan_of(kind: str, step_px: int, photons: float, seed: int, fault: str) -> Scan:
+def scan_of(kind: str, step_px: int, photons: float, seed: int, fault: str, side: int | None = None) -> Scan:
     """Scan of a square raster with a jitter of 1.5 px, as a user has it who does not know of the fault."""
     n_pixels = 128 if fault == "128 px" else 64
     scale = n_pixels // 64
-    side = SIDES[step_px]
+    side = SIDES[step_px] if side is None else side
     middle = n_pixels // 2 + 6
     positions = raster_positions(
         (side, side), step_px=float(step_px * scale), jitter_px=1.5, start_px=(middle, middle), seed=seed
@@ -116,21 +116,16 @@ def solved(scan: Scan, epochs: int, **settings: Any) -> dict[str, float]:
     cpu = time.process_time()
     result = refine(scan, epochs=epochs, tolerance=0, error_bars="none", **settings)
     cpu = time.process_time() - cpu
-    found = result.object
-    report = compare(
-        found.object, scan.object_truth, weight=found.weight, origin=found.origin,
-        truth_origin=scan.object_truth_origin, probe_diameter=scan.N / 2, frc=False,
-    )  # fmt: skip
-    return {"error": report.scores.complex_nrmse, "cpu_s": cpu}
+    return {"error": error_of(scan, result.object), "cpu_s": cpu}
 
 
-def compared(scan: Scan, **settings: Any) -> dict[str, Any]:
+def compared(scan: Scan, numbers: Sequence[int], **settings: Any) -> dict[str, Any]:
     """Both solvers at all numbers of epochs, and the ratios."""
     rows: dict[str, list[dict[str, float]]] = {"without": [], "with": []}
-    for epochs in EPOCHS:
+    for epochs in numbers:
         for name, slow in (("without", False), ("with", True)):
             rows[name].append(solved(scan, epochs, slow_phases=slow, **settings))
-    return {"epochs": list(EPOCHS), **rows, **ratios(rows["without"], rows["with"])}
+    return {"epochs": list(numbers), **rows, **ratios(rows["without"], rows["with"])}
 
 
 def ratios(without: list[dict[str, float]], with_step: list[dict[str, float]]) -> dict[str, list[float]]:
@@ -148,6 +143,8 @@ def ratios(without: list[dict[str, float]], with_step: list[dict[str, float]]) -
 
 def crossed(arguments: argparse.Namespace) -> list[tuple[str, int, float, str, int]]:
     """Kinds, steps, photons, faults and seeds: all doses and steps without a fault, then the faults."""
+    if arguments.quick:
+        return [("natural", 6, 1e6, fault, 77) for fault in ("none", "probe blurred")]
     plain = itertools.product(KINDS, STEPS_PX, PHOTONS, ("none",))
     faulty = itertools.product(("natural", "camera"), (6, 12), (1e6,), tuple(FAULTS)[1:])
     seeds = range(arguments.seeds)
@@ -162,10 +159,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         name = f"{kind}, step {step_px} px, {photons:.0e} photons, {fault}, seed {seed}"
         if name in cases:
             continue
-        scan = scan_of(kind, step_px, photons, seed, fault)
+        scan = scan_of(kind, step_px, photons, seed, fault, 5 if arguments.quick else None)
+        numbers = (2, 4) if arguments.quick else EPOCHS
         cases[name] = {
             "kind": kind, "step_px": step_px, "photons": photons, "fault": fault, "seed": seed,
-            **compared(scan, **FAULTS[fault]),
+            **compared(scan, numbers, **FAULTS[fault]),
         }  # fmt: skip
         print(name, [f"{value:.2f}" for value in cases[name]["error_at_equal_time"]], flush=True)
         write_record(arguments.output, {"cases": cases, "summary": summary(cases)})
@@ -193,7 +191,7 @@ def spread(cases: list[dict[str, Any]]) -> dict[str, list[float]]:
     """Median, least and most of the ratios, per number of epochs and at all times."""
     found = {
         f"after {epochs} epochs": [case["error_at_equal_epochs"][number] for case in cases]
-        for number, epochs in enumerate(EPOCHS)
+        for number, epochs in enumerate(cases[0]["epochs"])
     }
     found["at equal time"] = [value for case in cases for value in case["error_at_equal_time"]]
     return {name: [statistics.median(some), min(some), max(some)] for name, some in found.items() if some}
@@ -203,6 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="two tiny scans, to see that everything runs")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for row in run(arguments)["summary"]:

@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_record import write_record
+from bench_record import error_of, write_record
 
-from ptycho_torch.data.scan.contract import Scan
 from ptycho_torch.data.simulation import Faults, simulate_scene
-from ptycho_torch.metrics import compare
-from ptycho_torch.refine import RefineResult, refine
+from ptycho_torch.refine import refine
 
 SCENES = ("lines", "natural", "random_field")
 SEED = 11
@@ -113,16 +111,6 @@ EVERYTHING = Case(
 CASES["everything at once, two modes"] = EVERYTHING
 
 
-def error_of(scan: Scan, result: RefineResult) -> float:
-    """Complex normalised RMSE against the truth after alignment."""
-    found = result.object
-    report = compare(
-        found.object, scan.object_truth, weight=found.weight, origin=found.origin,
-        truth_origin=scan.object_truth_origin, probe_diameter=scan.N / 2, frc=False,
-    )  # fmt: skip
-    return report.scores.complex_nrmse
-
-
 def judged(clean: float, fitted_clean: float, faulty: float, fitted: float) -> dict[str, float]:
     """The four errors, the share of the loss that fitting gets back, and what it costs on a clean scan."""
     return {
@@ -147,11 +135,11 @@ def four_runs(case: Case, scene: str, photons: float, size: dict[str, Any]) -> d
             began = time.process_time()
             result = refine(scan, epochs=epochs, **case.others, **settings)
             seconds.append((time.process_time() - began) / result.n_epochs)
-            errors.append(error_of(scan, result))
+            errors.append(error_of(scan, result.object))
     row = {**judged(*errors), "epoch_ratio": (seconds[1] + seconds[3]) / (seconds[0] + seconds[2])}
     if set(case.settings) == {"refine_background"}:
         known = refine(scan, epochs=epochs, dark=case.faults.dark_frame(scan.N), **case.others)
-        row["known"] = error_of(scan, known)
+        row["known"] = error_of(scan, known.object)
         row["regained_of_known"] = (row["faulty"] - row["fitted"]) / (row["faulty"] - row["known"])
     return row
 

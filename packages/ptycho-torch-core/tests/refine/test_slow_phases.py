@@ -131,6 +131,18 @@ def test_steps_that_lead_nowhere_become_shorter(error_of):
 
 
 @pytest.mark.rule("REF-052")
+def test_what_happens_before_the_first_step_is_none_of_its_doing(scan_of):
+    solver = iteration_of(scan_of("natural"), refine_probe=True)
+    slow = solver.slow_phases
+    before = slow.largest_gain
+    for residual in (0.1, 0.3, 0.2):
+        slow.carry(
+            solver.unknowns, solver.illumination, solver._placement, solver.frames, solver.batching, residual
+        )
+    assert slow.largest_gain == before
+
+
+@pytest.mark.rule("REF-052")
 def test_few_photons_are_not_followed():
     lit = torch.ones(64, 64)
     few, many, unknown = (

@@ -150,7 +150,7 @@ class SlowPhases:
         self.spread = torch.exp(-0.5 * (2 * math.pi * self.frequency * n_pixels / 8).square())
         self.n_epochs, self.residual = 0, math.inf
         self.n_subsets, self.share = 1, 1.0
-        self.length, self.lengths = 0.0, dict[tuple[int, float], float]()
+        self.length, self.lengths, self.measures = 0.0, dict[tuple[int, float], float](), False
         self.curvature: tuple[Tensor, Tensor] | None = None
 
     def begin(self, n_subsets: int, share: float) -> None:
@@ -203,7 +203,8 @@ class SlowPhases:
             Forward residual of the epoch.
         """
         self.n_epochs += 1
-        if residual > _MISLED * self.residual:
+        has_stepped = self.curvature is not None
+        if has_stepped and residual > _MISLED * self.residual:
             self.largest_gain = max(1.0, self.largest_gain / _SHORTER)
         self.residual = residual
         if self.measures:
