@@ -212,6 +212,18 @@ def test_full_counters_under_nearly_all_of_the_probe_are_said_and_not_judged(tmp
     assert not found.is_told
 
 
+def test_full_counters_are_blamed_for_what_they_spoil(tmp_path):
+    """And not the number of counts, or the positions, of which nothing is wrong."""
+    np.savez(tmp_path / "scan.npz", **frames(lambda f: np.minimum(f, 4095))(arrays(photons=2e7)))
+    scan, found, _ = solved(tmp_path / "scan.npz")
+    (full,) = [finding for finding in scan.findings if finding.name == "saturated"]
+    assert full.spoils
+    assert found.is_bad or not found.is_told
+    assert "light of the probe" in found.sentence
+    assert "smoothness" not in found.sentence
+    assert "orientation" not in found.sentence
+
+
 def test_a_mask_of_the_other_polarity_is_refused(tmp_path):
     found = arrays()
     bad = np.zeros((N, N), dtype=bool)
@@ -227,9 +239,14 @@ def test_a_mask_of_the_other_polarity_is_refused(tmp_path):
 
 def test_few_counts_are_said_with_a_smoothness_that_helps(tmp_path):
     np.savez(tmp_path / "scan.npz", **arrays(photons=50))
-    scan, _, share = solved(tmp_path / "scan.npz")
+    scan, plain, share = solved(tmp_path / "scan.npz")
     (few,) = [finding for finding in scan.findings if finding.name == "low-dose"]
     assert few.found
+    # The note and the verdict name one figure.
+    advice = f"--smoothness {few.numbers['smoothness']:g} "
+    assert advice in few.advice
+    assert advice in plain.sentence
     _, found, better = solved(tmp_path / "scan.npz", smoothness=few.numbers["smoothness"])
     assert better < 0.8 * share
     assert not found.is_bad
+    assert "--smoothness" not in found.sentence

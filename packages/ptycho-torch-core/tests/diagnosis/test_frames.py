@@ -71,6 +71,16 @@ def test_few_counts(scene):
     assert not scene(32, photons=1e4).finding("low-dose").found
 
 
+def test_few_photons_of_several_units_each(scene):
+    """A detector of charge counts some units per photon: it is photons that the noise comes from."""
+    photons, charge = scene(32, photons=500), scene(32, photons=500)
+    charge.frames = charge.frames * 25
+    plain, of_charge = (made.finding("low-dose") for made in (photons, charge))
+    assert of_charge.found
+    assert of_charge.advice == plain.advice
+    assert "--smoothness" in plain.advice
+
+
 @pytest.mark.parametrize("level", [5, 20, 40])
 def test_frames_of_noise_that_follow_each_other_are_crazy(scene, level):
     made = scene(64)

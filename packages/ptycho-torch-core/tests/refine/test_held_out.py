@@ -1,6 +1,7 @@
 """Frames that are held out tell a right scan from a wrong one."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +9,14 @@ import pytest
 
 from ptycho_config import RefineConfig
 from ptycho_torch.data.simulation.simulate import simulate_scan, simulate_scene
+from ptycho_torch.diagnosis.evidence import far_field
+from ptycho_torch.diagnosis.finding import Finding, Remedy
 from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.reassembly import StitchedObject, Team
 from ptycho_torch.refine import refine
 from ptycho_torch.refine.held_out import judge
+
+HIDES = Remedy(bad_pixels=np.zeros((32, 32), bool))
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +98,52 @@ def test_noise_is_told_from_what_is_wrong(scan):
     assert found.is_bad
     assert found.misfit_by_noise < 0.1
     assert "orientation" in found.sentence
+
+
+@pytest.mark.rule("RUN-090")
+def test_noise_is_answered_with_a_smoothness_beyond_the_one_that_was_given(scan):
+    faint = simulate_scan(scan.object_truth, scan.probe, scan.positions, photons=10, seed=3)
+    result = refine(faint, epochs=15)
+    plain, little = (
+        judge(faint, result.object, result.probe, config=RefineConfig(smoothness=value))
+        for value in (0.0, 1e-4)
+    )
+    named = re.search(r"refine with --smoothness (\S+) or near", plain.sentence)
+    assert named is not None
+    assert 1e-4 < float(named.group(1)) <= 1
+    assert little.is_bad
+    assert named.group() in little.sentence
+    # One unit of charge more or less per photon changes nothing.
+    charge = replace(faint, diffraction=np.asarray(faint.diffraction) * 7, statistics=None)
+    assert named.group() in judge(charge, result.object, result.probe, config=RefineConfig()).sentence
+
+
+@pytest.mark.rule("RUN-090")
+def test_what_was_found_in_the_scan_and_is_left_there_is_named_before_what_may_be_wrong(scan):
+    wrong = replace(scan, positions=np.random.default_rng(0).permutation(scan.positions))
+    result = refine(wrong, epochs=15)
+
+    def sentence(**entries):
+        found = Finding(name="wrapped", found=True, severity="warning", text="counters wrapped", **entries)
+        with_it = replace(wrong, findings=(found,))
+        return judge(with_it, result.object, result.probe, config=RefineConfig()).sentence
+
+    left, in_part, mended = sentence(), sentence(remedy=HIDES, is_mended=False), sentence(remedy=HIDES)
+    for said in (left, in_part):
+        assert "counters wrapped; else positions" in said
+    assert "wrapped" not in mended
+
+
+@pytest.mark.rule("RUN-090")
+def test_where_hardly_any_light_was_measured_neither_positions_nor_noise_are_blamed(scan):
+    own = far_field(scan.probe)
+    hidden = replace(scan, bad_pixels=own > 1e-4 * own.max())
+    wrong = replace(hidden, positions=np.random.default_rng(0).permutation(scan.positions))
+    found = judged(wrong)
+    assert found.is_bad or not found.is_told
+    assert "of the light of the probe falls on pixels that were measured" in found.sentence
+    assert "positions" not in found.sentence
+    assert "smoothness" not in found.sentence
 
 
 def test_processes_that_joined_take_no_part(scan, monkeypatch):

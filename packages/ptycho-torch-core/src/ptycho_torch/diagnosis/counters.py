@@ -59,6 +59,7 @@ def saturated(evidence: Evidence) -> Finding:
         advice=advice,
         numbers={"n_pixels": count, "ceiling": float(ceiling), "share": share, "share_mostly_lost": lost},
         remedy=Remedy(ceiling=np.full(mask.shape, ceiling * JUST_BELOW)),
+        is_mended=lost <= _MOST_LIGHT,
     )
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ptycho_torch.diagnosis.spikes import smallest_step
 from ptycho_torch.diagnosis.statistics import FrameStatistics
 
-__all__ = ["Evidence", "far_field", "in_counts", "speckles_are_wide"]
+__all__ = ["Evidence", "diameter_of", "far_field", "in_counts", "speckles_are_wide"]
 
 Map = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -28,7 +28,8 @@ def far_field(probe: npt.NDArray[Any]) -> Map:
     return light / light.sum()
 
 
-def _diameter(probe: npt.NDArray[Any]) -> float:
+def diameter_of(probe: npt.NDArray[Any]) -> float:
+    """Of a disk with the participation area of a probe (P, N, N); px."""
     light = (np.abs(probe).astype(np.float64) ** 2).sum(axis=0)
     light /= light.max()
     return float(2 * np.sqrt(light.sum() ** 2 / (light**2).sum() / np.pi))
@@ -36,7 +37,7 @@ def _diameter(probe: npt.NDArray[Any]) -> float:
 
 def speckles_are_wide(probe: npt.NDArray[Any]) -> bool:
     """Whether a probe (P, N, N) is small enough for light to be slow from pixel to pixel of the detector."""
-    return _diameter(probe) <= _SMALL_PROBE * probe.shape[-1]
+    return diameter_of(probe) <= _SMALL_PROBE * probe.shape[-1]
 
 
 def in_counts(frames: FrameStatistics, *, amplitudes: bool) -> FrameStatistics:
@@ -123,7 +124,7 @@ class Evidence:
     @cached_property
     def diameter(self) -> float:
         """Of a disk with the participation area of the probe; px."""
-        return _diameter(self.probe)
+        return diameter_of(self.probe)
 
     def near(self, values: Map, n_neighbours: int = 6) -> Map:
         """Median of ``values`` (n,) over the frames that lie nearest to each in the sample, (n,)."""

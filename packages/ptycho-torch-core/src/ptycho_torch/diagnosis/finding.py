@@ -86,6 +86,8 @@ class Finding:
         The same for programs.
     remedy
         What is done about it when the scan is opened; None: nothing.
+    is_mended
+        Whether nothing of it is left once the remedy is applied.
     """
 
     name: str
@@ -95,6 +97,12 @@ class Finding:
     advice: str = ""
     numbers: Mapping[str, Any] = field(default_factory=dict)
     remedy: Remedy | None = None
+    is_mended: bool = True
+
+    @property
+    def spoils(self) -> bool:
+        """Whether results are made from frames that have this fault still."""
+        return self.found and self.severity == "warning" and not (self.remedy and self.is_mended)
 
     def sentence(self) -> str:
         """Text and advice in one line."""

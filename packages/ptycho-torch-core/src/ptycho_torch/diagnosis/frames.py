@@ -5,6 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.diagnosis.dose import (
+    FEW_COUNTS,
+    counts_per_object_pixel,
+    smoothness_for,
+    smoothness_to_try,
+)
 from ptycho_torch.diagnosis.evidence import Evidence
 from ptycho_torch.diagnosis.finding import Diagnosis, Finding, Remedy, numbered
 
@@ -22,9 +28,6 @@ _EVEN = 0.1
 _DRIFT = 1.5
 _FADING = 20.0
 _BLOCKS = 8
-_FEW_COUNTS = 2000.0
-_SMOOTHED = 0.3
-"""Smoothness times counts per pixel of the object; errors of test scenes are lowest from 0.1 to 0.6."""
 
 
 def _dropped(name: str, drop: npt.NDArray[np.bool_], what: str, left: str) -> Finding:
@@ -180,20 +183,19 @@ def drift(evidence: Evidence) -> Finding:
 
 def low_dose(evidence: Evidence) -> Finding:
     """So few counts that the noise of single pixels shows in the object."""
-    counts = evidence.typical_total
-    reach = np.ptp(evidence.positions, axis=0) + evidence.diameter
-    # Counts that fell on a pixel of the object, over the area that the probe reached.
-    density = counts * evidence.n_frames / max(float(reach.prod()), 1.0)
-    smoothness = float(f"{_SMOOTHED / max(density, 1e-3):.1g}")
+    # A photon may be several units of charge.
+    counts = evidence.typical_total * evidence.per_count / evidence.step
+    density = counts_per_object_pixel(counts, evidence.positions, evidence.diameter)
+    smoothness = smoothness_for(density)
     numbers = {"counts_per_frame": counts, "counts_per_object_pixel": density, "smoothness": smoothness}
     text = f"{counts:.4g} counts per frame, {density:.3g} per pixel of the object"
-    if not evidence.whole or counts >= _FEW_COUNTS:
+    if not evidence.whole or counts >= FEW_COUNTS:
         return Finding(name="low-dose", found=False, text=text, numbers=numbers)
     return Finding(
         name="low-dose",
         found=True,
         text=f"only {text}: noise will cover the object",
-        advice=f"refine with --smoothness {min(smoothness, 1.0):g} or near",
+        advice=smoothness_to_try(smoothness),
         numbers=numbers,
     )
 
@@ -247,7 +249,7 @@ FRAME_DIAGNOSES: tuple[Diagnosis, ...] = (
     Diagnosis(
         name="low-dose",
         looks_for="few counts",
-        threshold=f"below {_FEW_COUNTS:.0f} per frame, where --smoothness lowers the error of the object",
+        threshold=f"below {FEW_COUNTS:.0f} per frame, where --smoothness lowers the error of the object",
         examine=low_dose,
     ),
 )

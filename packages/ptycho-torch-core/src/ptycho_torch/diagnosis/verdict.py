@@ -78,9 +78,7 @@ _WRONG = (
     "`ptycho-torch inspect --orientation SCAN` tries the first two"
 )
 _NO_COUNTS = "the values vary less than counts do: state --measurement-domain if they are amplitudes"
-_NOISY = (
-    "so few counts, or so little overlap, leave mostly noise; give refine a --smoothness, or a larger one"
-)
+_NOISY = "so few counts, or so little overlap, leave mostly noise"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -269,6 +267,8 @@ def verdict(
     own: Misfits | None = None,
     by_noise: Callable[[], Misfits] | None = None,
     forgives_noise: bool = True,
+    explained: Callable[[str], str] = str,
+    against_noise: Callable[[], str] = lambda: "refine with a --smoothness, or a larger one",
 ) -> Verdict:
     """Judge a result by frames that were held out.
 
@@ -286,6 +286,10 @@ def verdict(
         Gives the misfits of an experiment with nothing wrong but its noise; asked where that decides.
     forgives_noise
         Whether noise may leave up to `LIMIT_WITH_NOISE`; not where a smoothness would leave less.
+    explained
+        From what may be wrong to what is known to be wrong, where something is.
+    against_noise
+        Says what to do; asked where noise is all that is wrong.
     """
     because = _WRONG
     if held.varies_less:
@@ -293,19 +297,24 @@ def verdict(
         held, own, by_noise = held.with_noise(), None if own is None else own.with_noise(), None
         because = f"{_NO_COUNTS}; else {_WRONG}"
     ratios = _ratios(held)
-    said = _Saying(ratio=_worst(ratios), n_held_out=len(held.made), n_pixels=n_pixels * len(held.made))
+    said = _Saying(
+        ratio=_worst(ratios),
+        n_held_out=len(held.made),
+        n_pixels=n_pixels * len(held.made),
+        explained=explained,
+    )
     chance = max(float(np.sqrt(held.variance.sum())), 1e-30)
     visible = min(held.empty.sum(), held.empty_changes.sum()) > _SEEN * chance
     if not visible and not _significance(held.agreement) > _SEEN:
         if departure > _NOISE:
-            text = "shows noise: the frames hold too few counts for it; give refine a --smoothness"
+            text = f"shows noise: the frames hold too few counts for it; {against_noise()}"
             return said(text, is_bad=True, shows_an_object=False)
         text = "is empty to within the noise: the frames do not change from one to the next"
         return said(text, shows_an_object=False)
     if not visible:
         # The prediction is nearer than an empty object where it agrees with more than half of its departure.
         nearer = float(held.agreement.sum()) > 0.5 * float(held.strength.sum())
-        return said.better() if nearer else said.worse(_NOISY)
+        return said.better() if nearer else said.worse(f"{_NOISY}; {against_noise()}")
     if any(ratio.value > LIMIT for ratio in ratios):
         noise = [ratio.value for ratio in _ratios(by_noise())] if by_noise is not None else []
         noise = [max(0.0, value) for value in noise] + [0.0] * (len(ratios) - len(noise))
@@ -313,12 +322,18 @@ def verdict(
         if any(r.value - r.chance - of > LIMIT for r, of in zip(ratios, noise, strict=False)):
             return said.worse(because)
         if said.ratio.value > (LIMIT_WITH_NOISE if forgives_noise else LIMIT):
-            return said.worse(_NOISY)
+            return said.worse(f"{_NOISY}; {against_noise()}")
     if own is not None:
         worst = _worst(_ratios(own))
         if worst.value - worst.chance > LIMIT_WITH_NOISE:
             # What it saw of these frames only helps it: if it fails on them, it is wrong.
-            of_own = _Saying(ratio=worst, n_held_out=0, n_pixels=n_pixels * len(own.made), noise=said.noise)
+            of_own = _Saying(
+                ratio=worst,
+                n_held_out=0,
+                n_pixels=n_pixels * len(own.made),
+                noise=said.noise,
+                explained=explained,
+            )
             return of_own.worse("it was trained or refined too little, or with settings that do not fit")
     return said.better()
 
@@ -330,6 +345,7 @@ class _Saying:
     ratio: _Ratio
     n_held_out: int
     n_pixels: int
+    explained: Callable[[str], str]
     noise: float | None = None
 
     def __call__(self, text: str, *, is_bad: bool = False, shows_an_object: bool = True) -> Verdict:
@@ -355,7 +371,7 @@ class _Saying:
     def worse(self, because: str) -> Verdict:
         """It does not."""
         degree = "no better" if self.ratio.value > _NO_BETTER else "little better"
-        return self(f"{self._compared(degree)}: {because}", is_bad=True)
+        return self(f"{self._compared(degree)}: {self.explained(because)}", is_bad=True)
 
 
 def scale_doubted(passed: Verdict, best: tuple[float, float]) -> Verdict:

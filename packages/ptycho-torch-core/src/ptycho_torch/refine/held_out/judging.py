@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,6 +14,13 @@ import torch
 from ptycho_config import RefineConfig
 from ptycho_torch.data import Scan
 from ptycho_torch.diagnosis.domain import unit_of
+from ptycho_torch.diagnosis.dose import (
+    FEW_COUNTS,
+    counts_per_object_pixel,
+    smoothness_for,
+    smoothness_to_try,
+)
+from ptycho_torch.diagnosis.evidence import diameter_of
 from ptycho_torch.diagnosis.spikes import smallest_step
 from ptycho_torch.diagnosis.verdict import (
     Misfits,
@@ -35,9 +43,6 @@ __all__ = ["judge", "photon_of"]
 
 _LEAST_FRAMES = 6
 _LEAST_HELD = 4
-_FEW_COUNTS = 2000.0
-"""Below, a smoothness lowers the error of the object, as the diagnosis of few counts says."""
-
 _SHOWN = 0.02
 """Share of the light of an empty object on measured pixels below which nothing is passed: almost any object
 explains scattered light better than an empty one."""
@@ -89,7 +94,8 @@ def judge(
         probe=probe,
         trial=Trial(config=short(config, sub_pixel), sub_pixel=sub_pixel, dark=background, device=device),
         variation=variation,
-        smoothness=config.smoothness,
+        is_smoothed=config.smoothness > 0 or config.total_variation > 0,
+        against_noise=lambda: smoothness_to_try(_smoothness_of(scan), config.smoothness),
     )
     rows = neighbours(scan)
     found = judging.of(scan, rows)
@@ -112,7 +118,8 @@ class _Judging:
     probe: npt.NDArray[np.complexfloating]
     trial: Trial
     variation: ProbeVariation | None
-    smoothness: float
+    is_smoothed: bool
+    against_noise: Callable[[], str]
 
     def _lit(self, scan: Scan, rows: Rows) -> tuple[Scan, Trial]:
         """Frames in photons under the mean of their probes, and the trial with its background likewise."""
@@ -136,6 +143,7 @@ class _Judging:
         if len(rows) < _LEAST_FRAMES:
             return untold(f"{len(rows)} frames are too few to hold some out")
         lit, trial = self._lit(scan, rows)
+        is_grainy = not self.is_smoothed and float(lit.counts_per_frame().mean()) < FEW_COUNTS
         parts = list(trial.parts(lit))
         held = np.concatenate([part.held for part in parts]) if parts else np.zeros(0, np.int64)
         if len(held) < _LEAST_HELD:
@@ -148,18 +156,23 @@ class _Judging:
             n_pixels=int(free[0].sum()),
             own=misfits(counts, trial.gathered(lit, self.made)[0], empty, free),
             by_noise=partial(copy_of, trial, lit, parts, empty, free),
-            forgives_noise=self.smoothness > 0 or float(lit.counts_per_frame().mean()) >= _FEW_COUNTS,
+            forgives_noise=not is_grainy,
+            explained=partial(_explained, lit, lambda: trial.shown(lit)),
+            against_noise=self.against_noise,
         )
         if passed.is_bad:
             return passed
         shown = trial.shown(lit)
         if shown < _SHOWN:
-            share = f"{100 * shown:.2g} %"
-            return untold(f"only {share} of the light of the probe falls on pixels that were measured")
+            return untold(_hidden(shown))
         if not passed.shows_an_object:
             return passed
         passed = scale_doubted(passed, better_scale(trial, lit, parts, measured))
-        return passed if passed.is_bad else moves_doubted(passed, better_moves(trial, lit, parts, measured))
+        if not passed.is_bad:
+            passed = moves_doubted(passed, better_moves(trial, lit, parts, measured))
+        if is_grainy and not passed.is_bad:
+            passed = replace(passed, sentence=f"{passed.sentence}; against the noise {self.against_noise()}")
+        return passed
 
 
 def _compared(
@@ -176,6 +189,27 @@ def photon_of(scan: Scan) -> float:
     sample = np.asarray(scan.diffraction[:_SAMPLE]).astype(np.float64)
     whole = bool((sample == np.rint(sample)).all())
     return smallest_step(sample) if whole else (unit_of(sample) or 1.0)
+
+
+def _hidden(shown: float) -> str:
+    return f"only {100 * shown:.2g} % of the light of the probe falls on pixels that were measured"
+
+
+def _explained(scan: Scan, shown_of: Callable[[], float], because: str) -> str:
+    """What may be wrong, after what was found in the scan and is left there."""
+    left = [finding for finding in scan.findings if finding.spoils]
+    known = "; ".join(finding.sentence() for finding in left)
+    shown = shown_of()
+    if shown < _SHOWN:
+        # Neither the positions nor the number of counts can be blamed for what nobody saw.
+        return known or f"{_hidden(shown)}: check the mask, or attenuate the beam"
+    return f"{known}; else {because}" if known else because
+
+
+def _smoothness_of(scan: Scan) -> float:
+    """What the diagnosis of few counts would name for these frames."""
+    counts = float(np.median(scan.counts_per_frame())) / photon_of(scan)
+    return smoothness_for(counts_per_object_pixel(counts, scan.positions, diameter_of(scan.probe)))
 
 
 def _departure(made: StitchedObject) -> float:
