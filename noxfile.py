@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -110,8 +111,21 @@ def fetch(session: nox.Session) -> Path:
 
 
 def install_ours(session: nox.Session, *requirements: str) -> None:
-    """Install our packages and what they take from the wheels that `fetch` leaves."""
-    install(session, "--no-index", "--find-links", str(fetch(session)), *requirements)
+    """Install our packages and what they take from the wheels that `fetch` leaves.
+
+    With uv, which unpacks a wheel once and links it into every environment: pip needs a minute for each.
+    """
+    uv = shutil.which("uv", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))
+    if uv is None:
+        session.error(
+            "uv: expected beside nox, found neither there nor on PATH; pip install -c constraints.txt uv"
+        )
+    session.run_install(
+        uv, "pip", "install", "--quiet", "--python", str(session.virtualenv.location), "-c", str(CONSTRAINTS),
+        "--no-index", "--find-links", str(fetch(session)), *requirements,
+        env={"UV_CACHE_DIR": str(ROOT / ".nox" / "uv"), "UV_BUILD_CONSTRAINT": str(CONSTRAINTS)},
+        external=True,
+    )  # fmt: skip
 
 
 def run_tests(session: nox.Session, *default: str) -> None:
@@ -185,7 +199,7 @@ def unit(session: nox.Session, package: Package) -> None:
 @nox.session
 @each_package
 def alone(session: nox.Session, package: Package) -> None:
-    """Build wheels, install them with plain pip in one resolve, and try the package where nothing else is.
+    """Build wheels, install them in one resolve, and try the package where nothing else is.
 
     A dependency that is used but not declared, a file that the wheel forgets, and a version range that the
     sibling does not satisfy all fail here and nowhere else.
@@ -193,9 +207,9 @@ def alone(session: nox.Session, package: Package) -> None:
     check = ROOT / "tests" / "installs" / "check_alone.py"
     with outside_the_tree(session) as folder:
         wheels = build_wheels(session, package.family, folder)
-        # Not session.install: with `nox -R` that would leave the wheels of the previous run in place.
+        # With `nox -R` the wheels of the previous run would stay in place.
         session.run("python", "-m", "pip", "uninstall", "-qq", "--yes", *(member.dist for member in PACKAGES))
-        session.run("python", "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS), *wheels)
+        install_ours(session, *wheels)
         session.run("python", "-m", "pip", "check")
         session.run("python", str(check), package.dist, package.import_name, "--absent", *package.absent)
 
