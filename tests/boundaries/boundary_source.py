@@ -9,10 +9,20 @@ from pathlib import Path
 
 from boundary_tree import Module
 
-__all__ = ["calls", "file_lengths", "function_lengths", "global_state", "missing_all", "wrong_words"]
+__all__ = [
+    "calls",
+    "file_lengths",
+    "function_lengths",
+    "global_state",
+    "missing_all",
+    "no_advice",
+    "wrong_words",
+]
 
 MAX_FILE_LINES = 450
 MAX_FUNCTION_LINES = 70
+
+_REFUSALS = ("DataError", "Fault", "fault")
 
 _UNFINISHED = "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"))
 _NOT_WRITTEN = "raise NotImplemented" + "Error"
@@ -86,6 +96,23 @@ def function_lengths(paths: Iterable[Path], limit: int = MAX_FUNCTION_LINES) -> 
         for node in ast.walk(_parse(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (n_lines := _n_lines(node)) > limit
     ]
+
+
+def no_advice(modules: Iterable[Module]) -> list[str]:
+    """Find refusals of data that say what was expected, and not what to do about it."""
+    return [
+        f"{module.path}:{node.lineno}: {said[:60]!r} in {module.name}; say what to do about it"
+        for module in modules
+        for node in ast.walk(_parse(module.path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _REFUSALS
+        for argument in node.args
+        if "expected " in (said := _text(argument)) and ";" not in said.partition("expected ")[2]
+    ]
+
+
+def _text(node: ast.expr) -> str:
+    """The text of a literal, with its formatted parts as they stand in the source."""
+    return ast.unparse(node) if isinstance(node, ast.JoinedStr | ast.Constant) else ""
 
 
 def wrong_words(paths: Iterable[Path]) -> list[str]:

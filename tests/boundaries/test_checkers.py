@@ -125,6 +125,20 @@ def test_calls(write: Write) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('fault("a", f"expected {n}, got {m}")', 1),
+        ('fault("a", f"expected {n}, got {m}; crop it")', 0),
+        ('raise DataError("damaged; expected a file", path)', 1),
+        ('errors.Fault("expected one; give it")', 0),
+        ('print("expected more")', 0),
+    ],
+)
+def test_no_advice(write: Write, source: str, found: int) -> None:
+    assert len(boundary_source.no_advice([write("ptycho_torch/a.py", source)])) == found
+
+
 def test_missing_all(write: Write) -> None:
     public, private = write("ptycho_torch/a.py", "x = 1"), write("ptycho_torch/_a.py", "x = 1")
     annotated = write("ptycho_torch/b.py", "__all__: list[str] = []")

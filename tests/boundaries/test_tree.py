@@ -61,6 +61,12 @@ def test_public_modules_say_what_is_public() -> None:
     assert not problems, report(problems)
 
 
+def test_refusals_of_scans_say_what_to_do() -> None:
+    scans = [module for module in modules() if module.name.startswith("ptycho_torch.data")]
+    problems = boundary_source.no_advice(scans)
+    assert not problems, report(problems)
+
+
 def test_no_module_variable_is_rebound() -> None:
     problems = boundary_source.global_state(modules())
     assert not problems, report(problems)

@@ -150,7 +150,7 @@ def load_sigmas(
     names = tuple(name for name in found if name == _SIGMA or name.startswith(f"{_SIGMA}_"))
     arrays, _, problems = read_arrays(path, names)
     strange = [
-        fault(name, f"expected real (height, width), got {values.dtype} {values.shape}")
+        fault(name, f"expected real (height, width), got {values.dtype} {values.shape}; leave it out")
         for name, values in arrays.items()
         if values.ndim != 2 or values.dtype.kind not in "biuf"
     ]
@@ -175,14 +175,17 @@ def _saved_object(path: str | PathLike[str]) -> StitchedObject:
     image = arrays[prefix]
     if image.ndim != 2 or not np.iscomplexobj(image):
         raise DataError(
-            fault(prefix, f"expected complex (height, width), got {image.dtype} {image.shape}"), source
+            fault(
+                prefix, f"expected complex (height, width), got {image.dtype} {image.shape}; store one object"
+            ),
+            source,
         )
     if not are_in_range(image, prefix, problems):
         raise DataError(problems, source)
     weight = arrays.get("weight", np.ones(image.shape, dtype=np.float32))
     origin = arrays.get("origin" if prefix == "object" else "objectGuess_origin", np.zeros(2))
     strange = [
-        fault(name, f"expected finite numbers, got {values.dtype}")
+        fault(name, f"expected finite numbers, got others ({values.dtype}); repair it, or leave it out")
         for name, values in (("weight", weight), ("origin", origin))
         if values.dtype.kind not in "biuf" or not (np.abs(values.astype(float)) <= LARGEST_VALUE).all()
     ]
@@ -200,10 +203,16 @@ def _misfits(headers: Mapping[str, ArrayHeader]) -> dict[str, Fault]:
     found: dict[str, Fault] = {}
     image, weight = headers.get("object") or headers.get("objectGuess"), headers.get("weight")
     if image is not None and weight is not None and weight.shape != image.shape:
-        found["weight"] = fault("weight", f"expected shape {image.shape} as the object, got {weight.shape}")
+        found["weight"] = fault(
+            "weight", f"expected shape {image.shape} as the object, got {weight.shape}; cut both alike"
+        )
     for name in ("origin", "objectGuess_origin"):
         if name in headers and headers[name].shape != (2,):
-            found[name] = fault(name, f"expected two numbers [y, x], got shape {headers[name].shape}")
+            found[name] = fault(
+                name,
+                f"expected two numbers [y, x], got shape {headers[name].shape}; "
+                "leave it out where it is not known",
+            )
     return found
 
 

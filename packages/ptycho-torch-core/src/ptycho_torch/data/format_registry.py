@@ -231,7 +231,7 @@ def format_for_target(target: str | PathLike[str], reader: str | PathLike[str] |
         for ending in format.targets
     )
     raise DataError(
-        f"the suffix {suffix!r} stands for no format; expected {listed}, or state the format", target
+        f"the suffix {suffix!r} stands for no format, expected {listed}; state the format", target
     )
 
 

@@ -192,7 +192,7 @@ def recognised(
         )
     with Candidate(path) as candidate:
         if not candidate.is_folder and not candidate.start:
-            raise DataError("the file is empty; expected a scan", source)
+            raise DataError("the file is empty, expected a scan; copy or write it again", source)
         found, reasons = _asked(candidate, reader)
         # A dataset that is named in a file is frames, where the format knows nothing inside.
         found = [item for item in found if not candidate.inside or item[1].inside] or found

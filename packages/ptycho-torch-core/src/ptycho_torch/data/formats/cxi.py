@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.control import Progress
+from ptycho_torch.data.advice import one_per_frame
 from ptycho_torch.data.hdf5.arrays import read_mask, read_object, read_probe, whole_numbers
 from ptycho_torch.data.hdf5.entries import CXINames, entry_of
 from ptycho_torch.data.hdf5.extension import read_own, write_own
@@ -109,7 +110,12 @@ def _read_detector(contents: Contents, found: Gathered, names: CXINames) -> None
     found.frames = contents.frames(name, raster=True, last=axes.rpartition(":")[2].strip() == "translation")
     mask = contents.dataset(f"{names.detector}/mask")
     if mask is not None and mask.dtype.kind not in "biu":
-        contents.report(fault(f"{names.detector}/mask", f"expected integers, got {mask.dtype}"))
+        contents.report(
+            fault(
+                f"{names.detector}/mask",
+                f"expected integers, got {mask.dtype}; store 0 where a pixel measured",
+            )
+        )
     elif mask is not None:
         found.bad_pixels = read_mask(contents, f"{names.detector}/mask", found, _is_bad)
     for unused, what in _UNUSED.items():
@@ -209,7 +215,13 @@ def _read_positions(contents: Contents, found: Gathered, names: CXINames, stage:
     if values is None:
         return
     if values.ndim != 2 or values.shape[1] not in (2, 3) or not len(values):
-        contents.report(fault(name, f"expected real x, y, z of shape (n, 3), got shape {values.shape}"))
+        contents.report(
+            fault(
+                name,
+                f"expected real x, y, z of shape (n, 3), got shape {values.shape}; "
+                "store x, y and z in columns",
+            )
+        )
         return
     if found.frames is not None:
         # CXI does not number frames: the n-th position number means the n-th frame.
@@ -221,11 +233,15 @@ def _read_positions(contents: Contents, found: Gathered, names: CXINames, stage:
     elif found.frames is not None and found.frames.is_growing:
         pass  # those that are complete are taken
     elif found.frames is not None and len(values) != len(found.frames):
-        contents.report(fault(name, f"{len(values)} positions, expected {len(found.frames)}, one per frame"))
+        contents.report(fault(name, one_per_frame(len(values), len(found.frames))))
         return
     if found.position_index is not None and len(found.position_index) != len(values):
         contents.report(
-            fault(numbered, f"{len(found.position_index)} entries, expected {len(values)}, one per position")
+            fault(
+                numbered,
+                f"{len(found.position_index)} entries, expected {len(values)}, one per position; "
+                "number them, or leave the dataset out",
+            )
         )
         return
     if pixel is None:

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ptycho_torch.data.advice import BOTH_FOR_EACH, one_per_frame
 from ptycho_torch.data.hdf5.files import Contents, opened
 from ptycho_torch.data.hdf5.gathered import Gathered
 from ptycho_torch.data.hdf5.optics import place, read_beam
@@ -88,7 +89,9 @@ def _gather(located: Located) -> Gathered:
             if x is not None and y is not None and x.size == y.size:
                 places = np.stack([y.reshape(-1), x.reshape(-1)], axis=1)
             elif x is not None and y is not None:
-                contents.report(fault(f"{_X}, {_Y}", f"{x.size} and {y.size} entries, expected as many"))
+                contents.report(
+                    fault(f"{_X}, {_Y}", f"{x.size} and {y.size} entries, expected as many; {BOTH_FOR_EACH}")
+                )
     with opened(first) as file:
         contents = Contents(file, problems, first.name)
         if contents.require(_FRAMES):
@@ -102,7 +105,7 @@ def _gather(located: Located) -> Gathered:
     _detector_pixels(found)
     if found.needs_positions and places is not None and found.frames is not None:
         if len(places) != len(found.frames):
-            said = f"{len(places)} positions, expected {len(found.frames)}, one per frame"
+            said = one_per_frame(len(places), len(found.frames))
             found.problems.append(fault(f"{_X}, {_Y}", said))
         else:
             place(found, places)

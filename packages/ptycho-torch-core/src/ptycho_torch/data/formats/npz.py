@@ -13,6 +13,7 @@ import numpy as np
 
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.control import Progress
+from ptycho_torch.data.advice import SQUARE_PROBE
 from ptycho_torch.data.npz_archive import SUFFIX, Misfits, foreign, open_archive, read_arrays, read_headers
 from ptycho_torch.data.recognition import Candidate
 from ptycho_torch.data.scan.assemble import FRAME_KEYS, KNOWN_KEYS, assemble_scan, metadata_in
@@ -145,9 +146,7 @@ def infer_probe_size(path: str | PathLike[str]) -> int:
     shape = headers["probeGuess"][0]
     size = probe_size_from_shape(shape)
     if size is None:
-        raise DataError(
-            fault("probeGuess", f"expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}"), path
-        )
+        raise DataError(fault("probeGuess", SQUARE_PROBE.format(shape=shape)), path)
     return size
 
 

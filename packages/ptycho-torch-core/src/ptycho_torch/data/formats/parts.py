@@ -113,11 +113,13 @@ def _check_entries(stated: Mapping[str, Any], path: Path) -> None:
         hint = suggest(unknown[0], known) or f"expected {', '.join(known)}"
         raise DataError(fault(unknown[0], f"no entry of that name; {hint}"), path)
     if not isinstance(stated.get(METADATA, {}), dict):
-        raise DataError(fault(METADATA, "expected a table of names and values"), path)
+        raise DataError(
+            fault(METADATA, "expected a table of names and values; begin it with [metadata]"), path
+        )
     for name in (FRAMES, *_FILES):
         value = stated.get(name, "")
         if not isinstance(value, str) or "\0" in value:
-            raise DataError(fault(name, f"expected the name of a file, got {value!r}"), path)
+            raise DataError(fault(name, f"expected the name of a file, got {value!r}; correct it"), path)
 
 
 def _parts_of(stated: Mapping[str, Any], path: Path) -> PartsConfig:

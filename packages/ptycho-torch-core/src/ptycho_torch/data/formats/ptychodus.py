@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from ptycho_torch.control import Progress
+from ptycho_torch.data.advice import one_per_frame
 from ptycho_torch.data.hdf5.arrays import (
     mask_to_write,
     numbers_to_write,
@@ -163,7 +164,7 @@ def _read_diffraction(contents: Contents, found: Gathered) -> None:
     if found.frames is not None and found.frame_index is not None:
         n, numbered = len(found.frames), len(found.frame_index)
         if n != numbered:
-            contents.report(fault("indexes", f"{numbered} entries, expected {n}, one per pattern"))
+            contents.report(fault("indexes", one_per_frame(numbered, n, "numbers")))
             found.frame_index = None
     found.bad_pixels = read_plain_mask(contents, "bad_pixels", found)
     for entry in DETECTOR_PIXEL:
@@ -203,7 +204,8 @@ def _read_propagation(contents: Contents, found: Gathered) -> None:
     if tilt:
         contents.report(
             Fault(
-                f"attribute tilt_angle_deg is {tilt:g}: the detector must not be tilted, expected 0",
+                f"attribute tilt_angle_deg is {tilt:g}: the detector must not be tilted, expected 0; "
+                "bring such frames to a straight detector first",
                 "tilt_angle_deg",
             )
         )
@@ -219,19 +221,30 @@ def _read_positions(contents: Contents, found: Gathered) -> None:
         contents.report(
             fault(
                 ", ".join(_POSITIONS),
-                f"expected real numbers of one length, got shapes {indexes.shape}, {x.shape} and {y.shape}",
+                f"expected real numbers of one length, got shapes {indexes.shape}, {x.shape} and {y.shape}; "
+                "store index, x and y of every position",
             )
         )
         return
     pixel = _object_pixel(contents, found)
     if found.object is not None and not found.object.size:
-        contents.report(fault("object", "holds no value; its size and centre place the positions"))
+        contents.report(
+            fault(
+                "object",
+                "holds no value, but its size and centre place the positions; "
+                "store it, or state other positions with --positions",
+            )
+        )
     if pixel is None or found.object is None or found.object.ndim != 2:
         return
     y_m, x_m = (contents.attribute(name, "object") for name in ("center_y_m", "center_x_m"))
     if y_m is None or x_m is None:
         contents.report(
-            fault("object", "attributes center_x_m and center_y_m are missing; they place the positions")
+            fault(
+                "object",
+                "attributes center_x_m and center_y_m are missing, which place the positions; "
+                "add them, or state other positions with --positions",
+            )
         )
         return
     shape = (found.object.shape[0], found.object.shape[1])

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from ptycho_torch.control import Progress
+from ptycho_torch.data.advice import BOTH_FOR_EACH
 from ptycho_torch.data.hdf5.arrays import mask_to_write, positive, read_object, read_plain_mask, read_probe
 from ptycho_torch.data.hdf5.extension import read_own, write_own
 from ptycho_torch.data.hdf5.files import Contents, opened
@@ -140,7 +141,7 @@ def _read_positions(contents: Contents, found: Gathered) -> None:
     contents.report(
         fault(
             ", ".join(_POSITIONS),
-            f"expected real numbers of one length, got shapes {x.shape} and {y.shape}",
+            f"expected real numbers of one length, got shapes {x.shape} and {y.shape}; {BOTH_FOR_EACH}",
         )
     )
 

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.advice import pairs_per_frame
 from ptycho_torch.data.hdf5.files import Contents, opened
 from ptycho_torch.data.hdf5.gathered import Gathered
 from ptycho_torch.data.hdf5.optics import place, read_beam, read_lengths
@@ -72,7 +73,7 @@ def _gather(located: Located) -> Gathered:
             if places.shape == (2, len(found.frames)):
                 places = places.T  # as MATLAB leaves it
             if places.shape != (len(found.frames), 2):
-                said = f"expected one pair of y and x per frame, ({len(found.frames)}, 2), got {places.shape}"
+                said = pairs_per_frame(places.shape, len(found.frames))
                 contents.report(fault(_PLACES, said))
             else:
                 place(found, places)
@@ -89,7 +90,9 @@ def _read_orientation(contents: Contents, found: Gathered) -> None:
     if not number:
         return
     if number not in range(8):
-        contents.report(fault(_TURN, f"expected a whole number from 0 to 7, got {number:g}"))
+        contents.report(
+            fault(_TURN, f"expected a whole number from 0 to 7, got {number:g}; correct it, or leave it out")
+        )
         return
     bits = int(number)
     signs = (-1 if bits & 2 else 1, -1 if bits & 1 else 1)

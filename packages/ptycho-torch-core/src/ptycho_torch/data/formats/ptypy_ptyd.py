@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.advice import pairs_per_frame
 from ptycho_torch.data.hdf5.arrays import read_mask
 from ptycho_torch.data.hdf5.detector import cut_about
 from ptycho_torch.data.hdf5.files import Contents, opened
@@ -82,7 +83,9 @@ def _read_detector_pixel(contents: Contents, found: Gathered, name: str) -> None
     if pixel is None or DETECTOR_PIXEL[0] in found.metadata:
         return
     if pixel.size not in (1, 2) or not (np.isfinite(pixel).all() and (pixel > 0).all()):
-        contents.report(fault(name, f"expected one or two positive lengths, got {pixel.tolist()}"))
+        contents.report(
+            fault(name, f"expected one or two positive lengths, got {pixel.tolist()}; correct it")
+        )
         return
     for entry, value in zip(DETECTOR_PIXEL, np.broadcast_to(pixel.reshape(-1), 2).tolist(), strict=True):
         found.metadata[entry] = value
@@ -105,13 +108,19 @@ def _read_chunks(contents: Contents, found: Gathered) -> np.ndarray | None:
         if part is None or where is None:
             return None
         if where.shape != (len(part), 2):
-            said = f"expected one pair of y and x per frame, ({len(part)}, 2), got {where.shape}"
+            said = pairs_per_frame(where.shape, len(part))
             contents.report(fault(f"chunks/{number}/positions", said))
             return None
         parts.append(part)
         places.append(where)
     if len({part.shape[1:] for part in parts}) != 1:
-        contents.report(fault("chunks", f"frames of one size, got {[part.shape for part in parts]}"))
+        contents.report(
+            fault(
+                "chunks",
+                f"expected frames of one size, got {[part.shape for part in parts]}; "
+                "store those of each size as a scan",
+            )
+        )
         return None
     found.frames = JoinedFrames(parts)
     found.bad_pixels = _mask(contents, found, numbers, parts[0].shape[1:])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.advice import AS_FRAMES
 from ptycho_torch.data.hdf5.files import Contents
 from ptycho_torch.data.hdf5.gathered import Gathered
 from ptycho_torch.data.scan.contract import Scan
@@ -65,7 +66,11 @@ def whole_numbers(values: npt.NDArray[Any], name: str, contents: Contents) -> np
     """Numbers of frames or positions as (n,) int64, None with a problem when they are not."""
     if values.ndim != 1 or not values.size or values.dtype.kind not in "iu":
         contents.report(
-            fault(name, f"expected integers of shape (n,), got {values.dtype} of shape {values.shape}")
+            fault(
+                name,
+                f"expected integers of shape (n,), got {values.dtype} of shape {values.shape}; "
+                "number them from 0",
+            )
         )
         return None
     return values.astype(np.int64)
@@ -74,7 +79,9 @@ def whole_numbers(values: npt.NDArray[Any], name: str, contents: Contents) -> np
 def positive(value: float | None, name: str, contents: Contents) -> float | None:
     """The number when it is positive, None with a problem when it is not."""
     if value is not None and not (np.isfinite(value) and value > 0):
-        contents.report(fault(name, f"expected a positive number, got {value:g}"))
+        contents.report(
+            fault(name, f"expected a positive number, got {value:g}; correct it, or leave it out")
+        )
         return None
     return value
 
@@ -128,7 +135,7 @@ def read_mask(
     if stack is None:
         return None
     if stack.shape[1:] != size:
-        contents.report(fault(name, f"expected frames of shape {size}, got {stack.shape[1:]}"))
+        contents.report(fault(name, f"expected frames of shape {size}, got {stack.shape[1:]}; {AS_FRAMES}"))
         return None
     anywhere = np.zeros(stack.shape[1:], dtype=np.bool_)
     everywhere = ~anywhere

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.advice import AS_FRAMES
 from ptycho_torch.data.hdf5.files import Contents
 from ptycho_torch.data.hdf5.gathered import Gathered
 from ptycho_torch.data.hdf5.optics import read_beam, read_lengths
@@ -125,7 +126,13 @@ def _mask(contents: Contents, size: tuple[int, int]) -> npt.NDArray[np.bool_] | 
         return None
     thresholds = stored.shape[:-2]
     if stored.shape[-2:] != size or len(thresholds) > 1 or math.prod(thresholds) > _MOST_THRESHOLDS:
-        contents.report(fault(name, f"expected shape {size} as the frames, got {stored.shape}"))
+        contents.report(
+            fault(
+                name,
+                f"expected shape {size} as the frames, got {stored.shape}; "
+                f"{AS_FRAMES}, or state another with --mask",
+            )
+        )
         return None
     mask = contents.array(name)
     return None if mask is None else np.asarray((mask.reshape(-1, *size) != 0).any(axis=0))

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.advice import AS_FRAMES, BOTH_FOR_EACH
 from ptycho_torch.data.array_files import TIFF, fits_memory, read_npy, read_tiff
 from ptycho_torch.data.hdf5.files import Contents, is_hdf5, opened
 from ptycho_torch.data.hdf5.units import stated_unit
@@ -22,6 +23,8 @@ from ptycho_torch.data.scan.tables import Places, columns_named, read_table
 from ptycho_torch.errors import DataError, fault
 
 __all__ = ["read_places", "read_stated_probe", "read_values"]
+
+_COLUMNS = "write a row for every frame, or name the columns with --position-columns"
 
 Problems = list[str]
 Values = npt.NDArray[Any]
@@ -37,7 +40,9 @@ def _located(path: Path, name: str, problems: Problems) -> tuple[Path, str] | No
         problems.append(fault(name, f"{file}: no such file"))
         return None
     if not (file.is_file() or file.is_dir()):
-        problems.append(fault(name, f"{file}: a pipe, socket or device, expected a file"))
+        problems.append(
+            fault(name, f"{file}: a pipe, socket or device, expected a file; copy its content to one")
+        )
         return None
     return file, inside
 
@@ -77,7 +82,9 @@ def read_values(path: Path, name: str, problems: Problems, *, shapes: Shapes = (
 def _array_of(file: Path, shapes: Shapes) -> Values:
     def fits(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         if shapes and shape not in shapes:
-            raise ValueError(f"expected shape {' or '.join(map(str, shapes))} as the frames, got {shape}")
+            raise ValueError(
+                f"expected shape {' or '.join(map(str, shapes))} as the frames, got {shape}; {AS_FRAMES}"
+            )
         fits_memory(shape, dtype)
 
     if file.suffix.lower() in TIFF:
@@ -107,7 +114,9 @@ def _values_in_hdf5(file: Path, inside: str, name: str, problems: Problems, shap
             stored = contents.stored(inside) if contents.require(inside) else None
             if stored is not None and shapes and stored.shape not in shapes:
                 wanted = " or ".join(map(str, shapes))
-                contents.report(fault(name, f"expected shape {wanted} as the frames, got {stored.shape}"))
+                contents.report(
+                    fault(name, f"expected shape {wanted} as the frames, got {stored.shape}; {AS_FRAMES}")
+                )
                 return None
             return None if stored is None else contents.array(inside)
         contents.report(fault(name, f"name the dataset as {file.name}:/path; found: {contents.found()}"))
@@ -151,11 +160,13 @@ def _two_columns(values: Values, columns: str | None, n_frames: int | None) -> n
     """(n, 2) ``[y, x]`` of columns or rows x and y, and maybe more."""
     values = np.squeeze(values) if values.ndim > 2 else values
     if values.ndim != 2 or values.dtype.kind not in "iuf" or not values.size:
-        raise ValueError(f"expected two columns x and y, got {values.dtype} of shape {values.shape}")
+        raise ValueError(
+            f"expected two columns x and y, got {values.dtype} of shape {values.shape}; {_COLUMNS}"
+        )
     if len(values) in (2, 3) and values.shape[1] not in (2, 3) and values.shape[1] == n_frames:
         values = values.T
     if values.shape[1] < 2:
-        raise ValueError(f"expected two columns x and y, got shape {values.shape}")
+        raise ValueError(f"expected two columns x and y, got shape {values.shape}; {_COLUMNS}")
     chosen = columns_named([str(number) for number in range(values.shape[1])], columns or "0,1")
     if isinstance(chosen, str):
         raise ValueError(chosen)
@@ -190,13 +201,15 @@ def _places_in_group(
     if x is None or y is None:
         return None
     if x.size != y.size:
-        raise ValueError(f"{paths[0]} and {paths[1]} have {x.size} and {y.size} entries, expected as many")
+        raise ValueError(
+            f"{paths[0]} and {paths[1]} have {x.size} and {y.size} entries, expected as many; {BOTH_FOR_EACH}"
+        )
     units = {stated_unit(contents.file[path]) for path in paths}
     if len(units) > 1:
-        raise ValueError(f"{paths[0]} and {paths[1]} are in different units")
+        raise ValueError(f"{paths[0]} and {paths[1]} are in different units; bring them to one")
     yx = np.stack([y.reshape(-1), x.reshape(-1)], axis=1)
     if yx.dtype.kind not in "iuf":
-        raise ValueError(f"expected numbers in {paths[0]} and {paths[1]}, got {yx.dtype}")
+        raise ValueError(f"expected numbers in {paths[0]} and {paths[1]}, got {yx.dtype}; store lengths")
     return Places(yx.astype(np.float64), units.pop())
 
 

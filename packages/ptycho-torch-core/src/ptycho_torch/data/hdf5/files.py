@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.advice import AS_FRAMES, AS_STACK
 from ptycho_torch.data.hdf5.kinds import as_numbers, why_no_frames, why_no_numbers, why_too_large
 from ptycho_torch.data.hdf5.links import broken_link, headers_and_links, missing_parts
 from ptycho_torch.data.hdf5.unfilled import filled_parts
@@ -243,7 +244,7 @@ class Contents:
         if data is None or not self._holds_numbers(data, name):
             return None
         if shape is not None and data.shape != shape:
-            self.report(fault(name, f"expected shape {shape} as the frames, got {data.shape}"))
+            self.report(fault(name, f"expected shape {shape} as the frames, got {data.shape}; {AS_FRAMES}"))
             return None
         said = too_many(data.size) if are_few else None
         said = said or why_too_large(data, data.shape if layer is None else data.shape[1:])
@@ -298,10 +299,14 @@ class Contents:
         unit = instead or stated_unit(data) or default or result
         factor = scale_of(unit, result)
         if factor is None:
-            self.report(fault(name, f"the unit is stated as {unit!r}; expected {UNITS[result]}"))
+            self.report(fault(name, f"the unit is stated as {unit!r}, expected {UNITS[result]}; correct it"))
             return None
         if values.dtype.kind not in "iuf":
-            self.report(fault(name, f"expected real numbers, got {values.dtype} of shape {values.shape}"))
+            self.report(
+                fault(
+                    name, f"expected real numbers, got {values.dtype} of shape {values.shape}; store lengths"
+                )
+            )
             return None
         return values.astype(np.float64) if factor == 1 else values * factor
 
@@ -342,7 +347,11 @@ class Contents:
         values = self._attribute(item, name, said)
         if values is None or (values.size == 1 and values.dtype.kind in "biu"):
             return default if values is None else bool(values.reshape(-1)[0])
-        self.report(fault(said, f"expected true or false, got {values.dtype} of shape {values.shape}"))
+        self.report(
+            fault(
+                said, f"expected true or false, got {values.dtype} of shape {values.shape}; store one of them"
+            )
+        )
         return default
 
     def _attribute(self, item: Any, name: str, said: str) -> npt.NDArray[Any] | None:
@@ -378,7 +387,9 @@ class Contents:
     def _single(self, values: npt.NDArray[Any], name: str) -> float | None:
         if values.size == 1 and values.dtype.kind in "iuf":
             return float(values.reshape(-1)[0])
-        self.report(fault(name, f"expected one real number, got {values.dtype} of shape {values.shape}"))
+        self.report(
+            fault(name, f"expected one real number, got {values.dtype} of shape {values.shape}; store one")
+        )
         return None
 
     def frames(self, name: str, *, raster: bool = False, last: bool = False) -> HDF5Frames | None:
@@ -404,7 +415,10 @@ class Contents:
             return None
         if data.ndim not in ((3, 4) if raster else (3,)) or 0 in data.shape:
             self.report(
-                fault(name, f"expected shape (frames, N, N) with at least one frame, got {data.shape}")
+                fault(
+                    name,
+                    f"expected shape (frames, N, N) with at least one frame, got {data.shape}; {AS_STACK}",
+                )
             )
             return None
         said = why_no_frames(data, last=last)

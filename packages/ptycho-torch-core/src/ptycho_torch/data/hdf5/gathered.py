@@ -351,7 +351,11 @@ class Gathered:
         shape = () if self.frames is None else self.frames.shape
         if stored.shape == shape:
             return stored.load(self.problems)
-        self.problems.append(fault("Y", f"expected one patch per frame, {shape}, got {stored.shape}"))
+        self.problems.append(
+            fault(
+                "Y", f"expected one patch per frame, {shape}, got {stored.shape}; cut them so, or leave Y out"
+            )
+        )
         return None
 
     def _translated(self, problem: Fault) -> Fault:

@@ -204,7 +204,7 @@ def read_lengths(
         if np.isfinite(value) and value != 0:
             found.metadata[entry] = abs(value)
         else:
-            contents.report(fault(name, f"expected a positive length in metres, got {value:g}"))
+            contents.report(fault(name, f"expected a positive length in metres, got {value:g}; correct it"))
     stated = [found.metadata.get(entry) for entry in DETECTOR_PIXEL]
     for entry, other in zip(DETECTOR_PIXEL, reversed(stated), strict=True):
         if entry not in found.metadata and other is not None:
@@ -233,12 +233,22 @@ def read_axes(contents: Contents, found: Gathered, name: str) -> npt.NDArray[np.
     vectors = _two_vectors(values)
     if vectors is None:
         contents.report(
-            fault(name, f"expected two vectors of shape (2, 3), the same for all frames, got {values.shape}")
+            fault(
+                name,
+                f"expected two vectors of shape (2, 3), the same for all frames, got {values.shape}; "
+                "correct them, or leave them out",
+            )
         )
         return None
     lengths = np.linalg.norm(vectors, axis=1)
     if not np.isfinite(vectors).all() or not (lengths > 0).all():
-        contents.report(fault(name, f"expected two vectors with a direction, got {vectors.tolist()}"))
+        contents.report(
+            fault(
+                name,
+                f"expected two vectors with a direction, got {vectors.tolist()}; "
+                "correct them, or leave them out",
+            )
+        )
         return None
     axes = vectors / lengths[:, None]
     if np.abs(axes[:, 2]).max() > _TILTED or abs(axes[0] @ axes[1]) > _TILTED:

@@ -150,7 +150,8 @@ def check_energy(energy_eV: float | None, name: str, problems: list[str]) -> flo
         problems.append(
             fault(
                 name,
-                f"a photon energy of {energy_eV:g} eV; expected electronvolts in {ENERGY} and joules in CXI",
+                f"a photon energy of {energy_eV:g} eV, expected electronvolts in {ENERGY} and joules in CXI; "
+                "correct it",
             )
         )
         return None

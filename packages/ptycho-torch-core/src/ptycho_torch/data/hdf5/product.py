@@ -51,7 +51,7 @@ def check_product_metadata(metadata: Mapping[str, Any], n_pixels: int) -> ScanGe
         With every entry that is missing or not of its kind.
     """
     problems = {
-        entry: Fault(f"metadata: {entry} is {metadata[entry]!r}; expected a number", entry)
+        entry: Fault(f"metadata: {entry} is {metadata[entry]!r}, expected a number; correct it", entry)
         for entry in (*_NUMBERS, *_PHOTONS, FOCUS)
         if metadata.get(entry) is not None and finite_number(metadata[entry]) is None
     }

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ptycho_config import PartsConfig, stated_fields
 from ptycho_config.base import plain
+from ptycho_torch.data.advice import one_per_frame
 from ptycho_torch.data.hdf5.elsewhere import read_places, read_stated_probe, read_values
 from ptycho_torch.data.hdf5.optics import place
 from ptycho_torch.data.hdf5.units import scale_of
@@ -124,12 +125,15 @@ def _places(found: Gathered) -> Places | None:
         growing = frames is not None and frames.is_growing
         if places is None or n_frames is None or growing or len(places.yx) == n_frames:
             return places
-        said = f"{len(places.yx)} positions in {parts.positions}, expected {n_frames}, one per frame"
+        said = one_per_frame(len(places.yx), n_frames, f"positions in {parts.positions}")
         found.problems.append(fault("positions", said))
         return None
     raster = None if frames is None else frames.raster
     if raster is None:
-        said = "needs frames of shape (rows, columns, H, W), which say the size of the raster"
+        said = (
+            "needs frames of shape (rows, columns, H, W), which say the size of the raster; "
+            "state positions instead"
+        )
         found.problems.append(fault("raster_step", said))
         return None
     assert parts.raster_step is not None

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.control import Progress
+from ptycho_torch.data.advice import BOTH_FOR_EACH
 from ptycho_torch.data.scan import checks
 from ptycho_torch.data.scan.cleaning import Cleaned, clean_frames
 from ptycho_torch.data.scan.contract import Domain, Scan
@@ -145,9 +146,8 @@ def _pair(
     if y is None or x is None:
         return None
     if y.size != x.size:
-        draft.problems.append(
-            fault(f"{names[1]}, {names[0]}", f"{x.size} and {y.size} entries, expected one of each per frame")
-        )
+        said = f"{x.size} and {y.size} entries, expected as many; {BOTH_FOR_EACH}"
+        draft.problems.append(fault(", ".join(names[::-1]), said))
         return None
     return np.stack([y, x], axis=1) * draft.position_scale
 
@@ -182,7 +182,7 @@ def _statements(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> str | 
     axis = draft.metadata.pop(FRAME_AXIS_ENTRY, None)
     if axis not in (None, "first", "last"):
         draft.problems.append(
-            fault("_metadata", f"{FRAME_AXIS_ENTRY} is {axis!r}, expected 'first' or 'last'")
+            fault("_metadata", f"{FRAME_AXIS_ENTRY} is {axis!r}, expected 'first' or 'last'; state one")
         )
     return axis
 
@@ -227,7 +227,9 @@ def _optional(arrays: Mapping[str, npt.NDArray[Any]], draft: _Draft) -> None:
         labels = checks.canonical_complex(arrays["Y"], "Y", ("frames", "N", "N"), problems)
         if labels is not None and labels.shape != draft.frames.shape:
             problems.append(
-                fault("Y", f"expected one patch per frame, {draft.frames.shape}, got {labels.shape}")
+                fault(
+                    "Y", f"expected {draft.frames.shape}, a patch per frame, got {labels.shape}; cut them so"
+                )
             )
         elif labels is not None:
             found["Y"] = labels
@@ -328,17 +330,10 @@ def assemble_scan(
     axis = _statements(arrays, draft)
     draft.positions = _pair(arrays, "", draft)
     draft.nominal = _pair(arrays, "_start", draft)
-    if (
-        draft.positions is not None
-        and draft.nominal is not None
-        and draft.nominal.shape != draft.positions.shape
-    ):
-        draft.problems.append(
-            fault(
-                "xcoords_start, ycoords_start",
-                f"{len(draft.nominal)} entries, expected {len(draft.positions)} as xcoords",
-            )
-        )
+    wanted = None if draft.positions is None else len(draft.positions)
+    if wanted is not None and draft.nominal is not None and len(draft.nominal) != wanted:
+        said = f"{len(draft.nominal)} entries, expected {wanted} as xcoords; store as many, or none"
+        draft.problems.append(fault("xcoords_start, ycoords_start", said))
     if draft.positions is not None:
         checks.check_positions(draft.positions, draft.problems, pixel_m=_pixel_width(draft.metadata))
     _frames(arrays, axis, draft)
@@ -368,7 +363,7 @@ def _values(draft: _Draft, measurement_domain: str, N: int | None, progress: Pro
         ceilings = None if ceilings is None else crop_middle(ceilings, N)
         if bad is not None and bad.all():
             draft.problems.append(
-                fault("bad_pixels", f"every pixel of the central {N} x {N} is marked as not measured")
+                fault("bad_pixels", f"no pixel of the central {N} x {N} was measured; ask for a larger N")
             )
             return
     if draft.positions is None or draft.probe is None or len(draft.positions) != len(frames):

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.control import Progress
+from ptycho_torch.data.advice import AS_FRAMES, AS_STACK, SQUARE_PROBE
 from ptycho_torch.data.scan.contract import frame_chunks
 from ptycho_torch.data.scan.lazy import Frames, FrameStack
 from ptycho_torch.data.scan.magnitudes import FARTHEST_PX, LARGEST_NUMBER, are_in_range
@@ -39,6 +40,8 @@ Problems = list[str]
 _SHOWN = 5
 _PHOTONS = "nphotons"
 _LARGEST_EXTENT_PX = 1e6
+_AS_MANY = "leave out the frames without a position, or the positions without a frame"
+_COMPLEX = "store amplitude and phase as one complex array"
 _REMEDY = (
     "they are in another unit: state it with position_unit and where needed pixel_size, or multiply them "
     "with position_scale"
@@ -78,7 +81,9 @@ def frames_first(
         )
         return None
     if frames.ndim != 3 or 0 in shape:
-        problems.append(fault(name, f"expected shape (frames, N, N) with at least one frame, got {shape}"))
+        problems.append(
+            fault(name, f"expected shape (frames, N, N) with at least one frame, got {shape}; {AS_STACK}")
+        )
         return None
     if n_positions is None:
         return None
@@ -104,7 +109,7 @@ def frames_first(
             fault(
                 name,
                 f"shape {shape} has no frame axis of the length of xcoords ({n_positions}); expected "
-                f"({n_positions}, N, N)",
+                f"({n_positions}, N, N); {_AS_MANY}",
             )
         )
         return None
@@ -196,12 +201,11 @@ def canonical_coordinate(
     """
     if values.ndim != 1 or values.size == 0:
         problems.append(
-            fault(name, f"expected shape (frames,) with at least one position, got {values.shape}")
+            fault(name, f"expected shape (frames,), got {values.shape}; store one number per frame")
         )
         return None
     if values.dtype.kind not in "iuf":
-        hint = "; store numbers, not text" if values.dtype.kind in "US" else ""
-        problems.append(fault(name, f"expected a real dtype, got {values.dtype}{hint}"))
+        problems.append(fault(name, f"expected a real dtype, got {values.dtype}; store numbers of pixels"))
         return None
     places = values.astype(np.float64)
     # Distances between such numbers would not be numbers.
@@ -284,15 +288,13 @@ def canonical_probe(
     """Probe as (P, N, N) complex64 from (N, N), (P, N, N) or (N, N, 1), stored under ``name``."""
     shape = probe.shape
     if probe_size_from_shape(shape) is None:
-        hint = ""
+        said = SQUARE_PROBE.format(shape=shape)
         if len(shape) == 3 and shape[0] == shape[1]:
-            hint = "; move the mode axis to the front with numpy.moveaxis(probe, -1, 0)"
-        problems.append(
-            fault(name, f"expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}{hint}")
-        )
+            said += ", or move the mode axis to the front with numpy.moveaxis(probe, -1, 0)"
+        problems.append(fault(name, said))
         return None
     if probe.dtype.kind not in "cf":
-        problems.append(fault(name, f"expected a complex dtype, got {probe.dtype}"))
+        problems.append(fault(name, f"expected a complex dtype, got {probe.dtype}; {_COMPLEX}"))
         return None
     if not are_in_range(probe, name, problems):
         return None
@@ -318,7 +320,7 @@ def canonical_complex(
         )
         return None
     if values.dtype.kind not in "cf":
-        problems.append(fault(name, f"expected a complex dtype, got {values.dtype}"))
+        problems.append(fault(name, f"expected a complex dtype, got {values.dtype}; {_COMPLEX}"))
         return None
     if not are_in_range(values, name, problems):
         return None
@@ -330,11 +332,15 @@ def canonical_index(
 ) -> npt.NDArray[np.int64] | None:
     """One whole number per frame as (n,) int64: the scan it belongs to, or its number in the measurement."""
     if values.shape != (n,):
-        problems.append(fault(name, f"expected shape ({n},), one entry per position, got {values.shape}"))
+        problems.append(
+            fault(name, f"expected shape ({n},), got {values.shape}; store one entry per position, or none")
+        )
         return None
     whole = values.dtype.kind in "biuf" and np.isfinite(values).all() and (values == np.rint(values)).all()
     if not whole:
-        problems.append(fault(name, f"expected integers, got {values.dtype} with other values"))
+        problems.append(
+            fault(name, f"expected integers, got {values.dtype} with other values; number them from 0")
+        )
         return None
     if values.dtype.kind != "b" and max(abs(int(values.min())), abs(int(values.max()))) > LARGEST_NUMBER:
         said = f"numbers from {values.min():g} to {values.max():g}"
@@ -347,19 +353,23 @@ def canonical_bad_pixels(
     values: npt.NDArray[Any], size: int, problems: Problems
 ) -> npt.NDArray[np.bool_] | None:
     """Mask of pixels that were not measured as (size, size) bool."""
+    name = "bad_pixels"
     if values.shape != (size, size):
         problems.append(
-            fault("bad_pixels", f"expected shape ({size}, {size}) as the frames, got {values.shape}")
+            fault(name, f"expected shape ({size}, {size}) as the frames, got {values.shape}; {AS_FRAMES}")
         )
         return None
     if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
         problems.append(
-            fault("bad_pixels", f"expected True and False, got {values.dtype} with other values than 0 and 1")
+            fault(
+                name,
+                f"expected True and False, got {values.dtype} with others; store True where a pixel is bad",
+            )
         )
         return None
     mask = values.astype(np.bool_)
     if mask.all():
-        problems.append(fault("bad_pixels", "every pixel is marked as not measured; True means not measured"))
+        problems.append(fault(name, "every pixel is marked as not measured; store the opposite of it"))
         return None
     return mask
 
@@ -369,10 +379,14 @@ def canonical_ceiling(
 ) -> npt.NDArray[np.float64] | None:
     """Counts from which on values were not measured as (size, size) float64."""
     if values.shape != (size, size):
-        problems.append(fault(name, f"expected shape ({size}, {size}) as the frames, got {values.shape}"))
+        problems.append(
+            fault(name, f"expected shape ({size}, {size}) as the frames, got {values.shape}; {AS_FRAMES}")
+        )
         return None
     if values.dtype.kind not in "iuf" or not (values > 0).all():
-        problems.append(fault(name, f"expected counts above zero, got {values.dtype} with other values"))
+        problems.append(
+            fault(name, f"expected counts above zero, got {values.dtype} with others; leave it out")
+        )
         return None
     return values.astype(np.float64)
 
@@ -380,7 +394,9 @@ def canonical_ceiling(
 def parse_text(values: npt.NDArray[Any], name: str, problems: Problems) -> str | None:
     """Single string from a zero-dimensional or one-element array."""
     if values.size != 1 or values.dtype.kind not in "US":
-        problems.append(fault(name, f"expected one string, got {values.dtype} of shape {values.shape}"))
+        problems.append(
+            fault(name, f"expected a string, got {values.dtype} {values.shape}; store one, or none")
+        )
         return None
     value = values.reshape(-1)[0]
     try:
@@ -405,7 +421,10 @@ def parse_metadata(values: npt.NDArray[Any], problems: Problems) -> dict[str, An
         return {}
     if not isinstance(parsed, dict):
         problems.append(
-            fault("_metadata", f"expected a JSON object with names and values, got {type(parsed).__name__}")
+            fault(
+                "_metadata",
+                f"expected a JSON object with names and values, got {type(parsed).__name__}; store one",
+            )
         )
         return {}
     physics = parsed.get(_REFERENCE_PHYSICS)

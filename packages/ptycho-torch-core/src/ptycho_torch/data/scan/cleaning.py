@@ -136,13 +136,11 @@ def clean_frames(
         positions, probe = positions * (size / probe.shape[-1]), crop_fourier(probe, size)
     elif probe.shape[-1] < size:
         probe = np.ones((1, size, size), dtype=np.complex64)
-    read: Mask = np.asarray(np.isfinite(positions).all(axis=1))
-    if np.count_nonzero(read) < _LEAST_READ * n:
-        raise DataError(fault("xcoords, ycoords", f"positions that are not finite: {numbered(~read)}"))
-    written = _written(frames)
+    read, written = _read(positions), _written(frames)
     rows = np.flatnonzero((read | (UNREAD not in clean)) & (written | (UNWRITTEN not in clean)))
     if not rows.size:
-        raise DataError(fault("diff3d", "no frame that was written has a position that was read"))
+        said = "no frame that was written has a position that was read; look for those of one scan"
+        raise DataError(fault("diff3d", said))
     stored = frames if len(rows) == n else take_frames(frames, rows)
     wide = speckles_are_wide(probe)
     seen = frame_statistics(stored, unmeasured=unmeasured, progress=progress, speckles_are_wide=wide)
@@ -265,6 +263,14 @@ def _unread(read: Mask) -> Finding:
         numbers={"positions": np.flatnonzero(~read).tolist()},
         remedy=Remedy(drop=~read),
     )
+
+
+def _read(positions: Positions) -> Mask:
+    read: Mask = np.asarray(np.isfinite(positions).all(axis=1))
+    if np.count_nonzero(read) < _LEAST_READ * len(read):
+        said = f"most positions are not finite: {numbered(~read)}; look for them in the log of the scan"
+        raise DataError(fault("xcoords, ycoords", said))
+    return read
 
 
 def _written(frames: Frames) -> Mask:

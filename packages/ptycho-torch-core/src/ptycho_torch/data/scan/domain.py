@@ -177,7 +177,10 @@ def decide_domain(
     for said_by, value in (("the caller", requested), ("the file", in_file or "auto")):
         if value not in DOMAINS:
             raise DataError(
-                fault("measurement_domain", f"{said_by} says {value!r}, expected one of {', '.join(DOMAINS)}")
+                fault(
+                    "measurement_domain",
+                    f"{said_by} says {value!r}, expected one of {', '.join(DOMAINS)}; state one",
+                )
             )
     stated = {
         said_by: value

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.advice import AS_STACK
 from ptycho_torch.data.array_files import TIFF, fits_frames, read_npy, read_tiff
 from ptycho_torch.data.scan.lazy import Block, FrameStack, Rows
 from ptycho_torch.data.scan.libertem_frames import SUFFIXES, libertem_frames
@@ -37,7 +38,11 @@ def frames_of_files(path: Path) -> FrameStack:
         return frames
     found = [entry for entry in path.iterdir() if entry.suffix.lower() in (".npy", *TIFF)]
     if not found:
-        raise DataError("no frames in this folder; expected one .npy or .tif file for each", path)
+        raise DataError(
+            "no frames in this folder, expected one .npy or .tif file for each; "
+            "name the folder that holds them",
+            path,
+        )
     ordered = sorted(found, key=lambda entry: [int(n) for n in re.findall(r"\d+", entry.stem)] or [0])
     return FileFrames([(entry, -1) for entry in ordered])
 
@@ -46,7 +51,8 @@ def _stack(values: Any, path: Path) -> Any:
     """The array, if it is one of frames: (n, H, W), or (rows, columns, H, W) of a raster."""
     if values.ndim not in (3, 4) or 0 in values.shape:
         raise DataError(
-            f"expected frames of shape (n, H, W), or (rows, columns, H, W), got {values.shape}", path
+            f"expected frames of shape (n, H, W), or (rows, columns, H, W), got {values.shape}; {AS_STACK}",
+            path,
         )
     return values
 
@@ -58,7 +64,9 @@ def _array(path: Path) -> Any:
             return read_tiff(path, fits_frames)
         return read_npy(path, mapped=True)
     except (ValueError, OSError) as error:
-        raise DataError(f"cannot be read ({error}); expected a .npy or .tif file", path) from error
+        raise DataError(
+            f"cannot be read ({error}); expected a .npy or .tif file; convert it", path
+        ) from error
 
 
 class FileFrames(FrameStack):
@@ -81,7 +89,10 @@ class FileFrames(FrameStack):
         self._kept: tuple[Path, Any] | None = None
         first = self._one(0)
         if first.ndim != 2:
-            raise DataError(f"expected one frame of shape (H, W), got {first.shape}", self.places[0][0])
+            raise DataError(
+                f"expected one frame of shape (H, W), got {first.shape}; store one frame in each file",
+                self.places[0][0],
+            )
         self.dtype = first.dtype
         self.shape = (len(self.places), *first.shape)
 
@@ -107,7 +118,9 @@ class FileFrames(FrameStack):
             frame = self._one(row)
             if frame.shape != self.shape[1:]:
                 raise DataError(
-                    f"a frame of shape {frame.shape}, others {self.shape[1:]}", self.places[row][0]
+                    f"a frame of shape {frame.shape}, others {self.shape[1:]}; "
+                    "keep those of one scan in a folder",
+                    self.places[row][0],
                 )
             block[number] = frame
         return block.reshape((*np.shape(wanted), *self.shape[1:]))

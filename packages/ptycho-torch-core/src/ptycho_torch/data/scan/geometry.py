@@ -265,12 +265,12 @@ class ScanGeometry:
             if not _is_positive(metadata.get(name)):
                 said = f"is {metadata[name]!r}" if _is_stated(metadata, name) else "is missing"
                 problems[name] = Fault(
-                    f"metadata: {name} {said}; expected a positive number, because {why}",
+                    f"metadata: {name} {said}, expected a positive number; correct it, because {why}",
                     name,
                 )
         zero = [_coordinate(metadata[name]) if _is_stated(metadata, name) else 0.0 for name in ZERO]
         problems |= {
-            name: Fault(f"metadata: {name} is {metadata[name]!r}; expected a number", name)
+            name: Fault(f"metadata: {name} is {metadata[name]!r}, expected a number; correct it", name)
             for name, value in zip(ZERO, zero, strict=True)
             if value is None
         }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptycho_torch.data.advice import AS_STACK
 from ptycho_torch.data.scan.lazy import Block, FrameStack, Rows
 from ptycho_torch.errors import DataError, fault
 
@@ -69,7 +70,9 @@ class HDF5Frames(FrameStack):
         self._handle: tuple[int, Any, Any] | None = None
         data = self._data()
         if data.ndim not in (3, 4):
-            raise DataError(fault(dataset, f"expected shape (frames, N, N), got {data.shape}"), self.path)
+            raise DataError(
+                fault(dataset, f"expected shape (frames, N, N), got {data.shape}; {AS_STACK}"), self.path
+            )
         self.dtype = data.dtype
         self._line = int(data.shape[1]) if data.ndim == 4 else 0
         self.raster = (int(data.shape[0]), int(data.shape[1])) if data.ndim == 4 else None

@@ -52,7 +52,9 @@ class LiberTEMFrames(FrameStack):
         data = self._data()[1]
         navigation, signal = tuple(data.shape.nav), tuple(data.shape.sig)
         if len(signal) != 2:
-            raise DataError(f"expected frames of shape (H, W), got {signal}", path)
+            raise DataError(
+                f"expected frames of shape (H, W), got {signal}; give a file of detector frames", path
+            )
         self._n = int(np.prod(navigation))
         self.rows = np.arange(self._n) if rows is None else np.asarray(rows, dtype=np.int64)
         self.window = (0, 0, *signal) if window is None else window

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from ptycho_torch.data.advice import AS_FRAMES, SQUARE_PROBE
 from ptycho_torch.data.scan.assemble import FRAME_KEYS
 from ptycho_torch.data.scan.checks import probe_size_from_shape
 from ptycho_torch.data.scan.header import ArrayHeader
@@ -60,7 +61,7 @@ def misfits(headers: Mapping[str, ArrayHeader]) -> dict[str, Fault]:
         if "probeGuess" in shapes:
             found["probeGuess"] = _larger_than_frames(shapes["probeGuess"], size)
         if "Y" in shapes and sorted(shapes["Y"]) != sorted(shape):
-            found["Y"] = Fault(f"expected one patch per frame, {shape}, got {shapes['Y']}")
+            found["Y"] = Fault(f"expected one patch per frame, {shape}, got {shapes['Y']}; cut them so")
     return {
         name: fault(name, said)
         for name, said in found.items()
@@ -71,13 +72,13 @@ def misfits(headers: Mapping[str, ArrayHeader]) -> dict[str, Fault]:
 def _not_like_a_frame(shape: tuple[int, ...], size: int) -> Fault | None:
     if shape == (size, size):
         return None
-    return Fault(f"expected shape ({size}, {size}) as the frames, got {shape}")
+    return Fault(f"expected shape ({size}, {size}) as the frames, got {shape}; {AS_FRAMES}")
 
 
 def _larger_than_frames(shape: tuple[int, ...], size: int) -> Fault | None:
     edge = probe_size_from_shape(shape)
     if edge is None and math.prod(shape) > MOST_NUMBERS:
-        return Fault(f"expected square modes (N, N), (P, N, N) or (N, N, 1), got {shape}")
+        return Fault(SQUARE_PROBE.format(shape=shape))
     if edge is None or edge <= size:
         return None
     return Fault(f"the probe ({edge} px) is larger than the frames ({size} px); crop the probe to the frames")

@@ -92,15 +92,16 @@ def near_field_of(metadata: Mapping[str, Any], n_pixels: int) -> NearFieldOptics
             f"object pixels of {smallest:.3g} m are smaller than the wavelength, {optics.wavelength_m:.3g} m"
         )
         raise DataError(
-            Fault(f"{said}; expected larger ones: correct energy, pixels or distances", FAR_FIELD)
+            Fault(f"{said}, expected larger ones; correct energy, pixels or distances", FAR_FIELD)
         )
     spread = max(optics.spread_px())
     if spread > n_pixels:
         raise DataError(
             Fault(
                 f"at an effective distance of {optics.distance_m:.3g} m the finest detail of a pixel of "
-                f"{smallest:.3g} m spreads over {spread:.3g} px, more than the {n_pixels} px of a frame; "
-                f"expected larger frames, or a shorter {DISTANCE}, or the far field",
+                f"{smallest:.3g} m spreads over {spread:.3g} px, expected at most the {n_pixels} px "
+                "of a frame; "
+                f"take larger frames, or a shorter {DISTANCE}, or the far field",
                 FAR_FIELD,
             )
         )

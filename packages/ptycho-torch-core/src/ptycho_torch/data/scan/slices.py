@@ -33,7 +33,7 @@ def between_slices(metadata: Mapping[str, Any], n_pixels: int, distance_m: float
     geometry = ScanGeometry.from_entries(metadata, n_pixels, why="light between slices depends on it")
     if is_near_field(metadata) and metadata.get(FOCUS):
         said = f"{FOCUS} is {metadata[FOCUS]!r}: a cone beam magnifies every slice by another factor"
-        raise DataError(Fault(f"{said}; expected a parallel beam, or one slice", FOCUS))
+        raise DataError(Fault(f"{said}, expected a parallel beam; reconstruct one slice", FOCUS))
     optics = NearFieldOptics(
         wavelength_m=wavelength_m(geometry.energy_eV),
         distance_m=distance_m,
@@ -44,7 +44,8 @@ def between_slices(metadata: Mapping[str, Any], n_pixels: int, distance_m: float
         said = f"slice_distance is {distance_m:g} m, over which a pixel of {smallest:.3g} m spreads"
         raise DataError(
             Fault(
-                f"{said} over {spread:.3g} px, more than a frame of {n_pixels}; expected less",
+                f"{said} over {spread:.3g} px, expected at most the {n_pixels} px of a frame; "
+                "bring the slices nearer",
                 "slice_distance",
             )
         )

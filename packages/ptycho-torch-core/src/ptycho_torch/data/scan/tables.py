@@ -127,12 +127,14 @@ def read_table(text: str, wanted: str | None = None) -> Places:
         if values is None:
             if line.lstrip().startswith("#") or not parts:
                 continue
-            raise ValueError(f"line {number} holds no numbers: {line.strip()[:60]!r}")
+            raise ValueError(
+                f"line {number} holds no numbers: {line.strip()[:60]!r}; leave it out, or begin it with #"
+            )
         if rows and len(values) != len(rows[0]):
-            raise ValueError(f"line {number} has {len(values)} columns, expected {len(rows[0])}")
+            raise ValueError(f"line {number} has {len(values)} columns, expected {len(rows[0])}; complete it")
         rows.append(values)
     if not rows or len(rows[0]) < 2:
-        raise ValueError("expected at least two columns of numbers")
+        raise ValueError("expected at least two columns of numbers; write x and y of every frame")
     table = np.array(rows)
     if names is None or len(names) != table.shape[1]:
         names = [str(number) for number in range(table.shape[1])]
@@ -142,7 +144,10 @@ def read_table(text: str, wanted: str | None = None) -> Places:
         raise ValueError(found)
     units = {split_name(names[column])[2] for column in found}
     if len(units) > 1:
-        raise ValueError(f"x and y are in different units: {', '.join(names[column] for column in found)}")
+        raise ValueError(
+            f"x and y are in different units: {', '.join(names[column] for column in found)}; "
+            "bring them to one"
+        )
     return Places(table[:, [found[1], found[0]]], units.pop())
 
 
