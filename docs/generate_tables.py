@@ -29,6 +29,7 @@ SECTION_TEXT = {
     "orientation": "How frames and positions are turned against each other when a scan is opened.",
     "parts": "What the file of a scan lacks, or states wrong: positions, probe, mask, optics from elsewhere.",
     "refine": "How an object is refined against all frames: by `refine`, `live`, and `infer --refine N`.",
+    "tune": "What `tune` searches among the settings of `refine`, and for how long.",
     "refine_data": "Which scan `refine` reconstructs without a network.",
     "live": "Where frames and positions of a scan that is being measured come from, and where it is shown.",
     "execution": "Where and how a run is executed. Never part of a model's identity.",

@@ -35,7 +35,7 @@ def test_every_setting_states_its_jobs_and_its_effect(spec: FieldSpec) -> None:
     assert set(spec.jobs) <= set(JOBS)
     assert spec.effect
     assert not (spec.only_default and spec.no_flag), "one reason for having no flag"
-    assert not spec.resume or "train" in spec.jobs, "only a training is continued"
+    assert not spec.resume or {"train", "tune"} & set(spec.jobs), "only these are continued"
 
 
 @pytest.mark.parametrize("spec", SETTINGS)

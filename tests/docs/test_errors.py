@@ -6,6 +6,7 @@ import errno
 import importlib
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -112,6 +113,17 @@ SETTINGS = {
         b.write("run/checkpoints/last.ckpt", "torn"),
         b.train("--output-dir run --resume"),
     ),
+    "optuna, which proposes trials": lambda b: (
+        b.patch.setitem(sys.modules, "optuna", None),
+        _tune(b),
+    ),
+    "the scan that the search was started with": lambda b: (
+        _tune(b),
+        _tune(b, "--resume", scan=b.edited(diff3d=b.arrays()["diff3d"][::-1])),
+    ),
+    "the record of a search": lambda b: (_tune(b), b.write("tuned/trials.json", "{}"), _tune(b, "--resume")),
+    "something to choose that is not stated": lambda b: _tune(b, "--refine-dose"),
+    "another scan to tune": lambda b: _tune(b, scan=_three_frames(b)),
     "did you mean": lambda b: b.train("--set learning_rat=1e-3"),
     "one frame size": lambda b: b.train(scan=f"scan.npz {_larger_frames(b)}"),
     "one for each scan": lambda b: b.train("--n-groups 1", scan=f"scan.npz {b.edited()}"),
@@ -136,6 +148,11 @@ def _with_an_empty_frame(frames):
     dark = frames.copy()
     dark[2] = 0
     return dark
+
+
+def _tune(bench, flags: str = "", scan: str = "scan.npz") -> None:
+    few = "--choose dose --trials 1 --epochs 1 --refine-warm-up 0 --accelerator cpu --quiet"
+    bench.cli(f"ptycho-torch tune --data {scan} --output-dir tuned {few} {flags}")
 
 
 def _three_frames(bench) -> str:

@@ -24,6 +24,7 @@ SMALL = {
     "train": f"--n-groups 8 --n-filters-scale 1 --nepochs 1 {_FEWER}",
     "infer": _FEWER,
     "refine": f"--epochs 1 {_FEWER}",
+    "tune": f"--epochs 1 --refine-warm-up 0 --trials 2 {_FEWER}",
     "simulate": "--N 32 --grid 6,6 --overwrite",
     "evaluate": "--overwrite",
     "convert": "--quiet --overwrite",

@@ -66,6 +66,7 @@ SUBCOMMANDS = (
     "train",
     "infer",
     "refine",
+    "tune",
     "live",
     "simulate",
     "evaluate",

@@ -311,6 +311,7 @@ def test_a_job_has_the_sections_in_which_something_has_an_effect() -> None:
         "infer": ["model", "inference", "orientation", "parts", "refine", "execution"],
         "refine": ["orientation", "parts", "refine_data", "refine", "execution"],
         "live": ["orientation", "parts", "live", "refine", "execution"],
+        "tune": ["orientation", "parts", "refine_data", "refine", "tune", "execution"],
     }
     with pytest.raises(KeyError, match="evaluate"):
         schema_of_job("evaluate")

@@ -19,6 +19,7 @@ from ptycho_config.base import Config, evolve, from_dict, stated_fields, to_dict
 from ptycho_config.errors import MISSING, ConfigError, Problem, suggest
 from ptycho_config.execution import PyTorchExecutionConfig
 from ptycho_config.fields import FieldSpec, field_specs, setting, spec_of
+from ptycho_config.flags import flag_words
 from ptycho_config.inference import InferenceConfig
 from ptycho_config.io import load_config, to_json, to_yaml, write_resolved
 from ptycho_config.keys import JOBS, LEGACY_SPELLINGS, SECTIONS, schema_of_job
@@ -33,6 +34,7 @@ from ptycho_config.provenance import Fact, Provenance, Resolution
 from ptycho_config.refine import RefineConfig, RefineDataConfig
 from ptycho_config.schema import file_schema, json_schema, markdown_table
 from ptycho_config.training import TrainingConfig
+from ptycho_config.tune import TUNABLE, TuneConfig
 
 if TYPE_CHECKING:
     __version__: str
@@ -44,6 +46,7 @@ __all__ = [
     "LEGACY_SPELLINGS",
     "MISSING",
     "SECTIONS",
+    "TUNABLE",
     "Config",
     "ConfigError",
     "Fact",
@@ -61,11 +64,13 @@ __all__ = [
     "RefineDataConfig",
     "Resolution",
     "TrainingConfig",
+    "TuneConfig",
     "__version__",
     "dataclass_to_legacy_dict",
     "evolve",
     "field_specs",
     "file_schema",
+    "flag_words",
     "from_dict",
     "get_profile",
     "json_schema",

@@ -12,7 +12,7 @@ __all__ = ["RunConfig"]
 
 _TRAIN = ("train",)
 _NETWORK = ("train", "infer")
-_JOBS = ("train", "infer", "refine", "live")
+_JOBS = ("train", "infer", "refine", "live", "tune")
 _SPREAD = ("train", "infer", "refine")
 # Why a training that is continued may have another value.
 _WHERE = "where a run goes on does not change what it learns"

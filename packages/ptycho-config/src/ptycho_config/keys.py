@@ -24,6 +24,7 @@ from ptycho_config.orientation import OrientationConfig
 from ptycho_config.parts import PartsConfig
 from ptycho_config.refine import RefineConfig, RefineDataConfig
 from ptycho_config.training import TrainingConfig
+from ptycho_config.tune import TuneConfig
 
 __all__ = [
     "JOBS",
@@ -45,12 +46,13 @@ SECTIONS: Mapping[str, type[Config]] = MappingProxyType(
         "refine_data": RefineDataConfig,
         "live": LiveConfig,
         "refine": RefineConfig,
+        "tune": TuneConfig,
         "execution": PyTorchExecutionConfig,
     }
 )
 """Every section a configuration file may have, with its class."""
 
-JOBS = ("train", "infer", "refine", "live")
+JOBS = ("train", "infer", "refine", "live", "tune")
 """Jobs that are configured, by the names that settings state."""
 
 

@@ -9,7 +9,7 @@ from ptycho_config.fields import setting
 
 __all__ = ["OrientationConfig"]
 
-_JOBS = ("train", "infer", "refine", "live")
+_JOBS = ("train", "infer", "refine", "live", "tune")
 _FRAMES = "Frames"
 _POSITIONS = "Positions"
 

@@ -14,7 +14,7 @@ from ptycho_config.validation import Rule
 
 __all__ = ["PartsConfig"]
 
-_JOBS = ("train", "infer", "refine")
+_JOBS = ("train", "infer", "refine", "tune")
 # A live scan gets its positions elsewhere, and a probe to begin with from its frames.
 _LIVE = (*_JOBS, "live")
 # Networks know the far field only.

@@ -13,7 +13,10 @@ from ptycho_config.validation import REFINE_RULES, Rule
 __all__ = ["RefineConfig", "RefineDataConfig"]
 
 _JOBS = ("infer", "refine", "live")
-_DATA_JOBS = ("refine",)
+# What a trial of a search does as a refinement does.
+_TRIED = (*_JOBS, "tune")
+_REFINE = ("refine",)
+_DATA_JOBS = ("refine", "tune")
 _FIT = "What is fitted"
 _ITERATION = "Iteration"
 _SURE = "How sure"
@@ -45,7 +48,7 @@ class RefineConfig(Config):
         ge=1,
         cli=("--refine", "--epochs"),
         group=_ITERATION,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="at most so many passes; a reconstruction with a network is refined only when it is stated",
         tests=("test_what_auto_means", "test_inference_refines_what_the_network_made"),
     )
@@ -53,7 +56,7 @@ class RefineConfig(Config):
         False,
         help="fit the modes of the probe too",
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="the probe changes",
         tests=(
             "test_blurred_probe_is_recovered",
@@ -67,7 +70,7 @@ class RefineConfig(Config):
         "refine_probe; none keeps the modes of the probe",
         ge=1,
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="so many modes are fitted and saved",
         tests=("test_modes_are_added_and_saved", "test_modes_that_are_missing_are_found"),
     )
@@ -77,7 +80,7 @@ class RefineConfig(Config):
         "weight per frame; needs refine_probe; 0 is a probe that stays",
         ge=0,
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="every frame has a probe of its own",
         tests=("test_a_probe_that_drifts_is_followed",),
     )
@@ -88,7 +91,7 @@ class RefineConfig(Config):
         unit="frames",
         ge=0,
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="weights of neighbouring frames differ less",
         tests=("test_weights_are_smooth_on_request",),
     )
@@ -99,7 +102,7 @@ class RefineConfig(Config):
         unit="px",
         gt=0,
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="the probe is zero beside the disk",
         tests=("test_a_probe_stays_within_its_support",),
     )
@@ -107,7 +110,7 @@ class RefineConfig(Config):
         False,
         help="fit the position of every frame too",
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="positions change",
         tests=(
             "test_position_errors_are_halved",
@@ -131,7 +134,7 @@ class RefineConfig(Config):
         help="fit scale, rotation and shear of the scan too: for stages whose steps or axes are not quite "
         "what they say",
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="an affine map of the positions is found and taken out",
         tests=("test_a_stretched_and_turned_scan_comes_back",),
     )
@@ -139,7 +142,7 @@ class RefineConfig(Config):
         False,
         help="fit a drift of the sample against the scan too, a smooth function of the frame number",
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="positions move smoothly from frame to frame",
         tests=("test_a_drift_comes_back",),
     )
@@ -147,7 +150,7 @@ class RefineConfig(Config):
         False,
         help="fit the dose of every frame too, their mean kept: for sources that fade or flicker",
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="every frame has its own intensity",
         tests=("test_doses_come_back",),
     )
@@ -156,7 +159,7 @@ class RefineConfig(Config):
         help="fit counts that every frame shows beside the light of the object, smooth over the detector",
         choices=("off", "smooth"),
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="counts are expected where object and probe send no light",
         tests=("test_a_background_comes_back",),
     )
@@ -167,7 +170,7 @@ class RefineConfig(Config):
         ge=1,
         le=32,
         group=_FIT,
-        jobs=_DATA_JOBS,
+        jobs=_REFINE,
         effect="so many slices are fitted and saved",
         tests=("test_slices_are_told_apart", "test_thin_slices_are_one"),
     )
@@ -178,7 +181,7 @@ class RefineConfig(Config):
         gt=0,
         lt=1,
         group=_FIT,
-        jobs=_DATA_JOBS,
+        jobs=_REFINE,
         effect="light goes so far between slices",
         tests=("test_slices_are_told_apart", "test_thin_slices_are_one"),
     )
@@ -186,7 +189,7 @@ class RefineConfig(Config):
         False,
         help="fit the distance between slices too, from the one that is stated; needs slices",
         group=_FIT,
-        jobs=_DATA_JOBS,
+        jobs=_REFINE,
         effect="the distance between slices changes",
         tests=("test_a_wrong_distance_comes_back",),
     )
@@ -196,7 +199,7 @@ class RefineConfig(Config):
         "larger errors",
         choices=("poisson", "amplitude"),
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="the objective is that of the noise model",
         tests=("test_settings_reach_the_iteration", "test_without_noise_the_error_keeps_falling"),
     )
@@ -206,7 +209,7 @@ class RefineConfig(Config):
         "the simulator) or the probe (by Fourier transforms, closer to an experiment)",
         choices=("object", "probe"),
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="what is moved between pixels",
         tests=("test_residual_tells_the_models_apart", "test_settings_reach_the_iteration"),
     )
@@ -216,7 +219,7 @@ class RefineConfig(Config):
         "brightest illumination; 0 is off",
         ge=0,
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="neighbouring pixels of the object differ less",
         tests=("test_more_of_it_makes_the_object_smoother",),
     )
@@ -226,7 +229,7 @@ class RefineConfig(Config):
         "areas with edges between them; 0 is off",
         ge=0,
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="flat areas of the object hold less noise",
         tests=("test_total_variation_quiets_flat_areas_and_keeps_edges",),
     )
@@ -236,7 +239,7 @@ class RefineConfig(Config):
         "everywhere; none lets it do anything",
         choices=("none", "phase"),
         group=_FIT,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="the amplitude of the object is the same everywhere",
         tests=("test_a_sample_that_absorbs_nothing_has_one_amplitude",),
     )
@@ -273,7 +276,7 @@ class RefineConfig(Config):
         ge=0,
         lt=1,
         group=_ITERATION,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="the run ends when the objective falls by less",
         tests=("test_settings_reach_the_iteration", "test_run_ends_when_the_objective_stops_falling"),
     )
@@ -285,7 +288,7 @@ class RefineConfig(Config):
         unit="epochs",
         ge=0,
         group=_ITERATION,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="probe and positions stay for so many epochs",
         tests=("test_probe_and_positions_wait_for_the_warm_up",),
     )
@@ -294,7 +297,7 @@ class RefineConfig(Config):
         help="seed of the order of frames",
         ge=0,
         group=_ITERATION,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="another order of frames",
         tests=("test_settings_reach_the_iteration", "test_seed_repeats_bit_for_bit"),
     )
@@ -303,7 +306,7 @@ class RefineConfig(Config):
         help="carry phases of the object that change more slowly than the probe is wide to the end of their "
         "way after every pass: several times fewer passes",
         group=_ITERATION,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="slow phases of the object are right after fewer epochs",
         tests=("test_slow_phases_arrive_in_fewer_epochs",),
     )
@@ -312,7 +315,7 @@ class RefineConfig(Config):
         help="take the steps with functions compiled on this machine, if it has a C compiler and computes on "
         "the CPU; otherwise torch takes them, several times slower and with other last digits",
         group=_ITERATION,
-        jobs=_JOBS,
+        jobs=_TRIED,
         effect="the last digits, and the time",
         tests=("test_compiled_steps_are_the_steps_of_torch",),
     )
@@ -341,6 +344,7 @@ class RefineDataConfig(Config):
             "test_missing_files_are_named",
             "test_two_files_become_one_object",
         ),
+        resume="files move; what they hold is compared instead",
     )
     reader: Path | None = setting(
         None,
@@ -349,6 +353,7 @@ class RefineDataConfig(Config):
         jobs=_DATA_JOBS,
         effect="scans are read with the format in that file",
         tests=("test_a_reader_file_serves_every_job",),
+        resume="files move; what they hold is compared instead",
     )
     clean: str = setting(
         "auto",
@@ -373,7 +378,7 @@ class RefineDataConfig(Config):
         help="reconstruction or scan with an object to start from; none starts from a flat object",
         cli=("--start",),
         group=_DATA,
-        jobs=_DATA_JOBS,
+        jobs=_REFINE,
         effect="the iteration starts from this object",
         tests=("test_it_goes_on_from_an_earlier_result",),
     )
@@ -386,6 +391,7 @@ class RefineDataConfig(Config):
         jobs=_DATA_JOBS,
         effect="its counts are expected in every frame beside the light",
         tests=("test_a_dark_frame_is_a_file", "test_a_dark_frame_that_is_given_stays_unless_it_is_fitted"),
+        resume="files move; what they hold is compared instead",
     )
     measurement_domain: str = setting(
         "auto",
@@ -414,4 +420,5 @@ class RefineDataConfig(Config):
         jobs=_DATA_JOBS,
         effect="everything is written there",
         tests=("test_a_scan_is_refined_and_everything_is_saved",),
+        resume="a run can be moved and go on elsewhere",
     )

@@ -21,6 +21,7 @@ COMMANDS = {
     "train": ("train", "train a network on a scan, leave a model bundle"),
     "infer": ("inference", "reconstruct a scan with a trained model (also: inference)"),
     "refine": ("refine", "reconstruct a scan by iteration, from a flat object or from a start"),
+    "tune": ("tune", "find the settings of refine by frames held out"),
     "live": ("live", "reconstruct a scan while it is measured"),
     "simulate": ("simulate", "make a scan with a known object"),
     "evaluate": ("evaluate", "score a reconstruction against the known object"),

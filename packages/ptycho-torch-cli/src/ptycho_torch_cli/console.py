@@ -131,6 +131,8 @@ def _interrupted(prog: str, error: KeyboardInterrupt) -> int:
         kept = "nothing was kept"
     elif str(checkpoint).endswith(".ckpt"):
         kept = f"--resume goes on; the last checkpoint is kept: {checkpoint}"
+    elif getattr(error, "is_resumable", False):
+        kept = f"--resume goes on; what was reached is kept: {checkpoint}"
     else:
         kept = f"what was reached is kept: {checkpoint}"
     note(f"{prog}: interrupted; {kept}")

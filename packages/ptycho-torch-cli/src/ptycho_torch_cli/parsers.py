@@ -341,7 +341,7 @@ def add_layer_flags(
         )
 
 
-def add_run_flags(parser: CommandParser, *, with_resume: bool = False) -> None:
+def add_run_flags(parser: CommandParser, *, with_resume: str = "") -> None:
     """Add the flags of commands that run for a while, with those that are deprecated.
 
     Parameters
@@ -349,7 +349,7 @@ def add_run_flags(parser: CommandParser, *, with_resume: bool = False) -> None:
     parser
         Receives the flags.
     with_resume
-        Whether the command can continue a run that was interrupted.
+        What ``--resume`` does, if the command can continue a run.
     """
     group = parser.add_argument_group("Run")
     group.add_argument(
@@ -360,12 +360,7 @@ def add_run_flags(parser: CommandParser, *, with_resume: bool = False) -> None:
     )
     add_switch(group, "--overwrite", "replace the results in the output folder")
     if with_resume:
-        add_switch(
-            group,
-            "--resume",
-            "continue the run in the output folder after an interruption, with its settings; more --nepochs "
-            "or --max-time extend a run that is complete",
-        )
+        add_switch(group, "--resume", with_resume)
     add_switch(group, "--quiet", "no progress, no log lines; warnings remain")
     old = parser.add_argument_group("Deprecated")
     old.add_argument("--device", metavar="NAME", help="use --accelerator, which wins when both are given")

@@ -18,6 +18,7 @@ from ptycho_config import (
     Problem,
     PyTorchExecutionConfig,
     field_specs,
+    spec_of,
 )
 from ptycho_torch_cli.console import UsageError, note
 from ptycho_torch_cli.layers import problems_of_layers, typed_settings
@@ -36,6 +37,7 @@ __all__ = [
     "orientation_of",
     "parts_of",
     "print_resolution",
+    "record_of_run",
     "require_sound_layers",
     "resolve_accelerator",
     "validate_paths",
@@ -271,6 +273,24 @@ def missing_files_are_usage() -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UsageError(str(error)) from error
+
+
+def record_of_run(layer: Mapping[str, Any], cls: type[Config], command: str) -> Path | None:
+    """Settings that the run in the output folder was started with, which need not be typed again.
+
+    Parameters
+    ----------
+    layer
+        What was typed, as from `cli_layer`.
+    cls
+        Has the setting ``output_dir``.
+    command
+        Whose run is meant.
+    """
+    from ptycho_torch.workflows.runs.directory import resolved_config
+
+    stated = {key.rpartition(".")[2]: value for key, value in layer.items()}
+    return resolved_config(Path(stated.get("output_dir", spec_of(cls, "output_dir").default)), command)
 
 
 def exit_code(verdict: Verdict | None, *, strict: bool) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ptycho_config import PyTorchExecutionConfig, evolve, field_specs, schema_of_job
+from ptycho_config import PyTorchExecutionConfig, evolve, schema_of_job
 from ptycho_torch_cli.console import (
     ProgressDisplay,
     UsageError,
@@ -29,6 +28,7 @@ from ptycho_torch_cli.shared import (
     exit_code,
     missing_files_are_usage,
     print_resolution,
+    record_of_run,
     require_sound_layers,
     wants_quiet,
 )
@@ -73,7 +73,11 @@ def build_parser() -> CommandParser:
         ),
     )
     add_layer_flags(parser, _SCHEMA, job=_JOB)
-    add_run_flags(parser, with_resume=True)
+    add_run_flags(
+        parser,
+        with_resume="continue the run in the output folder after an interruption, with its settings; more "
+        "--nepochs or --max-time extend a run that is complete",
+    )
     for section in ("training", "orientation", "parts", "model", "execution"):
         add_settings(parser, section, _SCHEMA[section], job=_JOB)
     add_common_flags(parser)
@@ -122,7 +126,7 @@ def _payload(args: argparse.Namespace) -> TrainingPayload:
     if args.resume and args.overwrite:
         raise UsageError("--resume continues the run that --overwrite would replace; keep one of them")
     if args.resume and config_file is None and not hasattr(args, "profile"):
-        config_file = _record_of_run(layer)
+        config_file = record_of_run(layer, _SCHEMA["training"], _JOB)
     require_sound_layers(
         _JOB,
         layer,
@@ -140,15 +144,6 @@ def _payload(args: argparse.Namespace) -> TrainingPayload:
         return create_training_payload(
             None, None, cli=layer, config_file=config_file, profile=getattr(args, "profile", None)
         )
-
-
-def _record_of_run(layer: Mapping[str, Any]) -> Path | None:
-    """Settings that the run in the output folder was started with, which need not be typed again."""
-    from ptycho_torch.workflows.runs.directory import resolved_config
-
-    default = next(spec.default for spec in field_specs(_SCHEMA["training"]) if spec.name == "output_dir")
-    stated = {key.rpartition(".")[2]: value for key, value in layer.items()}
-    return resolved_config(Path(stated.get("output_dir", default)), "train")
 
 
 def _wants_bar(payload: TrainingPayload) -> bool | None:

@@ -11,7 +11,8 @@ import pytest
 from ptycho_config import ConfigError
 from ptycho_torch.data.simulation import Faults, simulate_scene
 from ptycho_torch.trials import try_unknowns
-from ptycho_torch.trials.paying import LEAST, NAMES, SPLITS, refine_flags
+from ptycho_torch.trials.gains import LEAST, SPLITS
+from ptycho_torch.trials.paying import NAMES, refine_flags
 
 FEW = ("dose", "background")
 SIZE = {"N": 32, "grid": (6, 6), "step_px": 4.0, "jitter_px": 1.0, "photons": 1e5, "seed": 1}

@@ -13,6 +13,7 @@ from ptycho_torch.config_factory.legacy import populate_legacy_params
 from ptycho_torch.config_factory.live import LivePayload, create_live_payload
 from ptycho_torch.config_factory.refinement import RefinementPayload, create_refinement_payload
 from ptycho_torch.config_factory.training import TrainingPayload, create_training_payload
+from ptycho_torch.config_factory.tuning import TuningPayload, create_tuning_payload
 from ptycho_torch.data.formats.npz import infer_probe_size
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
     "LivePayload",
     "RefinementPayload",
     "TrainingPayload",
+    "TuningPayload",
     "create_inference_payload",
     "create_live_payload",
     "create_refinement_payload",
     "create_training_payload",
+    "create_tuning_payload",
     "infer_probe_size",
     "populate_legacy_params",
 ]

@@ -13,6 +13,7 @@ from ptycho_config import (
     PyTorchExecutionConfig,
     RefineConfig,
     RefineDataConfig,
+    Resolution,
     resolve,
     schema_of_job,
 )
@@ -27,7 +28,7 @@ from ptycho_torch.config_factory.sources import (
 )
 from ptycho_torch.config_factory.support import check_supported
 
-__all__ = ["RefinementPayload", "create_refinement_payload"]
+__all__ = ["RefinementPayload", "create_refinement_payload", "sound_parts"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,25 @@ def create_refinement_payload(
     layers = merged_layers(arguments, overrides, execution_config, cli, config_file, None)
     schema = schema_of_job("refine")
     done = resolve(schema, required=("scan_file",), job="refine", **layers)
-    data, refinement = done.config(RefineDataConfig), done.config(RefineConfig)
+    return RefinementPayload(**sound_parts(done))
+
+
+def sound_parts(done: Resolution) -> dict[str, Any]:
+    """Attributes of a `RefinementPayload`, with all files there.
+
+    Parameters
+    ----------
+    done
+        Resolved settings of a job that refines a scan.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file does not exist.
+    ConfigError
+        If settings do not fit each other, or this version.
+    """
+    data = done.config(RefineDataConfig)
     execution = done.config(PyTorchExecutionConfig)
     stated = data.scan_file if isinstance(data.scan_file, tuple) else (data.scan_file,)
     scans = tuple(require_scan(path, "scan_file") for path in stated)
@@ -96,15 +115,15 @@ def create_refinement_payload(
     require_parts(parts)
     require_one_scan(parts, scans)
     check_supported(execution)
-    return RefinementPayload(
-        data_config=data,
-        scan_files=scans,
-        refine_config=refinement,
-        execution_config=execution,
-        orientation_config=done.config(OrientationConfig),
-        parts_config=parts,
-        overrides_applied=done.overrides_applied,
-        provenance=done.provenance,
-        notes=done.notes,
-        resolution=done,
-    )
+    return {
+        "data_config": data,
+        "scan_files": scans,
+        "refine_config": done.config(RefineConfig),
+        "execution_config": execution,
+        "orientation_config": done.config(OrientationConfig),
+        "parts_config": parts,
+        "overrides_applied": done.overrides_applied,
+        "provenance": done.provenance,
+        "notes": done.notes,
+        "resolution": done,
+    }

@@ -57,7 +57,9 @@ class Neighbours:
         return len(self.indices)
 
 
-def choose_neighbours(scan: Scan, *, spread: bool = True, wanted: int = _WANTED) -> Neighbours:
+def choose_neighbours(
+    scan: Scan, *, spread: bool = True, wanted: int = _WANTED, whole: bool = False
+) -> Neighbours:
     """Neighbouring frames about the place of a scan where frames differ most.
 
     Frames that all look alike, as those beside a sample, fit in any way.
@@ -71,6 +73,8 @@ def choose_neighbours(scan: Scan, *, spread: bool = True, wanted: int = _WANTED)
         still cover some ground. Not where the scale of the positions is in doubt.
     wanted
         How many frames, where the scan has so many.
+    whole
+        Leave the frames as large as they are, so that pixels of the object stay those of the scan.
     """
     diameter = probe_diameter(scan.probe)
     middle = _liveliest(scan)
@@ -83,7 +87,7 @@ def choose_neighbours(scan: Scan, *, spread: bool = True, wanted: int = _WANTED)
     # Held-out frames have neighbours on all sides, so none of the outer third.
     held = np.zeros(len(indices), dtype=bool)
     held[2 : max(3, 2 * len(indices) // 3) : 3] = True
-    chosen = _small(scan, indices)
+    chosen = _small(scan, indices, whole=whole)
     ratio = chosen.N / scan.N if chosen.probe.shape[-1] != scan.probe.shape[-1] else 1.0
     return Neighbours(
         scan=chosen, held=held, indices=indices, diameter=diameter * ratio, step=_step(chosen.positions)
@@ -120,10 +124,10 @@ def _thinned(
     return np.array(chosen, dtype=np.int64)
 
 
-def _small(scan: Scan, indices: npt.NDArray[np.int64]) -> Scan:
-    """The chosen frames in memory, cropped to the middle that holds nearly all light."""
+def _small(scan: Scan, indices: npt.NDArray[np.int64], *, whole: bool) -> Scan:
+    """The chosen frames in memory, cropped to the middle that holds nearly all light, or whole."""
     frames = np.asarray(scan.diffraction[indices])
-    size = _lit_size(frames)
+    size = scan.N if whole else _lit_size(frames)
     bad, ceiling = scan.bad_pixels, scan.ceiling
     parts: dict[str, Any] = {
         "positions": scan.positions[indices],

@@ -5,12 +5,7 @@ fitted to the same frames with the same pixels hidden, see :mod:`ptycho_torch.tr
 best is kept, and the others are tried again beside it, until none pays any more: a large fault hides
 smaller ones.
 
-A candidate pays if it lowers the deviance of the held-out frames by `LEAST` or more in each of `SPLITS`
-splits, and in the mean over all frames by `SURE` standard errors of it. Chance hardly favours one side in
-all four splits. The least share is there because on clean scans some gains are sure and yet of no use: with
-few counts a background takes up what a noisy object spreads over the detector, 1 % or so, and further
-epochs gain about as much. A gain must also reach `FLOOR` per photon: without noise no fit is at its end after
-`EPOCHS`, and one that converges faster leaves half as much of next to nothing.
+When a candidate pays is told in :mod:`ptycho_torch.trials.gains`.
 """
 
 from __future__ import annotations
@@ -23,50 +18,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptycho_config import ConfigError, Problem, RefineConfig, evolve, field_specs
+from ptycho_config import ConfigError, Problem, RefineConfig, evolve, flag_words
 from ptycho_torch.control import Progress
 from ptycho_torch.data.scan.contract import Scan
-from ptycho_torch.data.scan.geometry import is_near_field
 from ptycho_torch.denormals import flushed_denormals
-from ptycho_torch.refine.held_out.judging import photon_of
-from ptycho_torch.trials.fit import SURE
+from ptycho_torch.trials.gains import (
+    EPOCHS,
+    FLOOR,
+    LEAST,
+    SPLITS,
+    Deviances,
+    Gain,
+    gain_of,
+    may_pay,
+    region_of,
+    share_of_gain,
+    why_untold,
+)
 from ptycho_torch.trials.hidden import Split, splits_of
-from ptycho_torch.trials.neighbours import choose_neighbours
 
-__all__ = [
-    "EPOCHS",
-    "FLOOR",
-    "LEAST",
-    "NAMES",
-    "SPLITS",
-    "Candidate",
-    "PayingTrial",
-    "refine_flags",
-    "try_unknowns",
-]
+__all__ = ["NAMES", "Candidate", "PayingTrial", "refine_flags", "try_unknowns"]
 
-SPLITS = 4
-"""Times that other frames are held out; together all frames of the region, each once."""
-
-LEAST = 0.03
-"""Share of the deviance of held-out frames that a candidate must take away in every split."""
-
-FLOOR = 1e-5
-"""Deviance per photon that a candidate must take away: some 0.3 % (rms) of the amplitudes of the frames.
-
-Twice as many epochs take away 0.2e-5 from plain fits of clean scans with 10⁹ photons per frame.
-"""
-
-EPOCHS = 40
-"""Of a fit: enough for probe and positions, which wait some epochs, to come out."""
-
-_FRAMES = 100
-_VALUES = 1 << 20
-_FEWEST = 36
 _MORE_MODES = 3
 _VARIATION = 2
-
-Deviances = list[npt.NDArray[np.float64]]
 
 _STEADY: dict[str, tuple[str, dict[str, Any]]] = {
     "dose": ("a dose of every frame", {"refine_dose": True}),
@@ -172,12 +146,7 @@ class PayingTrial:
 
 def refine_flags(settings: Mapping[str, Any]) -> str:
     """What to type for settings of :class:`ptycho_config.RefineConfig` that are on or have a value."""
-    specs = {spec.name: spec for spec in field_specs(RefineConfig)}
-    typed = (
-        specs[name].flags[0] if value is True else f"{specs[name].flags[0]} {value}"
-        for name, value in settings.items()
-    )
-    return " ".join(typed)
+    return " ".join(flag_words(RefineConfig, settings))
 
 
 def try_unknowns(
@@ -213,32 +182,15 @@ def try_unknowns(
     unknown = set(only) - set(NAMES)
     if unknown:
         raise ConfigError(Problem("only", sorted(unknown)[0], f"names among {', '.join(NAMES)}"))
-    if is_near_field(scan.metadata):
-        return _untold(scan, "unknowns are tried for scans in the far field")
-    if scan.n_frames < _FEWEST:
-        few = f"{scan.n_frames} frames are too few to tell; {_FEWEST} or more are needed"
-        return _untold(scan, few)
-    wanted = max(_FEWEST, min(_FRAMES, _VALUES // min(scan.N, 256) ** 2))
-    region = choose_neighbours(scan, spread=False, wanted=wanted)
-    # A drift is smooth in the number of the frame.
-    chosen = region.scan.take(np.argsort(region.indices))
+    untold = why_untold(scan)
+    if untold is not None:
+        return _untold(scan, untold)
     with flushed_denormals():
-        return _Search(chosen.scaled(1 / photon_of(chosen)), only, seed, progress).run()
+        return _Search(region_of(scan).scan, only, seed, progress).run()
 
 
 def _untold(scan: Scan, why: str) -> PayingTrial:
     return PayingTrial(flags=None, gain=math.nan, candidates=(), n_frames=scan.n_frames, verdict=why)
-
-
-@dataclass(frozen=True)
-class _Gain:
-    """By how much settings predict better than others, in the splits that were looked at."""
-
-    share: float
-    sureness: float
-    n_splits: int
-    pays: bool
-    deviances: Deviances
 
 
 class _Search:
@@ -253,10 +205,11 @@ class _Search:
         """Rounds until nothing pays any more."""
         kept: dict[str, Any] = {}
         names: list[str] = []
-        plain = now = [self._fit(split, kept) for split in self.splits]
-        alone: dict[str, tuple[str, dict[str, Any], _Gain]] = {}
+        plain = [self._fit(split, kept) for split in self.splits]
+        now: Deviances = plain
+        alone: dict[str, tuple[str, dict[str, Any], Gain]] = {}
         while True:
-            found: list[tuple[str, dict[str, Any], _Gain]] = []
+            found: list[tuple[str, dict[str, Any], Gain]] = []
             for name, words, settings in self._candidates(kept):
                 if name not in self.only:
                     continue
@@ -271,7 +224,7 @@ class _Search:
             now = gain.deviances
         if self.progress is not None:
             self.progress(self.n_fits, self.n_fits)
-        return self._told(kept, names, alone, _share(plain, now))
+        return self._told(kept, names, alone, share_of_gain(plain, now))
 
     def _candidates(self, kept: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """What may be added to what is kept."""
@@ -294,26 +247,20 @@ class _Search:
             self.progress(self.n_fits, self.n_fits + len(_STEADY))
         return found
 
-    def _beside(self, now: Deviances, settings: Mapping[str, Any]) -> _Gain:
+    def _beside(self, now: Deviances, settings: Mapping[str, Any]) -> Gain:
         """Fit split after split, for as long as every one of them may still tell that it pays."""
-        found: Deviances = []
+        found: list[npt.NDArray[np.float64]] = []
         for split, before in zip(self.splits, now, strict=True):
             found.append(self._fit(split, settings))
-            if not _may_pay(before, found[-1]):
+            if not may_pay(before, found[-1]):
                 break
-        seen = now[: len(found)]
-        gain = np.concatenate(seen) - np.concatenate(found)
-        error = float(gain.std(ddof=1)) / math.sqrt(len(gain))
-        sure = float(gain.mean()) / max(error, 1e-30)
-        enough = all(map(_may_pay, seen, found))
-        pays = enough and len(found) == SPLITS and sure >= SURE
-        return _Gain(_share(seen, found), sure, len(found), pays, found)
+        return gain_of(now, found)
 
     def _told(
         self,
         kept: dict[str, Any],
         names: list[str],
-        alone: Mapping[str, tuple[str, dict[str, Any], _Gain]],
+        alone: Mapping[str, tuple[str, dict[str, Any], Gain]],
         gain: float,
     ) -> PayingTrial:
         flags = refine_flags(kept)
@@ -350,18 +297,7 @@ class _Search:
         )
 
 
-def _share(before: Deviances, after: Deviances) -> float:
-    """Share of the mean deviance that is gone; -inf where a fit went astray."""
-    one, other = (float(np.concatenate(values).mean()) for values in (before, after))
-    return 1 - other / one if math.isfinite(other) and one > 0 else -math.inf
-
-
-def _may_pay(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> bool:
-    """Whether the gain in one split is one of use."""
-    return _share([before], [after]) >= LEAST and float((before - after).mean()) >= FLOOR
-
-
-def _simplest(found: list[tuple[str, dict[str, Any], _Gain]]) -> tuple[str, dict[str, Any], _Gain]:
+def _simplest(found: list[tuple[str, dict[str, Any], Gain]]) -> tuple[str, dict[str, Any], Gain]:
     """The first, in order of simplicity, that leaves hardly more than the best one."""
     left = min(1 - gain.share for _, _, gain in found)
     return next(one for one in found if 1 - one[2].share <= left * (1 + LEAST))

@@ -19,6 +19,7 @@ from ptycho_torch.workflows.jobs.live import LiveOutcome, run_live
 from ptycho_torch.workflows.jobs.live_check import check_sources
 from ptycho_torch.workflows.jobs.refinement import RefinementOutcome, refine_scan
 from ptycho_torch.workflows.jobs.training import TrainingOutcome, train
+from ptycho_torch.workflows.jobs.tuning import TuningFailed, TuningOutcome, tune_scan
 from ptycho_torch.workflows.processes.beside import ProcessDied
 from ptycho_torch.workflows.runs.leaving import ResultsIncomplete
 
@@ -33,6 +34,8 @@ __all__ = [
     "TrainingFailed",
     "TrainingInterrupted",
     "TrainingOutcome",
+    "TuningFailed",
+    "TuningOutcome",
     "check_sources",
     "evaluate",
     "forward_residual_of",
@@ -45,4 +48,5 @@ __all__ = [
     "save_outputs",
     "train",
     "train_cdi_model_torch",
+    "tune_scan",
 ]

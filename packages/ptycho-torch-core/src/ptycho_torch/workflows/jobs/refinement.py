@@ -46,6 +46,7 @@ from ptycho_torch.workflows.runs.saving import (
 __all__ = [
     "REFINEMENT_FILES",
     "RefinementOutcome",
+    "read_of",
     "refine_in_processes",
     "refine_scan",
     "refined_record",
@@ -141,7 +142,7 @@ def refine_scan(
     device = resolve_accelerator(execution.accelerator)
     count_devices(execution, device, joins=False)
     with larger_arrays(execution.largest_array_gib):
-        scans = [_read(path, payload) for path in payload.scan_files]
+        scans = [read_of(path, payload) for path in payload.scan_files]
         start = None if data.start_file is None else load_object(data.start_file, reader=data.reader)
         dark = None if data.dark_file is None else load_dark(data.dark_file, scans[0].N)
     announce_product(scans[0])
@@ -176,7 +177,8 @@ def refine_scan(
     )
 
 
-def _read(path: Path, payload: RefinementPayload) -> Scan:
+def read_of(path: Path, payload: RefinementPayload) -> Scan:
+    """Read a scan as the settings of a refinement say."""
     data = payload.data_config
     return read_scan(
         path,

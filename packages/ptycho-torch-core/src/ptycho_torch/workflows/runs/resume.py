@@ -91,7 +91,7 @@ def identity_of(datasets: Iterable[GroupDataset], probes: Iterable[Tensor]) -> s
     return digest.hexdigest()
 
 
-def check_same_settings(resolution: Resolution, record: Path) -> None:
+def check_same_settings(resolution: Resolution, record: Path, *, job: str = "train") -> None:
     """Refuse settings that would make another run of the one that is continued.
 
     Parameters
@@ -100,6 +100,8 @@ def check_same_settings(resolution: Resolution, record: Path) -> None:
         What is asked for now.
     record
         ``resolved_config.json`` of the run.
+    job
+        What the run does: settings without an effect in it may differ.
 
     Raises
     ------
@@ -107,7 +109,7 @@ def check_same_settings(resolution: Resolution, record: Path) -> None:
         With every setting that differs, its value then and now.
     """
     then, now = load_config(record), resolution.values()
-    scheduler = resolution.config(PyTorchExecutionConfig).scheduler
+    scheduler = resolution.config(PyTorchExecutionConfig).scheduler if job == "train" else ""
     problems = []
     for section, values in now.items():
         before = then.get(section, {})
@@ -119,10 +121,9 @@ def check_same_settings(resolution: Resolution, record: Path) -> None:
             if name == "nepochs" and scheduler in _SPREAD_OVER_EPOCHS:
                 hint = f"the schedule {scheduler} spreads over all epochs; train anew for another number"
                 problems.append(Problem(name, value, expected, hint))
-            elif "train" in facts[name].jobs and not facts[name].resume:
-                problems.append(
-                    Problem(name, value, expected, "leave it away to continue, or train anew elsewhere")
-                )
+            elif job in facts[name].jobs and not facts[name].resume:
+                hint = "leave it away to continue, or start anew elsewhere"
+                problems.append(Problem(name, value, expected, hint))
     if problems:
         raise ConfigError(problems)
 
