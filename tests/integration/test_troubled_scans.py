@@ -142,6 +142,9 @@ MENDED = {
         frames(lambda f: f.__setitem__([30, 60], RNG.poisson(1e5, (2, N, N)))),
         {"crazy-frames"},
     ),
+    "copies of frames long gone": (frames(lambda f: f.__setitem__(slice(70, 74), f[10:14])), {"copies"}),
+    "frames cut in half": (put(0, slice(70, None), slice(24, None)), {"torn-frames"}),
+    "a hot row": (frames(lambda f: f.__setitem__((ALL, 30), f[:, 30] + RNG.poisson(50, (81, N)))), {"hot"}),
     "copies": (frames(lambda f: f.__setitem__(slice(41, 48), f[40])), {"copies"}),
     "a cosmic hit": (put(1_000_000, 30, 9, 40), {"hits"}),
     "positions that are NaN": (at(slice(70, 81), np.nan), {"unread"}),
@@ -171,6 +174,8 @@ QUESTIONED = {
     "off by one frame": places(lambda y, x: (np.roll(y, 1), np.roll(x, 1))),
     "positions 1.08 times": places(lambda y, x: (y * 1.08, x * 1.08)),
     "wrapped": frames(lambda f: (f % 128).astype(np.int32)),
+    "twice the dose from the middle on": frames(lambda f: f.__setitem__(slice(40, None), 2 * f[40:])),
+    "a background of 5 %": frames(lambda f: f + np.random.default_rng(7).poisson(0.05 * 1e5 / N**2, f.shape)),
     "a thin beam stop": frames(lambda f: f.__setitem__((ALL, STOP), f[:, STOP] // 100)),
 }
 """What nobody can mend is said by the verdict."""

@@ -116,3 +116,37 @@ def test_a_sample_that_is_opaque_in_places_does_not_flicker(scene):
     dim = np.where(np.arange(made.n) % 8 < 4, 0.05, 1.0)
     made.frames = np.random.default_rng(0).binomial(made.frames, dim[:, None, None])
     assert not made.finding("flicker").found
+
+
+@pytest.mark.parametrize("size", [48, 64])
+@pytest.mark.parametrize("columns", [False, True])
+def test_frames_of_which_a_part_is_missing(scene, size, columns):
+    made = scene(size)
+    lines = made.frames.transpose(0, 2, 1) if columns else made.frames
+    lines[[5, 20, 21], size // 2 :] = 0
+    assert dropped(made.finding("torn-frames")) == [5, 20, 21]
+
+
+@pytest.mark.parametrize("photons", [50, 500, 1e5])
+def test_dark_lines_of_whole_frames_are_no_torn_ones(scene, photons):
+    """Few counts leave lines dark; a sample bends light away from some, which is elsewhere then."""
+    made = scene(64, photons=photons)
+    made.frames[10:20] = np.roll(made.frames[10:20], 6, axis=1)
+    made.frames[30:40] = made.frames[30:40] // 3
+    assert not made.finding("torn-frames").found
+
+
+def test_copies_of_frames_long_gone(scene):
+    made = scene(64)
+    made.frames[[40, 41, 55]] = made.frames[[3, 4, 3]]
+    assert dropped(made.finding("copies")) == [40, 41, 55]
+    made.positions[[40, 41, 55]] = made.positions[[3, 4, 3]]
+    assert not made.finding("copies").found
+
+
+def test_faint_frames_of_a_large_scan_are_alike_by_chance(scene):
+    """Only those that follow each other are called copies then."""
+    made = scene(32, grid=16, photons=4)
+    assert not made.finding("copies").found
+    made.frames[7] = made.frames[6] = scene(32, photons=300).frames[0]
+    assert 7 in dropped(made.finding("copies"))

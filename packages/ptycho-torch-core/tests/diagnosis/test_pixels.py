@@ -280,3 +280,26 @@ def test_an_even_background(scene, level):
 
 def test_light_that_reaches_every_pixel_is_no_background(scene, lens):
     assert not scene(32, phase=2.5, probe=lens(32, radius=0.4, defocus=4)).finding("background").found
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("line", [5, 34])
+def test_hot_rows_and_columns(scene, axis, line):
+    made = scene(64)
+    np.moveaxis(made.frames, axis, 0)[line] += np.random.default_rng(0).poisson(40, (made.n, 64))
+    found = masked(made.finding("hot"))
+    assert np.moveaxis(found, axis - 1, 0)[line].all()
+    assert np.count_nonzero(found) == 64
+
+
+def test_the_streak_of_a_straight_edge_is_no_hot_line(scene):
+    """Every frame has it through the middle, and it is as wide as the speckles of the probe."""
+    made = scene(64, photons=1e6)
+    edges = np.exp(1.5j * (np.arange(120) // 15 % 2))
+    corners = (made.positions - 32).astype(int)
+    waves = np.fft.fft2(
+        np.fft.ifftshift(np.stack([edges[None, x : x + 64] * made.probe[0] for _, x in corners]), axes=(1, 2))
+    )
+    light = np.fft.fftshift(np.abs(waves) ** 2, axes=(1, 2))
+    made.frames = np.random.default_rng(0).poisson(light * 1e6 / light.sum(axis=(1, 2)).mean())
+    assert not made.finding("hot").found

@@ -109,3 +109,13 @@ def test_an_axis_in_another_unit_is_asked_about(scene):
     finding = made.finding("line")
     assert finding.found
     assert "another unit" in finding.advice
+
+
+def test_frames_that_do_not_overlap_are_more_than_a_note(scene):
+    made = scene(64)
+    assert made.finding("overlap").severity == "note"
+    made.positions = made.positions * 10
+    finding = made.finding("overlap")
+    assert finding.found
+    assert finding.severity == "warning"
+    assert "--scale" in finding.advice

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptycho_torch.diagnosis import statistics
-from ptycho_torch.diagnosis.statistics import frame_statistics, impossible
+from ptycho_torch.diagnosis.statistics import are_counts, frame_statistics, impossible
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64, np.float32, np.float64, np.bool_])
@@ -81,3 +81,12 @@ def test_memory_is_that_of_pieces(scene):
     frame_statistics(Lazy())
     assert len(asked[0]) == 32
     assert [piece.start for piece in asked[1:]] == [0]
+
+
+def test_half_precision_ends_where_it_is_infinite():
+    values = np.array([0, 65504, np.inf, -np.inf, np.nan], np.float16)
+    top, _, broken = impossible(values)
+    assert broken.tolist() == [False, False, True, True, True]
+    assert not top.any()
+    assert are_counts(values).tolist() == [True, True, False, False, False]
+    assert are_counts(np.array([1e15, 2e15], np.float32)).tolist() == [True, False]

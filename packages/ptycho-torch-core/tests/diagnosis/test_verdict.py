@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ptycho_torch.diagnosis.verdict import Verdict, misfits, scale_doubted, verdict
+from ptycho_torch.diagnosis.doubts import scale_doubted
+from ptycho_torch.diagnosis.verdict import Verdict, misfits, verdict
 
 
 def patterns(photons, seed, n=24, size=24):

@@ -9,8 +9,10 @@ import pytest
 
 from ptycho_config import RefineConfig
 from ptycho_torch.data.simulation.simulate import simulate_scan, simulate_scene
+from ptycho_torch.diagnosis.doubts import lack_doubted
 from ptycho_torch.diagnosis.evidence import far_field
 from ptycho_torch.diagnosis.finding import Finding, Remedy
+from ptycho_torch.diagnosis.lacks import WORTH_A_WARNING, Lack
 from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.reassembly import StitchedObject, Team
 from ptycho_torch.refine import refine
@@ -144,6 +146,65 @@ def test_where_hardly_any_light_was_measured_neither_positions_nor_noise_are_bla
     assert "of the light of the probe falls on pixels that were measured" in found.sentence
     assert "positions" not in found.sentence
     assert "smoothness" not in found.sentence
+
+
+def _with_background(scan):
+    frames = np.asarray(scan.diffraction)
+    level = 0.06 * frames.sum(axis=(1, 2)).mean() / scan.N**2
+    return replace(scan, diffraction=frames + np.random.default_rng(0).poisson(level, frames.shape))
+
+
+def _with_doses(scan):
+    doses = np.random.default_rng(0).uniform(0.3, 1, (scan.n_frames, 1, 1))
+    counts = np.asarray(scan.diffraction).astype(np.int64)
+    return replace(scan, diffraction=np.random.default_rng(1).binomial(counts, doses))
+
+
+def _with_another_probe(scan):
+    ramp = np.exp(0.4j * np.linspace(-1, 1, scan.N) ** 2 * 9)
+    return replace(scan, probe=(scan.probe * ramp * ramp[:, None]).astype(np.complex64))
+
+
+LACKS = {"background": _with_background, "dose": _with_doses, "probe": _with_another_probe}
+FITTED = {
+    "background": {"refine_background": "smooth"},
+    "dose": {"refine_dose": True},
+    "probe": {"refine_probe": True},
+}
+
+
+@pytest.mark.rule("RUN-090")
+@pytest.mark.parametrize("kind", LACKS)
+def test_an_unknown_that_is_lacking_is_named_with_what_fits_it(scan, kind):
+    faulty = LACKS[kind](scan)
+    found = judged(faulty)
+    assert found.is_bad is (found.misfit > WORTH_A_WARNING * found.misfit_of_empty_object)
+    assert found.lacking is not None
+    assert found.lacking.kind == kind
+    assert f"--refine-{kind}" in found.sentence
+    assert Verdict.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    config = RefineConfig(refine_epochs=30, **FITTED[kind])
+    result = refine(faulty, config=config)
+    known = {"background": result.background, "device": "cpu"}
+    again = judge(faulty, result.object, result.probe, config=config, **known)
+    assert again.lacking is None
+    assert not again.is_bad
+
+
+@pytest.mark.rule("RUN-090")
+def test_of_a_right_scan_nothing_is_lacking(scan):
+    assert judged(scan).lacking is None
+
+
+def test_what_lacks_a_little_is_said_and_no_failure():
+    passed = Verdict(is_bad=False, misfit=0.05, misfit_of_empty_object=1.0, sentence="fine")
+    lack = Lack(kind="dose", share=0.3)
+    little, much = (lack_doubted(replace(passed, misfit=misfit), lack) for misfit in (0.05, 0.15))
+    assert (little.is_bad, much.is_bad) == (False, True)
+    for found in (little, much):
+        assert found.lacking == lack
+        assert "--refine-dose" in found.sentence
+    assert lack_doubted(passed, None) == passed
 
 
 def test_processes_that_joined_take_no_part(scan, monkeypatch):

@@ -14,7 +14,7 @@ from ptycho_torch.diagnosis.dose import (
 from ptycho_torch.diagnosis.evidence import Evidence
 from ptycho_torch.diagnosis.finding import Diagnosis, Finding, Remedy, numbered
 
-__all__ = ["FRAME_DIAGNOSES", "copies", "crazy", "drift", "empty", "flicker", "low_dose"]
+__all__ = ["FRAME_DIAGNOSES", "copies", "crazy", "drift", "empty", "flicker", "low_dose", "torn"]
 
 _WEAK = 0.05
 _APART = 10.0
@@ -23,6 +23,9 @@ _BRIGHT_ENOUGH = 0.3
 _LIKE_OTHERS = 0.7
 _BRIGHTER = 3.0
 _MOST_DROPPED = 0.5
+_RARE = 0.01
+_LINE_COUNTS = 8.0
+_TORN = 0.1
 _FLASH = 2.5
 _EVEN = 0.1
 _DRIFT = 1.5
@@ -117,16 +120,52 @@ def crazy(evidence: Evidence) -> Finding:
 
 
 def copies(evidence: Evidence) -> Finding:
-    """Frames that hold the same counts as the one before them, though the scan went on."""
+    """Frames that hold the same counts as an earlier one, though the scan went on."""
     frames, name = evidence.frames, "copies"
     marks = np.column_stack([frames.totals, frames.peaks, frames.centres])
-    same = (np.diff(marks, axis=0) == 0).all(axis=1) & (np.diff(evidence.positions, axis=0) != 0).any(axis=1)
-    drop = np.r_[False, same] & (frames.totals > frames.peaks)
+    _, first, which = np.unique(marks, axis=0, return_index=True, return_inverse=True)
+    original = first[which.reshape(-1)]
+    if _chance_of_likeness(evidence) > _RARE:
+        original = np.where(
+            original == np.arange(evidence.n_frames) - 1, original, np.arange(evidence.n_frames)
+        )
+    elsewhere = (evidence.positions != evidence.positions[original]).any(axis=1)
+    drop = (original != np.arange(evidence.n_frames)) & elsewhere & (frames.totals > frames.peaks)
     if not drop.any() or drop.sum() > _MOST_DROPPED * evidence.n_frames:
         # Noise makes no two frames alike; where most are, there is none.
-        return Finding(name=name, found=False, text="no frame repeats the one before it")
-    what = "repeat the one before them, value by value: the detector, or the program that stores, stood still"
+        return Finding(name=name, found=False, text="no frame repeats another one")
+    what = "repeat an earlier one, value by value: the detector, or the program that stores, stood still"
     return _dropped(name, drop, what, "they are left out, with their positions")
+
+
+def _chance_of_likeness(evidence: Evidence) -> float:
+    """How many pairs of frames of that many counts are alike in sum, peak and centre by chance, at most."""
+    counts = max(float(np.median(evidence.frames.totals)) / evidence.step, 1.0)
+    peak = max(float(np.median(evidence.frames.peaks)) / evidence.step, 1.0)
+    # Two numbers with a standard deviation s are the same with a probability of 1 / (2 s root(pi)). That of a
+    # sum of n counts is root(n), that of their centre n times as large at least as one pixel over root(n).
+    alike = (2 * np.sqrt(np.pi)) ** -4 / (counts**1.5 * np.sqrt(peak))
+    return float(alike * evidence.n_frames**2 / 2)
+
+
+def torn(evidence: Evidence) -> Finding:
+    """Frames of which a part is missing: whole lines without a count where there must be some."""
+    frames = evidence.frames
+    totals = frames.totals / evidence.step
+    # A sample that bends the light leaves lines dark and takes none away; what is missing is missing in all.
+    whole = np.maximum(evidence.near(totals), np.median(totals))
+    drop = (frames.torn >= _TORN) & (totals < (1 - frames.torn / 2) * whole)
+    # Of few counts some lines get none by chance.
+    drop &= (whole >= _LINE_COUNTS * evidence.size) & ~_empty_frames(evidence)
+    if not drop.any():
+        return Finding(
+            name="torn-frames", found=False, text="no frame is dark in whole lines that others light"
+        )
+    share = float(frames.torn[drop].max())
+    what = (
+        f"are dark in whole lines that hold up to {share:.0%} of the light of the others: a part is missing"
+    )
+    return _dropped("torn-frames", drop, what, "they are left out, with their positions")
 
 
 def flicker(evidence: Evidence) -> Finding:
@@ -223,9 +262,23 @@ FRAME_DIAGNOSES: tuple[Diagnosis, ...] = (
     ),
     Diagnosis(
         name="copies",
-        looks_for="frames that are a copy of the one before",
-        threshold="sum, largest value and centre of mass are equal to the last bit, at another position",
+        looks_for="frames that are a copy of another",
+        threshold=(
+            "sum, largest value and centre of mass are equal to the last bit, at another position; of frames "
+            f"whose noise could do that for {_RARE} pairs of the scan, only one after the other"
+        ),
         examine=copies,
+        cleans=True,
+    ),
+    Diagnosis(
+        name="torn-frames",
+        looks_for="frames of which a part is missing",
+        threshold=(
+            f"bright rows or columns without a count, which hold {_TORN:.0%} of the light of other frames, "
+            f"and at least half of that is missing in the whole; in scans with {_LINE_COUNTS:.0f} counts per "
+            "line and frame"
+        ),
+        examine=torn,
         cleans=True,
     ),
     Diagnosis(

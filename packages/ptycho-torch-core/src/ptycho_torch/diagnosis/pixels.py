@@ -45,6 +45,8 @@ _EVEN_COUNTS = 20.0
 _EVEN_SPREAD = 0.1
 _EVEN_ERRORS = 3.0
 _MOST_NEGATIVE = 0.6
+_LINE_ABOVE = 4.0
+_LINE_SHARE = 0.5
 _LIT_BY_PROBE = 1e-6
 
 
@@ -180,12 +182,25 @@ def hot(evidence: Evidence) -> Finding:
         # Without its largest value, so that one wrong frame makes no hot pixel.
         usual = (frames.mean * n - frames.highest) / max(1, n - 1) / evidence.step
         mask = spikes(usual, n_frames=max(1, n - 1)) & free & _not_the_probe(evidence)
+        mask |= _hot_lines(evidence) & free
     if n >= 8 and evidence.is_noisy:
         same = frames.highest == frames.lowest
         mask |= same & (frames.lowest >= _steady_counts(evidence) * evidence.step) & free
     if not mask.any():
         return Finding(name="hot", found=False, text="no pixel stands out in all frames")
     return masked_pixels("hot", mask, "hot: far above their neighbours in all frames, or never changing")
+
+
+def _hot_lines(evidence: Evidence) -> Mask:
+    """Rows and columns that stand above both neighbours in most places, though the probe does not."""
+    usual, own = evidence.frames.mean * evidence.n_frames / evidence.step, evidence.far_field
+    mask = np.zeros(usual.shape, dtype=np.bool_)
+    for light, bare, lines in ((usual, own, mask), (usual.T, own.T, mask.T)):
+        beside = np.maximum(np.roll(light, 1, axis=0), np.roll(light, -1, axis=0))
+        above = light > _LINE_ABOVE * beside + 6 * np.sqrt(_LINE_ABOVE * beside) + _LEAST_HIT
+        alone = bare > _LINE_ABOVE * np.maximum(np.roll(bare, 1, axis=0), np.roll(bare, -1, axis=0))
+        lines[1:-1] |= ((above & ~alone).mean(axis=1) > _LINE_SHARE)[1:-1, None]
+    return mask
 
 
 def _steady_counts(evidence: Evidence) -> float:
@@ -355,10 +370,11 @@ PIXEL_DIAGNOSES: tuple[Diagnosis, ...] = (
     ),
     Diagnosis(
         name="hot",
-        looks_for="hot and stuck pixels",
+        looks_for="hot and stuck pixels, rows and columns",
         threshold=(
-            f"{SPIKE:.0f} times the second largest of its neighbours in the mean frame, or a value that "
-            "never changes"
+            f"{SPIKE:.0f} times the second largest of its neighbours in the mean frame; a value that never "
+            f"changes; a row or column {_LINE_ABOVE:.0f} times above both beside it over {_LINE_SHARE:.0%} "
+            "of its length: light of a probe that fills half of the frame is no narrower than two pixels"
         ),
         examine=hot,
         cleans=True,

@@ -207,6 +207,15 @@ def overlap(evidence: Evidence) -> Finding:
     numbers = {"overlap": share, "step_px": step, "probe_diameter_px": evidence.diameter}
     if share >= _LEAST_OVERLAP:
         return Finding(name=name, found=False, text=text, numbers=numbers)
+    if share == 0:
+        return Finding(
+            name=name,
+            found=True,
+            severity="warning",
+            text=f"{text}: frames do not overlap",
+            advice="check the unit of the positions and the size of the probe: `inspect --scale`",
+            numbers=numbers,
+        )
     return Finding(name=name, found=True, text=text, advice="60 % or more is usual", numbers=numbers)
 
 

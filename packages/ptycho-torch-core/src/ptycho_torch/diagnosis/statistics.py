@@ -15,7 +15,7 @@ from ptycho_torch.control import Progress
 from ptycho_torch.diagnosis.outliers import NO_OUTLIERS, Outliers, Watch
 from ptycho_torch.diagnosis.spikes import smallest_step, spikes
 
-__all__ = ["LARGEST_VALUE", "FrameStatistics", "Stored", "frame_statistics", "impossible"]
+__all__ = ["LARGEST_VALUE", "FrameStatistics", "Stored", "are_counts", "frame_statistics", "impossible"]
 
 Block = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -92,6 +92,9 @@ class FrameStatistics:
         (k, N, N): some frames, evenly spread, with impossible values as zero.
     outliers
         Single values far above what all frames count there.
+    torn
+        (n,) float64: part of the usual light in lines, rows or columns with more than most, in which a frame
+        is dark.
     lit_area
         Share of the pixels that hold most of the light of the scan, and so what a frame without a beam has
         in ``shares``.
@@ -116,6 +119,7 @@ class FrameStatistics:
     most_negative: float
     impossible_in_frame: npt.NDArray[np.int64]
     sample: Map
+    torn: Map
     outliers: Outliers = NO_OUTLIERS
     lit_area: float = 1.0
 
@@ -128,6 +132,13 @@ class FrameStatistics:
     def size(self) -> int:
         """Edge of a frame; px."""
         return len(self.mean)
+
+
+def are_counts(values: Block) -> Mask:
+    """Which real numbers are finite and at most `LARGEST_VALUE`; of the shape given."""
+    # Numbers of half precision do not go so far, and are infinite instead.
+    most = min(LARGEST_VALUE, float(np.finfo(values.dtype).max))
+    return np.asarray(np.abs(values) <= most)
 
 
 def impossible(values: Block) -> tuple[Mask, Mask, Mask]:
@@ -143,8 +154,9 @@ def impossible(values: Block) -> tuple[Mask, Mask, Mask]:
         return none, none, none
     if kind == "f":
         with np.errstate(invalid="ignore"):
-            broken = ~(np.abs(values) <= LARGEST_VALUE)
-        return np.isin(values, np.asarray(_SENTINELS, dtype=values.dtype)), values < 0, broken
+            broken = ~are_counts(values)
+        fills = [fill for fill in _SENTINELS if fill <= float(np.finfo(values.dtype).max)]
+        return np.isin(values, np.asarray(fills, dtype=values.dtype)), values < 0, broken
     return values >= _top_of(values.dtype), values < 0 if kind == "i" else none, none
 
 
@@ -159,6 +171,7 @@ class _Sums:
 
     weights: Map
     light: Mask
+    usual: tuple[Map, Map]
     watch: Watch
     dtype: np.dtype[Any]
     n: int
@@ -166,7 +179,7 @@ class _Sums:
 
     def __post_init__(self) -> None:
         pixels = self.size**2
-        self.per_frame = {name: np.zeros(self.n) for name in ("totals", "squares", "peaks", "light")}
+        self.per_frame = {name: np.zeros(self.n) for name in ("totals", "squares", "peaks", "light", "torn")}
         self.centres = np.zeros((self.n, 2))
         self.bad_in_frame = np.zeros(self.n, dtype=np.int64)
         self.mean, self.mean_square, self.highest = (np.zeros(pixels) for _ in range(3))
@@ -209,6 +222,8 @@ class _Sums:
     def _add_moments(self, rows: slice, frames: Block) -> None:
         by_y = np.add.reduce(frames, axis=2, dtype=self.sum_as).astype(np.float64)
         by_x = np.add.reduce(frames, axis=1, dtype=self.sum_as).astype(np.float64)
+        dark = [(lines == 0) @ usual for lines, usual in zip((by_y, by_x), self.usual, strict=True)]
+        self.per_frame["torn"][rows] = np.maximum(*dark)
         totals = frames.sum(axis=(1, 2), dtype=np.float64) if self.is_float else by_y.sum(axis=1)
         self.per_frame["totals"][rows] = totals
         axis = np.arange(self.size)
@@ -260,6 +275,7 @@ class _Sums:
             most_negative=self.most_negative,
             impossible_in_frame=self.bad_in_frame,
             sample=sample,
+            torn=self.per_frame["torn"],
             outliers=self.watch.found(),
             lit_area=len(self.lit) / max(1, int(np.count_nonzero(self.kept))),
         )
@@ -288,6 +304,14 @@ def _stuck(sample: Map) -> Mask:
     # One hit of a frame makes no stuck pixel.
     usual = (sample.sum(axis=0) - sample.max(axis=0)) / (len(sample) - 1)
     return stuck | spikes(usual / step, n_frames=len(sample) - 1)
+
+
+def _lines(sample: Map, left_out: Mask) -> tuple[Map, Map]:
+    """Part of the light of a sample in each row and in each column that has more than most, (N,) both."""
+    seen = np.where(left_out, 0, sample)
+    usual = [np.median(seen.sum(axis=axis), axis=0) for axis in (2, 1)]
+    rows, columns = (lines / max(float(lines.sum()), 1e-30) for lines in usual)
+    return np.where(rows >= 1 / len(rows), rows, 0), np.where(columns >= 1 / len(columns), columns, 0)
 
 
 def _lit(sample: Map, left_out: Mask) -> Mask:
@@ -330,7 +354,7 @@ def frame_statistics(
         left_out = np.zeros_like(left_out) if unmeasured is None else unmeasured
     weights = (~left_out).astype(np.float64).ravel()
     watch = Watch.over(sample, left_out, whole=frames.dtype.kind != "f", wide=speckles_are_wide)
-    sums = _Sums(weights, _lit(sample, left_out), watch, frames.dtype, n, size)
+    sums = _Sums(weights, _lit(sample, left_out), _lines(sample, left_out), watch, frames.dtype, n, size)
     read = max(1, _READ_VALUES // size**2)
     step = max(1, _BLOCK_VALUES // size**2)
     for start in range(0, n, read):

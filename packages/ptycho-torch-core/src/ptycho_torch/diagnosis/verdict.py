@@ -18,29 +18,23 @@ counts drawn from what the object predicts, an object made from those, and its r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ptycho_torch.diagnosis.moves import LIMIT as LIMIT_OF_MOVES
+from ptycho_torch.diagnosis.lacks import Lack
 from ptycho_torch.diagnosis.moves import Moved
 
 __all__ = [
     "LIMIT",
-    "LIMIT_OF_SCALE",
     "LIMIT_WITH_NOISE",
     "Misfits",
     "Verdict",
     "misfits",
-    "moves_doubted",
-    "scale_doubted",
-    "spoiled_there",
-    "untold",
     "verdict",
-    "worst_of",
 ]
 
 Counts = npt.NDArray[np.float64]
@@ -57,13 +51,6 @@ LIMIT_WITH_NOISE = 0.5
 """The same with noise, and for the result itself on the frames that it was made from.
 
 At a half a prediction is as near to an empty object as to the frames: it shows no more than it misses.
-"""
-
-LIMIT_OF_SCALE = 0.6
-"""A result is wrong where other distances between the positions leave less than this share of its misfit.
-
-Positions that are right leave more under any other factor. Too little overlap and noise favour smaller
-distances by their square, a tenth for a step of one twentieth.
 """
 
 _SEEN = 4.0
@@ -151,6 +138,8 @@ class Verdict:
     moved
         How they have moved against their positions, where they are predicted far better so; None: nothing
         was found.
+    lacking
+        An unknown that was not fitted, with which they are predicted far better; None: none was found.
     """
 
     is_bad: bool
@@ -163,6 +152,7 @@ class Verdict:
     n_held_out: int = 0
     better_scale: float | None = None
     moved: Moved | None = None
+    lacking: Lack | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -174,7 +164,9 @@ class Verdict:
         moved = entries.get("moved")
         if moved is not None:
             moved = Moved(**{**moved, "by_px": tuple(moved["by_px"])})
-        return cls(**{**entries, "moved": moved})
+        lacking = entries.get("lacking")
+        lacking = None if lacking is None else Lack(**lacking)
+        return cls(**{**entries, "moved": moved, "lacking": lacking})
 
 
 def misfits(counts: Counts, made: Counts, empty: Counts, free: npt.NDArray[np.bool_]) -> Misfits:
@@ -372,77 +364,3 @@ class _Saying:
         """It does not."""
         degree = "no better" if self.ratio.value > _NO_BETTER else "little better"
         return self(f"{self._compared(degree)}: {self.explained(because)}", is_bad=True)
-
-
-def scale_doubted(passed: Verdict, best: tuple[float, float]) -> Verdict:
-    """The verdict, unless the positions fit far better at other distances.
-
-    Parameters
-    ----------
-    passed
-        Of the positions as they are.
-    best
-        Factor on their distances that was found best, and the misfit under it as a share of that as they are.
-    """
-    factor, share = best
-    if share > LIMIT_OF_SCALE:
-        return passed
-    text = (
-        f"{passed.sentence}, but still better with positions {factor:.2g} times as far apart, which leave "
-        f"{share:.0%} of that misfit: their scale or unit is wrong; `ptycho-torch inspect --scale SCAN` "
-        "finds the factor"
-    )
-    return replace(passed, is_bad=True, sentence=text, better_scale=factor)
-
-
-def moves_doubted(passed: Verdict, best: Moved | None) -> Verdict:
-    """The verdict, unless the frames fit far better where they have moved against their positions.
-
-    Parameters
-    ----------
-    passed
-        Of the positions as they are.
-    best
-        How they fit best; None: not better than they are.
-    """
-    if best is None or best.share > LIMIT_OF_MOVES:
-        return passed
-    text = f"{passed.sentence}, but still better with {best.sentence()}"
-    return replace(passed, is_bad=True, sentence=text, moved=best)
-
-
-def spoiled_there(found: Verdict, frames: npt.NDArray[np.int64], place: npt.NDArray[np.float64]) -> Verdict:
-    """A verdict by frames of the place that fits worst, saying which these are.
-
-    Parameters
-    ----------
-    found
-        Verdict by frames around the place.
-    frames
-        (k,) their numbers.
-    place
-        (2,) ``[y, x]``; px.
-    """
-    y, x = place
-    where = (
-        f"around y = {y:.0f} px, x = {x:.0f} px, where the object fits worst (frames {frames.min()} to "
-        f"{frames.max()}),"
-    )
-    return replace(found, sentence=f"{where} {found.sentence}")
-
-
-def untold(because: str) -> Verdict:
-    """A verdict that cannot be told, and why."""
-    return Verdict(is_bad=False, is_told=False, sentence=f"the object cannot be judged: {because}")
-
-
-def worst_of(verdicts: Sequence[Verdict]) -> Verdict:
-    """The least favourable of some verdicts, at least one: a bad one, else one that cannot be told."""
-
-    def rank(one: Verdict) -> tuple[bool, bool, float]:
-        share = 0.0
-        if one.misfit is not None and one.misfit_of_empty_object:
-            share = one.misfit / one.misfit_of_empty_object
-        return one.is_bad, not one.is_told, share
-
-    return max(verdicts, key=rank)

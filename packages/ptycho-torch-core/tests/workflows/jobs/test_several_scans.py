@@ -12,7 +12,8 @@ from ptycho_config import ConfigError, PyTorchExecutionConfig, RefineConfig
 from ptycho_torch.config_factory.refinement import create_refinement_payload
 from ptycho_torch.data.formats.npz import save_scan
 from ptycho_torch.data.simulation.simulate import simulate_scan, simulate_scene
-from ptycho_torch.diagnosis.verdict import Verdict, untold, worst_of
+from ptycho_torch.diagnosis.doubts import untold, worst_of
+from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.refine import refine
 from ptycho_torch.results import load_object
 from ptycho_torch.workflows import refine_scan

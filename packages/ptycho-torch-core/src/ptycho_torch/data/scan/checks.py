@@ -17,7 +17,7 @@ from ptycho_torch.data.advice import AS_FRAMES, AS_STACK, SQUARE_PROBE
 from ptycho_torch.data.scan.contract import frame_chunks
 from ptycho_torch.data.scan.lazy import Frames, FrameStack
 from ptycho_torch.data.scan.magnitudes import FARTHEST_PX, LARGEST_NUMBER, are_in_range
-from ptycho_torch.diagnosis.statistics import LARGEST_VALUE
+from ptycho_torch.diagnosis.statistics import LARGEST_VALUE, are_counts
 from ptycho_torch.errors import fault
 
 __all__ = [
@@ -160,7 +160,7 @@ def check_frame_values(
         with np.errstate(invalid="ignore", over="ignore"):
             sums[part] = block.sum(axis=(1, 2), dtype=np.float64)
         if block.dtype.kind == "f":
-            broken[part] = ~(np.abs(block) <= LARGEST_VALUE).all(axis=(1, 2))
+            broken[part] = ~are_counts(block).all(axis=(1, 2))
         if block.dtype.kind in "if":
             below = block < 0
             negative[part] = below.any(axis=(1, 2))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptycho_torch.data.scan.lazy import Frames
-from ptycho_torch.diagnosis.statistics import LARGEST_VALUE
+from ptycho_torch.diagnosis.statistics import are_counts
 
 __all__ = [
     "aperture_probe",
@@ -38,7 +38,7 @@ def mean_frame(frames: Frames, bad: npt.NDArray[Any] | None) -> npt.NDArray[np.f
     total = np.zeros(frames.shape[1:])
     for index in chosen.tolist():
         values = np.asarray(frames[index], dtype=np.float64)
-        total += np.where(np.abs(values) <= LARGEST_VALUE, values, 0.0)
+        total += np.where(are_counts(values), values, 0.0)
     mean = np.maximum(total, 0) / len(chosen)
     return mean if bad is None else np.where(bad.astype(bool), 0.0, mean)
 

@@ -20,19 +20,18 @@ from ptycho_torch.diagnosis.dose import (
     smoothness_for,
     smoothness_to_try,
 )
-from ptycho_torch.diagnosis.evidence import diameter_of
-from ptycho_torch.diagnosis.spikes import smallest_step
-from ptycho_torch.diagnosis.verdict import (
-    Misfits,
-    Verdict,
-    misfits,
+from ptycho_torch.diagnosis.doubts import (
+    lack_doubted,
     moves_doubted,
     scale_doubted,
     spoiled_there,
     untold,
-    verdict,
 )
+from ptycho_torch.diagnosis.evidence import diameter_of
+from ptycho_torch.diagnosis.spikes import smallest_step
+from ptycho_torch.diagnosis.verdict import Misfits, Verdict, misfits, verdict
 from ptycho_torch.reassembly import StitchedObject
+from ptycho_torch.refine.held_out.lacks import best_lack
 from ptycho_torch.refine.held_out.moves import better_moves
 from ptycho_torch.refine.held_out.places import neighbours, spread_over, worst_place
 from ptycho_torch.refine.held_out.scale import better_scale
@@ -94,7 +93,7 @@ def judge(
         probe=probe,
         trial=Trial(config=short(config, sub_pixel), sub_pixel=sub_pixel, dark=background, device=device),
         variation=variation,
-        is_smoothed=config.smoothness > 0 or config.total_variation > 0,
+        config=config,
         against_noise=lambda: smoothness_to_try(_smoothness_of(scan), config.smoothness),
     )
     rows = neighbours(scan)
@@ -118,7 +117,7 @@ class _Judging:
     probe: npt.NDArray[np.complexfloating]
     trial: Trial
     variation: ProbeVariation | None
-    is_smoothed: bool
+    config: RefineConfig
     against_noise: Callable[[], str]
 
     def _lit(self, scan: Scan, rows: Rows) -> tuple[Scan, Trial]:
@@ -143,7 +142,8 @@ class _Judging:
         if len(rows) < _LEAST_FRAMES:
             return untold(f"{len(rows)} frames are too few to hold some out")
         lit, trial = self._lit(scan, rows)
-        is_grainy = not self.is_smoothed and float(lit.counts_per_frame().mean()) < FEW_COUNTS
+        is_smoothed = self.config.smoothness > 0 or self.config.total_variation > 0
+        is_grainy = not is_smoothed and float(lit.counts_per_frame().mean()) < FEW_COUNTS
         parts = list(trial.parts(lit))
         held = np.concatenate([part.held for part in parts]) if parts else np.zeros(0, np.int64)
         if len(held) < _LEAST_HELD:
@@ -161,7 +161,8 @@ class _Judging:
             against_noise=self.against_noise,
         )
         if passed.is_bad:
-            return passed
+            # What is lacking may be all that is wrong.
+            return lack_doubted(passed, best_lack(trial, lit, parts[0], measured, config=self.config))
         shown = trial.shown(lit)
         if shown < _SHOWN:
             return untold(_hidden(shown))
@@ -170,6 +171,8 @@ class _Judging:
         passed = scale_doubted(passed, better_scale(trial, lit, parts, measured))
         if not passed.is_bad:
             passed = moves_doubted(passed, better_moves(trial, lit, parts, measured))
+        if not passed.is_bad:
+            passed = lack_doubted(passed, best_lack(trial, lit, parts[0], measured, config=self.config))
         if is_grainy and not passed.is_bad:
             passed = replace(passed, sentence=f"{passed.sentence}; against the noise {self.against_noise()}")
         return passed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import torch
 
 from ptycho_config import RefineConfig, evolve
 from ptycho_torch.data import Scan
+from ptycho_torch.diagnosis.lacks import Kind
 from ptycho_torch.diagnosis.verdict import Misfits, misfits
 from ptycho_torch.reassembly import ALONE, StitchedObject
 from ptycho_torch.refine.canvas import WorkingCanvas
@@ -115,6 +117,19 @@ class Trial:
         most = _BRIGHTEST * float(np.quantile(amplitude[lit], 0.99))
         factor = np.minimum(1.0, most / np.maximum(amplitude, 1e-12))
         return replace(made, object=(made.object * np.where(lit, 1.0, factor)).astype(np.complex64))
+
+    def refit_with(
+        self, rest: Scan, unknown: Kind
+    ) -> tuple[StitchedObject, npt.NDArray[np.complexfloating], npt.NDArray[np.floating] | None]:
+        """An object from some of the frames with one unknown more: the object, its probe and background."""
+        changes: dict[str, Any] = {
+            "background": {"refine_background": "smooth"},
+            "dose": {"refine_dose": True},
+            "probe": {"refine_probe": True},
+        }[unknown]
+        config = evolve(self.config, refine_epochs=_EPOCHS, **changes)
+        made = refine(rest, config=config, device=self.device, processes=ALONE, dark=self.dark)
+        return made.object, made.probe, made.background
 
     def refit_moving(self, lit: Scan, rest: Rows, *, drift: bool) -> tuple[StitchedObject, Positions]:
         """An object from some of the frames with a drift, or an affine map, of their positions.
