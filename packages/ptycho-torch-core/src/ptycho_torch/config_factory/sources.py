@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -262,6 +262,7 @@ def training_facts(
     headers = [(read_scan_header(scan, reader=reader, parts=parts), name_of(scan)) for scan in scans]
     each = [_scan_facts(header, name) for header, name in headers]
     facts: dict[str, Any] = {name: fact for found in reversed(each) for name, fact in found.items()}
+    _require_frames_for_a_network(header for header, _ in headers)
     if first.provenance["N"].layer == "default":
         _require_one_size([found["model.N"] for found in each if "model.N" in found])
     counted = [header.n_frames for header, _ in headers]
@@ -269,6 +270,14 @@ def training_facts(
     name = headers[0][1] if len(headers) == 1 else f"{len(headers)} scans"
     limit = _frame_limit(first, total, name)
     return facts if limit is None else {**facts, "n_groups": limit}
+
+
+def _require_frames_for_a_network(headers: Iterable[ScanHeader]) -> None:
+    """A network halves its patches several times: nothing is left of small ones."""
+    for header in headers:
+        if header.N is not None and header.N < _SMALLEST:
+            hint = "`ptycho-torch refine` reconstructs smaller ones without a network"
+            raise ConfigError(Problem("N", header.N, f"frames of at least {_SMALLEST} px", hint))
 
 
 def _require_one_size(sizes: Sequence[Fact]) -> None:
