@@ -166,6 +166,18 @@ def test_progress_draws_a_bar_on_a_terminal(
     assert "patterns/s" in err
 
 
+def test_a_bar_follows_a_total_that_changes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    progress = ProgressDisplay("trial")
+    for done, total in ((0, 1), (3, 40), (7, 9)):
+        progress(done, total)
+    progress.close()
+    assert "7/9" in capsys.readouterr().err
+
+
+
 def test_a_warning_is_one_line_though_a_library_formats_warnings_its_own_way() -> None:
     text = """
 import warnings

@@ -283,6 +283,8 @@ class ProgressDisplay:
                 leave=not self._brief,
                 delay=1.0 if self._brief else 0.0,
             )
+        # Where nobody knows beforehand how many there will be, it changes.
+        self._bar.total = total
         if remark:
             self._bar.set_postfix_str(remark, refresh=False)
         self._bar.update(done - self._bar.n)

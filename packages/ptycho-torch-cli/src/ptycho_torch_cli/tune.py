@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tune(args: argparse.Namespace) -> int:
+    began = time.monotonic()
     payload = _payload(args)
     if args.dry_run:
         print_resolution(payload)
@@ -106,6 +108,7 @@ def _tune(args: argparse.Namespace) -> int:
                 resume=args.resume,
                 progress=progress,
                 command=args.command_line,
+                began=began,
             )
         except TuningInterrupted as stop:
             note(_table(stop.tuning))

@@ -98,6 +98,8 @@ def test_reading_the_scan_counts_for_the_budget(search, monkeypatch):
     with pytest.raises(TuningFailed, match=r"within 3 s; --resume with a larger --budget-s goes on"):
         tune_scan(payload, clock=lambda: float(next(ticks)))
     assert recorded(payload.data_config.output_dir)["trials"][0]["state"] == "out of time"
+    with pytest.raises(TuningFailed, match="no trial came to its end within 600 s"):
+        tune_scan(search("late", budget_s=600.0), clock=lambda: 1000.0, began=399.0)
 
 
 @pytest.mark.rule("RUN-092")
@@ -201,7 +203,7 @@ def test_a_record_that_cannot_be_used_is_refused(search, tmp_path, content):
 
 def test_older_results_stay_unless_they_are_to_be_replaced(search):
     tune_scan(search(trials=1))
-    with pytest.raises(ConfigError, match="--overwrite"):
+    with pytest.raises(ConfigError, match=r"--overwrite.*--resume \(resume=True\) goes on with the search"):
         tune_scan(search())
     assert len(tune_scan(search(trials=2), overwrite=True).tuning.trials) == 2
 

@@ -38,9 +38,9 @@ from ptycho_torch.trials.tuning import (
 )
 from ptycho_torch.workflows.jobs.refinement import read_of
 from ptycho_torch.workflows.processes.device import numerics, resolve_accelerator
-from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, RunDirectory
+from ptycho_torch.workflows.runs.directory import RESOLVED_NAME, TRIALS, RunDirectory
 from ptycho_torch.workflows.runs.resume import check_same_settings
-from ptycho_torch.workflows.runs.trial_record import TRIALS, read_trials, write_trials
+from ptycho_torch.workflows.runs.trial_record import read_trials, write_trials
 
 __all__ = ["TUNING_FILES", "TuningFailed", "TuningOutcome", "repeating_words", "tune_scan"]
 
@@ -90,6 +90,7 @@ def tune_scan(
     progress: Progress | None = None,
     command: Sequence[str] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    began: float | None = None,
 ) -> TuningOutcome:
     """Search settings for a scan, judged by frames that were held out, within a budget.
 
@@ -106,7 +107,9 @@ def tune_scan(
     command
         Command line, for the record.
     clock
-        Tells the time; s. The budget begins with the call.
+        Tells the time; s.
+    began
+        When the budget began, by this clock; None: with the call.
 
     Raises
     ------
@@ -120,7 +123,7 @@ def tune_scan(
     TuningInterrupted
         On Ctrl-C; the trials so far have been written, and the search can be resumed.
     """
-    began = clock()
+    began = clock() if began is None else began
     require_optuna()
     run = _find_place(payload, overwrite=overwrite, resume=resume)
     device = resolve_accelerator(payload.execution_config.accelerator)

@@ -35,10 +35,13 @@ from ptycho_torch.workflows.runs.publishing import (
 )
 from ptycho_torch.workflows.runs.record import RunRecord, read_record, read_records
 
-__all__ = ["RESOLVED_NAME", "RunDirectory", "resolved_config"]
+__all__ = ["RESOLVED_NAME", "TRIALS", "RunDirectory", "resolved_config"]
 
 RESOLVED_NAME = "resolved_config.json"
 """Settings of a run, the first file that it writes."""
+
+TRIALS = "trials.json"
+"""Every trial of a search of settings."""
 
 # Every command writes these. Where another command has the name, that of the command is added.
 _OF_EVERY_COMMAND = (RESOLVED_NAME, REPORT_NAME)
@@ -57,7 +60,7 @@ class RunDirectory:
     path
         Output directory.
     command
-        ``train``, ``infer``, ``refine`` or ``evaluate``.
+        ``train``, ``infer``, ``refine``, ``tune`` or ``evaluate``.
     names
         Files and folders the run may write.
     work
@@ -347,6 +350,8 @@ def _taken(path: Path, held: Sequence[str]) -> ConfigError:
     hint = "choose another directory, or replace the results with --overwrite (overwrite=True)"
     if "checkpoints" in held:
         hint += "; --resume (resume=True) continues a training that was interrupted"
+    if TRIALS in held:
+        hint += "; --resume (resume=True) goes on with the search"
     expected = f"a directory without the results of another run, but it holds {', '.join(held)}"
     return ConfigError(Problem("output_dir", str(path), expected, hint))
 

@@ -13,11 +13,9 @@ from ptycho_config import ConfigError, Problem
 from ptycho_torch.atomic import atomic_write
 from ptycho_torch.bundle import installed_versions
 from ptycho_torch.trials.tuning import Space, Trial, Tuning, trials_from
+from ptycho_torch.workflows.runs.directory import TRIALS
 
-__all__ = ["TRIALS", "RecordedTrials", "read_trials", "write_trials"]
-
-TRIALS = "trials.json"
-"""Name of the file."""
+__all__ = ["RecordedTrials", "read_trials", "write_trials"]
 
 _FORMAT = "ptycho-torch search of settings"
 _VERSION = 1
@@ -76,7 +74,7 @@ def write_trials(folder: Path, tuning: Tuning, scan: str, words: Sequence[str]) 
     Parameters
     ----------
     folder
-        Receives `TRIALS`.
+        Receives ``trials.json``.
     tuning
         Every trial, and what they say together.
     scan
