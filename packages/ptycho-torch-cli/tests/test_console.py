@@ -177,7 +177,6 @@ def test_a_bar_follows_a_total_that_changes(
     assert "7/9" in capsys.readouterr().err
 
 
-
 def test_a_warning_is_one_line_though_a_library_formats_warnings_its_own_way() -> None:
     text = """
 import warnings
