@@ -113,6 +113,11 @@ def _set(where: Any, value: float) -> Callable[[np.ndarray], np.ndarray]:
     return change
 
 
+def _brighter(frames: np.ndarray) -> np.ndarray:
+    frames[len(frames) // 2 :] *= 2
+    return frames
+
+
 def _mirrored(positions: np.ndarray, axis: int) -> np.ndarray:
     turned = positions.copy()
     turned[:, axis] = 2 * positions[:, axis].mean() - positions[:, axis]
@@ -144,6 +149,16 @@ def wrong() -> Iterator[tuple[str, Change]]:
     yield "one enormous value", lambda s, r: _frames(s, _set(np.s_[40, 10, 20], 10**6))
     yield "clipped", lambda s, r: _frames(s, lambda f: np.minimum(f, max(2, f.max() // 50)))
     yield "wrapped", lambda s, r: _frames(s, lambda f: f % max(2, int(f.max()) // 3))
+    yield (
+        "background of 5 %",
+        lambda s, r: _frames(s, lambda f: f + r.poisson(0.05 * f.sum((1, 2)).mean() / f[0].size, f.shape)),
+    )
+    yield (
+        "doses of 30 to 100 %",
+        lambda s, r: _frames(s, lambda f: r.binomial(f, r.uniform(0.3, 1, (len(f), 1, 1)))),
+    )
+    yield "twice the dose from the middle on", lambda s, r: _frames(s, _brighter)
+    yield "probe transposed", lambda s, r: replace(s, probe=s.probe.transpose(0, 2, 1))
     yield "roots as counts", lambda s, r: _frames(s, lambda f: np.rint(np.sqrt(f)))
     yield "squares as counts", lambda s, r: _frames(s, lambda f: f**2)
     yield (

@@ -178,7 +178,7 @@ FITTED = {
 def test_an_unknown_that_is_lacking_is_named_with_what_fits_it(scan, kind):
     faulty = LACKS[kind](scan)
     found = judged(faulty)
-    assert found.is_bad is (found.misfit > WORTH_A_WARNING * found.misfit_of_empty_object)
+    assert found.is_bad is (found.misfit > WORTH_A_WARNING[kind] * found.misfit_of_empty_object)
     assert found.lacking is not None
     assert found.lacking.kind == kind
     assert f"--refine-{kind}" in found.sentence
@@ -199,7 +199,8 @@ def test_of_a_right_scan_nothing_is_lacking(scan):
 def test_what_lacks_a_little_is_said_and_no_failure():
     passed = Verdict(is_bad=False, misfit=0.05, misfit_of_empty_object=1.0, sentence="fine")
     lack = Lack(kind="dose", share=0.3)
-    little, much = (lack_doubted(replace(passed, misfit=misfit), lack) for misfit in (0.05, 0.15))
+    assert not lack_doubted(replace(passed, misfit=0.07), Lack(kind="probe", share=0.3)).is_bad
+    little, much = (lack_doubted(replace(passed, misfit=misfit), lack) for misfit in (0.02, 0.07))
     assert (little.is_bad, much.is_bad) == (False, True)
     for found in (little, much):
         assert found.lacking == lack

@@ -80,7 +80,7 @@ def lack_doubted(found: Verdict, best: Lack | None) -> Verdict:
     """
     if best is None or found.misfit is None or not found.misfit_of_empty_object:
         return found
-    is_bad = found.is_bad or found.misfit > WORTH_A_WARNING * found.misfit_of_empty_object
+    is_bad = found.is_bad or found.misfit > WORTH_A_WARNING[best.kind] * found.misfit_of_empty_object
     but = ", but" if is_bad and not found.is_bad else ";"
     text = f"{found.sentence}{but} still better with {best.sentence()}"
     return replace(found, is_bad=is_bad, sentence=text, lacking=best)

@@ -16,11 +16,12 @@ LIMIT = 0.6
 Of right scans a background, a dose of each frame or another probe leave 0.8 and more, and mostly all of it.
 """
 
-WORTH_A_WARNING = 0.1
-"""Share of the misfit of an empty object from which on a lack makes a result wrong.
+WORTH_A_WARNING: dict[Kind, float] = {"background": 0.05, "dose": 0.05, "probe": 0.1}
+"""Shares of the misfit of an empty object from which on a lack makes a result wrong.
 
-A tenth in squares is a third in the root, which an unknown that is fitted gets back. Below, it is worth
-knowing.
+A tenth in squares is a third in the root, which an unknown that is fitted gets back; below, it is worth
+knowing. The misfit is taken with each frame at its own dose, and an object takes up much of an even
+background: of these half as much is enough.
 """
 
 _SAID = {

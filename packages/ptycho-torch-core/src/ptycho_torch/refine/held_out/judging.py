@@ -140,7 +140,7 @@ class _Judging:
     def of(self, scan: Scan, rows: Rows) -> Verdict:
         """Verdict by some neighbouring frames."""
         if len(rows) < _LEAST_FRAMES:
-            return untold(f"{len(rows)} frames are too few to hold some out")
+            return untold(f"too few frames to hold some of them out, {len(rows)}")
         lit, trial = self._lit(scan, rows)
         is_smoothed = self.config.smoothness > 0 or self.config.total_variation > 0
         is_grainy = not is_smoothed and float(lit.counts_per_frame().mean()) < FEW_COUNTS
