@@ -326,12 +326,16 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def demo(session: nox.Session) -> None:
-    """Train on the measured scan in data/, reconstruct and refine it, compare; see demo_output/."""
+    """Reconstruct the measured scan in data/ without a network and with one, compare; see demo_output/."""
     install(session, *editable(PACKAGES))
     scan = ROOT / "data" / "siemens_star_128.npz"
     reference = ROOT / "data" / "siemens_star_reference.npz"
     output = ROOT / "demo_output"
-    model, result = output / "model", output / "reconstruction"
+    refined, model, result = output / "refined", output / "model", output / "reconstruction"
+    session.run(
+        "ptycho-torch", "refine", "--data", str(scan), "--output-dir", str(refined), "--overwrite",
+        "--epochs", "30", "--likelihood", "amplitude",
+    )  # fmt: skip
     session.run(
         "ptycho-torch", "train", "--train-data-file", str(scan), "--output-dir", str(model), "--overwrite",
         "--max-epochs", "20", "--scheduler", "WarmupCosine", *session.posargs,
@@ -340,10 +344,11 @@ def demo(session: nox.Session) -> None:
         "ptycho-torch", "infer", "--model-path", str(model), "--test-data", str(scan),
         "--output-dir", str(result), "--overwrite", "--refine", "30", "--likelihood", "amplitude",
     )  # fmt: skip
-    session.run(
-        "ptycho-torch", "evaluate", str(result / "reconstruction.npz"), str(reference),
-        "--output-dir", str(output / "evaluation"), "--overwrite",
-    )  # fmt: skip
+    for folder, name in ((refined, "evaluation_refined"), (result, "evaluation")):
+        session.run(
+            "ptycho-torch", "evaluate", str(folder / "reconstruction.npz"), str(reference),
+            "--output-dir", str(output / name), "--overwrite",
+        )  # fmt: skip
     pictures = sorted(path.relative_to(ROOT) for path in output.rglob("*.png"))
     session.log("Pictures: " + ", ".join(str(path) for path in pictures))
 
