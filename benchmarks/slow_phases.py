@@ -102,12 +102,18 @@ def scan_of(kind: str, step_px: int, photons: float, seed: int, fault: str, side
     scan = simulate_scan(
         object_of(kind, (shape[0], shape[1]), seed + 5), probe, positions, photons=photons, seed=seed + 1
     )
+    return stated(scan, fault, seed)
+
+
+def stated(scan: Scan, fault: str, seed: int) -> Scan:
+    """A scan as its user states it: with a blurred probe, or with positions that are 2 px rms wrong."""
     if fault == "probe blurred":
+        probe = scan.probe
         blurred = gaussian_filter(probe.real, (0, 2, 2)) + 1j * gaussian_filter(probe.imag, (0, 2, 2))
         return replace(scan, probe=blurred.astype(np.complex64))
     if fault == "positions 2 px":
-        wrong = np.random.default_rng(seed).normal(scale=2 / math.sqrt(2), size=positions.shape)
-        return replace(scan, positions=positions + wrong.clip(-5, 5))
+        wrong = np.random.default_rng(seed).normal(scale=2 / math.sqrt(2), size=scan.positions.shape)
+        return replace(scan, positions=scan.positions + wrong.clip(-5, 5))
     return scan
 
 
