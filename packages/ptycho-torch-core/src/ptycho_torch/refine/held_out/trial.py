@@ -122,12 +122,12 @@ class Trial:
         self, rest: Scan, unknown: Kind
     ) -> tuple[StitchedObject, npt.NDArray[np.complexfloating], npt.NDArray[np.floating] | None]:
         """An object from some of the frames with one unknown more: the object, its probe and background."""
-        changes: dict[str, Any] = {
+        changes: dict[Kind, dict[str, Any]] = {
             "background": {"refine_background": "smooth"},
             "dose": {"refine_dose": True},
             "probe": {"refine_probe": True},
-        }[unknown]
-        config = evolve(self.config, refine_epochs=_EPOCHS, **changes)
+        }
+        config = evolve(self.config, refine_epochs=_EPOCHS, **changes[unknown])
         made = refine(rest, config=config, device=self.device, processes=ALONE, dark=self.dark)
         return made.object, made.probe, made.background
 
