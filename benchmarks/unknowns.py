@@ -74,6 +74,21 @@ CASES = {
         )
         for name, smooth in (("free", 0.0), ("smoothed", 10.0))
     },
+    "dose beside a fitted probe": Case(
+        faults=Faults(dose_rms=0.2),
+        settings={"refine_dose": True},
+        others={"likelihood": "amplitude", "refine_probe": True},
+        photons=(1e6,),
+        epochs=60,
+        scan=LARGER,
+    ),
+    "a probe that drifts, positions 1 px beside": Case(
+        faults=Faults(probe_drift=0.5, position_error_px=1.0),
+        settings={"probe_variation": 2, "refine_positions": True},
+        others={"refine_probe": True},
+        photons=(1e6,),
+        epochs=120,
+    ),
     "geometry, 3 % and 1 degree": Case(
         faults=Faults(**STRETCHED),
         settings={"refine_geometry": True},

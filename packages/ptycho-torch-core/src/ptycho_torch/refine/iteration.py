@@ -315,7 +315,7 @@ class Iteration:
             unknown.settle()
         if whole:
             for unknown in moving:
-                unknown.take_along(self.unknowns.object)
+                unknown.take_along(self.unknowns.object, self.unknowns.probe)
             self._accelerate(misfit.per_photon, n_subsets)
         else:
             self._stand()

@@ -11,8 +11,10 @@ import torch
 from ptycho_config import RefineConfig
 from ptycho_torch.data.simulation import Faults, simulate_scene
 from ptycho_torch.refine import forward_residual, refine
+from ptycho_torch.refine.iteration import Iteration
 from ptycho_torch.refine.settings import epochs_of
 from ptycho_torch.refine.unknowns.dose import DoseUnknown
+from ptycho_torch.refine.unknowns.geometry import GeometryUnknown
 
 FLICKERING, FADING = Faults(dose_rms=0.2), Faults(dose_fading=0.57)
 
@@ -32,7 +34,15 @@ def scan_with(faults, scene="lines", *, grid=(8, 8), photons=1e5):
 
 def unknown_of(n_frames=4, *, of_amplitudes=False):
     start = torch.ones(n_frames, dtype=torch.float64)
-    return DoseUnknown(start, intensity_scale=100.0, counts=1e4, of_amplitudes=of_amplitudes)
+    return DoseUnknown(
+        start,
+        intensity_scale=100.0,
+        counts=1e4,
+        of_amplitudes=of_amplitudes,
+        positions=torch.zeros(n_frames, 2, dtype=torch.float64),
+        origin=torch.zeros(2, dtype=torch.float64),
+        n_pixels=6,
+    )
 
 
 @pytest.mark.rule("REF-022")
@@ -136,3 +146,48 @@ def test_bad_pixels_and_a_fitted_probe_go_with_it(error_of):
     truth = FLICKERING.doses(scan.n_frames, 11)
     assert np.corrcoef(found.others["dose"], truth)[0, 1] > 0.9
     assert error_of(scan, found) < 0.5 * error_of(scan, refine(masked, epochs=60, refine_probe=True))
+
+
+@pytest.mark.rule("REF-022")
+@pytest.mark.parametrize(("n_scans", "settings"), [(1, {}), (1, {"probe_variation": 2}), (2, {})])
+def test_no_frame_sees_the_trend_that_is_put_back(n_scans, settings):
+    scan = simulate_scene("lines", N=32, grid=(6, 6), step_px=4.0, seed=1)
+    index = np.arange(scan.n_frames) % n_scans
+    solver = Iteration(
+        replace(scan, scan_index=index),
+        None,
+        RefineConfig(refine_dose=True, refine_probe=True, refine_warm_up=0, **settings),
+        device=torch.device("cpu"),
+        dtype=torch.complex128,
+        probes=None if n_scans == 1 else np.stack([scan.probe, scan.probe]),
+    )
+    solver.run_epoch(0, 2)
+    unknowns = solver.unknowns
+    (dose,) = (one for one in unknowns.others if isinstance(one, DoseUnknown))
+    for one in unknowns.others:
+        if isinstance(one, GeometryUnknown):
+            one.value.zero_()
+    every = np.arange(scan.n_frames)
+
+    def shown():
+        where = solver._placement(every)
+        field = torch.fft.fft2(unknowns.light(where, every) * where.cut(unknowns.object.value)[:, None])
+        return field.abs().square().sum(dim=1)
+
+    tilted = dose.value * torch.exp(dose.places[:, :2] @ dose.places.new_tensor([0.01, -0.02]))
+    before, mean, dose.value = shown(), dose.value.clone(), tilted
+    there = shown()
+    dose.take_along(unknowns.object, unknowns.probe)
+    assert (there / before - 1).abs().max() > 0.2
+    torch.testing.assert_close(dose.value, mean, rtol=1e-9, atol=0)
+    torch.testing.assert_close(shown(), there, rtol=2e-3, atol=1e-5 * float(there.max()))
+
+
+@pytest.mark.rule("REF-022")
+def test_a_fitted_probe_leaves_the_brightness_to_the_object(error_of):
+    scan = scan_with(Faults(), "natural", grid=(10, 10), photons=1e6)
+    settings = {"refine_probe": True, "likelihood": "amplitude", "epochs": 80}
+    plain, fitted = (refine(scan, **settings, refine_dose=dose) for dose in (False, True))
+    assert fitted.others["dose"].std() < 0.05
+    assert error_of(scan, fitted) < 1.4 * error_of(scan, plain)
+    assert fitted.said["dose"].endswith("a trend over the scan is left to object and probe")

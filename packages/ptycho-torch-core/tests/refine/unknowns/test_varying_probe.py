@@ -178,3 +178,37 @@ def test_a_slow_drift_gets_the_time_that_it_needs(scan_of):
     assert refine(scan_of(), **told).stopped_early
     assert not refine(scan_of(), probe_variation=1, **told).stopped_early
     assert epochs_of(RefineConfig(refine_probe=True, probe_variation=1)) == 120
+
+
+@pytest.mark.rule("REF-030")
+def test_positions_beside_a_drifting_probe_do_not_bend_the_scan(error_of):
+    settings = {"refine_probe": True, "refine_positions": True, "probe_variation": 2, "epochs": 45}
+    size = {"N": 32, "grid": (10, 10), "step_px": 4.0, "jitter_px": 1.0, "photons": 1e6, "seed": 11}
+    true = simulate_scene("lines", **size)
+    for error_px, left_px, least in ((0.0, 0.08, 0.023), (1.0, 0.2, 0.045)):
+        faults = Faults(probe_drift=0.5, position_error_px=error_px)
+        scan = simulate_scene("lines", **size, faults=faults)
+        result = refine(scan, **settings)
+        moves = result.positions - true.positions
+        moves -= moves.mean(axis=0)
+        assert np.sqrt((moves**2).sum(axis=1).mean()) < left_px
+        assert error_of(true, result) < least
+
+
+def test_what_positions_have_in_common_is_kept_at_first_only(scan_of):
+    scan = scan_of()
+    config = RefineConfig(refine_positions=True, refine_probe=True, probe_variation=1)
+    solver = Iteration(scan, None, config, device=torch.device("cpu"), dtype=torch.complex128)
+    places = solver.unknowns.positions
+    y, x = torch.from_numpy(scan.positions - scan.positions.mean(axis=0)).T
+    bent = 0.01 * torch.stack((y.square() - x.square(), -2 * y * x), dim=1)
+    single = torch.zeros_like(bent)
+    single[7, 0] = 1.0
+    for epoch, kept in ((29, False), (30, True)):
+        places.begin(epoch)
+        places.value = places.start + bent + single
+        places.settle()
+        left = places.value - places.start
+        along = float((left * bent).sum() / bent.square().sum())
+        assert (along > 0.9) if kept else (abs(along) < 1e-9)
+        assert left[7, 0] > 0.5

@@ -386,8 +386,12 @@ class Unknown(ABC):
     def settle(self) -> None:  # noqa: B027 - not every unknown needs it
         """Put the value back to what no measurement fixes, at the end of an epoch."""
 
-    def take_along(self, image: Unknown) -> None:  # noqa: B027 - not every unknown needs it
-        """Move the object, and its momentum, where frames have moved together."""
+    def take_along(self, image: Unknown, probe: Unknown) -> None:  # noqa: B027 - not every unknown needs it
+        """Change object and probe, and their momentum, by what they have in common with this one."""
+
+    def multiply(self, factor: Tensor) -> None:
+        """Multiply the value, the result, and where the next epoch starts."""
+        self.value, self.now, self.ahead = (part * factor for part in (self.value, self.now, self.ahead))
 
     def advance(self, momentum: float) -> None:
         """Take the value for the result of the epoch, and start the next one ahead of it."""

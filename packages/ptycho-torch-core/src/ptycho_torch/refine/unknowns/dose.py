@@ -23,10 +23,15 @@ Clayton and Kaldor, Biometrics 43, 671, 1987). The doses say the shape:
 :math:`t/a = \langle (d_j/m - 1)^2 - d_j/(m \bar n)\rangle`, what is left of their spread without the shot
 noise of :math:`\bar n` counts per frame. Of a steady source this leaves ones. The distribution takes doses
 for independent, and would hold back a source that fades: a t below one weakens it.
+
+Where the probe is fitted too, no frame tells doses :math:`d_j e^{2 a p_j}` at the positions :math:`p_j` from
+an object :math:`O(x) e^{a x}` that a probe :math:`P(r) e^{-a r}` lights. Of these, those of least spread are
+taken, as the distribution would have them: doses have no trend over the positions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -54,6 +59,12 @@ class DoseUnknown(Unknown):
         Mean counts per frame.
     of_amplitudes
         Whether amplitudes are fitted, and not counts with shot noise.
+    positions
+        float64, ``(n, 2)`` ``[y, x]``: where the frames are; px.
+    origin
+        float64, ``(2,)``: where on the array of the object position zero is; px.
+    n_pixels
+        Size of a frame.
     first_epoch
         See :class:`Unknown`.
     """
@@ -68,9 +79,17 @@ class DoseUnknown(Unknown):
         intensity_scale: float,
         counts: float,
         of_amplitudes: bool,
+        positions: Tensor,
+        origin: Tensor,
+        n_pixels: int,
         first_epoch: int = 0,
     ) -> None:
         super().__init__(value, fitted=True, first_epoch=first_epoch)
+        centre = positions.mean(dim=0)
+        self.places = torch.cat((positions - centre, torch.ones_like(positions[:, :1])), dim=1)
+        self.middle = centre + origin
+        self.n_pixels = n_pixels
+        self.shares_trend = False
         self.intensity_scale, self.counts, self.of_amplitudes = intensity_scale, counts, of_amplitudes
         self.growth = torch.zeros_like(value)
         self.shape, self.mean = 0.0, 1.0
@@ -91,6 +110,9 @@ class DoseUnknown(Unknown):
             intensity_scale=setup.intensity_scale,
             counts=float(light.mean()),
             of_amplitudes=setup.config.likelihood == "amplitude",
+            positions=torch.from_numpy(setup.scan.positions.copy()).to(setup.device),
+            origin=setup.canvas.origin_tensor(setup.device),
+            n_pixels=setup.scan.N,
             first_epoch=setup.first_epoch(0),
         )
 
@@ -139,6 +161,18 @@ class DoseUnknown(Unknown):
         spread = float((share - 1).square().mean() - share.mean() / self.counts)
         self.shape = _TRUST / max(spread, _SMALLEST_SPREAD)
 
+    def take_along(self, image: Unknown, probe: Unknown) -> None:
+        """Leave the trend of the doses over the positions to the object, where the probe is fitted too."""
+        self.shares_trend = probe.moving
+        if not probe.moving:
+            return
+        trend = torch.linalg.lstsq(self.places, self.value.log()[:, None]).solution[:2, 0]
+        self.value = self.value * (-self.places[:, :2] @ trend).exp()
+        shape, size = image.value.shape[-2:], (self.n_pixels, self.n_pixels)
+        image.multiply(_exponential(trend / 2, shape, self.middle).to(image.value.real.dtype))
+        middle = torch.full_like(self.middle, self.n_pixels // 2)
+        probe.multiply(_exponential(-trend / 2, size, middle).to(image.value.real.dtype))
+
     def advance(self, momentum: float) -> None:
         """Take the doses for the result of the epoch; they follow the object, which has momentum."""
         self.now = self.ahead = self.value
@@ -154,3 +188,12 @@ class DoseUnknown(Unknown):
         result.said["dose"] = (
             f"from {dose.min():.3g} to {dose.max():.3g} of the mean, {100 * dose.std():.2g} % (rms) apart"
         )
+        if self.shares_trend:
+            result.said["dose"] += "; a trend over the scan is left to object and probe"
+
+
+def _exponential(slope: Tensor, shape: Sequence[int], middle: Tensor) -> Tensor:
+    """Real, of a shape ``(height, width)``: the exponential of a slope ``(2,)`` per px from a middle."""
+    axes = (torch.arange(side, dtype=slope.dtype, device=slope.device) for side in shape)
+    down, right = (part * (axis - start) for part, axis, start in zip(slope, axes, middle, strict=True))
+    return (down[:, None] + right).exp()

@@ -188,7 +188,7 @@ class GeometryUnknown(Unknown):
         far = self._farthest(self.change)
         self.next_epoch = self.epoch + next(wait for least, wait in _WAITS if far >= least)
 
-    def take_along(self, image: Unknown) -> None:
+    def take_along(self, image: Unknown, probe: Unknown) -> None:
         """Move the object by the step, with its momentum, where the step is more than a trifle."""
         if self._farthest(self.change) < _TAKEN_ALONG_PX:
             return

@@ -157,6 +157,11 @@ class ScanProbes(ProbeUnknown):
             probe.advance(momentum)
         self.now = self.ahead = self.value
 
+    def multiply(self, factor: Tensor) -> None:
+        """Multiply every probe; the doses stay."""
+        for probe in self.probes:
+            probe.multiply(factor)
+
     def go_back(self) -> None:
         """Return to the result of the last epoch that ended."""
         super().go_back()

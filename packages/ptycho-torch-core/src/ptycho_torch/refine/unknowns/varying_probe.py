@@ -135,6 +135,11 @@ class VaryingProbe(ProbeUnknown):
         super().advance(momentum)
         self._now = (self.variation, self.weights)
 
+    def multiply(self, factor: Tensor) -> None:
+        """Multiply the modes beside, too."""
+        super().multiply(factor)
+        self.variation, self._now = self.variation * factor, (self._now[0] * factor, self._now[1])
+
     def go_back(self) -> None:
         """Return to the result of the last epoch that ended."""
         super().go_back()
