@@ -19,10 +19,16 @@ def test_the_benchmark_runs(quick_record) -> None:
 
 def test_the_record_holds_what_the_guide_says(record) -> None:
     cases = record("unknowns")["cases"]
-    doses = [row for name, rows in cases.items() if name.startswith("dose") for row in rows.values()]
+    doses = [row for name, rows in cases.items() if name.startswith("dose,") for row in rows.values()]
     assert len(doses) == 12
     assert min(row["regained"] for row in doses) > 0.9
     assert max(row["cost"] for row in doses) < 0.01
+    beside = cases["dose beside a fitted probe"].values()
+    assert min(row["regained"] for row in beside) > 0.96
+    assert max(row["cost"] for row in beside) < 0.02
+    bent = cases["a probe that drifts, positions 1 px beside"].values()
+    assert min(row["regained"] for row in bent) > 0.6
+    assert max(row["cost"] for row in bent) < 0.1
     probes = {
         f"{name}, {row}": figures
         for name, rows in cases.items()

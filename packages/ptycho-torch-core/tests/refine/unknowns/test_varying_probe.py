@@ -182,7 +182,7 @@ def test_a_slow_drift_gets_the_time_that_it_needs(scan_of):
 
 @pytest.mark.rule("REF-030")
 def test_positions_beside_a_drifting_probe_do_not_bend_the_scan(error_of):
-    settings = {"refine_probe": True, "refine_positions": True, "probe_variation": 2, "epochs": 45}
+    settings = {"refine_probe": True, "refine_positions": True, "probe_variation": 2, "epochs": 60}
     size = {"N": 32, "grid": (10, 10), "step_px": 4.0, "jitter_px": 1.0, "photons": 1e6, "seed": 11}
     true = simulate_scene("lines", **size)
     for error_px, left_px, least in ((0.0, 0.08, 0.023), (1.0, 0.2, 0.045)):
