@@ -62,7 +62,7 @@ def test_an_existing_file_is_kept_unless_told_otherwise(
         (["--metadata", "energy"], "KEY=VALUE"),
         (["--focus-distance", "0.1"], "add --propagation near"),
         (["--slices", "2"], "expected both or none"),
-        (["--propagation", "near", "--focus-distance", "1e-5"], "more than the 64 px of a frame"),
+        (["--propagation", "near", "--focus-distance", "1e-5"], "at most the 64 px of a frame"),
     ],
 )
 def test_wrong_wishes(
