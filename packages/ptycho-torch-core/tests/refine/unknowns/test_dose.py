@@ -174,7 +174,7 @@ def test_no_frame_sees_the_trend_that_is_put_back(n_scans, settings):
         field = torch.fft.fft2(unknowns.light(where, every) * where.cut(unknowns.object.value)[:, None])
         return field.abs().square().sum(dim=1)
 
-    tilted = dose.value * torch.exp(dose.places[:, :2] @ dose.places.new_tensor([0.01, -0.02]))
+    tilted = dose.value * torch.exp(dose.places @ dose.places.new_tensor([0.01, -0.02]))
     before, mean, dose.value = shown(), dose.value.clone(), tilted
     there = shown()
     dose.take_along(unknowns.object, unknowns.probe)
@@ -191,3 +191,34 @@ def test_a_fitted_probe_leaves_the_brightness_to_the_object(error_of):
     assert fitted.others["dose"].std() < 0.05
     assert error_of(scan, fitted) < 1.4 * error_of(scan, plain)
     assert fitted.said["dose"].endswith("a trend over the scan is left to object and probe")
+
+
+@pytest.mark.rule("REF-022")
+def test_the_trend_of_the_source_stays_where_the_object_has_phase_alone():
+    scan = scan_with(FADING, "lines", photons=1e6)
+    result = refine(
+        scan, refine_dose=True, refine_probe=True, object_constraint="phase", epochs=20, error_bars="none"
+    )
+    truth = FADING.doses(scan.n_frames, 11)
+    assert np.polyfit(truth, result.others["dose"], 1)[0] > 0.5
+    assert "left to" not in result.said["dose"]
+
+
+def test_a_dark_frame_says_nothing_of_the_trend():
+    scan = simulate_scene("lines", N=32, grid=(6, 6), step_px=4.0, seed=1)
+    config = RefineConfig(refine_dose=True, refine_probe=True, refine_warm_up=0)
+    solver = Iteration(scan, None, config, device=torch.device("cpu"), dtype=torch.complex128)
+    (dose,) = solver.unknowns.others
+    solver.unknowns.probe.begin(0)
+    dose.value = torch.ones_like(dose.value)
+    dose.value[0] = 1e-3
+    dose.take_along(solver.unknowns.object, solver.unknowns.probe)
+    assert (dose.value[1:] - 1).abs().max() < 0.05
+
+
+@pytest.mark.rule("REF-022")
+def test_frames_along_a_line_have_one_trend():
+    scan = simulate_scene("lines", N=32, grid=(1, 12), step_px=4.0, seed=1)
+    result = refine(scan, refine_dose=True, refine_probe=True, epochs=8, error_bars="none")
+    assert np.isfinite(result.others["dose"]).all()
+    assert np.isfinite(result.object.object).all()

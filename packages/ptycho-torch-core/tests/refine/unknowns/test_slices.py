@@ -181,3 +181,15 @@ def test_a_scene_of_slices_is_told_of():
     for wrong in ({"slices": 2}, {"slice_distance_m": 1e-4}):
         with pytest.raises(ValueError, match="slices"):
             simulate_scene("lines", **wrong, **size)
+
+
+@pytest.mark.rule("REF-022")
+def test_slices_keep_the_trend_of_the_doses():
+    """Light spreads on its way from one to the next, so that frames tell a ramp of the last one."""
+    scan, _ = thick_scan(THICK)
+    fading = np.linspace(1.5, 0.5, scan.n_frames)[:, None, None]
+    scan = replace(scan, diffraction=np.rint(np.asarray(scan.diffraction) * fading).astype(np.float32))
+    settings = {"slices": 2, "slice_distance": THICK, "refine_dose": True, "refine_probe": True}
+    result = refine(scan, epochs=15, error_bars="none", **settings)
+    assert result.others["dose"].std() > 0.1
+    assert "left to" not in result.said["dose"]

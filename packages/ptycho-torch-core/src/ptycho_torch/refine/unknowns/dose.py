@@ -26,7 +26,8 @@ for independent, and would hold back a source that fades: a t below one weakens 
 
 Where the probe is fitted too, no frame tells doses :math:`d_j e^{2 a p_j}` at the positions :math:`p_j` from
 an object :math:`O(x) e^{a x}` that a probe :math:`P(r) e^{-a r}` lights. Of these, those of least spread are
-taken, as the distribution would have them: doses have no trend over the positions.
+taken, as the distribution would have them: doses have no trend over the positions. An object of phase alone
+has no such freedom.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ptycho_torch.refine.robust import robust_fit
 from ptycho_torch.refine.unknowns.base import Indices, Published, Setup, Step, Unknown
 
 __all__ = ["DoseUnknown"]
@@ -65,6 +67,8 @@ class DoseUnknown(Unknown):
         float64, ``(2,)``: where on the array of the object position zero is; px.
     n_pixels
         Size of a frame.
+    is_free
+        Whether the object may be brighter on one side than on the other.
     first_epoch
         See :class:`Unknown`.
     """
@@ -82,13 +86,14 @@ class DoseUnknown(Unknown):
         positions: Tensor,
         origin: Tensor,
         n_pixels: int,
+        is_free: bool = True,
         first_epoch: int = 0,
     ) -> None:
         super().__init__(value, fitted=True, first_epoch=first_epoch)
         centre = positions.mean(dim=0)
-        self.places = torch.cat((positions - centre, torch.ones_like(positions[:, :1])), dim=1)
+        self.places = positions - centre
         self.middle = centre + origin
-        self.n_pixels = n_pixels
+        self.n_pixels, self.is_free = n_pixels, is_free
         self.shares_trend = False
         self.intensity_scale, self.counts, self.of_amplitudes = intensity_scale, counts, of_amplitudes
         self.growth = torch.zeros_like(value)
@@ -113,6 +118,8 @@ class DoseUnknown(Unknown):
             positions=torch.from_numpy(setup.scan.positions.copy()).to(setup.device),
             origin=setup.canvas.origin_tensor(setup.device),
             n_pixels=setup.scan.N,
+            # With one amplitude everywhere a trend is that of the doses; between slices light spreads.
+            is_free=setup.config.object_constraint != "phase" and setup.config.slices == 1,
             first_epoch=setup.first_epoch(0),
         )
 
@@ -163,11 +170,12 @@ class DoseUnknown(Unknown):
 
     def take_along(self, image: Unknown, probe: Unknown) -> None:
         """Leave the trend of the doses over the positions to the object, where the probe is fitted too."""
-        self.shares_trend = probe.moving
-        if not probe.moving:
+        self.shares_trend = probe.moving and self.is_free
+        if not self.shares_trend:
             return
-        trend = torch.linalg.lstsq(self.places, self.value.log()[:, None]).solution[:2, 0]
-        self.value = self.value * (-self.places[:, :2] @ trend).exp()
+        # Frames that are dark for another reason do not decide for the others.
+        trend = robust_fit(self.value.log()[:, None].cpu(), self.places.cpu())[:, 0].to(self.value)
+        self.value = self.value * (-self.places @ trend).exp()
         shape, size = image.value.shape[-2:], (self.n_pixels, self.n_pixels)
         image.multiply(_exponential(trend / 2, shape, self.middle).to(image.value.real.dtype))
         middle = torch.full_like(self.middle, self.n_pixels // 2)
