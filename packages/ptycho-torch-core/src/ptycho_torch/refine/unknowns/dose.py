@@ -38,7 +38,6 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ptycho_torch.refine.robust import robust_fit
 from ptycho_torch.refine.unknowns.base import Indices, Published, Setup, Step, Unknown
 
 __all__ = ["DoseUnknown"]
@@ -173,13 +172,20 @@ class DoseUnknown(Unknown):
         self.shares_trend = probe.moving and self.is_free
         if not self.shares_trend:
             return
-        # Frames that are dark for another reason do not decide for the others.
-        trend = robust_fit(self.value.log()[:, None].cpu(), self.places.cpu())[:, 0].to(self.value)
+        trend = self._trend()
         self.value = self.value * (-self.places @ trend).exp()
         shape, size = image.value.shape[-2:], (self.n_pixels, self.n_pixels)
         image.multiply(_exponential(trend / 2, shape, self.middle).to(image.value.real.dtype))
         middle = torch.full_like(self.middle, self.n_pixels // 2)
         probe.multiply(_exponential(-trend / 2, size, middle).to(image.value.real.dtype))
+
+    def _trend(self) -> Tensor:
+        """Slope ``(2,)`` of the logarithm over the positions, per px, weighed by the light of frames."""
+        columns = torch.cat((self.places, torch.ones_like(self.places[:, :1])), dim=1)
+        weighted = columns * self.value[:, None]
+        # Along a line of frames there is one slope only.
+        inverse = torch.linalg.pinv(weighted.T @ columns, hermitian=True)
+        return (inverse @ (weighted.T @ self.value.log()))[:2]
 
     def advance(self, momentum: float) -> None:
         """Take the doses for the result of the epoch; they follow the object, which has momentum."""
