@@ -110,11 +110,11 @@ def error_of(scan: Scan, image: np.ndarray, weight: np.ndarray, origin: np.ndarr
 
 
 def run_ours(
-    scan: Scan, start: StitchedObject | None, epochs: int, sub_pixel: str = "object"
+    scan: Scan, start: StitchedObject | None, epochs: int, sub_pixel: str = "object", device: str = "cpu"
 ) -> dict[str, float]:
     """Error and processor seconds of one run."""
     cpu, wall = time.process_time(), time.perf_counter()
-    result = refine(scan, start, epochs=epochs, sub_pixel=sub_pixel)
+    result = refine(scan, start, epochs=epochs, sub_pixel=sub_pixel, device=device)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     fitted = result.object
     error = error_of(scan, fitted.object, fitted.weight, fitted.origin)
@@ -138,9 +138,19 @@ def run_from_network(scan: Scan, bundle: Path, epochs: tuple[int, ...]) -> list[
 
 
 def run_theirs(
-    scan: Scan, solver: str, python: str, budget_s: float, last_epoch: int, weight: np.ndarray
+    scan: Scan,
+    solver: str,
+    python: str,
+    budget_s: float,
+    last_epoch: int,
+    weight: np.ndarray,
+    device: str = "cpu",
+    larger: int = 1,
 ) -> list[dict[str, float]]:
-    """Errors of one solver of Pty-Chi at the marks."""
+    """Errors of one solver of Pty-Chi at the marks, which are wall seconds on a GPU.
+
+    Its batches hold ``larger`` times as many frames as were best on a processor.
+    """
     start = flat_start(scan)
     gauge = calibrate(torch.from_numpy(scan.probe), float(scan.counts_per_frame().mean()))
     with tempfile.TemporaryDirectory() as folder:
@@ -161,6 +171,10 @@ def run_theirs(
             str(budget_s),
             "--last-epoch",
             str(last_epoch),
+            "--device",
+            device,
+            "--larger",
+            str(larger),
             "--marks-s",
             *map(str, MARKS_S),
         ]
