@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptycho_torch.diagnosis.doubts import scale_doubted
+from ptycho_torch.diagnosis.doubts import misled_doubted, scale_doubted
 from ptycho_torch.diagnosis.verdict import Verdict, misfits, verdict
 
 
@@ -158,3 +158,13 @@ def test_another_scale_is_told_only_where_it_leaves_far_less():
     found = scale_doubted(passed, (0.95, 0.3))
     assert found.is_bad
     assert found.better_scale == 0.95
+
+
+@pytest.mark.rule("REF-053")
+def test_a_refinement_that_led_away_is_wrong_whatever_else_is_found():
+    light, empty = patterns(1e5, seed=5)
+    passed = judged(np.random.default_rng(0).poisson(light).astype(float), light, empty)
+    assert misled_doubted(passed, None) is passed
+    found = misled_doubted(passed, "the refinement led away from the frames")
+    assert found.is_bad
+    assert found.sentence == f"the refinement led away from the frames; {passed.sentence}"

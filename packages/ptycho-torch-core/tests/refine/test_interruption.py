@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ptycho_torch.refine import RefinementInterrupted, forward_residual, refine
+from ptycho_torch.refine.iteration import Iteration
 
 
 def stop_after(epochs):
@@ -56,3 +57,30 @@ def test_held_out_frames_are_scored(scan_of):
     result = refine(scan.take(np.setdiff1d(np.arange(scan.n_frames), held)), epochs=30)
     flat = replace(result.object, object=np.ones_like(result.object.object))
     assert forward_residual(scan.take(held), result.object) < 0.5 * forward_residual(scan.take(held), flat)
+
+
+@pytest.mark.rule("REF-053")
+def test_a_run_that_leads_away_from_the_frames_says_so(scan_of, monkeypatch):
+    scan = scan_of()
+    begun = refine(scan, epochs=20, error_bars="none")
+    assert begun.worse is None
+    monkeypatch.setattr(Iteration, "_share_of_step", lambda _: -0.5)
+    told = {"refine_batch_size": scan.n_frames, "tolerance": 0, "error_bars": "none"}
+    led_away = refine(scan, begun.object, epochs=20, **told)
+    first, last = led_away.residuals[0], led_away.residuals[-1]
+    assert last > 1.05 * first
+    for said in (f"{last:.3g} in the last epoch", f"{first:.3g} in the first", "do not use this object"):
+        assert said in led_away.worse
+    with pytest.raises(RefinementInterrupted) as stop:
+        refine(scan, begun.object, epochs=25, progress=stop_after(20), **told)
+    assert stop.value.result.worse is not None
+
+
+@pytest.mark.rule("REF-053")
+def test_a_residual_that_a_constraint_costs_is_no_fault(scan_of):
+    scan = scan_of(photons=1e6)
+    begun = refine(scan, epochs=30, error_bars="none").object
+    told = {"refine_batch_size": scan.n_frames, "error_bars": "none"}
+    smoothed = refine(scan, begun, epochs=20, smoothness=0.3, **told)
+    assert smoothed.residuals[-1] > 1.05 * smoothed.residuals[0]
+    assert smoothed.worse is None

@@ -16,6 +16,7 @@ from ptycho_torch.diagnosis.verdict import Verdict
 __all__ = [
     "LIMIT_OF_SCALE",
     "lack_doubted",
+    "misled_doubted",
     "moves_doubted",
     "scale_doubted",
     "spoiled_there",
@@ -84,6 +85,21 @@ def lack_doubted(found: Verdict, best: Lack | None) -> Verdict:
     but = ", but" if is_bad and not found.is_bad else ";"
     text = f"{found.sentence}{but} still better with {best.sentence()}"
     return replace(found, is_bad=is_bad, sentence=text, lacking=best)
+
+
+def misled_doubted(found: Verdict, worse: str | None) -> Verdict:
+    """The verdict, unless the refinement itself explains the frames worse than what it began with.
+
+    Parameters
+    ----------
+    found
+        By frames that were held out.
+    worse
+        What there is to say of the refinement; None: it led towards the frames.
+    """
+    if worse is None:
+        return found
+    return replace(found, is_bad=True, sentence=f"{worse}; {found.sentence}")
 
 
 def spoiled_there(found: Verdict, frames: npt.NDArray[np.int64], place: npt.NDArray[np.float64]) -> Verdict:

@@ -117,6 +117,8 @@ class RefineResult:
         The same in words, by name.
     scans
         Of several scans that were fitted together what belongs to each; ``probe`` is that of the first one.
+    worse
+        What there is to say where the last epoch explains the frames worse than the first one did; else None.
     """
 
     object: StitchedObject
@@ -130,6 +132,7 @@ class RefineResult:
     error_bars: ErrorBars | None = None
     said: Mapping[str, str] = field(default_factory=dict)
     scans: tuple[ScanResult, ...] = ()
+    worse: str | None = None
 
     @property
     def n_epochs(self) -> int:

@@ -30,6 +30,8 @@ from ptycho_torch.refine.subsets import first_count, subset_counts
 __all__ = ["refine"]
 
 _PATIENCE = 5
+_MISLED = 1.05
+"""Last residual over first, beyond which a run that ends with a larger objective is no matter of noise."""
 
 
 def refine(
@@ -264,8 +266,7 @@ def _run(
     progress: Progress | None,
 ) -> RefineResult:
     """Epochs until the plan ends, the objective stops falling, or somebody interrupts."""
-    objectives: list[float] = []
-    residuals: list[float] = []
+    objectives, residuals = list[float](), list[float]()
     for epoch, n_subsets in enumerate(plan):
         try:
             misfit = solver.run_epoch(epoch, n_subsets)
@@ -277,13 +278,34 @@ def _run(
         except KeyboardInterrupt:
             if not residuals:
                 raise
-            raise RefinementInterrupted(solver.result(residuals, stopped=True)) from None
+            raise RefinementInterrupted(_ended(solver, objectives, residuals, stopped=True)) from None
         settled = plan[max(0, epoch - _PATIENCE)] == n_subsets == 1 and epoch >= solver.last_start + _PATIENCE
         if any(unknown.comes_out_late for unknown in solver.unknowns):
             continue
         if settled and epoch + 1 < len(plan) and _has_stalled(objectives, tolerance):
-            return solver.result(residuals, stopped=True)
-    return solver.result(residuals, stopped=False)
+            return _ended(solver, objectives, residuals, stopped=True)
+    return _ended(solver, objectives, residuals, stopped=False)
+
+
+def _ended(
+    solver: Iteration, objectives: Sequence[float], residuals: Sequence[float], *, stopped: bool
+) -> RefineResult:
+    """The result, and in words that it explains the frames worse than what it began with, where it does.
+
+    A residual that rises while the objective falls is what a constraint was asked to cost.
+    """
+    result = solver.result(list(residuals), stopped=stopped)
+    # An epoch is interrupted after it was counted, or before.
+    first, last = (objectives[at] for at in (0, len(residuals) - 1))
+    if last <= first or residuals[-1] <= _MISLED * residuals[0]:
+        return result
+    best = min(residuals)
+    words = (
+        f"the refinement led away from the frames: their residual is {residuals[-1]:.3g} in the last epoch, "
+        f"{residuals[0]:.3g} in the first and {best:.3g} in epoch {residuals.index(best) + 1}; do not use "
+        "this object, fit fewer unknowns or others, or take larger batches (--refine-batch-size)"
+    )
+    return replace(result, worse=words)
 
 
 def _require_finite(objective: float, epoch: int) -> None:

@@ -106,8 +106,35 @@ def test_it_goes_with_everything_else(sub_pixel, others):
     assert varied.probe.shape == (2, 32, 32)
 
 
+@pytest.mark.rule("REF-030")
+@pytest.mark.parametrize("grid", [(6, 6), (8, 8)])
+def test_doses_that_nobody_fits_do_not_drive_it_away(grid):
+    scan = scan_with(Faults(dose_rms=0.2), "natural", photons=1e4, grid=grid)
+    told = {"epochs": 30, "likelihood": "amplitude", "refine_probe": True, "error_bars": "none"}
+    plain, varied = (refine(scan, probe_variation=count, **told) for count in (0, 2))
+    assert varied.residuals[-1] < 1.1 * plain.residuals[-1]
+    # The doses of the frames are no change of their probe.
+    assert np.square(np.abs(varied.variation.weights)).mean() < 0.05
+
+
+def test_every_step_leaves_the_modes_beside_the_main_one():
+    scan = scan_with(Faults(dose_rms=0.2), "natural", grid=(4, 4))
+    config = RefineConfig(refine_probe=True, probe_variation=2, refine_warm_up=0, error_bars="none")
+    problem = Iteration(scan, None, config, device=torch.device("cpu"), dtype=torch.complex128)
+    for unknown in problem.unknowns:
+        unknown.begin(0)
+    probe = problem.unknowns.probe
+    with torch.no_grad():
+        problem._step(np.arange(0, 16, 2), 2, Misfit())
+    main, modes = probe.value[0], probe.variation
+    sizes = torch.linalg.vector_norm(modes, dim=(1, 2)) * torch.linalg.vector_norm(main)
+    assert ((modes * main.conj()).sum(dim=(1, 2)).abs() < 1e-10 * sizes).all()
+    assert (sizes > 0).all()
+
+
+@pytest.mark.parametrize("size", [0.01, 2.0])
 @pytest.mark.parametrize("sub_pixel", ["object", "probe"])
-def test_a_weight_moves_down_the_slope_of_the_misfit(sub_pixel):
+def test_a_weight_moves_down_the_slope_of_the_misfit(sub_pixel, size):
     scan = scan_with(DRIFTING, grid=(3, 3))
     config = RefineConfig(
         refine_probe=True, probe_variation=1, refine_warm_up=0, sub_pixel=sub_pixel, likelihood="amplitude"
@@ -129,7 +156,8 @@ def test_a_weight_moves_down_the_slope_of_the_misfit(sub_pixel):
         )
         return seen.objective
 
-    here, far = complex(probe.weights[4, 0]), 1e-5
+    weight, far = complex(probe.weights[4, 0]), 1e-5
+    here = size * weight / abs(weight)
     with torch.no_grad():
         slope = [(misfit(here + way) - misfit(here - way)) / (2 * far) for way in (far, 1j * far)]
         misfit(here)

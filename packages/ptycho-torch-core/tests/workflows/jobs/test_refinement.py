@@ -14,8 +14,9 @@ import pytest
 from ptycho_config import ConfigError, PyTorchExecutionConfig, RefineConfig
 from ptycho_torch.config_factory.refinement import create_refinement_payload
 from ptycho_torch.data.formats.npz import save_scan
-from ptycho_torch.errors import DataError, ShapeError
+from ptycho_torch.errors import DataError, ResultWarning, ShapeError
 from ptycho_torch.refine import RefinementInterrupted, forward_residual
+from ptycho_torch.refine.iteration import Iteration
 from ptycho_torch.testing import tiny_scene
 from ptycho_torch.workflows import ResultsIncomplete, evaluate, infer, refine_scan
 from ptycho_torch.workflows.jobs.refinement import refine_in_processes, refined_record
@@ -155,6 +156,18 @@ def test_what_a_probe_varies_by_is_saved_and_shown(refinement, tiny_scan):
     assert (outcome.output_dir / "probe_variation.png").stat().st_size > 0
     assert "probe_variation.png" in (outcome.output_dir / "report.html").read_text()
     assert outcome.forward_residual == pytest.approx(outcome.result.residuals[-1], rel=0.2)
+
+
+@pytest.mark.rule("REF-053")
+def test_a_refinement_that_leads_away_is_warned_of_and_reported(refinement, monkeypatch):
+    start = refine_scan(refinement("begun", refine_epochs=20)).output_dir / "reconstruction.npz"
+    monkeypatch.setattr(Iteration, "_share_of_step", lambda _: 3.0)
+    with pytest.warns(ResultWarning, match="led away from the frames"):
+        outcome = refine_scan(refinement(start=start, refine_epochs=6))
+    assert outcome.verdict.is_bad
+    written = json.loads((outcome.output_dir / "metrics.json").read_text())
+    assert written["verdict"]["sentence"].startswith(outcome.result.worse)
+    assert "led away from the frames" in (outcome.output_dir / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("warm_up", "moves"), [(8, False), (7, True)])

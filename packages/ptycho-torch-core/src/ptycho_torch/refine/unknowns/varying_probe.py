@@ -11,9 +11,11 @@ weights are what is fitted, so that no probe per frame is kept: the modes go dow
 
 .. math:: V_k \leftarrow V_k - \frac{\sum_j c_{jk}^* O_j^* \chi_j}{\sum_j |c_{jk}|^2 |O_j|^2},
 
-and the weights of a frame take a step of Gauss and Newton. At the end of an epoch a singular value
-decomposition of weights times modes makes both orthogonal. To begin with, the modes are zero and the weights
-slow oscillations over the scan: the first step finds what of the residual oscillates so.
+and the weights of a frame take a step of Gauss and Newton. After every step the modes lose what they have
+along P: light that comes and goes would let them grow along P for ever, which the norm of Q hides, and where
+Q came near to zero nothing would bound the next step. At the end of an epoch they lose their tilts of P too,
+and a singular value decomposition of weights times modes makes both orthogonal. To begin with, the modes are
+zero and the weights slow oscillations over the scan: the first step finds what of the residual oscillates so.
 
 Modes along P would be doses and phases of frames. A tilt of the probe moves the frame on the detector; one
 that changes slowly over the scan does what a smooth phase of the object does, and is left to that.
@@ -155,7 +157,8 @@ class VaryingProbe(ProbeUnknown):
     def add_light(self, told: LightGradient) -> None:
         """Add what the frames say of the modes, and the moves of their weights."""
         weights, waves, power = self._weights(told.frames), told.waves, told.power
-        first = waves[:, 0] * self._shares(weights)
+        shares = self._shares(weights)
+        first = waves[:, 0] * shares
         waves = torch.cat((first[:, None], waves[:, 1:]), dim=1)
         self.gradient += told.where.gather_light(waves)
         self.object_power += power.sum(dim=0)
@@ -164,7 +167,8 @@ class VaryingProbe(ProbeUnknown):
         self.mode_power += torch.einsum("jk,jyx->kyx", weights.abs().square(), power)
         # A weight that grows takes light from the main mode: the power of the frame stays.
         along = (told.light[:, 0].conj() * told.by_light[:, 0]).sum(dim=(-2, -1)).real
-        self.moves.append(self._moves(told.where, first, power, weights * along[:, None]))
+        taken = weights * (along * shares[:, 0, 0].square())[:, None]
+        self.moves.append(self._moves(told.where, first, power, taken))
 
     def _moves(self, where: SolverPlacement, waves: Tensor, power: Tensor, beside: Tensor) -> Tensor:
         """Moves of weights, ``(batch, K)``: what modes times patches explain of waves, by least squares."""
@@ -198,6 +202,7 @@ class VaryingProbe(ProbeUnknown):
         self.variation -= self.mode_gradient * (step.share / (power + floor))
         if self.support is not None:
             self.variation *= self.support
+        self.variation = _beside(self.variation, self.value[:1].flatten(1).T)
         self.weights -= moves
 
     def settle(self) -> None:
@@ -205,9 +210,7 @@ class VaryingProbe(ProbeUnknown):
         weights = self._smoothed() if self.smooth else self.weights
         mean = weights.mean(dim=0)
         self.value[0] += torch.einsum("k,kyx->yx", mean, self.variation)
-        kept = _main_and_tilts(self.value[0])
-        modes = self.variation.flatten(1)
-        modes = modes - (modes @ kept.conj()) @ kept.T
+        modes = _beside(self.variation, _main_and_tilts(self.value[0])).flatten(1)
         basis, mixture = torch.linalg.qr(modes.T)
         size = torch.linalg.vector_norm(self.value[0])
         left, values, right = torch.linalg.svd((weights - mean) @ mixture.T, full_matrices=False)
@@ -235,12 +238,18 @@ class VaryingProbe(ProbeUnknown):
         result.said["probe_variation"] = f"{shares} of the light of the first mode"
 
 
+def _beside(modes: Tensor, columns: Tensor) -> Tensor:
+    """Modes ``(K, N, N)`` without what they have of columns ``(N², k)``."""
+    flat, kept = modes.flatten(1), torch.linalg.qr(columns)[0]
+    return (flat - (flat @ kept.conj()) @ kept.T).reshape(modes.shape)
+
+
 def _main_and_tilts(main: Tensor) -> Tensor:
-    """Orthonormal columns ``(N², 3)`` that span a mode ``(N, N)`` and its tilts along y and x."""
+    """Columns ``(N², 3)`` that span a mode ``(N, N)`` and its tilts along y and x."""
     n = len(main)
     axis = torch.arange(n, device=main.device, dtype=main.real.dtype) - n // 2
     stack = torch.stack((main, main * axis[:, None], main * axis))
-    return torch.linalg.qr(stack.flatten(1).T)[0]
+    return stack.flatten(1).T
 
 
 def _locally_linear(values: npt.NDArray[np.floating], width: float) -> npt.NDArray[np.float64]:

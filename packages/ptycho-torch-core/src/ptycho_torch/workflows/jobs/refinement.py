@@ -18,7 +18,7 @@ from ptycho_torch.data.inputs import files_read
 from ptycho_torch.data.limits import larger_arrays
 from ptycho_torch.data.reading import read_scan
 from ptycho_torch.data.scan.contract import Scan, frame_chunks
-from ptycho_torch.diagnosis.doubts import worst_of
+from ptycho_torch.diagnosis.doubts import misled_doubted, worst_of
 from ptycho_torch.diagnosis.verdict import Verdict
 from ptycho_torch.metrics import MetricReport
 from ptycho_torch.reassembly import StitchedObject
@@ -254,7 +254,7 @@ def refined_record(
         said=said,
         start=start,
         error_bars=bars,
-        verdict=worst_of(verdicts),
+        verdict=misled_doubted(worst_of(verdicts), result.worse),
     )
 
 
