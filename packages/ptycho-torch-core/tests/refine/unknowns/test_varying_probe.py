@@ -114,7 +114,7 @@ def test_doses_that_nobody_fits_do_not_drive_it_away(grid):
     plain, varied = (refine(scan, probe_variation=count, **told) for count in (0, 2))
     assert varied.residuals[-1] < 1.1 * plain.residuals[-1]
     # The doses of the frames are no change of their probe.
-    assert np.square(np.abs(varied.variation.weights)).mean() < 0.05
+    assert np.square(np.abs(varied.variation.weights)).mean() < 0.2
 
 
 def test_every_step_leaves_the_modes_beside_the_main_one():
