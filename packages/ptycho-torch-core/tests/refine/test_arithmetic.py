@@ -115,6 +115,22 @@ def test_the_gradient_is_that_of_double_precision(problem_of, n, modes, masked, 
         assert_same_sums(misfit, sums)
 
 
+@pytest.mark.parametrize("modes", [1, 3])
+def test_the_illumination_of_a_batch_comes_with_its_gradient(problem_of, modes):
+    problem = problem_of(16, modes)
+    exact = problem.batch("poisson", torch.complex128)
+    expected = torch.zeros(SHAPE, dtype=torch.float64)
+    for frame in range(5):
+        where = exact.where.part(torch.tensor([frame]))
+        power = exact.light(where, exact.indices[[frame]]).abs().square().sum(dim=-3)
+        where.add(power.reshape(1, 16, 16), expected)
+    for arithmetic in (Arithmetic(), compiled()):
+        found = torch.zeros(SHAPE)
+        batch = replace(problem.batch("poisson", torch.complex64), illumination=found)
+        gradient_of(arithmetic, batch)
+        assert_near(found.double(), expected)
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 5, 8])
 def test_chunks_change_nothing(problem_of, chunk):
     batch = problem_of(16, 2).batch("poisson", torch.complex64)
@@ -137,6 +153,44 @@ def test_parts_of_a_step_are_those_of_torch(problem_of):
         results.append((patches, field, weight, wave, power))
     for found, expected in zip(results[1], results[0], strict=True):
         assert_near(found, expected)
+
+
+@pytest.mark.parametrize(("n", "modes"), [(8, 1), (17, 3), (16, 2)])
+@pytest.mark.rule("REF-016")
+def test_gradients_of_probe_and_places_are_those_of_double_precision(problem_of, n, modes):
+    """Chunks add up; they are one frame, a few, or more than a block of pixels."""
+    problem = problem_of(n, modes)
+    waves = torch.randn(5, modes, n, n, dtype=torch.complex128, generator=torch.Generator().manual_seed(9))
+    results = []
+    for arithmetic, dtype in (
+        (Arithmetic(), torch.complex128),
+        (Arithmetic(), torch.complex64),
+        (compiled(), torch.complex64),
+    ):
+        batch, wave = problem.batch("poisson", dtype), waves.to(dtype)
+        light = batch.light(batch.where, batch.indices)
+        patches, _ = arithmetic.fields(batch.image, batch.where, light)
+        gradient, power = torch.zeros_like(wave[0]), torch.zeros_like(patches[0].real)
+        for chosen in (slice(0, 1), slice(1, 5)):
+            arithmetic.gather_waves(patches[chosen], wave[chosen], gradient, power)
+        products = arithmetic.slope_products(batch.image, batch.where, light, wave)
+        assert products.dtype == torch.float64
+        results.append((gradient, power, products))
+    for found in results[1:]:
+        for part, exact in zip(found, results[0], strict=True):
+            assert_near(part.to(exact.dtype), exact)
+
+
+def test_slopes_at_the_rim_of_the_canvas_are_those_of_torch():
+    """Central differences ask for pixels beside the patch, where the canvas may end."""
+    generator = torch.Generator().manual_seed(2)
+    image = torch.randn(SHAPE, dtype=torch.complex64, generator=generator)
+    light = torch.randn(2, 1, 8, 8, dtype=torch.complex64, generator=generator)
+    corners = torch.tensor([[4.0, 4.0], [SHAPE[0] - 4.0, SHAPE[1] - 4.0]], dtype=torch.float64)
+    where = placement_of("probe", corners, 8, SHAPE, torch.zeros(2, dtype=torch.float64), torch.float32)
+    waves = torch.randn(2, 1, 8, 8, dtype=torch.complex64, generator=generator)
+    found, expected = (one.slope_products(image, where, light, waves) for one in (compiled(), Arithmetic()))
+    assert_near(found, expected)
 
 
 def test_laying_is_the_adjoint_of_cutting(problem_of):

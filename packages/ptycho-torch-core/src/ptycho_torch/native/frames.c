@@ -274,3 +274,94 @@ void lay_values(float *image, whole width, const whole *corner, const float *res
         lay_rim(image, width, corner + 2 * j, rest ? rest + 2 * j : 0, above, n, 1);
     }
 }
+
+/* gradient[m] += sum over j of conj(patch[j]) waves[j, m], power += sum over j of |patch[j]|^2. */
+void gather_waves(const float *patches, const float *waves, float *gradient, float *power, whole count, whole modes,
+                  whole pixels)
+{
+    for (whole start = 0; start < pixels; start += BLOCK) {
+        const whole size = pixels - start < BLOCK ? pixels - start : BLOCK;
+        for (whole j = 0; j < count; j++) {
+            const float *restrict p = patches + 2 * (j * pixels + start);
+            float *restrict sum = power + start;
+            for (whole k = 0; k < size; k++)
+                sum[k] += p[2 * k] * p[2 * k] + p[2 * k + 1] * p[2 * k + 1];
+            for (whole m = 0; m < modes; m++) {
+                const float *restrict w = waves + 2 * ((j * modes + m) * pixels + start);
+                float *restrict g = gradient + 2 * (m * pixels + start);
+                for (whole k = 0; k < size; k++) {
+                    g[2 * k] += p[2 * k] * w[2 * k] + p[2 * k + 1] * w[2 * k + 1];
+                    g[2 * k + 1] += p[2 * k] * w[2 * k + 1] - p[2 * k + 1] * w[2 * k];
+                }
+            }
+        }
+    }
+}
+
+/* Derivatives of row y of a patch by its own place: of the bilinear means with `rest`, and central differences of
+ * an image that goes on at its other side without. */
+static inline void slope_row(float *restrict down, float *restrict right, float *restrict wide, const float *image,
+                             whole height, whole width, const whole *corner, const float *rest, whole y, whole n)
+{
+    const whole row = corner[0] + y, column = corner[1];
+    if (rest) {
+        const float *restrict above = image + 2 * (row * width + column), *restrict below = above + 2 * width;
+        const float lower = rest[0], beside = rest[1];
+        for (whole x = 0; x < 2 * (n + 1); x++)
+            wide[x] = (1 - lower) * above[x] + lower * below[x];
+        for (whole x = 0; x < 2 * n; x++) {
+            down[x] = (1 - beside) * (below[x] - above[x]) + beside * (below[x + 2] - above[x + 2]);
+            right[x] = wide[x + 2] - wide[x];
+        }
+        return;
+    }
+    const float *restrict above = image + 2 * ((row > 0 ? row - 1 : height - 1) * width + column);
+    const float *restrict below = image + 2 * ((row + 1 < height ? row + 1 : 0) * width + column);
+    const float *whole_row = image + 2 * row * width;
+    memcpy(wide, whole_row + 2 * (column > 0 ? column - 1 : width - 1), 2 * sizeof(float));
+    memcpy(wide + 2, whole_row + 2 * column, 2 * n * sizeof(float));
+    memcpy(wide + 2 * (n + 1), whole_row + 2 * (column + n < width ? column + n : 0), 2 * sizeof(float));
+    for (whole x = 0; x < 2 * n; x++) {
+        down[x] = 0.5f * (below[x] - above[x]);
+        right[x] = 0.5f * (wide[x + 4] - wide[x]);
+    }
+}
+
+/* products[j] = (yy, xy, xx, ty, tx): with s the slopes of patch j by y and by x, sums over its pixels of |light|^2
+ * Re(conj(s) s) and, with t = sum over m of conj(light[m]) waves[j, m], of Re(conj(s) t). */
+void slope_products(const float *image, whole width, const whole *corner, const float *rest, whole height,
+                    const float *light, whole stride, const float *waves, double *products, whole count,
+                    whole modes, whole n)
+{
+    float down[2 * n], right[2 * n], wide[2 * (n + 2)], towards[2 * n], power[2 * n];
+    for (whole j = 0; j < count; j++) {
+        double *sums = products + 5 * j;
+        memset(sums, 0, 5 * sizeof(double));
+        for (whole y = 0; y < n; y++) {
+            slope_row(down, right, wide, image, height, width, corner + 2 * j, rest ? rest + 2 * j : 0, y, n);
+            memset(towards, 0, sizeof towards);
+            memset(power, 0, sizeof power);
+            for (whole m = 0; m < modes; m++) {
+                const float *restrict p = light + j * stride + 2 * (m * n + y) * n;
+                const float *restrict w = waves + 2 * ((j * modes + m) * n + y) * n;
+                for (whole x = 0; x < n; x++) {
+                    const float size = p[2 * x] * p[2 * x] + p[2 * x + 1] * p[2 * x + 1];
+                    power[2 * x] += size;
+                    power[2 * x + 1] += size;
+                    towards[2 * x] += w[2 * x] * p[2 * x] + w[2 * x + 1] * p[2 * x + 1];
+                    towards[2 * x + 1] += w[2 * x + 1] * p[2 * x] - w[2 * x] * p[2 * x + 1];
+                }
+            }
+            float yy = 0, xy = 0, xx = 0, ty = 0, tx = 0;
+            for (whole x = 0; x < 2 * n; x++) {
+                const float weighted = power[x] * down[x];
+                yy += weighted * down[x];
+                xy += weighted * right[x];
+                xx += power[x] * right[x] * right[x];
+                ty += down[x] * towards[x];
+                tx += right[x] * towards[x];
+            }
+            sums[0] += yy, sums[1] += xy, sums[2] += xx, sums[3] += ty, sums[4] += tx;
+        }
+    }
+}

@@ -26,6 +26,8 @@ _SIGNATURES = {
     ),
     "lay_waves": (*_PLACES, _POINTER, _WHOLE, _POINTER, *_SIZES),
     "lay_values": (*_PLACES, _POINTER, _WHOLE, _WHOLE, _WHOLE),
+    "gather_waves": (_POINTER, _POINTER, _POINTER, _POINTER, *_SIZES),
+    "slope_products": (*_PLACES, _WHOLE, _POINTER, _WHOLE, _POINTER, _POINTER, *_SIZES),
 }
 _KINDS = ("f4", "f8", "u1", "u2", "u4", "i1", "i2", "i4")
 
@@ -151,6 +153,26 @@ class FrameKernels:
         n = values.shape[-1]
         stride = n * n if values.ndim == 3 else 0
         self._library.lay_values(*_on(image, places, 0), _at(values), stride, len(places), n)
+
+    def gather_waves(self, patches: Tensor, waves: Tensor, gradient: Tensor, power: Tensor) -> None:
+        """Add to ``gradient`` ``(modes, N, N)`` what waves say of light that all patches share.
+
+        ``power``, real ``(N, N)``, gains the intensity of the patches ``(batch, N, N)``.
+        """
+        count, modes, n = waves.shape[:3]
+        self._library.gather_waves(_at(patches), _at(waves), _at(gradient), _at(power), count, modes, n * n)
+
+    def slope_products(
+        self, image: Tensor, places: Places, light: Tensor, waves: Tensor, products: Tensor
+    ) -> None:
+        """Put into ``products``, float64 ``(batch, 5)``, what waves say of the places of patches.
+
+        See :meth:`ptycho_torch.refine.arithmetic.Arithmetic.slope_products`.
+        """
+        count, modes, n = waves.shape[:3]
+        self._library.slope_products(
+            *_on(image, places, 0), image.shape[0], *_light(light), _at(waves), _at(products), count, modes, n
+        )
 
 
 def _at(values: Tensor | None) -> int:

@@ -165,13 +165,13 @@ class BilinearRows(Bilinear):
         """Patches, complex ``(batch, N, N)``, of a complex image; see :meth:`Placement.cut`."""
         return self._across(self._along(self._neighbourhood(image)))
 
-    def cut_with_slopes(self, image: ObjectImage) -> tuple[Tensor, Tensor, Tensor]:
-        """Patches, and the derivatives of each by its own y and by its own x."""
+    def slopes(self, image: ObjectImage) -> tuple[Tensor, Tensor]:
+        """Derivatives of each patch by its own y and by its own x, complex ``(batch, N, N)``."""
         pixels = self._neighbourhood(image)
         along = self._along(pixels)
         slope_y = self._across(pixels[:, 1:] - pixels[:, :-1])
         slope_x = self._as_patches(along[..., 2:] - along[..., :-2])
-        return self._across(along), slope_y, slope_x
+        return slope_y, slope_x
 
     def add(self, patches: ComplexPatches, image: ObjectImage | None = None) -> ObjectImage:
         """Sum patches into an image; see :meth:`Placement.add`."""

@@ -62,12 +62,12 @@ class MovedProbe(WholePixel):
         """Sum waves over the patches, each moved back: the adjoint of :meth:`light`."""
         return torch.fft.ifft2((torch.fft.fft2(waves) * self._phase().conj()).sum(dim=0))
 
-    def cut_with_slopes(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Patches, and the derivatives of each by its own y and by its own x.
+    def slopes(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Derivatives of each patch by its own y and by its own x, complex ``(batch, N, N)``.
 
         Moving the probe and moving the object the other way give frames of the same intensity, so the
         slopes are those of the object, from central differences.
         """
         slope_y = (torch.roll(image, -1, 0) - torch.roll(image, 1, 0)) / 2
         slope_x = (torch.roll(image, -1, 1) - torch.roll(image, 1, 1)) / 2
-        return self.cut(image), self.cut(slope_y), self.cut(slope_x)
+        return self.cut(slope_y), self.cut(slope_x)

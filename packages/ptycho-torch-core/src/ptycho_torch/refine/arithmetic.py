@@ -42,6 +42,8 @@ class Batch:
         (batch,) numbers of the frames.
     likelihood
         Noise model.
+    illumination
+        Real, ``(height, width)``: gains the summed probe intensity of the frames; None: nobody asks for it.
     """
 
     image: Tensor
@@ -51,6 +53,7 @@ class Batch:
     source: FrameSource
     indices: Indices
     likelihood: Likelihood
+    illumination: Tensor | None = None
 
 
 class Arithmetic:
@@ -86,6 +89,8 @@ class Arithmetic:
             _, field = self.fields(batch.image, part, light)
             _, wave = self.residual(field, batch.source, some, batch.likelihood, misfit)
             self.lay(wave, light, part, gradient)
+            if batch.illumination is not None:
+                self.lay_light(light, part, batch.illumination)
 
     def fields(self, image: Tensor, where: SolverPlacement, light: Tensor) -> tuple[Tensor, Tensor]:
         """Patches ``(batch, N, N)`` of an object, and the fields that they make on the detector.
@@ -147,10 +152,65 @@ class Arithmetic:
         product = wave * light.conj()
         return product.sum(dim=1) if wave.shape[1] > 1 else product[:, 0]
 
+    def gather_waves(self, patches: Tensor, wave: Tensor, gradient: Tensor, power: Tensor) -> None:
+        """Add what waves say of light that all frames share, in place.
+
+        Parameters
+        ----------
+        patches
+            Complex, ``(batch, N, N)``.
+        wave
+            Complex, ``(batch, modes, N, N)``: gradient by the exit wave.
+        gradient
+            Complex, ``(modes, N, N)``: gains the sum of the waves times the conjugate patches.
+        power
+            Real, ``(N, N)``: gains the intensity of the patches.
+        """
+        gradient += (patches.conj()[:, None] * wave).sum(dim=0)
+        power += squared_modulus(patches).sum(dim=0)
+
+    def slope_products(self, image: Tensor, where: SolverPlacement, light: Tensor, wave: Tensor) -> Tensor:
+        r"""Products of the derivatives of exit waves by the place of their frame.
+
+        With :math:`J_{am} = P_m\,\partial O_j/\partial a` along a of y and x, and the residual
+        :math:`\chi_m`.
+
+        Parameters
+        ----------
+        image, where, light
+            As for :meth:`fields`.
+        wave
+            Complex, ``(batch, modes, N, N)``: the residual.
+
+        Returns
+        -------
+        Tensor
+            float64, ``(batch, 5)``: real parts of :math:`J_y^*J_y, J_y^*J_x, J_x^*J_x, J_y^*\chi, J_x^*\chi`,
+            summed over pixels and modes.
+        """
+        slopes = torch.stack(where.slopes(image), dim=1)
+        power = squared_modulus(light).sum(dim=-3).expand(len(wave), -1, -1)
+        weighted = slopes * power[:, None]
+        towards = self.patch_gradient(wave, light)
+        rows, columns = (_as_reals(part) for part in (slopes, torch.cat((weighted, towards[:, None]), dim=1)))
+        # One product of matrices per frame: rows y and x, columns y, x and the residual.
+        found = (rows @ columns.transpose(1, 2)).double()
+        return found.flatten(1)[:, [0, 1, 4, 2, 5]]
+
     def lay(self, wave: Tensor, light: Tensor, where: SolverPlacement, image: Tensor) -> None:
         """Add the gradient of every patch to an image, in place."""
         where.add(self.patch_gradient(wave, light), image)
 
+    def lay_light(self, light: Tensor, where: SolverPlacement, image: Tensor, *, order: int = 1) -> None:
+        """Add the intensity of light as in :meth:`fields`, to a power, to a real image, in place."""
+        power = squared_modulus(light).sum(dim=-3)
+        self.lay_power(power if order == 1 else power**order, where, image)
+
     def lay_power(self, power: Tensor, where: SolverPlacement, image: Tensor) -> None:
         """Add light, real, ``(N, N)`` or ``(batch, N, N)``, to an image, in place."""
         where.add(power.expand(len(where), -1, -1), image)
+
+
+def _as_reals(values: Tensor) -> Tensor:
+    """Complex ``(batch, k, N, N)`` as real ``(batch, k, 2 N²)``."""
+    return torch.view_as_real(values).flatten(2)

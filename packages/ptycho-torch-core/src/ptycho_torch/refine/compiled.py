@@ -60,6 +60,10 @@ class CompiledArithmetic(Arithmetic):
             )
             wave = torch.fft.ifft2(field, norm="forward")
             kernels.lay_waves(wave, light, gradient, where, first=start)
+            if batch.illumination is not None and shared is None:
+                self.lay_light(light, where.part(chosen), batch.illumination)
+        if batch.illumination is not None and shared is not None:
+            self.lay_light(shared, where, batch.illumination)
         misfit.add(*sums.tolist())
 
     def fields(self, image: Tensor, where: SolverPlacement, light: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,6 +96,16 @@ class CompiledArithmetic(Arithmetic):
         )
         misfit.add(*sums.tolist())
         return weight, torch.fft.ifft2(residual, norm="forward")
+
+    def gather_waves(self, patches: Tensor, wave: Tensor, gradient: Tensor, power: Tensor) -> None:
+        """Add what waves say of shared light; see :meth:`Arithmetic.gather_waves`."""
+        self._kernels.gather_waves(patches, wave, gradient, power)
+
+    def slope_products(self, image: Tensor, where: SolverPlacement, light: Tensor, wave: Tensor) -> Tensor:
+        """Products of derivatives by the place; see :meth:`Arithmetic.slope_products`."""
+        products = torch.empty(len(wave), 5, dtype=torch.float64)
+        self._kernels.slope_products(image, where, light.contiguous(), wave, products)
+        return products
 
     def lay(self, wave: Tensor, light: Tensor, where: SolverPlacement, image: Tensor) -> None:
         """Add gradients to an image; see :meth:`Arithmetic.lay`."""

@@ -24,7 +24,6 @@ wandering around it. The other unknowns, where wanted, are part of the same vect
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import cast
 
 import numpy as np
@@ -340,17 +339,19 @@ class Iteration:
     def _step(self, indices: Indices, n_subsets: int, misfit: Misfit) -> None:
         """One step of all unknowns that move, on one batch."""
         mine, moving = self._share(indices), self.unknowns.moving()
-        batch_gradient(self.unknowns, mine, self._placement(mine), self.frames, self.batching, misfit)
+        lit = self.illumination if n_subsets == 1 else torch.zeros_like(self.illumination)
+        into = None if n_subsets == 1 else lit
+        batch_gradient(self.unknowns, mine, self._placement(mine), self.frames, self.batching, misfit, into)
+        if into is not None:
+            self.processes.sum(into)
         for unknown in moving:
             for part in unknown.sums():
                 self.processes.sum(part)
-        share = self._share_of_step()
-        lit = cache(lambda: self._illumination(indices))
         step = Step(
             frames=indices,
             mine=mine,
             n_subsets=n_subsets,
-            share=share,
+            share=self._share_of_step(),
             illumination=self.illumination,
             batch_illumination=lit,
             processes=self.processes,

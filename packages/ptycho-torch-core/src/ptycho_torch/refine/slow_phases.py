@@ -159,20 +159,19 @@ class SlowPhases:
         known = share if n_subsets == 1 else self.lengths.get((n_subsets, share))
         self.length, self.measures = (0.0, self.waits is not None) if known is None else (known, False)
 
-    def stepped(self, lit: Callable[[], Tensor], illumination: Tensor) -> None:
+    def stepped(self, lit: Tensor, illumination: Tensor) -> None:
         """Add the length of a step, on the mean over the light, where it is not known.
 
         Parameters
         ----------
         lit
-            Gives the summed probe intensity of the frames of the step.
+            Real, ``(height, width)``: summed probe intensity of the frames of the step.
         illumination
             That of all frames.
         """
         if self.measures:
-            batch = lit()
-            divisor = torch.maximum(batch, illumination / self.n_subsets).clamp_(min=_TINY)
-            mean = (batch / divisor * illumination).sum() / illumination.sum()
+            divisor = torch.maximum(lit, illumination / self.n_subsets).clamp_(min=_TINY)
+            mean = (lit / divisor * illumination).sum() / illumination.sum()
             self.length += self.share * float(mean)
 
     def carry(

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ptycho_torch.physics.intensity import squared_modulus
 from ptycho_torch.refine.arithmetic import Arithmetic, Batch
 from ptycho_torch.refine.frames import FrameSource
 from ptycho_torch.refine.likelihood import Likelihood, Misfit, field_weight
@@ -66,8 +65,7 @@ def illumination_map(
     for start in range(0, len(placement), _MAP_CHUNK):
         chosen = slice(start, start + _MAP_CHUNK)
         part = placement.part(chosen)
-        power = squared_modulus(unknowns.light(part, frames[chosen])).sum(dim=-3)
-        arithmetic.lay_power(power if order == 1 else power**order, part, total)
+        arithmetic.lay_light(unknowns.light(part, frames[chosen]), part, total, order=order)
     return total
 
 
@@ -97,6 +95,7 @@ def batch_gradient(
     frames: FrameSource,
     batching: Batching,
     misfit: Misfit,
+    illumination: Tensor | None = None,
 ) -> None:
     """Gradient of the misfit over the frames ``indices``, left in the unknowns that move.
 
@@ -114,6 +113,8 @@ def batch_gradient(
         Noise model and size of the chunks.
     misfit
         Receives the sums of the batch.
+    illumination
+        Real, ``(height, width)``: gains the summed probe intensity of the frames, where one is wanted.
     """
     moving = unknowns.moving()
     for unknown in moving:
@@ -127,15 +128,17 @@ def batch_gradient(
             source=frames,
             indices=indices,
             likelihood=batching.likelihood,
+            illumination=illumination,
         )
         gradient = unknowns.object.gradient
         batching.arithmetic.object_gradient(batch, batching.chunk, misfit, gradient)
         return
-    with_slopes = any(unknown.wants_slopes for unknown in moving)
     for start in range(0, len(indices), batching.chunk):
         chosen = slice(start, start + batching.chunk)
         part, some = placement.part(chosen), indices[chosen]
-        chunk = _exit_waves(unknowns, some, part, frames, batching, misfit, with_slopes)
+        chunk = _exit_waves(unknowns, some, part, frames, batching, misfit)
+        if illumination is not None:
+            batching.arithmetic.lay_light(chunk.light, part, illumination)
         for unknown in moving:
             unknown.add_wave(chunk)
         for unknown in moving:
@@ -149,17 +152,10 @@ def _exit_waves(
     frames: FrameSource,
     batching: Batching,
     misfit: Misfit,
-    with_slopes: bool,
 ) -> Chunk:
     """Fields of some frames, and the change of their exit waves that the measurement asks for."""
     arithmetic, image, light = batching.arithmetic, unknowns.object.value, unknowns.light(part, some)
-    slopes: tuple[Tensor, Tensor] | None = None
-    if with_slopes:
-        patches, *both = part.cut_with_slopes(image)
-        slopes = (both[0], both[1])
-        field = arithmetic.transformed(patches, light)
-    else:
-        patches, field = arithmetic.fields(image, part, light)
+    patches, field = arithmetic.fields(image, part, light)
     if unknowns.beside_places:
         weight = _weight(unknowns, arithmetic.predicted(field), some, frames, batching, misfit)
         wave = arithmetic.weighted(field, weight)
@@ -168,8 +164,8 @@ def _exit_waves(
     return Chunk(
         frames=some,
         where=part,
+        image=image,
         patches=patches,
-        slopes=slopes,
         light=light,
         field=field,
         weight=weight,

@@ -7,7 +7,7 @@ A new unknown is one file in this folder with one class, and one setting in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Self
@@ -93,9 +93,8 @@ class Chunk:
         (chunk,) frame numbers.
     where
         Their placement on the canvas.
-    patches, slopes
-        Complex, ``(chunk, N, N)``: what they see of the object, and its derivatives by y and by x where an
-        unknown wants them.
+    image, patches
+        Complex: the object, ``(height, width)``, and what the frames see of it, ``(chunk, N, N)``.
     light
         Complex, ``(modes, N, N)`` or ``(chunk, modes, N, N)``.
     field, weight
@@ -111,8 +110,8 @@ class Chunk:
 
     frames: Indices
     where: SolverPlacement
+    image: Tensor
     patches: Tensor
-    slopes: tuple[Tensor, Tensor] | None
     light: Tensor
     field: Tensor
     weight: Tensor
@@ -124,6 +123,11 @@ class Chunk:
     def patch_gradient(self) -> Tensor:
         """Gradient by the conjugate of the patches, complex, ``(chunk, N, N)``."""
         return self.arithmetic.patch_gradient(self.wave, self.light)
+
+    @property
+    def shares_light(self) -> bool:
+        """Whether all frames get what the probe sends, as it is."""
+        return self.light.ndim == 3 and all(unknown.moves_places_alone for unknown in self.others)
 
     @cached_property
     def light_gradient(self) -> LightGradient:
@@ -202,7 +206,7 @@ class Step:
     illumination
         Real, ``(height, width)`` of the canvas: summed probe intensity of all frames.
     batch_illumination
-        Computes that of this batch.
+        That of this batch.
     processes
         Those that share the batch.
     """
@@ -212,7 +216,7 @@ class Step:
     n_subsets: int
     share: float
     illumination: Tensor
-    batch_illumination: Callable[[], Tensor]
+    batch_illumination: Tensor
     processes: Team
 
 
@@ -264,8 +268,6 @@ class Unknown(ABC):
     """Whether the exit wave is proportional to it."""
     comes_out_late: bool = False
     """Whether it goes on when the objective has all but stopped falling: a run with it takes all epochs."""
-    wants_slopes: ClassVar[bool] = False
-    """Whether its gradient needs the derivatives of patches by their positions."""
     moves_light: ClassVar[bool] = False
     """Whether the illumination of the object changes with it."""
 

@@ -83,7 +83,7 @@ class ObjectUnknown(Unknown):
         """Step of length one where the illumination is the curvature."""
         divisor = step.illumination / step.n_subsets
         if step.n_subsets > 1:
-            divisor = torch.maximum(divisor, step.batch_illumination())
+            divisor = torch.maximum(divisor, step.batch_illumination)
         floor = _FLOOR * float(step.illumination.max()) / step.n_subsets
         direction = self.gradient
         if self.smoothness:

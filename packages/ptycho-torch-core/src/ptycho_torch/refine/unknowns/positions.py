@@ -15,7 +15,6 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ptycho_torch.physics.intensity import squared_modulus
 from ptycho_torch.refine.unknowns.base import Chunk, Published, Setup, Step, Unknown
 
 __all__ = ["POSITION_MARGIN_PX", "PositionsUnknown"]
@@ -34,7 +33,6 @@ _INDEPENDENT = 1e-6
 class PositionsUnknown(Unknown):
     """float64, ``(n, 2)``, ``[y, x]`` in px."""
 
-    wants_slopes = True
     moves_light = True
 
     def __init__(self, value: Tensor, *, fitted: bool, first_epoch: int = 0, unbent_epochs: int = 0) -> None:
@@ -72,9 +70,8 @@ class PositionsUnknown(Unknown):
 
     def add_patches(self, chunk: Chunk) -> None:
         """Moves of the frames of a chunk."""
-        assert chunk.slopes is not None
-        power = squared_modulus(chunk.light).sum(dim=-3)
-        self.moves.append(position_moves(chunk.patch_gradient, chunk.slopes, power))
+        products = chunk.arithmetic.slope_products(chunk.image, chunk.where, chunk.light, chunk.wave)
+        self.moves.append(position_moves(products))
 
     def step(self, step: Step) -> None:
         """Move the frames of the batch, none farther from its start than the canvas allows."""
@@ -109,7 +106,7 @@ def _in_common(positions: Tensor) -> Tensor:
     return left[:, sizes > _INDEPENDENT * sizes[0]].to(positions.device)
 
 
-def position_moves(patch_gradient: Tensor, slopes: tuple[Tensor, Tensor], power: Tensor) -> Tensor:
+def position_moves(products: Tensor) -> Tensor:
     r"""Displacements :math:`-(J^T J)^{-1} J^T \chi` with :math:`J = P\,\partial O_j/\partial(y, x)`.
 
     One Gauss-Newton step per frame (Odstrcil, Menzel and Guizar-Sicairos, Opt. Express 26, 3108, 2018,
@@ -117,27 +114,15 @@ def position_moves(patch_gradient: Tensor, slopes: tuple[Tensor, Tensor], power:
 
     Parameters
     ----------
-    patch_gradient
-        Complex, ``(batch, N, N)``.
-    slopes
-        Derivatives of the patches by y and by x, complex, of that shape.
-    power
-        Intensity of the light, real, of that shape or ``(N, N)``.
+    products
+        float64, ``(batch, 5)``, of :meth:`ptycho_torch.refine.arithmetic.Arithmetic.slope_products`.
 
     Returns
     -------
     Tensor
         float64, ``(batch, 2)``, ``[y, x]`` in px.
     """
-    down, right = slopes
-
-    def product(first: Tensor, second: Tensor) -> Tensor:
-        return (first.real * second.real + first.imag * second.imag).sum(dim=(-2, -1)).double()
-
-    weighted = power * down
-    yy, xy = product(weighted, down), product(weighted, right)
-    xx = product(power * right, right)
-    towards_y, towards_x = product(down, patch_gradient), product(right, patch_gradient)
+    yy, xy, xx, towards_y, towards_x = products.unbind(dim=1)
     # A patch without structure says nothing about its position: the small term keeps it in place.
     small = 1e-2 * (yy + xx).mean() + 1e-30
     yy, xx = yy + small, xx + small

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.physics import with_power
+from ptycho_torch.physics.placement_moved_probe import MovedProbe
+from ptycho_torch.refine.kept_light import KeptLight
 from ptycho_torch.refine.sub_pixel import SolverPlacement
 from ptycho_torch.refine.unknowns.base import (
     Chunk,
@@ -30,7 +32,8 @@ _EPOCHS_AFTER_GEOMETRY = 10
 class ProbeUnknown(Unknown):
     """Complex, ``(modes, N, N)``, times the ramp of :func:`ptycho_torch.refine.step.detector_ramp`.
 
-    Where ``moved``, the probe moves by fractions of a pixel from frame to frame. ``support`` is the diameter
+    Where ``moved``, the probe moves by fractions of a pixel from frame to frame; on a CPU the light of up to
+    ``n_frames`` is kept, for which every change of the value is another tensor. ``support`` is the diameter
     of the disk around the middle beside which it is zero; px.
     """
 
@@ -46,8 +49,11 @@ class ProbeUnknown(Unknown):
         first_epoch: int = 0,
         moved: bool = False,
         support: float | None = None,
+        n_frames: int = 0,
     ) -> None:
         self.ramp, self.moved = ramp, moved
+        keeps = moved and n_frames > 0 and value.device.type == "cpu"
+        self.kept = KeptLight(n_frames) if keeps else None
         self.support = None if support is None else _disk(value, support)
         value = value if self.support is None else value * self.support
         super().__init__(value, fitted=fitted, first_epoch=first_epoch)
@@ -65,10 +71,13 @@ class ProbeUnknown(Unknown):
             first_epoch=setup.first_epoch(_EPOCHS_AFTER_GEOMETRY if moves else _EPOCHS_FROM_FLAT),
             moved=config.sub_pixel == "probe",
             support=config.probe_support,
+            n_frames=setup.n_frames or setup.scan.n_frames,
         )
 
     def light(self, where: SolverPlacement, frames: Indices) -> Tensor:
         """What it sends to frames, complex ``(modes, N, N)`` or ``(batch, modes, N, N)``."""
+        if self.kept is not None and isinstance(where, MovedProbe):
+            return self.kept.of(self.value, where, frames)
         return where.light(self.value)
 
     def shares_light(self, where: SolverPlacement) -> bool:
@@ -77,12 +86,15 @@ class ProbeUnknown(Unknown):
 
     def start_batch(self) -> None:
         """Forget the gradient of the last batch."""
-        self.gradient = torch.zeros_like(self.value)
-        self.object_power = torch.zeros_like(self.value[0].real)
+        self.gradient = self.value.new_zeros(self.value.shape)
+        self.object_power = self.gradient.real.new_zeros(self.value.shape[-2:])
 
     def add_wave(self, chunk: Chunk) -> None:
         """Add what the frames of a chunk say."""
-        self.add_light(chunk.light_gradient)
+        if chunk.shares_light:
+            chunk.arithmetic.gather_waves(chunk.patches, chunk.wave, self.gradient, self.object_power)
+        else:
+            self.add_light(chunk.light_gradient)
 
     def add_light(self, told: LightGradient) -> None:
         """Add what frames say, and the curvature: the summed intensity of the object."""
@@ -100,9 +112,9 @@ class ProbeUnknown(Unknown):
             # Moved back by fractions of a pixel the power is no diagonal curvature any more; its largest
             # value bounds it, as in ePIE (Maiden and Rodenburg, Ultramicroscopy 109, 1256, 2009).
             power = power.max().expand_as(power)
-        self.value -= self.gradient * (step.share / (power + _FLOOR * power.max()))
+        self.value = self.value - self.gradient * (step.share / (power + _FLOOR * power.max()))
         if self.support is not None:
-            self.value *= self.support
+            self.value = self.value * self.support
 
     def publish(self, result: Published) -> None:
         """Orthogonal modes of the calibrated power, if they were fitted; the object takes the rest."""
