@@ -1,4 +1,4 @@
-"""Write the page on performance, and its figure, from the records in benchmarks/results.
+"""Write the page on performance, and its figures, from the records in benchmarks/results.
 
 `nox -s bench` measures what this machine can measure in minutes, and then runs this.
 """
@@ -13,11 +13,11 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["draw", "main", "page"]
+__all__ = ["draw_errors", "draw_sizes", "main", "page"]
 
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE.parent / "benchmarks" / "results"
-FIGURE = HERE / "images" / "error_against_time.png"
+IMAGES = HERE / "images"
 
 SOLVERS = {"lsqml": "Pty-Chi LSQML", "epie": "Pty-Chi ePIE", "autodiff": "Pty-Chi autodiff"}
 SCENES = {"lines": "lines", "natural": "natural", "random_field": "random field"}
@@ -40,6 +40,16 @@ How much longer a solver of Pty-Chi takes to the error at which it ended than `r
 (`refine` as it was before a C compiler was used; it is faster now by the ratio of the two columns below):
 
 """
+PER_FRAME = """Networks of single frames, trained on another scan of the same kind, with the four classical
+steps that follow each prediction, beside the first point of `refine` with no larger error in the same run;
+training is not counted. They are the crosses of the figure, whose times are scaled by those of the same
+refinement in both runs:
+
+"""
+ALONE = """Errors of networks without these steps, and of the steps without a trained network, on a scan of
+lines of that size that the network was trained on:
+
+"""
 EPOCH = """## What an epoch of `refine` costs
 
 A frame needs one pair of transforms for each mode of the probe. An epoch costs so many times these
@@ -47,10 +57,13 @@ transforms, with the steps that a C compiler makes fast, and with those of torch
 is no compiler, on a GPU and in double precision:
 
 """
-SIZES = """## How the cost grows with the number of frames
+SIZES = """## How the cost grows with the size of a scan
 
-Processor time per frame, frames of 32 px. Whatever falls has a fixed cost that more frames share; nothing
-grows faster than the scan.
+Processor time per frame. On the left frames of 32 px: whatever falls has a fixed cost that more frames share;
+nothing grows faster than the scan. On the right an epoch of `refine` beside the transforms that it needs; the
+dotted line grows as N² does.
+
+![Processor time per frame against the number of frames and their size](images/cost_against_size.png)
 
 """
 NETWORKS = """## Networks
@@ -97,9 +110,42 @@ def _against_peers() -> str:
     return _table(("scene", *SOLVERS.values()), rows)
 
 
+def _against_networks() -> str:
+    rows = []
+    for result in _record("refine_from_network")["results"]:
+        network = result["refine_from_network"][0]
+        ours = _reached(result["refine"], network["error"])
+        cells = [SCENES[result["scene"]], _after(network)]
+        rows.append((*cells, "not reached" if ours is None else _after(ours)))
+    return _table(("scene", "network and steps", "`refine`"), rows)
+
+
+def _alone() -> str:
+    rows = [
+        (
+            f"{row['loss']}, {row['epochs']} epochs, {row['cpu_s']:.0f} s",
+            f"{row['network_complex_nrmse']:.3f}",
+            f"{row['untrained_complex_nrmse']:.3f}",
+            f"{row['complex_nrmse']:.3f}",
+            f"{row['flat_complex_nrmse']:.3f}",
+        )
+        for row in _record("network_time_64")["rows"]
+    ]
+    return _table(("trained with", "network alone", "steps alone", "both", "flat object"), rows)
+
+
+def _slower(one: Sequence[dict[str, float]], other: Sequence[dict[str, float]]) -> float:
+    """How many times as long the first refinement of one run took as the same one in another."""
+    same = next(point for point in other if point["epochs"] == one[0]["epochs"])
+    return one[0]["cpu_s"] / same["cpu_s"]
+
+
+def _after(point: dict[str, float]) -> str:
+    return f"{point['error']:.4f} after {point['cpu_s']:.3g} s"
+
+
 def _ratio(theirs: dict[str, float], ours: dict[str, float]) -> str:
-    told = [f"{point['error']:.4f} after {point['cpu_s']:.3g} s" for point in (theirs, ours)]
-    return f"{theirs['cpu_s'] / ours['cpu_s']:.0f} times ({told[0]}; `refine` {told[1]})"
+    return f"{theirs['cpu_s'] / ours['cpu_s']:.0f} times ({_after(theirs)}; `refine` {_after(ours)})"
 
 
 def _spread(ratio: dict[str, float]) -> str:
@@ -173,15 +219,16 @@ def _lost() -> str:
 def page() -> str:
     """The page, in Markdown."""
     return (
-        f"{INTRODUCTION}\n\n{ERROR}{_against_peers()}{EPOCH}{_epochs()}{SIZES}{_sizes()}{NETWORKS}{_networks()}"
-        f"{START}{_start()}{LOST}{_lost()}"
+        f"{INTRODUCTION}\n\n{ERROR}{_against_peers()}{PER_FRAME}{_against_networks()}{ALONE}{_alone()}"
+        f"{EPOCH}{_epochs()}{SIZES}{_sizes()}{NETWORKS}{_networks()}{START}{_start()}{LOST}{_lost()}"
     )
 
 
-def draw() -> Figure:
+def draw_errors() -> Figure:
     """Error against processor time, one panel per scene."""
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     results = _record("refine_vs_ptychi")["results"]
+    networks = {result["scene"]: result for result in _record("refine_from_network")["results"]}
     panels = figure.subplots(1, len(results), sharey=True)
     for panel, result in zip(panels, results, strict=True):
         curves = {"refine": result["refine"], **{SOLVERS[name]: result["ptychi"][name] for name in SOLVERS}}
@@ -190,6 +237,9 @@ def draw() -> Figure:
             panel.loglog(
                 [point["cpu_s"] for point in ordered], [point["error"] for point in ordered], ".-", label=name
             )
+        other = networks[result["scene"]]
+        network, slower = other["refine_from_network"][0], _slower(other["refine"], result["refine"])
+        panel.loglog([network["cpu_s"] / slower], [network["error"]], "kx", label="network and steps")
         panel.axhline(result["flat"], color="0.7", linestyle=":")
         panel.set(title=SCENES[result["scene"]], xlabel="processor time (s)")
         panel.grid(alpha=0.3, which="both")
@@ -199,10 +249,38 @@ def draw() -> Figure:
     return figure
 
 
+def draw_sizes() -> Figure:
+    """Processor time per frame against the number of frames, and of an epoch against their size."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    rows = _record("cost_curves")["rows"]
+    for part in dict.fromkeys(row["part"] for row in rows):
+        own = [row for row in rows if row["part"] == part]
+        left.loglog(
+            [row["frames"] for row in own], [row["us_per_frame"]["median"] for row in own], ".-", label=part
+        )
+    left.set(xlabel="frames", ylabel="time per frame (µs)")
+    sizes = {64: "N = 64", 128: "N = 128", 256: "N = 256"}
+    cases = {row["case"]: row["us_per_frame"] for row in _record("epoch_cost")["cases"]}
+    for kind in ("torch", "compiled", "transforms"):
+        name = "transforms alone" if kind == "transforms" else f"epoch, {kind}"
+        right.loglog(list(sizes), [cases[case][kind] for case in sizes.values()], ".-", label=name)
+    least = cases["N = 64"]["transforms"]
+    right.loglog(list(sizes), [least * (n / 64) ** 2 for n in sizes], ":", color="0.6")
+    right.set(xlabel="N (px)", xticks=list(sizes), xticklabels=[str(n) for n in sizes])
+    right.minorticks_off()
+    for panel in (left, right):
+        panel.grid(alpha=0.3, which="both")
+        panel.legend(fontsize=8)
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def main() -> None:
-    """Write both."""
+    """Write all of it."""
     (HERE / "performance.md").write_text(page(), encoding="utf-8")
-    draw().savefig(FIGURE, dpi=90, metadata={"Software": None})
+    for name, draw in (("error_against_time", draw_errors), ("cost_against_size", draw_sizes)):
+        draw().savefig(IMAGES / f"{name}.png", dpi=90, metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -58,7 +58,9 @@ def test_the_page_on_performance_is_that_of_the_records(root, load):
     made = load("make_performance")
     committed = (root / "docs" / "performance.md").read_text(encoding="utf-8")
     assert committed == made.page(), "out of date; run python docs/make_performance.py"
-    assert len(made.draw().axes) == 3
-    picture = root / "docs" / "images" / "error_against_time.png"
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert picture.stat().st_size < 250_000
+    assert len(made.draw_errors().axes) == 3
+    assert len(made.draw_sizes().axes) == 2
+    for name in ("error_against_time", "cost_against_size"):
+        picture = root / "docs" / "images" / f"{name}.png"
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size < 250_000
