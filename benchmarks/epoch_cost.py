@@ -2,9 +2,10 @@
 
     python benchmarks/epoch_cost.py --output benchmarks/results/epoch_cost.json
 
-A frame needs one pair of transforms per mode of the probe. Their time and that of an epoch are taken in turn,
-as processor seconds per frame, with the compiled steps and without; the ratio is what is left of a machine's
-speed. ``--threads 2`` takes wall time instead, which other programs on the machine spoil.
+A frame needs one pair of transforms per mode of the probe. Their time is taken before and after every epoch
+and that of the epoch between, as processor seconds per frame, with the compiled steps and without; the ratio
+is what is left of a machine's speed, also where other programs make it change. ``--threads 2`` takes wall
+time instead, which other programs on the machine spoil.
 """
 
 from __future__ import annotations
@@ -63,53 +64,61 @@ CASES = (
 )
 
 
-def transforms_s(case: Case, rounds: int, clock: Clock) -> list[float]:
+def transforms_s(case: Case, clock: Clock) -> float:
     """Seconds per frame of one pair of transforms per mode, of as many frames as fit the cache."""
     together = max(1, _TOGETHER * 64**2 // (case.n_pixels**2 * case.modes))
     waves = torch.randn(together, case.modes, case.n_pixels, case.n_pixels, dtype=torch.complex64)
     repeats = max(1, 12 * _TOGETHER * 64**2 // (case.n_pixels**2 * case.modes * together))
-    found = []
-    for _ in range(rounds + 1):
-        start = clock()
-        for _ in range(repeats):
-            torch.fft.ifft2(torch.fft.fft2(waves), norm="forward")
-        found.append((clock() - start) / (repeats * together))
-    return found[1:]
+    start = clock()
+    for _ in range(repeats):
+        torch.fft.ifft2(torch.fft.fft2(waves), norm="forward")
+    return (clock() - start) / (repeats * together)
 
 
-def epoch_s(scan: Scan, case: Case, rounds: int, clock: Clock, *, compiled: bool) -> list[float]:
-    """Seconds per frame of epochs that take all frames in subsets, as the first half of a refinement does."""
-    times: list[float] = []
+def epochs_s(
+    scan: Scan, case: Case, rounds: int, clock: Clock, *, compiled: bool
+) -> list[tuple[float, float]]:
+    """Seconds per frame of the transforms around epochs, and of these.
+
+    Epochs take all frames in subsets, as the first half of a refinement does.
+    """
+    pairs: list[float] = []
+    begun: list[float] = []
+    epochs: list[float] = []
 
     def look(epoch: int, n_epochs: int, residual: float) -> None:
-        times.append(clock())
+        epochs.extend(clock() - start for start in begun[-1:])
+        pairs.append(transforms_s(case, clock))
+        begun.append(clock())
 
     refine(
         scan, epochs=rounds + _WARM_EPOCHS, tolerance=0, likelihood=case.likelihood, sub_pixel=case.sub_pixel,
         compiled_steps=compiled, batch_size=min(_TOGETHER, scan.n_frames), warm_up=0, progress=look,
         **dict.fromkeys(case.fitted, True),
     )  # fmt: skip
-    steps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    return [step / scan.n_frames for step in steps[_WARM_EPOCHS - 1 :]]
+    around = [statistics.mean(pair) for pair in itertools.pairwise(pairs)]
+    rows = [(pair, epoch / scan.n_frames) for pair, epoch in zip(around, epochs, strict=True)]
+    return rows[_WARM_EPOCHS - 1 :]
 
 
 def measure(case: Case, rounds: int, repeats: int, clock: Clock) -> dict[str, Any]:
     """Microseconds per frame and ratios, taken in turn."""
     scan = case.scan()
-    rows: dict[str, list[float]] = {"transforms": [], "compiled": [], "torch": []}
+    transforms_s(case, clock)
+    pairs: list[float] = []
+    taken: dict[str, list[float]] = {"compiled": [], "torch": []}
+    ratios: dict[str, list[float]] = {"compiled": [], "torch": []}
     for _ in range(repeats):
-        rows["transforms"].append(statistics.median(transforms_s(case, rounds, clock)))
-        for name in ("compiled", "torch"):
-            taken = epoch_s(scan, case, rounds, clock, compiled=name == "compiled")
-            rows[name].append(statistics.median(taken))
-    ratios = {
-        name: spread([mine / pair for mine, pair in zip(rows[name], rows["transforms"], strict=True)])
-        for name in ("compiled", "torch")
-    }
+        for name in taken:
+            rows = epochs_s(scan, case, rounds, clock, compiled=name == "compiled")
+            pairs += [pair for pair, _ in rows]
+            taken[name] += [epoch for _, epoch in rows]
+            ratios[name].append(statistics.median(epoch / pair for pair, epoch in rows))
+    microseconds = {"transforms": pairs, **taken}
     return {
         "case": case.name,
-        "us_per_frame": {name: 1e6 * statistics.median(values) for name, values in rows.items()},
-        "times_the_transforms": ratios,
+        "us_per_frame": {name: 1e6 * statistics.median(values) for name, values in microseconds.items()},
+        "times_the_transforms": {name: spread(values) for name, values in ratios.items()},
     }
 
 

@@ -4,8 +4,9 @@
 
 Steps, scenes, photons and numbers of frames are crossed. Every case runs from a flat start with each fixed
 number of frames per step and with the default, for the same number of epochs. Cases that the record holds
-already are left as they are, so that the run may be interrupted and continued. ``--only-default`` measures
-the default again. The table at the end says where the default is worse than the best fixed choice.
+already are left as they are, so that the run may be interrupted and continued; ``--shares`` leaves fixed
+choices out where many frames take long. ``--only-default`` measures the default again. The table at the end
+says where the default is worse than the best fixed choice.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import itertools
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +50,9 @@ def solved(scan: Scan, batch_size: int | None, epochs: int) -> dict[str, float]:
     return {"error": error_of(scan, result.object), "cpu_s": cpu}
 
 
-def choices_of(frames: int) -> dict[str, int | None]:
+def choices_of(frames: int, shares: Sequence[int]) -> dict[str, int | None]:
     """Frames per step by the name of the choice; None is the default."""
-    fixed = {f"n/{share}": max(1, round(frames / share)) for share in SHARES}
+    fixed = {f"n/{share}": max(1, round(frames / share)) for share in shares}
     return {**fixed, "default": None}
 
 
@@ -59,7 +61,7 @@ def judged(cases: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for name, choices in sorted(cases.items()):
         fixed = {choice: row["error"] for choice, row in choices.items() if choice != "default"}
-        if len(fixed) < len(SHARES) or "default" not in choices:
+        if not fixed or "default" not in choices:
             continue
         best = min(fixed, key=lambda choice: fixed[choice])
         ratio = choices["default"]["error"] / fixed[best]
@@ -77,7 +79,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         case = cases.setdefault(name, {})
         wanted = {
             choice: size
-            for choice, size in choices_of(frames).items()
+            for choice, size in choices_of(frames, arguments.shares).items()
             if (choice == "default" and arguments.only_default)
             or (choice not in case and not arguments.only_default)
         }
@@ -106,6 +108,7 @@ def main() -> None:
     parser.add_argument("--steps", type=float, nargs="+", default=list(STEPS_PX))
     parser.add_argument("--scenes", nargs="+", default=list(SCENES))
     parser.add_argument("--photons", type=float, nargs="+", default=list(PHOTONS))
+    parser.add_argument("--shares", type=int, nargs="+", default=list(SHARES), help="first subsets to try")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--n-pixels", type=int, default=64)
     parser.add_argument("--only-default", action="store_true", help="measure the default again, nothing else")

@@ -210,7 +210,8 @@ def _lost() -> str:
     return (
         "\n".join(rows)
         + f"\n- A probe that is moved by fractions of a pixel (`sub_pixel: probe`) costs {ratio:.1f} "
-        "times the transforms: it is\n  made anew for each frame.\n"
+        "times the transforms: the light\n  on each frame is read from memory, and made anew where "
+        "probe or positions are fitted, or 256 MiB are full.\n"
         "- Two processes share the work of one machine at an efficiency of about 0.7 "
         "(`benchmarks/scale_out.md`).\n"
     )

@@ -36,7 +36,7 @@ def begun(scan: Scan, **settings: Any) -> tuple[Iteration, int]:
     """A solver before its first pass, and the subsets of that pass."""
     config = config_of(None, settings)
     solver = Iteration(scan, None, config, device=torch.device("cpu"), dtype=torch.complex64)
-    return solver, first_count(scan.n_frames, solver.frames_per_pixel())
+    return solver, first_count(scan.n_frames, solver.frames_per_pixel(), quick=True)
 
 
 def passed(solver: Iteration, number: int, n_subsets: int) -> tuple[float, Tensor]:

@@ -48,22 +48,21 @@ def test_overlap_counts_the_frames_that_light_a_pixel_equally():
 
 
 def test_first_subsets_light_the_whole_object():
-    assert first_count(400, 20.0) == 30
-    assert first_count(400, 3.2) == 5
-    assert first_count(400, 1.0) == 2
-    assert first_count(400, 0.0) == 1
-    assert first_count(10_000, 500.0) == 32
-    assert first_count(4, 500.0) == 4
+    for quick, counts in ((False, (20, 3, 1, 1)), (True, (30, 5, 2, 1))):
+        found = [first_count(400, per_pixel, quick=quick) for per_pixel in (20.2, 3.2, 1.0, 0.0)]
+        assert tuple(found) == counts
+    assert first_count(10_000, 500.0, quick=False) == 32
+    assert first_count(4, 500.0, quick=True) == 4
 
 
-@pytest.mark.parametrize(("step_px", "most"), [(3.0, 32), (12.0, 3)])
+@pytest.mark.parametrize(("step_px", "most"), [(3.0, 22), (12.0, 2)])
 def test_the_default_follows_the_overlap_and_not_the_number_of_frames(step_px, most):
     """The same scan with four times the frames begins with the same number of subsets."""
     counts = []
     for side in (8, 16):
         scan = simulate_scene("lines", N=32, grid=(side, side), step_px=step_px, jitter_px=0.5, seed=2)
         solver = Iteration(scan, None, RefineConfig(), device=torch.device("cpu"), dtype=torch.complex64)
-        counts.append(first_count(scan.n_frames, solver.frames_per_pixel()))
+        counts.append(first_count(scan.n_frames, solver.frames_per_pixel(), quick=False))
     assert counts[0] == pytest.approx(counts[1], rel=0.35)
     assert counts[1] == pytest.approx(most, abs=2)
 
@@ -88,3 +87,18 @@ def test_frames_that_lie_far_apart_are_refined_as_well_as_with_the_best_batch():
 
 def test_equal_positions_have_an_order():
     np.testing.assert_array_equal(z_order(np.zeros((4, 2))), np.arange(4))
+
+
+@pytest.mark.parametrize("fitted", [{}, {"refine_probe": True}, {"refine_dose": True}])
+@pytest.mark.rule("REF-015")
+def test_unknowns_beside_the_object_begin_with_more_steps(monkeypatch, fitted):
+    scan = simulate_scene("lines", N=32, grid=(8, 8), step_px=6.0, jitter_px=0.5, seed=2)
+    asked = []
+
+    def counted(n_frames, per_pixel, *, quick):
+        asked.append(quick)
+        return first_count(n_frames, per_pixel, quick=quick)
+
+    monkeypatch.setattr("ptycho_torch.refine.solver.first_count", counted)
+    refine(scan, epochs=1, **fitted)
+    assert asked == [bool(fitted)]

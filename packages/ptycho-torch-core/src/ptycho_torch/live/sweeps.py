@@ -81,7 +81,7 @@ class Sweeps:
             self._solver = Iteration(
                 scan, self.object(), self.config, device=self.device, dtype=torch.complex64
             )
-            self._most = first_count(scan.n_frames, self._solver.frames_per_pixel())
+            self._most = first_count(scan.n_frames, self._solver.frames_per_pixel(), quick=True)
         self._unseen = np.flatnonzero(~np.isin(scan.frame_index, gone_over))
         self._scan, self._numbers = scan, scan.frame_index
         self._plan_sweeps()
@@ -119,7 +119,7 @@ class Sweeps:
         self._unseen = self._unseen[: -len(chosen)]
         around = _around(scan, chosen, np.setdiff1d(np.arange(scan.n_frames), self._unseen))
         local = solver.local(scan.take(np.sort(np.concatenate([chosen, around]))))
-        plan = subset_counts(first_count(local.n_frames, local.frames_per_pixel()), _EPOCHS)
+        plan = subset_counts(first_count(local.n_frames, local.frames_per_pixel(), quick=True), _EPOCHS)
         for epoch, n_subsets in enumerate(plan):
             misfit = local.run_epoch(epoch, n_subsets)
         self.residual = misfit.residual

@@ -252,7 +252,8 @@ def _solve(
         probes=probes,
     )
     if config.refine_batch_size is None:
-        most = first_count(scan.n_frames, solver.frames_per_pixel())
+        beside = any(one.fitted for one in solver.unknowns if one is not solver.unknowns.object)
+        most = first_count(scan.n_frames, solver.frames_per_pixel(), quick=beside)
     else:
         most = max(1, round(scan.n_frames / config.refine_batch_size))
     plan = subset_counts(most, epochs_of(config, near_field=is_near_field(scan.metadata)))

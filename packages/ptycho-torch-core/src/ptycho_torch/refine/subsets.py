@@ -19,7 +19,7 @@ _BITS = 16
 _LONGEST_FALL = 40
 _SHARE_OF_FALL = 0.75
 _MOST_SUBSETS = 32
-_LEAST_FRAMES_PER_PIXEL = 2 / 3
+_MORE_STEPS = 1.5
 
 
 def z_order(positions: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -99,12 +99,14 @@ def frames_per_pixel(illumination: Tensor, squares: Tensor) -> float:
     return float((light * frames).sum()) / total if total > 0 else 0.0
 
 
-def first_count(n_frames: int, per_pixel: float) -> int:
+def first_count(n_frames: int, per_pixel: float, *, quick: bool) -> int:
     """Number of subsets to begin with, so that each of them lights the whole object.
 
-    Dealt out to M subsets, a pixel keeps 1/M of the frames that light it. Down to two thirds of a frame the
-    rims of frames still light what their middles leave out; with less a subset leaves holes, and its steps
-    lead away from the solution. The bound was measured: ``benchmarks/results/refine_subsets.json``.
+    Dealt out to M subsets, a pixel keeps 1/M of the frames that light it: one frame, on the mean, of as many
+    subsets as frames light it. With more, a subset leaves holes, and its steps lead away from the solution.
+    What that costs was measured: ``benchmarks/results/refine_subsets.json``. Where it is more important how
+    many steps there are, half as many subsets more do: down to two thirds of a frame the rims of frames still
+    light what their middles leave out.
 
     Parameters
     ----------
@@ -112,8 +114,11 @@ def first_count(n_frames: int, per_pixel: float) -> int:
         Frames of the scan.
     per_pixel
         From :func:`frames_per_pixel`.
+    quick
+        Whether many steps are wanted in few epochs, or for unknowns beside the object, which come slowly.
     """
-    return max(1, min(_MOST_SUBSETS, n_frames, round(per_pixel / _LEAST_FRAMES_PER_PIXEL)))
+    wanted = _MORE_STEPS * per_pixel if quick else per_pixel
+    return max(1, min(_MOST_SUBSETS, n_frames, round(wanted)))
 
 
 def subset_counts(most: int, epochs: int) -> list[int]:

@@ -184,7 +184,7 @@ class Rounds:
             canvas=self.canvas,
             dark=self.level.dark,
         )
-        counts = subset_counts(first_count(scan.n_frames, solved.frames_per_pixel()), _EPOCHS)
+        counts = subset_counts(first_count(scan.n_frames, solved.frames_per_pixel(), quick=True), _EPOCHS)
         for epoch, n_subsets in enumerate(counts):
             solved.run_epoch(epoch, n_subsets)
         self.probe = solved.probe()
