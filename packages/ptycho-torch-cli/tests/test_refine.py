@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptycho_torch.data.formats.npz import save_scan
+from ptycho_torch.testing import tiny_scene
 from ptycho_torch_cli import inference
 from ptycho_torch_cli.console import ProgressDisplay
 from ptycho_torch_cli.refine import main
@@ -42,6 +44,32 @@ def test_a_run_leaves_its_files_and_prints_the_scores(
     assert capsys.readouterr().err == ""
     with np.load(tmp_path / "again" / "reconstruction.npz") as archive:
         assert archive["probe"].shape == (2, 32, 32)
+
+
+def test_a_scan_in_tiles_says_how_many_and_how_they_agree(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_scan(tmp_path / "wide.npz", tiny_scene(grid=(5, 12), step_px=5.0, photons=1e5, noise=True))
+    argv = [
+        "--data",
+        str(tmp_path / "wide.npz"),
+        "--output-dir",
+        str(tmp_path / "tiled"),
+        "--accelerator",
+        "cpu",
+    ]
+    assert main([*argv, "--tile-px", "33", "--epochs", "6"]) == 0
+    out, err = capsys.readouterr()
+    assert "tiles     2, residuals from 0." in out
+    assert "apart where they overlap" in out
+    assert "12/12 epochs" in err
+    argv[3] = str(tmp_path / "none")
+    assert main([*argv, "--tile-px", "31"]) == 2
+    assert "tile_px = 31: expected at least 32, the size of a frame" in capsys.readouterr().err
+    assert main([*argv, "--tile-px", "33", "--refine-positions"]) == 2
+    err = capsys.readouterr().err
+    assert "refine_positions" in err
+    assert "beside tiles" in err
 
 
 def test_dry_run_prints_settings_and_writes_nothing(

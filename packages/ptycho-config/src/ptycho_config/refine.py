@@ -30,6 +30,7 @@ class RefineConfig(Config):
 
     ``probe_modes``, ``probe_support`` and ``probe_variation`` need ``refine_probe``;
     ``probe_variation_smooth`` needs ``probe_variation``, ``position_search_px`` needs ``refine_positions``.
+    Beside ``tile_px`` the probe is all that is fitted with the object.
 
     Examples
     --------
@@ -309,6 +310,18 @@ class RefineConfig(Config):
         jobs=_TRIED,
         effect="slow phases of the object are right after fewer epochs",
         tests=("test_slow_phases_arrive_in_fewer_epochs",),
+    )
+    tile_px: int | None = setting(
+        None,
+        help="largest side of the tiles that a scan is refined in, one after the other, where its object is "
+        "too large for the memory: each takes frames around it too, as far as a frame is wide; none takes "
+        "all frames at once",
+        unit="px",
+        ge=1,
+        group=_ITERATION,
+        jobs=_REFINE,
+        effect="one tile of the object is in work at a time",
+        tests=("test_tiles_find_what_one_canvas_finds", "test_one_tile_at_a_time_is_worked_on"),
     )
     compiled_steps: bool = setting(
         True,

@@ -177,6 +177,28 @@ def _one_slice_only(v: Mapping[str, Any]) -> Problem | None:
     return None
 
 
+_OF_ALL_FRAMES = {
+    "refine_positions": "what their positions have in common is fixed by all frames",
+    "refine_geometry": "it belongs to the whole scan",
+    "refine_drift": "it belongs to the whole scan",
+    "refine_dose": "their mean is that of all frames",
+    "refine_background": "it is the same in all frames",
+    "probe_variation": "its modes belong to the whole scan",
+    "error_bars": "they compare solutions of the whole scan",
+    "slices": "each slice would have to be joined on its own",
+}
+
+
+def _tiles_are_alone(v: Mapping[str, Any]) -> Problem | None:
+    if v["tile_px"] is None:
+        return None
+    for name, because in _OF_ALL_FRAMES.items():
+        if v[name] not in (0, "off", "none", "shot") and (name, v[name]) != ("slices", 1):
+            hint = f"{because}; refine without tile_px, or a part of the scan to find it"
+            return Problem(name, v[name], "nothing to fit beside tiles", hint)
+    return None
+
+
 def _some_loss(v: Mapping[str, Any]) -> Problem | None:
     names = sorted(name for name in v if name.endswith(_WEIGHT))
     if any(v[name] > 0 for name in names):
@@ -293,4 +315,5 @@ REFINE_RULES = (
     Rule(("position_search_px", "refine_positions"), _searched_positions_are_fitted),
     Rule(("slices", "slice_distance", "refine_slice_distance"), _slices_have_a_distance),
     Rule(("slices", *_OF_ONE_SLICE), _one_slice_only),
+    Rule(("tile_px", *_OF_ALL_FRAMES), _tiles_are_alone),
 )

@@ -273,3 +273,18 @@ def test_scan_without_counts_is_refused(scan_of):
     dark = Scan(diffraction=np.zeros_like(scan.diffraction), positions=scan.positions, probe=scan.probe)
     with pytest.raises(DataError, check=lambda error: error.names == ("diffraction",)):
         refine(dark)
+
+
+@pytest.mark.rule("REF-017")
+def test_light_and_error_bars_are_those_of_the_probe_that_is_left(scan_of):
+    scan = scan_of()
+    result = refine(scan, epochs=12, refine_probe=True, refine_warm_up=0)
+    light = float((np.abs(result.probe) ** 2).sum())
+    assert result.object.weight.sum() == pytest.approx(scan.n_frames * light, rel=1e-3)
+    # Wherever many frames meet, the variance is nearly one count's share of the light.
+    lit = result.object.weight > 0.5 * result.object.weight.max()
+    variance = 1 / (result.intensity_scale * result.object.weight[lit])
+    ratio = np.median(result.error_bars.sigma[lit] ** 2 / variance)
+    known = refine(scan, epochs=1)
+    expected = np.median(known.error_bars.sigma[lit] ** 2 * known.intensity_scale * known.object.weight[lit])
+    assert ratio == pytest.approx(expected, rel=0.02)

@@ -117,11 +117,12 @@ class WorkingCanvas:
             ),
             strict=True,
         )
-        part, covered = image[there], start.weight[there] > 0
+        part, covered = image[there], np.asarray(start.weight[there] > 0)
         if not covered.any():
             hint = "start and scan must share one coordinate system"
             raise ShapeError("start", f"an object that meets the canvas {self.geometry}", start.origin, hint)
-        values[here] = np.where(covered, part, values[here])
+        # In place: the canvas of a large scan is not held twice.
+        np.copyto(values[here], part, where=covered)
         return values
 
     @property

@@ -413,17 +413,16 @@ class Iteration:
         """What the last complete epoch reached, in the gauge of the calibration."""
         for unknown in self.unknowns:
             unknown.go_back()
-        made = Published(
-            object=self.unknowns.object.now,
-            probe=self.unknowns.probe.now,
-            positions=self.unknowns.positions.now,
-        )
+        fitted = self.unknowns
+        made = Published(object=fitted.object.now, probe=fitted.probe.now, positions=fitted.positions.now)
         for unknown in self.unknowns:
             unknown.publish(made)
         # Without the other processes: after an interruption they may be gone.
         every = np.arange(self.n_frames)
         where = self._placement(every)
-        weight = illumination_map(self.unknowns, where, every, self.batching.arithmetic)
+        # What the object took of the light when unknowns were published, the light lost.
+        gain = 1.0 if self.config.slices > 1 else made.growth(self.unknowns.object.now)
+        weight = illumination_map(self.unknowns, where, every, self.batching.arithmetic) / gain**2
         canvas = self.canvas
         if any(unknown.moves_places for unknown in self.unknowns.others):
             canvas = canvas.showing(made.positions.cpu().numpy(), self.n_pixels)
@@ -435,6 +434,7 @@ class Iteration:
         # What shot noise leaves of slow phases in the near field, and of slices, is not in the formula.
         is_far = isinstance(self.batching.arithmetic.propagation, FarField) and self.config.slices == 1
         wanted = self.config.error_bars != "none" and self.frames.knows_dose and is_far
+        scale = self.scale / gain**2
         return RefineResult(
             object=stitched,
             probe=made.probe.to(torch.complex64).cpu().numpy(),
@@ -445,5 +445,5 @@ class Iteration:
             residuals=tuple(residuals),
             stopped_early=stopped,
             sub_pixel=self.sub_pixel,
-            error_bars=shot_noise(self.unknowns, where, weight, self.scale, canvas) if wanted else None,
+            error_bars=shot_noise(self.unknowns, where, weight, scale, canvas) if wanted else None,
         )

@@ -192,6 +192,12 @@ class RefineResult:
         )
 
     @property
+    def tile_residuals(self) -> npt.NDArray[np.float64] | None:
+        """(tiles,) float64: residual of the object on the frames in the core of each tile, or None."""
+        found = self.others.get("tile_residual")
+        return None if found is None else np.asarray(found, dtype=np.float64)
+
+    @property
     def unsettled_frames(self) -> npt.NDArray[np.int64] | None:
         """Rows of the frames whose positions a search could not settle, if there was one."""
         found = self.others.get("unsettled_frames")

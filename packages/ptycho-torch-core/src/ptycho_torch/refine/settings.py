@@ -48,7 +48,7 @@ def check_against(config: RefineConfig, scan: Scan, *, n_processes: int = 1) -> 
     ------
     ConfigError
         If there are fewer frames than processes or frames per step, fewer modes than the probe has, more
-        modes that it varies by than frames, or if
+        modes that it varies by than frames, or tiles smaller than a frame, or if
         the error bars that are asked for cannot be had of these frames, or if frames in
         the near field are to be searched.
     """
@@ -63,6 +63,8 @@ def check_against(config: RefineConfig, scan: Scan, *, n_processes: int = 1) -> 
     if config.probe_variation >= scan.n_frames:
         expected = f"fewer than {scan.n_frames}, the frames of the scan"
         problems.append(Problem("probe_variation", config.probe_variation, expected))
+    if config.tile_px is not None and config.tile_px < scan.N:
+        problems.append(Problem("tile_px", config.tile_px, f"at least {scan.N}, the size of a frame"))
     if config.position_search_px is not None and is_near_field(scan.metadata):
         # There the crop of a frame is a part of the sample, not the sample at low resolution.
         expected = "none for a scan in the near field"
@@ -79,13 +81,17 @@ def check_together(config: RefineConfig, n_scans: int) -> None:
     Raises
     ------
     ConfigError
-        If there is none, or thick objects are asked for.
+        If there is none, or thick objects or tiles are asked for.
     """
     if n_scans == 0:
         raise ConfigError(Problem("scan_file", n_scans, "one scan at least"))
     if n_scans > 1 and config.slices > 1:
         # The offsets of scans are fitted, which positions beside slices are not.
         raise ConfigError(Problem("slices", config.slices, f"1 for {n_scans} scans of one object"))
+    if n_scans > 1 and config.tile_px is not None:
+        # Each tile would have to find how the scans lie in it.
+        hint = "refine each scan alone, or on one canvas"
+        raise ConfigError(Problem("tile_px", config.tile_px, f"None for {n_scans} scans of one object", hint))
 
 
 def epochs_of(config: RefineConfig, *, near_field: bool = False) -> int:

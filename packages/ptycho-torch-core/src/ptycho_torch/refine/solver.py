@@ -18,7 +18,7 @@ from ptycho_torch.data import Scan
 from ptycho_torch.data.scan.geometry import is_near_field
 from ptycho_torch.denormals import flushed_denormals
 from ptycho_torch.errors import DataError, ShapeError, fault
-from ptycho_torch.reassembly import StitchedObject, Team
+from ptycho_torch.reassembly import StitchedObject, Team, canvas_for
 from ptycho_torch.refine.error_bars.measuring import MEASURED, measured_bars
 from ptycho_torch.refine.iteration import Iteration, Probes
 from ptycho_torch.refine.position_search import PositionsFound, find_positions
@@ -26,10 +26,13 @@ from ptycho_torch.refine.result import RefinementInterrupted, RefineResult
 from ptycho_torch.refine.settings import check_against, check_together, config_of, epochs_of
 from ptycho_torch.refine.several import refine_together
 from ptycho_torch.refine.subsets import first_count, subset_counts
+from ptycho_torch.refine.tiles import refine_in_tiles
 
 __all__ = ["refine"]
 
 _PATIENCE = 5
+_BYTES_PER_PX = 115
+"""What a pixel of the object takes in single precision, measured: ``benchmarks/tiles.md``."""
 _MISLED = 1.05
 """Last residual over first, beyond which a run that ends with a larger objective is no matter of noise."""
 
@@ -96,6 +99,8 @@ def refine(
         If ``dtype`` is another one.
     FloatingPointError
         If the objective stops being a finite number.
+    MemoryError
+        If an array of the object cannot be had; it says how much is needed, and names ``tile_px``.
     RefinementInterrupted
         On Ctrl-C, with what the last complete epoch reached; before the first one, a plain
         KeyboardInterrupt. While error bars are measured: with the whole result and those of shot noise.
@@ -136,6 +141,8 @@ def refine(
     with flushed_denormals(), torch.no_grad():
         if len(scans) > 1:
             return _refined_together(scans, start, chosen, how)
+        if chosen.tile_px is not None:
+            return _refined_in_tiles(scans[0], start, chosen, how)
         if chosen.position_search_px is not None:
             return _refined_where_found(scans[0], start, chosen, how)
         return _measured(scans[0], start, chosen, how)
@@ -232,6 +239,19 @@ def _refined_together(
     )
 
 
+def _refined_in_tiles(
+    scan: Scan, start: StitchedObject | None, config: RefineConfig, how: _How
+) -> RefineResult:
+    """Refine a scan in tiles, one after the other."""
+
+    def solve(
+        part: Scan, begin: StitchedObject | None, settings: RefineConfig, progress: Progress | None
+    ) -> RefineResult:
+        return _solve(part, begin, settings, replace(how, progress=progress))
+
+    return refine_in_tiles(scan, start, config, solve=solve, progress=how.progress, device=how.device)
+
+
 def _solve(
     scan: Scan,
     start: StitchedObject | None,
@@ -241,6 +261,32 @@ def _solve(
     probes: Probes | None = None,
 ) -> RefineResult:
     """One solution of one scan, or of several that were joined and have these probes."""
+    try:
+        return _solved(scan, start, config, how, probes)
+    except (MemoryError, RuntimeError) as failed:
+        if not _is_of_memory(failed):
+            raise
+        raise MemoryError(_too_large(scan, how)) from failed
+
+
+def _is_of_memory(failed: Exception) -> bool:
+    """Whether an allocation failed; that of torch on a CPU is told by its text alone."""
+    return isinstance(failed, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(failed)
+
+
+def _too_large(scan: Scan, how: _How) -> str:
+    height, width = canvas_for(scan.positions, scan.N).shape
+    needed = height * width * _BYTES_PER_PX * how.dtype.itemsize / torch.complex64.itemsize
+    return (
+        f"the memory of {how.device} does not hold the object: {height} × {width} px take about "
+        f"{needed / 1e9:.2g} GB beside the frames of a batch; refine the scan in tiles (--tile-px), or in "
+        "smaller ones, or take smaller batches (--refine-batch-size)"
+    )
+
+
+def _solved(
+    scan: Scan, start: StitchedObject | None, config: RefineConfig, how: _How, probes: Probes | None
+) -> RefineResult:
     solver = Iteration(
         scan,
         start,

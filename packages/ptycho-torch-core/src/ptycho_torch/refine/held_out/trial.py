@@ -206,6 +206,7 @@ def short(config: RefineConfig, sub_pixel: SubPixel) -> RefineConfig:
         refine_drift=False,
         refine_background="off",
         refine_batch_size=None,
+        tile_px=None,
         # Frames, held out or not, hardly show slow phases: what a frame says is judged without them.
         slow_phases=False,
         sub_pixel=sub_pixel,

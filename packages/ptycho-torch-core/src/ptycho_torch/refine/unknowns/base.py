@@ -244,6 +244,11 @@ class Published:
     others: dict[str, npt.NDArray[np.generic] | float] = field(default_factory=dict)
     said: dict[str, str] = field(default_factory=dict)
 
+    def growth(self, before: Tensor) -> float:
+        """Factor by which the object grew, ``before`` being the object as it was fitted."""
+        size = float(torch.linalg.vector_norm(before))
+        return float(torch.linalg.vector_norm(self.object)) / size if size > 0 else 1.0
+
 
 class Unknown(ABC):
     """One thing that a refinement may fit.

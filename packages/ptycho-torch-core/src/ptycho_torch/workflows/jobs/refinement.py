@@ -246,7 +246,7 @@ def refined_record(
         object=result.object,
         probe=result.probe,
         frames=fitted,
-        residual=_residual(fitted, result, device) if len(scans) == 1 else _common_residual(fitted, result),
+        residual=_residual(fitted, result, device),
         report=compare_with_truth(result.object, fitted, result.probe, bars),
         settings=settings,
         curve=result.residuals,
@@ -284,6 +284,13 @@ def _judged(
 
 
 def _residual(scan: Scan, result: RefineResult, device: str) -> float:
+    """Residual over all frames; of several scans, or of tiles, from what is known of each."""
+    if result.scans:
+        return _common_residual(scan, [(own.frames, own.forward_residual) for own in result.scans])
+    if result.tile_residuals is not None:
+        index = result.others["tile_index"]
+        rows = [np.flatnonzero(index == tile) for tile in range(len(result.tile_residuals))]
+        return _common_residual(scan, list(zip(rows, result.tile_residuals.tolist(), strict=True)))
     return forward_residual(
         scan,
         result.object,
@@ -299,16 +306,16 @@ def _residual(scan: Scan, result: RefineResult, device: str) -> float:
     )
 
 
-def _common_residual(scan: Scan, result: RefineResult) -> float:
-    """Residual over all frames of several scans, each with its own light: a ratio of sums."""
+def _common_residual(scan: Scan, parts: Sequence[tuple[npt.NDArray[np.int64], float]]) -> float:
+    """Residual over the frames of several parts, from their rows and residuals: a ratio of sums."""
     amplitudes = np.concatenate(
         [
             np.sqrt(scan.diffraction[some]).sum(axis=(1, 2), dtype=np.float64)
             for some in frame_chunks(scan.diffraction)
         ]
     )
-    weights = [amplitudes[own.frames].sum() for own in result.scans]
-    return float(np.average([own.forward_residual for own in result.scans], weights=weights))
+    weights = [amplitudes[rows].sum() for rows, _ in parts]
+    return float(np.average([residual for _, residual in parts], weights=weights))
 
 
 def refine_in_processes(
