@@ -299,6 +299,8 @@ def _solved(
     )
     if config.refine_batch_size is None:
         beside = any(one.fitted for one in solver.unknowns if one is not solver.unknowns.object)
+        # A penalty shortens the steps of the object: it too takes more of them.
+        beside = beside or config.smoothness > 0 or config.total_variation > 0
         most = first_count(scan.n_frames, solver.frames_per_pixel(), quick=beside)
     else:
         most = max(1, round(scan.n_frames / config.refine_batch_size))

@@ -115,7 +115,8 @@ def first_count(n_frames: int, per_pixel: float, *, quick: bool) -> int:
     per_pixel
         From :func:`frames_per_pixel`.
     quick
-        Whether many steps are wanted in few epochs, or for unknowns beside the object, which come slowly.
+        Whether many steps are wanted: in few epochs, for unknowns beside the object, which come slowly, or
+        because a penalty makes them short.
     """
     wanted = _MORE_STEPS * per_pixel if quick else per_pixel
     return max(1, min(_MOST_SUBSETS, n_frames, round(wanted)))

@@ -16,7 +16,12 @@ import torch
 from torch import Tensor
 
 from ptycho_torch.reassembly import StitchedObject
-from ptycho_torch.refine.smoothness import LARGEST_CURVATURE, roughness, roughness_gradient
+from ptycho_torch.refine.smoothness import (
+    LARGEST_CURVATURE,
+    at_equal_brightness,
+    roughness,
+    roughness_gradient,
+)
 from ptycho_torch.refine.tilt import flat
 from ptycho_torch.refine.total_variation import total_variation, total_variation_slope
 from ptycho_torch.refine.unknowns.base import Chunk, Published, Setup, Step, Unknown
@@ -25,6 +30,8 @@ __all__ = ["ObjectUnknown"]
 
 _FLOOR = 1e-3
 _TINY = 1e-30
+_BRIGHTNESS_PX = 5.0
+"""Wide enough to smooth grain, and narrow against what the doses of frames make of brightness."""
 
 
 def _laid(setup: Setup, start: StitchedObject | None) -> npt.NDArray[np.complex128]:
@@ -37,14 +44,22 @@ class ObjectUnknown(Unknown):
 
     ``smoothness`` weighs the squared differences between neighbouring pixels, ``variation`` the total
     variation, as shares of the brightest illumination. Where ``phase_only``, all pixels have one amplitude.
+    Where ``has_doses``, doses of frames are fitted beside it, and neither of the two makes it darker.
     """
 
     is_factor = True
 
     def __init__(
-        self, value: Tensor, *, smoothness: float = 0.0, variation: float = 0.0, phase_only: bool = False
+        self,
+        value: Tensor,
+        *,
+        smoothness: float = 0.0,
+        variation: float = 0.0,
+        phase_only: bool = False,
+        has_doses: bool = False,
     ) -> None:
         super().__init__(value, fitted=True, first_epoch=0)
+        self.has_doses = has_doses
         self.smoothness, self.variation, self.phase_only = smoothness, variation, phase_only
         self.gradient = torch.zeros_like(value)
 
@@ -58,6 +73,7 @@ class ObjectUnknown(Unknown):
             smoothness=config.smoothness,
             variation=config.total_variation,
             phase_only=config.object_constraint == "phase",
+            has_doses=config.refine_dose,
         )
 
     def start_from(self, setup: Setup, gain: float) -> None:
@@ -88,16 +104,20 @@ class ObjectUnknown(Unknown):
         direction = self.gradient
         if self.smoothness:
             penalty = self.smoothness * float(step.illumination.max()) / step.n_subsets
-            direction = direction + penalty * roughness_gradient(self.value)
+            direction = direction + penalty * self._fair(roughness_gradient(self.value))
             divisor = divisor + LARGEST_CURVATURE * penalty
         if self.variation:
             penalty = self.variation * float(step.illumination.max()) / step.n_subsets
             slope, curvature = total_variation_slope(self.value)
-            direction = direction + penalty * slope
+            direction = direction + penalty * self._fair(slope)
             divisor = divisor + penalty * curvature
         self.value.addcmul_(direction, step.share / (divisor + floor), value=-1)
         if self.phase_only:
             self._level(step.illumination)
+
+    def _fair(self, penalty: Tensor) -> Tensor:
+        """The gradient of a penalty, less what doses would make up for: a darker object costs less of it."""
+        return at_equal_brightness(penalty, self.value, _BRIGHTNESS_PX) if self.has_doses else penalty
 
     def _level(self, illumination: Tensor) -> None:
         """Give all pixels one amplitude, so that as much light goes through as before."""

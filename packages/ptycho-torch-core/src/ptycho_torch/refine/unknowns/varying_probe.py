@@ -200,10 +200,12 @@ class VaryingProbe(ProbeUnknown):
             # As for the probe: only a bound of the curvature is left.
             power = power.amax(dim=(-2, -1), keepdim=True)
         self.variation -= self.mode_gradient * (step.share / (power + floor))
-        if self.support is not None:
-            self.variation *= self.support
-        self.variation = _beside(self.variation, self.value[:1].flatten(1).T)
+        self.variation = self._within(_beside(self.variation, self.value[:1].flatten(1).T))
         self.weights -= moves
+
+    def _within(self, modes: Tensor) -> Tensor:
+        """Modes within the support: where others are taken out of them, rounding leaves a trace beside it."""
+        return modes if self.support is None else modes * self.support
 
     def settle(self) -> None:
         """Give the mean to the main mode, and make the others orthogonal."""
@@ -215,7 +217,7 @@ class VaryingProbe(ProbeUnknown):
         size = torch.linalg.vector_norm(self.value[0])
         left, values, right = torch.linalg.svd((weights - mean) @ mixture.T, full_matrices=False)
         self.weights = left * (values / size)
-        self.variation = (right @ basis.T).reshape(self.variation.shape) * size
+        self.variation = self._within((right @ basis.T).reshape(self.variation.shape) * size)
 
     def _smoothed(self) -> Tensor:
         parts = torch.view_as_real(self.weights).cpu().numpy()
