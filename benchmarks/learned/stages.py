@@ -36,7 +36,8 @@ def begun(scan: Scan, **settings: Any) -> tuple[Iteration, int]:
     """A solver before its first pass, and the subsets of that pass."""
     config = config_of(None, settings)
     solver = Iteration(scan, None, config, device=torch.device("cpu"), dtype=torch.complex64)
-    return solver, first_count(scan.n_frames, solver.frames_per_pixel(), quick=True)
+    quick = any(one.fitted for one in solver.unknowns if one is not solver.unknowns.object)
+    return solver, first_count(scan.n_frames, solver.frames_per_pixel(), quick=quick)
 
 
 def passed(solver: Iteration, number: int, n_subsets: int) -> tuple[float, Tensor]:

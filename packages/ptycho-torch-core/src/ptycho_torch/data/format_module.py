@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache, partialmethod
+from importlib.machinery import SourceFileLoader
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -192,9 +193,17 @@ def _imported(name: str) -> Any:
     return importlib.import_module(name)
 
 
+class _Source(SourceFileLoader):
+    """Runs the text that is there: bytecode, which Python keeps beside it, counts for a whole second."""
+
+    def path_stats(self, path: Any) -> Any:
+        raise OSError
+
+
 @lru_cache(maxsize=8)
 def _module_of(path: Path, changed_ns: int) -> Any:
-    spec = importlib.util.spec_from_file_location(f"{_OF_READER}{path.stem}", path)
+    name = f"{_OF_READER}{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

