@@ -21,9 +21,9 @@ def one_thread():
 
 
 @functools.cache
-def _scan(scene, modes, photons, noise):
+def _scan(scene, modes, photons, noise, seed=11):
     return simulate_scene(
-        scene, N=32, grid=(12, 12), step_px=4.0, jitter_px=1.0, photons=photons, seed=11,
+        scene, N=32, grid=(12, 12), step_px=4.0, jitter_px=1.0, photons=photons, seed=seed,
         mode_powers=modes, noise=noise,
     )  # fmt: skip
 
@@ -32,8 +32,8 @@ def _scan(scene, modes, photons, noise):
 def scan_of():
     """Scan of 144 frames of 32 x 32 with steps of 4 px."""
 
-    def make(scene="lines", *, modes=(1.0,), photons=1e5, noise=True):
-        return _scan(scene, modes, photons, noise)
+    def make(scene="lines", *, modes=(1.0,), photons=1e5, noise=True, seed=11):
+        return _scan(scene, modes, photons, noise, seed)
 
     return make
 

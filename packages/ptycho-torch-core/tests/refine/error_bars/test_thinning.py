@@ -75,20 +75,25 @@ def test_counts_at_the_ceiling_stay_unmeasured_in_both(counts):
 @pytest.mark.parametrize("likelihood", ["poisson", "amplitude"])
 @pytest.mark.parametrize(("scene", "photons"), [("natural", 1e6), ("random_field", 1e5)])
 def test_thinning_measures_the_error(scan_of, scene, photons, likelihood):
-    scan = scan_of(scene, photons=photons)
-    result = refine(scan, epochs=60, error_bars="thinning", likelihood=likelihood)
-    found, bars = result.object, result.error_bars
-    told = compare(
-        found.object, scan.object_truth, weight=found.weight, origin=found.origin, frc=False,
-        truth_origin=scan.object_truth_origin, probe_diameter=probe_diameter(scan.probe),
-        sigmas=bars.sigmas(),
-    ).coverage["sigma_thinning"]  # fmt: skip
-    # A part of the error is the way that a refinement has not gone yet, which no noise tells of.
-    assert told.rms_sigma == pytest.approx(told.rms_error, rel=0.35)
-    assert 0.45 < told.within_one < 0.75
-    assert bars.resolution.half_period_px("half_bit") <= bars.resolution.half_period_px("0.5")
-    assert np.isinf(bars.measured[bars.null_space]).all()
-    assert [name for name, _ in bars.lines(found.object)] == ["shot noise", "thinning", "resolution"]
+    """On the mean over scans: of one, the part of the error that no noise makes decides."""
+    sigmas, errors, within = [], [], []
+    for seed in (1, 2, 3):
+        scan = scan_of(scene, photons=photons, seed=seed)
+        result = refine(scan, epochs=60, error_bars="thinning", likelihood=likelihood)
+        found, bars = result.object, result.error_bars
+        told = compare(
+            found.object, scan.object_truth, weight=found.weight, origin=found.origin, frc=False,
+            truth_origin=scan.object_truth_origin, probe_diameter=probe_diameter(scan.probe),
+            sigmas=bars.sigmas(),
+        ).coverage["sigma_thinning"]  # fmt: skip
+        sigmas.append(told.rms_sigma**2)
+        errors.append(told.rms_error**2)
+        within.append(told.within_one)
+        assert bars.resolution.half_period_px("half_bit") <= bars.resolution.half_period_px("0.5")
+        assert np.isinf(bars.measured[bars.null_space]).all()
+        assert [name for name, _ in bars.lines(found.object)] == ["shot noise", "thinning", "resolution"]
+    assert np.mean(sigmas) ** 0.5 == pytest.approx(np.mean(errors) ** 0.5, rel=0.25)
+    assert 0.45 < np.mean(within) < 0.75
 
 
 @pytest.mark.rule("REF-020")
