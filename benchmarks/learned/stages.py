@@ -18,7 +18,8 @@ from ptycho_torch.reassembly import StitchedObject
 from ptycho_torch.refine.iteration import Iteration
 from ptycho_torch.refine.result import RefineResult
 from ptycho_torch.refine.settings import config_of
-from ptycho_torch.refine.subsets import first_count, subset_counts
+from ptycho_torch.refine.solver import first_subsets
+from ptycho_torch.refine.subsets import subset_counts
 
 
 class Stage(ABC):
@@ -36,8 +37,7 @@ def begun(scan: Scan, **settings: Any) -> tuple[Iteration, int]:
     """A solver before its first pass, and the subsets of that pass."""
     config = config_of(None, settings)
     solver = Iteration(scan, None, config, device=torch.device("cpu"), dtype=torch.complex64)
-    quick = any(one.fitted for one in solver.unknowns if one is not solver.unknowns.object)
-    return solver, first_count(scan.n_frames, solver.frames_per_pixel(), quick=quick)
+    return solver, first_subsets(solver)
 
 
 def passed(solver: Iteration, number: int, n_subsets: int) -> tuple[float, Tensor]:

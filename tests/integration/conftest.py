@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -38,3 +40,31 @@ def record() -> Callable[[str], dict[str, Any]]:
         return found
 
     return read
+
+
+@pytest.fixture
+def own(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], ModuleType]]:
+    """Modules by name of the benchmark in the folder ``HERE`` of a test; they are forgotten afterwards."""
+    here: Path = request.module.HERE
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.syspath_prepend(str(here))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in (set(sys.modules) - before) & {path.stem for path in here.glob("*.py")}:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def command(
+    own: object, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """Run that benchmark with arguments."""
+    here: Path = request.module.HERE
+
+    def run(*arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", [here.name, *map(str, arguments)])
+        runpy.run_path(str(here), run_name="__main__")
+
+    return run

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import runpy
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,29 +14,6 @@ from ptycho_torch.refine import refine
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 HERE = BENCHMARKS / "learned"
-
-
-@pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Modules of the benchmark by name; they are forgotten afterwards."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.syspath_prepend(str(HERE))
-    before = set(sys.modules)
-    yield importlib.import_module
-    names = {path.stem for path in HERE.glob("*.py")}
-    for name in (set(sys.modules) - before) & names:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def command(own, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run the benchmark with arguments."""
-
-    def run(*arguments: object) -> None:
-        monkeypatch.setattr(sys, "argv", ["learned", *map(str, arguments)])
-        runpy.run_path(str(HERE), run_name="__main__")
-
-    return run
 
 
 @pytest.fixture

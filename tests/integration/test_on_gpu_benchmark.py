@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import runpy
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,27 +14,10 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 HERE = BENCHMARKS / "on_gpu"
 
 
-@pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Modules of the benchmark by name; they are forgotten afterwards."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.syspath_prepend(str(HERE))
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in (set(sys.modules) - before) & {path.stem for path in HERE.glob("*.py")}:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def command(own, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run the benchmark with arguments."""
+@pytest.fixture(autouse=True)
+def backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What compiles networks is left as it was found."""
     monkeypatch.setattr(compiling, "BACKEND", compiling.BACKEND)
-
-    def run(*arguments: object) -> None:
-        monkeypatch.setattr(sys, "argv", ["on_gpu", *map(str, arguments)])
-        runpy.run_path(str(HERE), run_name="__main__")
-
-    return run
 
 
 def test_every_part_runs(command, tmp_path) -> None:

@@ -28,7 +28,7 @@ from ptycho_torch.refine.several import refine_together
 from ptycho_torch.refine.subsets import first_count, subset_counts
 from ptycho_torch.refine.tiles import refine_in_tiles
 
-__all__ = ["refine"]
+__all__ = ["first_subsets", "refine"]
 
 _PATIENCE = 5
 _BYTES_PER_PX = 115
@@ -297,15 +297,26 @@ def _solved(
         dark=how.dark,
         probes=probes,
     )
-    if config.refine_batch_size is None:
-        beside = any(one.fitted for one in solver.unknowns if one is not solver.unknowns.object)
-        # A penalty shortens the steps of the object: it too takes more of them.
-        beside = beside or config.smoothness > 0 or config.total_variation > 0
-        most = first_count(scan.n_frames, solver.frames_per_pixel(), quick=beside)
-    else:
-        most = max(1, round(scan.n_frames / config.refine_batch_size))
+    most = first_subsets(solver)
     plan = subset_counts(most, epochs_of(config, near_field=is_near_field(scan.metadata)))
     return _run(solver, plan, config.refine_tolerance, how.progress)
+
+
+def first_subsets(solver: Iteration) -> int:
+    """How many subsets the first epochs of a solver take a step on each of.
+
+    Parameters
+    ----------
+    solver
+        Before its first epoch.
+    """
+    config, n_frames = solver.config, solver.n_frames
+    if config.refine_batch_size is not None:
+        return max(1, round(n_frames / config.refine_batch_size))
+    beside = any(one.fitted for one in solver.unknowns if one is not solver.unknowns.object)
+    # A penalty shortens the steps of the object: it too takes more of them.
+    penalised = config.smoothness > 0 or config.total_variation > 0
+    return first_count(n_frames, solver.frames_per_pixel(), quick=beside or penalised)
 
 
 def _run(
